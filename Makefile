@@ -1,0 +1,64 @@
+# `make demo` and `make test` need Python 3.11 or newer, git and make; everything else they install into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REMOTE ?=
+# Parallel test processes; the suite is mostly waiting for servers and disks.
+TEST_JOBS ?= 4
+
+.PHONY: demo test test-long lint format bench minio clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo [REMOTE=s3://bucket/prefix]  run the main job end to end"
+	@echo "make test                              run the tests"
+	@echo "make test-long                         run the tests that take minutes too"
+	@echo "make lint                              run every linter, as CI and pre-commit do"
+	@echo "make minio                             build MinIO into .cache/bin (needs Go), so that tests run against it"
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON) (Python 3.11 or newer); set PYTHON=/path/to/python3"; exit 1; }
+	@command -v git >/dev/null || { echo "missing: git"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "missing: Python 3.11 or newer ($(PYTHON) is `$(PYTHON) --version 2>&1`); set PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "missing: Python's venv module (on Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m examples.demo $(if $(REMOTE),--remote $(REMOTE))
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(TEST_JOBS) -m 'not long' $(ARGS)
+
+test-long: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(TEST_JOBS) $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+minio:
+	scripts/build-minio
+
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info

@@ -1,0 +1,83 @@
+"""The port to object storage: what a backend must do, and nothing that it may leave to its caller.
+
+Keys are relative to the store's prefix, made of ``/``-separated parts from ``[A-Za-z0-9._-]``. Every method may be
+called from several threads at once. Errors are those of `pagestore.errors`; every backend passes the one contract
+suite in ``tests/pagestore/store_contract.py``.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Data: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object of a listing."""
+
+    key: str
+    size: int
+    """Bytes."""
+    modified_s: float
+    """Seconds since the Unix epoch, by the store's own clock."""
+
+
+class ObjectStore(Protocol):
+    """Named immutable byte strings, as S3 knows them."""
+
+    @property
+    def url(self) -> str:
+        """Where this store is, for messages and for `pagestore.urls.open_store`; never holds a secret."""
+        ...
+
+    @property
+    def parallelism(self) -> int:
+        """How many requests at once are useful; callers bound their threads by it."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object; raises `ObjectNotFound`."""
+        ...
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return ``length`` > 0 bytes from ``start`` ≥ 0, fewer (or none) only where the object ends.
+
+        Raises `ObjectNotFound`. A reply that does not honour the range raises `CorruptObject`.
+        """
+        ...
+
+    def put(self, key: str, data: Data) -> None:
+        """Create or replace the object; it is durable on return and never visible half-written."""
+        ...
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        """Create the object unless one has this key, atomically; tell whether this call created it.
+
+        ``False`` may also mean that an earlier try of this same call landed and its reply was lost: a caller that
+        must know reads the object back. `StoreUnavailable` means that the outcome is unknown.
+        """
+        ...
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Create or replace the object from chunks, in memory bounded by a few of them; return its size.
+
+        The object becomes visible only when it is whole; when ``chunks`` raises, nothing becomes visible.
+        """
+        ...
+
+    def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield the objects whose key starts with ``prefix`` and sorts after ``start_after``, in key order.
+
+        At most ``limit`` of them; with ``limit`` ≤ 1000 this is one request. What an upload has not finished is
+        never listed.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; removing an absent one is no error."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; the store is not used after."""
+        ...
