@@ -1,0 +1,73 @@
+"""Planning a fetch: which byte ranges to ask for, so that the frames wanted come in few requests."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+
+from pagestore.ids import SegmentId
+
+GAP_BYTES_MAX = 16 * 1024
+RANGE_BYTES_MAX = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLocation:
+    """Where in the store a frame is."""
+
+    key: str
+    """Of the object: a segment, or a commit that holds its segment inline."""
+    offset: int
+    """Bytes from the start of the object."""
+    length: int
+    """Stored bytes."""
+    segment: SegmentId
+    """That the frame belongs to and is verified against."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRead:
+    """One ranged GET and the frames that it brings."""
+
+    key: str
+    start: int
+    length: int
+    frames: tuple[FrameLocation, ...]
+    """In the order of their offsets; all within the range."""
+
+
+def plan_fetch(
+    frames: Iterable[FrameLocation],
+    *,
+    gap_bytes_max: int = GAP_BYTES_MAX,
+    range_bytes_max: int = RANGE_BYTES_MAX,
+) -> list[RangeRead]:
+    """Return the reads that bring all ``frames``, by key and offset, however ``frames`` are ordered.
+
+    Neighbours in one object share a read if at most ``gap_bytes_max`` unwanted bytes lie between them and the
+    read stays within ``range_bytes_max``; a single frame may exceed that. A frame that is listed twice is
+    read once.
+    """
+    reads: list[RangeRead] = []
+    run: list[FrameLocation] = []
+    end = 0
+    for frame in sorted(set(frames), key=attrgetter("key", "offset", "length", "segment")):
+        frame_end = frame.offset + frame.length
+        joins = (
+            run
+            and run[0].key == frame.key
+            and frame.offset - end <= gap_bytes_max
+            and max(end, frame_end) - run[0].offset <= range_bytes_max
+        )
+        if not joins:
+            if run:
+                reads.append(_read(run, end))
+            run, end = [], 0
+        run.append(frame)
+        end = max(end, frame_end)
+    if run:
+        reads.append(_read(run, end))
+    return reads
+
+
+def _read(run: list[FrameLocation], end: int) -> RangeRead:
+    return RangeRead(run[0].key, run[0].offset, end - run[0].offset, tuple(run))

@@ -1,0 +1,160 @@
+"""`PageSet`: an immutable set of page indexes, small however many it holds.
+
+A Roaring bitmap (Lemire et al., "Roaring Bitmaps: Implementation of an Optimized Software Library", 2018);
+its bytes are the portable Roaring format, https://github.com/RoaringBitmap/RoaringFormatSpec, in one
+canonical form.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import Self, cast
+
+import numpy as np
+import numpy.typing as npt
+from pyroaring import FrozenBitMap
+
+from pagestore.errors import CorruptObject
+from pagestore.objectstore import Data
+from pagestore.pages import PAGE_IDX_MAX, PageIdx
+
+RUNS_SHOWN_MAX = 6
+
+
+class PageSet:
+    """Immutable set of `PageIdx`; iterates in ascending order; safe to share between threads."""
+
+    __slots__ = ("_pages",)
+
+    _pages: FrozenBitMap
+
+    def __init__(self) -> None:
+        """Make the empty set; see `of`, `range` and `decode` for others."""
+        self._pages = FrozenBitMap()
+
+    @classmethod
+    def _wrap(cls, pages: FrozenBitMap) -> Self:
+        made = cls.__new__(cls)
+        made._pages = pages  # noqa: SLF001 - our own
+        return made
+
+    @classmethod
+    def of(cls, pages: Iterable[PageIdx] | npt.NDArray[np.integer]) -> Self:
+        """Make a set from page indexes in any order, repeated or not.
+
+        Ten times as fast from a numpy array (of one dimension) as from other iterables. Raises `ValueError`
+        unless all are integers from 1 to `PAGE_IDX_MAX`.
+        """
+        given = pages if isinstance(pages, np.ndarray) else _integers(pages)
+        if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+            raise ValueError(
+                f"page indexes are integers in one dimension, not {given.dtype} of shape {given.shape}"
+            )
+        if not given.size:
+            return cls()
+        _check_bounds(int(given.min()), int(given.max()))
+        return cls._wrap(FrozenBitMap(array("I", given.astype(np.uint32).tobytes())))
+
+    @classmethod
+    def range(cls, first: PageIdx, last: PageIdx) -> Self:
+        """Make the set of pages from ``first`` to ``last``, both included; empty if ``last`` < ``first``."""
+        if last < first:
+            return cls()
+        _check_bounds(first, last)
+        return cls._wrap(FrozenBitMap(range(first, last + 1)))
+
+    @property
+    def first(self) -> PageIdx:
+        """The lowest page; raises `ValueError` for the empty set."""
+        return PageIdx(self._pages.min())
+
+    @property
+    def last(self) -> PageIdx:
+        """The highest page; raises `ValueError` for the empty set."""
+        return PageIdx(self._pages.max())
+
+    def to_array(self) -> npt.NDArray[np.uint32]:
+        """Return the pages in ascending order, four bytes each."""
+        return np.frombuffer(self._pages.to_array(), dtype=np.uint32)
+
+    def encode(self) -> bytes:
+        """Return the set's bytes; equal sets have equal bytes. Takes four bytes a page while it runs."""
+        # How a bitmap was made shows in its containers; made anew from its values, they depend on these alone.
+        return FrozenBitMap(self._pages.to_array()).serialize()
+
+    @classmethod
+    def decode(cls, data: Data) -> Self:
+        """Read what `encode` wrote; raises `CorruptObject` for bytes that are not exactly one page set.
+
+        Takes any Roaring bitmap in the portable format, canonical or not.
+        """
+        raw = bytes(data)
+        try:
+            # An empty buffer is no bitmap, and the library fails on it in a way of its own.
+            pages = FrozenBitMap.deserialize(raw or b"\0")
+        except ValueError as error:
+            raise CorruptObject(f"{len(raw)} bytes are no page set: {error}") from error
+        found = cls._wrap(pages)
+        if pages and (found.first < 1 or found.last > PAGE_IDX_MAX):
+            raise CorruptObject(
+                f"a page set runs from {found.first} to {found.last}, outside 1 to {PAGE_IDX_MAX}"
+            )
+        if pages.serialize() != raw:
+            raise CorruptObject(f"{len(raw)} bytes are more than a page set of {len(pages)} pages")
+        return found
+
+    def __contains__(self, page: PageIdx) -> bool:
+        return 1 <= page <= PAGE_IDX_MAX and page in self._pages
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def __iter__(self) -> Iterator[PageIdx]:
+        return cast("Iterator[PageIdx]", iter(self._pages))
+
+    def __or__(self, other: "PageSet") -> Self:
+        return self._wrap(self._pages | other._pages)
+
+    def __and__(self, other: "PageSet") -> Self:
+        return self._wrap(self._pages & other._pages)
+
+    def __sub__(self, other: "PageSet") -> Self:
+        return self._wrap(self._pages - other._pages)
+
+    def __eq__(self, other: object) -> bool:
+        return self._pages == other._pages if isinstance(other, PageSet) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._pages)
+
+    def __repr__(self) -> str:
+        shown: list[str] = []
+        start = 1
+        while len(shown) < RUNS_SHOWN_MAX and (found := self._run_from(start)) is not None:
+            first, last = found
+            shown.append(str(first) if first == last else f"{first}-{last}")
+            start = last + 1
+        if self and start <= self.last:
+            shown.append("…")
+        return f"PageSet{{{','.join(shown)} ({len(self)} pages)}}" if shown else "PageSet{}"
+
+    def _run_from(self, start: int) -> tuple[int, int] | None:
+        """First and last page of the first run at or after ``start``; its end is found by halving."""
+        first = next(self._pages.iter_equal_or_larger(start), None)
+        if first is None:
+            return None
+        stops = range(first + 1, self.last + 2)
+        broken = bisect_left(stops, True, key=lambda stop: not self._pages.contains_range(first, stop))
+        return first, first + broken - 1
+
+
+def _integers(pages: Iterable[PageIdx]) -> npt.NDArray[np.uint32]:
+    try:
+        return np.frombuffer(array("I", pages), dtype=np.uint32)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"page indexes are integers from 1 to {PAGE_IDX_MAX}: {error}") from error
+
+
+def _check_bounds(first: int, last: int) -> None:
+    if first < 1 or last > PAGE_IDX_MAX:
+        raise ValueError(f"page indexes are from 1 to {PAGE_IDX_MAX}, not {first} to {last}")

@@ -1,0 +1,236 @@
+"""The byte layout of a segment: header, frames, directory, trailer. ``docs/formats/segment.md`` specifies it.
+
+A frame is self-contained: its bytes, the segment's id and the page size are all that it takes to read and
+verify it. Its checksum is seeded with the segment's id, so that a frame of another segment never passes for
+one of this. All integers are little-endian. No function here does any I/O; all are safe to call from several
+threads.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import lt
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from pagestore.codec import Codec, compress, decompress
+from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.ids import SegmentId
+from pagestore.objectstore import Data
+from pagestore.pages import PAGE_IDX_MAX, PageIdx, check_page_size
+
+SEGMENT_MAGIC = b"graftseg"
+SEGMENT_VERSION = 1
+FRAME_RAW_BYTES_MAX = 16 * 1024 * 1024
+"""What a frame's pages may take decompressed, so that a reader knows how much memory a frame can ask for."""
+
+# magic, version, cipher, reserved, key id, page size, reserved, segment id
+_HEADER = struct.Struct("<8sHBBIII16s")
+# codec, cipher, page count, stored body length, xxh3-64 of page list and raw body
+_FRAME = struct.Struct("<BBHIQ")
+# frame's offset, frame's length, page count, reserved
+_DIRECTORY_ENTRY = struct.Struct("<QIHH")
+# directory's offset, frame count, reserved; the xxh3-64 of all before it follows
+_TRAILER = struct.Struct("<QII")
+_CHECKSUM = struct.Struct("<Q")
+_PAGE_IDX_BYTES = 4
+
+SEGMENT_HEADER_BYTES: int = _HEADER.size
+FRAME_HEADER_BYTES: int = _FRAME.size
+TRAILER_BYTES: int = _TRAILER.size + _CHECKSUM.size
+
+
+@dataclass(frozen=True, slots=True)
+class FrameExtent:
+    """Where in its segment a frame is, and what it holds."""
+
+    offset: int
+    """Bytes from the start of the segment."""
+    length: int
+    """Stored bytes, header included."""
+    pages: tuple[PageIdx, ...]
+    """Ascending; a page's slot is its position here."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """What a segment's directory tells of one frame."""
+
+    offset: int
+    length: int
+    page_count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedFrame:
+    """A verified frame's pages; compared by identity."""
+
+    pages: npt.NDArray[np.uint32]
+    """Ascending, read-only."""
+    body: bytes
+    """Page after page; the one at slot ``i`` is ``body[i * page_size : (i + 1) * page_size]``."""
+
+
+def segment_key(segment: SegmentId) -> str:
+    """Return the object key: ``segments/s-0199f3a1…``."""
+    return f"segments/{segment}"
+
+
+def encode_header(segment: SegmentId, page_size: int) -> bytes:
+    """Return a segment's first `SEGMENT_HEADER_BYTES` bytes."""
+    return _HEADER.pack(SEGMENT_MAGIC, SEGMENT_VERSION, 0, 0, 0, check_page_size(page_size), 0, segment.raw)
+
+
+def decode_header(data: Data, segment: SegmentId) -> int:
+    """Return the page size; raises `CorruptObject` if ``data`` does not start as ``segment`` does.
+
+    Raises `UnsupportedFormat` for another version, encryption, or a reserved field in use.
+    """
+    if len(data) < SEGMENT_HEADER_BYTES:
+        raise CorruptObject(
+            f"segment {segment} has {len(data)} bytes, fewer than a header's {SEGMENT_HEADER_BYTES}"
+        )
+    magic, version, cipher, reserved, key_id, page_size, reserved_too, raw = _HEADER.unpack_from(data)
+    if magic != SEGMENT_MAGIC:
+        raise CorruptObject(f"segment {segment} starts with {magic!r}, not {SEGMENT_MAGIC!r}")
+    if version != SEGMENT_VERSION:
+        raise UnsupportedFormat(
+            f"segment {segment} has version {version}; this release knows {SEGMENT_VERSION}"
+        )
+    if cipher or key_id or reserved or reserved_too:
+        raise UnsupportedFormat(
+            f"segment {segment} uses cipher {cipher}, key {key_id}, reserved {reserved} and {reserved_too}; "
+            "this release knows none of them"
+        )
+    if raw != segment.raw:
+        raise CorruptObject(f"segment {segment} holds the bytes of segment {SegmentId(raw)}")
+    try:
+        return check_page_size(page_size)
+    except ValueError as error:
+        raise CorruptObject(f"segment {segment}: {error}") from error
+
+
+def encode_frame(
+    segment: SegmentId,
+    page_size: int,
+    pages: Sequence[PageIdx],
+    bodies: Sequence[Data],
+    codec: Codec,
+    level: int | None = None,
+) -> bytes:
+    """Return one frame: ``bodies[i]`` is the content of ``pages[i]``, which ascend.
+
+    Stored raw where ``codec`` would not make the bodies shorter. Raises `ValueError` for pages or bodies that
+    no frame can hold.
+    """
+    _check_pages(page_size, pages, bodies)
+    page_list = struct.pack(f"<{len(pages)}I", *pages)
+    raw = b"".join((page_list, *bodies))
+    checksum = xxhash.xxh3_64_intdigest(raw, _seed(segment))
+    used, stored = compress(memoryview(raw)[len(page_list) :], codec, level)
+    return b"".join((_FRAME.pack(used, 0, len(pages), len(stored), checksum), page_list, stored))
+
+
+def decode_frame(data: Data, segment: SegmentId, page_size: int) -> DecodedFrame:
+    """Verify and decompress one frame, ``data`` being exactly its bytes.
+
+    Raises `CorruptObject` for anything but a whole frame of this segment, `UnsupportedFormat` for an
+    encrypted one or an unknown codec. Keeps no reference to ``data``.
+    """
+    view = memoryview(data)
+    if len(view) < FRAME_HEADER_BYTES:
+        raise CorruptObject(f"a frame of segment {segment} has {len(view)} bytes, fewer than its header")
+    codec, cipher, page_count, stored_length, checksum = _FRAME.unpack_from(view)
+    if cipher:
+        raise UnsupportedFormat(f"a frame of segment {segment} uses cipher {cipher}; this release knows none")
+    body_start = FRAME_HEADER_BYTES + _PAGE_IDX_BYTES * page_count
+    raw_length = page_count * page_size
+    if not 0 < raw_length <= FRAME_RAW_BYTES_MAX or body_start + stored_length != len(view):
+        raise CorruptObject(
+            f"a frame of segment {segment} has {len(view)} bytes, but its header tells of {page_count} pages "
+            f"of {page_size} bytes in {stored_length} stored bytes"
+        )
+    page_list = view[FRAME_HEADER_BYTES:body_start]
+    try:
+        body = decompress(codec, view[body_start:], raw_length)
+    except (CorruptObject, UnsupportedFormat) as error:
+        raise type(error)(f"a frame of segment {segment}: {error}") from error
+    found = xxhash.xxh3_64(page_list, _seed(segment))
+    found.update(body)
+    if found.intdigest() != checksum:
+        raise CorruptObject(
+            f"a frame of {page_count} pages has checksum {found.hexdigest()}, not {checksum:016x} "
+            f"as segment {segment} has it"
+        )
+    return DecodedFrame(_decode_page_list(page_list, segment), body)
+
+
+def encode_footer(frames: Sequence[FrameExtent], directory_offset: int, checksum: xxhash.xxh3_64) -> bytes:
+    """Return directory and trailer; ``checksum`` has seen all bytes before ``directory_offset``."""
+    entries = [_DIRECTORY_ENTRY.pack(frame.offset, frame.length, len(frame.pages), 0) for frame in frames]
+    footer = b"".join((*entries, _TRAILER.pack(directory_offset, len(frames), 0)))
+    checksum.update(footer)
+    return footer + _CHECKSUM.pack(checksum.intdigest())
+
+
+def decode_footer(data: Data, segment: SegmentId) -> list[DirectoryEntry]:
+    """Return the directory of a whole segment, after verifying the checksum over all of it.
+
+    Raises `CorruptObject` unless the frames fill the segment from header to directory without gap or overlap.
+    """
+    view = memoryview(data)
+    if len(view) < SEGMENT_HEADER_BYTES + TRAILER_BYTES:
+        raise CorruptObject(f"segment {segment} has {len(view)} bytes, fewer than any segment")
+    trailer_start = len(view) - TRAILER_BYTES
+    found = xxhash.xxh3_64_intdigest(view[: -_CHECKSUM.size])
+    (checksum,) = _CHECKSUM.unpack_from(view, trailer_start + _TRAILER.size)
+    if found != checksum:
+        raise CorruptObject(f"segment {segment} has checksum {found:016x}, but ends in {checksum:016x}")
+    directory_offset, frame_count, reserved = _TRAILER.unpack_from(view, trailer_start)
+    if directory_offset + _DIRECTORY_ENTRY.size * frame_count != trailer_start:
+        raise CorruptObject(
+            f"segment {segment} has {len(view)} bytes, but its trailer tells of {frame_count} frames "
+            f"before a directory at {directory_offset}"
+        )
+    entries: list[DirectoryEntry] = []
+    end = SEGMENT_HEADER_BYTES
+    for offset, length, page_count, unused in _DIRECTORY_ENTRY.iter_unpack(
+        view[directory_offset:trailer_start]
+    ):
+        if offset != end:
+            raise CorruptObject(f"segment {segment}: frame {len(entries)} starts at {offset}, not at {end}")
+        end = offset + length
+        reserved |= unused
+        entries.append(DirectoryEntry(offset, length, page_count))
+    if end != directory_offset:
+        raise CorruptObject(
+            f"segment {segment}: frames end at {end}, the directory starts at {directory_offset}"
+        )
+    if reserved:
+        raise UnsupportedFormat(f"segment {segment} uses a reserved field of its directory or trailer")
+    return entries
+
+
+def _seed(segment: SegmentId) -> int:
+    """The id's random half; see ``docs/adr/0002-segment-frames.md``."""
+    return int.from_bytes(segment.raw[8:], "big")
+
+
+def _check_pages(page_size: int, pages: Sequence[PageIdx], bodies: Sequence[Data]) -> None:
+    if not 0 < len(pages) * check_page_size(page_size) <= FRAME_RAW_BYTES_MAX:
+        raise ValueError(f"a frame holds 1 to {FRAME_RAW_BYTES_MAX // page_size} pages, not {len(pages)}")
+    if len(bodies) != len(pages) or any(len(body) != page_size for body in bodies):
+        raise ValueError(f"a frame of {len(pages)} pages needs as many bodies of {page_size} bytes each")
+    if not (pages[0] >= 1 and pages[-1] <= PAGE_IDX_MAX and all(map(lt, pages, pages[1:]))):
+        raise ValueError(f"a frame's pages ascend, from 1 to {PAGE_IDX_MAX} at most; got {list(pages)}")
+
+
+def _decode_page_list(page_list: memoryview, segment: SegmentId) -> npt.NDArray[np.uint32]:
+    # `astype` copies, so that the caller's buffer can go.
+    pages = np.frombuffer(page_list, dtype="<u4").astype(np.uint32)
+    if not (pages[0] >= 1 and pages[-1] <= PAGE_IDX_MAX and (pages[1:] > pages[:-1]).all()):
+        raise CorruptObject(f"a frame of segment {segment} lists pages that do not ascend: {pages.tolist()}")
+    pages.flags.writeable = False
+    return pages
