@@ -1,0 +1,133 @@
+"""Objects in this process's memory: for tests, simulations and demos.
+
+Invariants, guarded by the one lock of each named collection: ``sorted_keys`` holds exactly the keys of
+``objects``, in order; a body is never changed in place.
+"""
+
+import threading
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pagestore.errors import ObjectNotFound
+from pagestore.keys import LIST_PAGE_KEYS, check_key, check_key_prefix, check_limit, check_range
+from pagestore.objectstore import Data, ObjectInfo
+from pagestore.runtime import SYSTEM, Runtime
+
+
+@dataclass(slots=True)
+class _Collection:
+    """The objects of one name, shared by every `MemoryStore` of that name."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Guards both members below."""
+    objects: dict[str, tuple[bytes, float]] = field(default_factory=dict)
+    """Key to body and time of its last write (seconds since the Unix epoch)."""
+    sorted_keys: list[str] = field(default_factory=list)
+
+
+_collections: dict[str, _Collection] = {}
+_collections_lock = threading.Lock()  # guards `_collections`
+
+
+class MemoryStore:
+    """The `ObjectStore` of a name: all of that name in one process see the same objects, until it ends."""
+
+    def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
+        """Open the collection ``name`` (shaped like a key), empty if this process has not used it yet."""
+        self._name = check_key(name)
+        self._runtime = runtime
+        with _collections_lock:
+            self._collection = _collections.setdefault(name, _Collection())
+
+    @property
+    def url(self) -> str:
+        """``memory://name``."""
+        return f"memory://{self._name}"
+
+    @property
+    def parallelism(self) -> int:
+        """One: there is nothing to wait for."""
+        return 1
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        check_key(key)
+        with self._collection.lock:
+            found = self._collection.objects.get(key)
+        if found is None:
+            raise ObjectNotFound(key, self.url)
+        return found[0]
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return a slice of the object."""
+        check_range(start, length)
+        return self.get(key)[start : start + length]
+
+    def put(self, key: str, data: Data) -> None:
+        """Create or replace the object."""
+        body = bytes(data)
+        with self._collection.lock:
+            self._set(check_key(key), body)
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        """Create the object unless there is one."""
+        body = bytes(data)
+        with self._collection.lock:
+            if check_key(key) in self._collection.objects:
+                return False
+            self._set(key, body)
+            return True
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Join the chunks, then create or replace the object."""
+        check_key(key)
+        body = b"".join(chunks)
+        self.put(key, body)
+        return len(body)
+
+    def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield matching objects; like S3, consistent within each page of 1000 only."""
+        check_key_prefix(prefix)
+        check_limit(limit)
+        return self._iterate(prefix, start_after, limit)
+
+    def delete(self, key: str) -> None:
+        """Remove the object if there is one."""
+        collection = self._collection
+        with collection.lock:
+            if collection.objects.pop(check_key(key), None) is not None:
+                del collection.sorted_keys[bisect_left(collection.sorted_keys, key)]
+
+    def close(self) -> None:
+        """Do nothing: the objects live as long as the process."""
+
+    def _set(self, key: str, body: bytes) -> None:
+        """Store the body; the caller holds the lock."""
+        if key not in self._collection.objects:
+            insort(self._collection.sorted_keys, key)
+        self._collection.objects[key] = (body, self._runtime.now_s())
+
+    def _iterate(self, prefix: str, start_after: str, limit: int | None) -> Iterator[ObjectInfo]:
+        remaining = limit
+        while remaining is None or remaining > 0:
+            wanted = LIST_PAGE_KEYS if remaining is None else min(remaining, LIST_PAGE_KEYS)
+            page = self._page(prefix, start_after, wanted)
+            yield from page
+            if len(page) < wanted:
+                return
+            start_after = page[-1].key
+            remaining = None if remaining is None else remaining - wanted
+
+    def _page(self, prefix: str, start_after: str, wanted: int) -> Sequence[ObjectInfo]:
+        collection = self._collection
+        page = []
+        with collection.lock:
+            keys = collection.sorted_keys
+            first = max(bisect_left(keys, prefix), bisect_right(keys, start_after))
+            for key in keys[first : first + wanted]:
+                if not key.startswith(prefix):
+                    break
+                body, modified_s = collection.objects[key]
+                page.append(ObjectInfo(key, len(body), modified_s))
+        return page
