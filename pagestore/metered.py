@@ -1,0 +1,147 @@
+"""Counting what a store is asked: for request budgets in tests, and to show users what a push costs.
+
+Counted is what S3 would bill when nothing has to be retried, computed from the calls in the same way for
+every backend, so that a budget measured in memory holds on S3:
+
+- each call of a method is one request, also one that raises;
+- a listing is one request for each 1000 objects taken from it, at least one, and none with a limit of 0;
+- a streamed upload is one request up to ``part_bytes``, and else one for each part and two to begin and
+  complete it.
+
+Bytes are those of bodies; headers and listings are not counted. Retries, and what a backend asks for its own
+checks, are not counted either.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+
+from pagestore.keys import LIST_PAGE_KEYS
+from pagestore.objectstore import Data, ObjectInfo, ObjectStore
+
+PART_BYTES_DEFAULT = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTraffic:
+    """Requests by verb, and bytes of bodies, that a `MeteredStore` saw; ``after - before`` is a span's."""
+
+    gets: int = 0
+    range_gets: int = 0
+    puts: int = 0
+    conditional_puts: int = 0
+    stream_puts: int = 0
+    lists: int = 0
+    deletes: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+    @property
+    def requests(self) -> int:
+        """All requests together."""
+        return sum(astuple(self)[:-2])
+
+    def __add__(self, other: "StoreTraffic") -> "StoreTraffic":
+        return StoreTraffic(
+            *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        )
+
+    def __sub__(self, other: "StoreTraffic") -> "StoreTraffic":
+        return StoreTraffic(
+            *(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        )
+
+
+class MeteredStore:
+    """An `ObjectStore` that counts what passes through to ``inner``."""
+
+    def __init__(self, inner: ObjectStore, *, part_bytes: int = PART_BYTES_DEFAULT) -> None:
+        """Wrap ``inner``; ``part_bytes`` is what a streamed upload sends at once."""
+        self._inner = inner
+        self._part_bytes = part_bytes
+        self._lock = threading.Lock()  # guards `_traffic`
+        self._traffic = StoreTraffic()
+
+    def snapshot(self) -> StoreTraffic:
+        """Return what was counted so far."""
+        with self._lock:
+            return self._traffic
+
+    @property
+    def url(self) -> str:
+        """The inner store's."""
+        return self._inner.url
+
+    @property
+    def parallelism(self) -> int:
+        """The inner store's."""
+        return self._inner.parallelism
+
+    def get(self, key: str) -> bytes:
+        """Count one get."""
+        self._count(StoreTraffic(gets=1))
+        body = self._inner.get(key)
+        self._count(StoreTraffic(bytes_down=len(body)))
+        return body
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Count one ranged get."""
+        self._count(StoreTraffic(range_gets=1))
+        body = self._inner.get_range(key, start, length)
+        self._count(StoreTraffic(bytes_down=len(body)))
+        return body
+
+    def put(self, key: str, data: Data) -> None:
+        """Count one put."""
+        self._count(StoreTraffic(puts=1, bytes_up=_byte_count(data)))
+        self._inner.put(key, data)
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        """Count one conditional put; a refused one has sent its bytes all the same."""
+        self._count(StoreTraffic(conditional_puts=1, bytes_up=_byte_count(data)))
+        return self._inner.put_if_absent(key, data)
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Count a plain put or the requests of a multipart upload, once it has ended well or not."""
+        taken_bytes = 0
+
+        def take() -> Iterator[bytes]:
+            nonlocal taken_bytes
+            for chunk in chunks:
+                taken_bytes += len(chunk)
+                yield chunk
+
+        try:
+            return self._inner.put_stream(key, take())
+        finally:
+            parts = -(-taken_bytes // self._part_bytes)
+            self._count(StoreTraffic(stream_puts=1 if parts <= 1 else parts + 2, bytes_up=taken_bytes))
+
+    def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Count one request for each page of 1000 taken."""
+        found = self._inner.list(prefix, start_after=start_after, limit=limit)
+        return iter(()) if limit == 0 else self._count_pages(found)
+
+    def delete(self, key: str) -> None:
+        """Count one delete."""
+        self._count(StoreTraffic(deletes=1))
+        self._inner.delete(key)
+
+    def close(self) -> None:
+        """Close the inner store."""
+        self._inner.close()
+
+    def _count(self, more: StoreTraffic) -> None:
+        with self._lock:
+            self._traffic += more
+
+    def _count_pages(self, found: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+        self._count(StoreTraffic(lists=1))
+        for taken, info in enumerate(found):
+            if taken and taken % LIST_PAGE_KEYS == 0:
+                self._count(StoreTraffic(lists=1))
+            yield info
+
+
+def _byte_count(data: Data) -> int:
+    return memoryview(data).nbytes

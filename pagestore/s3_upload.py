@@ -1,0 +1,147 @@
+"""Streamed uploads: parts in parallel, memory bounded, and nothing visible unless all of it is.
+
+All parts but the last have the same size, since some servers ask for that.
+"""
+
+import base64
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pagestore.errors import PageStoreError
+from pagestore.s3_client import Reply, S3Requests
+from pagestore.s3_errors import Answer, unexpected
+from pagestore.s3_settings import PARTS_MAX, S3Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+
+def content_md5(body: bytes) -> str:
+    """Return the Content-MD5 header, by which a server refuses a body that was damaged on its way."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
+    """Yield the bytes of ``chunks`` in parts of ``part_bytes``; the last may be shorter, none is empty."""
+    buffer = bytearray()
+    for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= part_bytes:
+            yield bytes(memoryview(buffer)[:part_bytes])
+            del buffer[:part_bytes]
+    if buffer:
+        yield bytes(buffer)
+
+
+class MultipartUpload:
+    """One streamed upload, used once; its threads end with it."""
+
+    def __init__(self, requests: S3Requests, bucket: str, full_key: str, settings: S3Settings) -> None:
+        """Prepare an upload to ``full_key``, the key with the store's prefix."""
+        self._requests = requests
+        self._bucket = bucket
+        self._key = full_key
+        self._settings = settings
+        self._upload_id = ""
+        self._cancelled = threading.Event()
+
+    def run(self, parts: Iterable[bytes]) -> int:
+        """Send the parts and make the object visible; return its size.
+
+        Whatever is raised, by ``parts`` too, first removes what was sent; should that fail, only a
+        life-cycle rule of the bucket (AbortIncompleteMultipartUpload) does.
+        """
+        self._upload_id = self._create()
+        try:
+            sent, size = self._send_all(parts)
+            self._complete(sent, size)
+        except BaseException:
+            with suppress(PageStoreError):
+                self._abort()
+            raise
+        return size
+
+    def _send_all(self, parts: Iterable[bytes]) -> tuple[list["CompletedPartTypeDef"], int]:
+        sent: list[CompletedPartTypeDef] = []
+        in_flight: deque[Future[CompletedPartTypeDef]] = deque()
+        size = 0
+        parallelism = self._settings.part_parallelism
+        with ThreadPoolExecutor(parallelism, thread_name_prefix="graft-upload") as threads:
+            try:
+                for number, body in enumerate(parts, start=1):
+                    self._check_part_number(number)
+                    if len(in_flight) == parallelism:
+                        sent.append(in_flight.popleft().result())
+                    in_flight.append(threads.submit(self._send_part, number, body))
+                    size += len(body)
+                sent.extend(future.result() for future in in_flight)
+            except BaseException:
+                self._cancelled.set()
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+        return sent, size
+
+    def _check_part_number(self, number: int) -> None:
+        if number > PARTS_MAX:
+            raise ValueError(
+                f"{self._key} is longer than {PARTS_MAX} parts of {self._settings.part_bytes} bytes; "
+                "set a larger part_bytes"
+            )
+
+    def _create(self) -> str:
+        def request(client: "S3Client") -> str:
+            return client.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
+
+        return self._accepted(self._requests.send(request))
+
+    def _send_part(self, number: int, body: bytes) -> "CompletedPartTypeDef":
+        digest = content_md5(body)
+
+        def request(client: "S3Client") -> "CompletedPartTypeDef":
+            reply = client.upload_part(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=self._upload_id,
+                PartNumber=number,
+                Body=body,
+                ContentMD5=digest,
+            )
+            return {"ETag": reply["ETag"], "PartNumber": number}
+
+        return self._accepted(self._requests.send(request, cancelled=self._cancelled.is_set))
+
+    def _complete(self, sent: list["CompletedPartTypeDef"], size: int) -> None:
+        def request(client: "S3Client") -> None:
+            client.complete_multipart_upload(
+                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": sent}
+            )
+
+        answer = self._requests.send(request)
+        if isinstance(answer, Answer):
+            if answer.code == "NoSuchUpload" and self._visible_size() == size:
+                return  # an earlier try landed and its reply was lost
+            raise unexpected(answer, self._requests.where)
+
+    def _accepted(self, reply: Reply | Answer) -> Reply:
+        if isinstance(reply, Answer):
+            raise unexpected(reply, self._requests.where)
+        return reply
+
+    def _visible_size(self) -> int | None:
+        def request(client: "S3Client") -> int:
+            return client.head_object(Bucket=self._bucket, Key=self._key)["ContentLength"]
+
+        found = self._requests.send(request)
+        return None if isinstance(found, Answer) else found
+
+    def _abort(self) -> None:
+        def request(client: "S3Client") -> None:
+            client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+
+        self._requests.send(request)

@@ -1,0 +1,79 @@
+"""Where a store is, written as a URL.
+
+s3://bucket/prefix                                       AWS, or the endpoint that AWS_ENDPOINT_URL names
+s3://bucket/prefix?endpoint=http://127.0.0.1:9000        another S3-compatible server
+s3://bucket/prefix?endpoint=…&region=eu-central-1
+file:///home/ann/store, /home/ann/store, store           a directory
+memory://name                                            this process's memory
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from pagestore.localdir import LocalDirStore
+from pagestore.memory import MemoryStore
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+
+if TYPE_CHECKING:
+    from pagestore.s3_settings import S3Settings
+
+_EXAMPLES = "use s3://bucket/prefix, file:///path, a plain path, or memory://name"
+_S3_OPTIONS = frozenset({"endpoint", "region"})
+
+
+def open_store(
+    url: str | os.PathLike[str], *, runtime: Runtime = SYSTEM, s3_settings: "S3Settings | None" = None
+) -> ObjectStore:
+    """Return the store at ``url``; nothing is asked of it yet.
+
+    Options in an S3 URL replace those of ``s3_settings``. Raises `ValueError` with one helpful sentence for
+    a URL that names no store, and for one that holds credentials, which is never repeated.
+    """
+    if not isinstance(url, str) or "://" not in url:
+        if not os.fspath(url):
+            raise ValueError(f"the URL of a store must not be empty; {_EXAMPLES}")
+        return LocalDirStore(Path(url).expanduser(), runtime=runtime)
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValueError(
+            "a store's URL must not hold credentials; "
+            "put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or into a profile"
+        )
+    if parts.fragment or (parts.query and parts.scheme != "s3"):
+        raise ValueError(f"{url!r} has a part that a store's URL does not have; {_EXAMPLES}")
+    match parts.scheme:
+        case "s3":
+            return _open_s3(parts, runtime, s3_settings)
+        case "file":
+            return _open_file(url, parts, runtime)
+        case "memory":
+            return MemoryStore((parts.netloc + parts.path).rstrip("/"), runtime=runtime)
+        case _:
+            raise ValueError(f"{url!r} names no kind of store that is known; {_EXAMPLES}")
+
+
+def _open_file(url: str, parts: SplitResult, runtime: Runtime) -> ObjectStore:
+    if parts.netloc not in {"", "localhost"} or not parts.path:
+        raise ValueError(f"{url!r} needs an absolute path after file://, as in file:///home/ann/store")
+    return LocalDirStore(unquote(parts.path), runtime=runtime)
+
+
+def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None") -> ObjectStore:
+    from pydantic import ValidationError  # noqa: PLC0415 - other stores need neither pydantic nor boto3
+
+    from pagestore.s3 import S3Store  # noqa: PLC0415
+    from pagestore.s3_settings import S3Settings  # noqa: PLC0415
+
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    unknown = sorted(options.keys() - _S3_OPTIONS)
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no option of an S3 URL; those are endpoint and region")
+    given = (settings or S3Settings()).model_dump() | options
+    try:
+        chosen = S3Settings(**given)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+    return S3Store(parts.netloc, parts.path.strip("/"), settings=chosen, runtime=runtime)
