@@ -79,7 +79,7 @@ class PageSet:
 
     def encode(self) -> bytes:
         """Return the set's bytes; equal sets have equal bytes. Takes four bytes a page while it runs."""
-        # How a bitmap was made shows in its containers; made anew from its values, they depend on these alone.
+        # How a bitmap was made shows in its containers, unless it is made anew from its values.
         return FrozenBitMap(self._pages.to_array()).serialize()
 
     @classmethod

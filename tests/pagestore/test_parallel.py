@@ -1,0 +1,102 @@
+import threading
+
+import pytest
+
+from pagestore.errors import CorruptObject
+from pagestore.parallel import Parallel
+
+
+@pytest.fixture
+def parallel():
+    with Parallel(4) as pool:
+        yield pool
+
+
+def test_results_come_in_order_while_calls_run_at_once(parallel):
+    together = threading.Barrier(4, timeout=20)
+
+    def meet(number):
+        together.wait()
+        return number
+
+    assert list(parallel.map(meet, range(8))) == list(range(8))
+
+
+def test_one_item_or_one_thread_needs_no_pool(parallel):
+    here = threading.get_ident()
+    assert list(parallel.map(lambda _: threading.get_ident(), ["one"])) == [here]
+    assert list(parallel.map(lambda _: threading.get_ident(), [])) == []
+    assert parallel._pool is None
+    with Parallel(1) as alone:
+        assert set(alone.map(lambda _: threading.get_ident(), range(5))) == {here}
+
+
+def test_the_first_error_waits_for_what_runs_and_cancels_the_rest(parallel):
+    begun, ended = [], []
+    all_run = threading.Barrier(4, timeout=20)
+    failing = threading.Event()
+
+    def work(number):
+        begun.append(number)
+        all_run.wait()
+        if number == 0:
+            failing.set()
+            raise CorruptObject("item 0")
+        failing.wait(20)
+        ended.append(number)
+
+    with pytest.raises(CorruptObject, match="item 0"):
+        list(parallel.map(work, range(100)))
+    assert sorted(begun) == [0, 1, 2, 3]
+    assert sorted(ended) == [1, 2, 3]
+    assert list(parallel.map(str, range(3))) == ["0", "1", "2"], "the pool is fit for further use"
+
+
+def test_results_before_an_error_are_delivered(parallel):
+    def work(number):
+        if number >= 5:
+            raise CorruptObject(f"item {number}")
+        return number
+
+    results = parallel.map(work, range(50))
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(CorruptObject, match="item 5"):
+        next(results)
+
+
+def test_an_iterator_closed_early_leaves_nothing_running(parallel):
+    running = threading.Semaphore(0)
+    release = threading.Event()
+    ended = []
+
+    def work(number):
+        if number:
+            running.release()
+            release.wait(20)
+        ended.append(number)
+        return number
+
+    results = parallel.map(work, range(100))
+    assert next(results) == 0
+    running.acquire(timeout=20)
+    release.set()
+    results.close()
+    count = len(ended)
+    assert count <= 1 + 4
+    assert list(parallel.map(str, range(4))) == ["0", "1", "2", "3"]
+    assert len(ended) == count
+
+
+def test_a_closed_pool_refuses_work():
+    parallel = Parallel(2)
+    assert list(parallel.map(str, range(3))) == ["0", "1", "2"]
+    parallel.close()
+    parallel.close()
+    for items in ([1], [1, 2]):
+        with pytest.raises(RuntimeError, match="closed"):
+            list(parallel.map(str, items))
+
+
+def test_no_threads_are_no_pool():
+    with pytest.raises(ValueError, match="at least one"):
+        Parallel(0)
