@@ -185,7 +185,7 @@ class S3Store:
                 if info.key <= last_key:
                     raise UnsafeStore(
                         f"{self._requests.where} lists {info.key} after {last_key}; "
-                        "use a server that lists in key order"
+                        "use a server that lists in key order, or other names"
                     )
                 last_key = info.key
                 yield info

@@ -1,0 +1,182 @@
+"""A reverse proxy on loopback that behaves badly exactly as told.
+
+    with FaultyProxy("http://127.0.0.1:9000") as proxy:
+        proxy.faults += [Status(503, "SlowDown"), LostReply()]  # for the next two requests, then all is well
+        proxy.drop_headers = {"if-none-match"}                  # for every request
+        …
+        assert [request.method for request in proxy.requests] == ["PUT", "PUT", "PUT"]
+
+Each connection serves one request, so that nothing stays open. The server behind must not check signatures.
+"""
+
+import gzip
+import http.client
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from tests.servers.process import HOST
+
+
+@dataclass(frozen=True)
+class Status:
+    """Answer with an S3 error; the server behind never sees the request."""
+
+    status: int
+    code: str = "Fault"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Close the connection without having done anything."""
+
+
+@dataclass(frozen=True)
+class LostReply:
+    """Let the server behind do what was asked, then close the connection."""
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """Announce the whole body, send that many bytes of it."""
+
+    keep_bytes: int
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Change status or headers of the reply (None removes one); bodies stay."""
+
+    status: int | None = None
+    headers: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Compress the body, as a proxy may that means well."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """No fault: let this request through."""
+
+
+@dataclass(frozen=True)
+class SeenRequest:
+    method: str
+    path: str
+    headers: dict[str, str]
+    """Names in lower case, as they came."""
+
+
+class FaultyProxy:
+    """Forwards to ``upstream`` (an http://host:port)."""
+
+    def __init__(self, upstream):
+        self.faults = deque()
+        self.always = None
+        """The fault of every request for which ``faults`` has none."""
+        self.drop_headers = set()
+        """Request headers, in lower case, that the server behind does not get to see."""
+        self.requests = []
+        self.url = ""
+        self._upstream = urlsplit(upstream).netloc
+        self._server = _Server((HOST, 0), _Handler)
+        self._server.proxy = self
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def endpoint(self):
+        return f"http://{HOST}:{self._server.server_address[1]}"
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def forward(self, request, body):
+        """Return status, headers and body of the server behind."""
+        connection = http.client.HTTPConnection(self._upstream, timeout=30)
+        try:
+            unwanted = self.drop_headers | {"expect", "connection"}
+            headers = {name: value for name, value in request.headers.items() if name not in unwanted}
+            connection.request(request.method, request.path, body=body, headers=headers)
+            reply = connection.getresponse()
+            return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
+        finally:
+            connection.close()
+
+    def next_fault(self):
+        try:
+            return self.faults.popleft()
+        except IndexError:
+            return self.always or Passed()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 64
+
+    def handle_error(self, *_):
+        """A client that hangs up is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def do_any(self):
+        proxy = self.server.proxy
+        seen = SeenRequest(
+            self.command, self.path, {name.lower(): value for name, value in self.headers.items()}
+        )
+        body = self.rfile.read(int(seen.headers.get("content-length", 0)))
+        proxy.requests.append(seen)
+        self.close_connection = True
+        fault = proxy.next_fault()
+        match fault:
+            case Closed():
+                return
+            case Status(status, code, headers):
+                error = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
+                self._reply(status, {"content-type": "application/xml"} | headers, error)
+                return
+        status, headers, reply = proxy.forward(seen, body)
+        match fault:
+            case LostReply():
+                return
+            case Truncated(keep_bytes):
+                self._reply(status, headers, reply, keep_bytes)
+                return
+            case Changed(new_status, changes):
+                status = new_status or status
+                headers = {name: value for name, value in (headers | changes).items() if value is not None}
+            case Compressed():
+                reply = gzip.compress(reply)
+                headers = headers | {"content-encoding": "gzip", "content-length": str(len(reply))}
+        self._reply(status, headers, reply)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815 - http.server's names
+
+    def _reply(self, status, headers, body, keep_bytes=None):
+        self.send_response_only(status)
+        if self.command != "HEAD":
+            headers = {"content-length": str(len(body))} | headers
+        for name, value in headers.items():
+            if name not in {"connection", "transfer-encoding"}:
+                self.send_header(name, value)
+        self.send_header("connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body if keep_bytes is None else body[:keep_bytes])
+        self.wfile.flush()
+
+    def log_message(self, *_):
+        """Nobody reads it."""
