@@ -1,0 +1,262 @@
+"""The bytes of a commit object; this module owns the layout (docs/formats/commit.md).
+
+    head:   fixed fields · attributes · segment table · directory · xxh3-128 of the head so far
+    body:   index chunks, in directory order · inline segment
+    end:    xxh3-64 of everything before
+
+All integers are little-endian. The head's hash is the commit's hash: the head holds the digest of each chunk and
+the inline segment vouches for itself frame by frame, so a reader of a part can trust what it has.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import xxhash
+
+from metastore.commit import HASH_BYTES, NONCE_BYTES, Commit, CommitKind, DirectoryEntry
+from metastore.errors import CorruptCommit, UnsupportedCommit
+from metastore.ids import LogId
+from metastore.lsn import BEFORE_FIRST, LSN, LSN_MAX, covers_after
+from metastore.placement import InCommit, OwnObject, SegmentRef, chunk_count
+from pagestore.ids import SegmentId
+from pagestore.objectstore import Data
+from pagestore.pages import PAGE_IDX_MAX, check_page_size
+
+MAGIC = b"graftcmt"
+VERSION = 1
+
+# magic, version, kind, cipher, key id, page size, log, lsn, covers after, base, byte size, min page count,
+# live pages, changed pages, timestamp, nonce, parent hash, fingerprint, attributes bytes, segments,
+# directory entries, head bytes, inline bytes, total bytes
+_FIXED = struct.Struct(f"<8sHBBII16sQQQQQQIQ{NONCE_BYTES}s{HASH_BYTES}sQIIIQQQ")
+# segment, log and LSN of the commit that it lies in, offset there, home, reserved
+_SEGMENT = struct.Struct("<16s16sQQB7s")
+_OWN_OBJECT, _IN_COMMIT = 0, 1
+_UNUSED = bytes(7)
+# chunk, length, digest, fingerprint
+_ENTRY = struct.Struct("<IIQQ")
+# bytes of name and value
+_ATTRIBUTE = struct.Struct("<HI")
+_CHECKSUM = struct.Struct("<Q")
+
+FIXED_BYTES = _FIXED.size
+_NO_LOG = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkBytes:
+    """One encoded index chunk on its way into a commit."""
+
+    number: int
+    data: bytes
+    fingerprint: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDraft:
+    """What a writer decides about a commit; `encode_commit` adds offsets, digests and hashes."""
+
+    log: LogId
+    lsn: LSN
+    kind: CommitKind
+    page_size: int
+    covers_after: LSN
+    base: LSN
+    byte_size: int
+    min_page_count: int
+    live_pages: int
+    changed_pages: int
+    timestamp_us: int
+    nonce: bytes
+    parent_hash: bytes
+    fingerprint: int
+    attributes: Mapping[str, bytes]
+    segments: Sequence[SegmentRef | SegmentId]
+    """A bare id is the segment that lies inline in this very commit."""
+    chunks: Sequence[ChunkBytes]
+    inline: bytes
+
+
+def encode_commit(draft: CommitDraft) -> bytes:
+    """Return the bytes of the commit object."""
+    attributes = _encode_attributes(draft.attributes)
+    head_length = (
+        FIXED_BYTES
+        + len(attributes)
+        + _SEGMENT.size * len(draft.segments)
+        + _ENTRY.size * len(draft.chunks)
+        + HASH_BYTES
+    )
+    body_length = sum(len(chunk.data) for chunk in draft.chunks)
+    total_length = head_length + body_length + len(draft.inline) + _CHECKSUM.size
+    inline_home = InCommit(draft.log, draft.lsn, head_length + body_length)
+    fixed = _FIXED.pack(
+        MAGIC, VERSION, draft.kind, 0, 0, draft.page_size, draft.log.raw, draft.lsn, draft.covers_after,
+        draft.base, draft.byte_size, draft.min_page_count, draft.live_pages, draft.changed_pages,
+        draft.timestamp_us, draft.nonce, draft.parent_hash, draft.fingerprint, len(attributes),
+        len(draft.segments), len(draft.chunks), head_length, len(draft.inline), total_length,
+    )  # fmt: skip
+    head = b"".join(
+        (
+            fixed,
+            attributes,
+            *(
+                _encode_segment(ref if isinstance(ref, SegmentRef) else SegmentRef(ref, inline_home))
+                for ref in draft.segments
+            ),
+            *(
+                _ENTRY.pack(chunk.number, len(chunk.data), xxhash.xxh3_64_intdigest(chunk.data), chunk.fingerprint)
+                for chunk in draft.chunks
+            ),
+        )
+    )
+    covered = b"".join((head, xxhash.xxh3_128_digest(head), *(chunk.data for chunk in draft.chunks), draft.inline))
+    return covered + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(covered))
+
+
+def head_length_of(data: Data) -> int:
+    """Return how many bytes of a commit object its head takes; raises as `decode_commit` does."""
+    if len(data) < FIXED_BYTES:
+        raise CorruptCommit(f"a commit has at least {FIXED_BYTES} bytes, not {len(data)}")
+    fields = _FIXED.unpack_from(data)
+    if fields[0] != MAGIC:
+        raise CorruptCommit("not a commit: wrong magic")
+    if fields[1] != VERSION or fields[3] or fields[4]:
+        raise UnsupportedCommit(
+            f"format version {fields[1]}, cipher {fields[3]}, key {fields[4]}: this release reads "
+            f"version {VERSION}, unencrypted; upgrade graft"
+        )
+    # Checked before anyone acts on it: a flipped bit must not make a reader ask for an exabyte.
+    needed: int = FIXED_BYTES + fields[18] + _SEGMENT.size * fields[19] + _ENTRY.size * fields[20] + HASH_BYTES
+    if fields[21] != needed or fields[23] < needed + _CHECKSUM.size:
+        raise CorruptCommit(f"a head of {fields[21]} of {fields[23]} bytes whose parts need {needed}")
+    return needed
+
+
+def decode_commit(data: Data, log: LogId, lsn: LSN) -> Commit:
+    """Read a commit's head from the first bytes of its object, or from all of them.
+
+    Checks the head's hash, that it is the commit ``lsn`` of ``log``, and, when ``data`` is the whole object,
+    the checksum at its end. Raises `CorruptCommit` or `UnsupportedCommit`.
+    """
+    with named(log, lsn):
+        return _decode(memoryview(data), log, lsn)
+
+
+@contextmanager
+def named(log: LogId, lsn: LSN) -> Iterator[None]:
+    """Say which commit it is that fails a check."""
+    try:
+        yield
+    except (CorruptCommit, UnsupportedCommit) as error:
+        raise type(error)(f"commit {lsn} of log {log}: {error}") from error.__cause__
+    except (struct.error, ValueError) as error:
+        raise CorruptCommit(f"commit {lsn} of log {log}: {error}") from error
+
+
+def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
+    head_length = head_length_of(data)
+    (
+        _, _, kind, _, _, page_size, log_raw, stored_lsn, bound, base, byte_size, min_page_count, live_pages,
+        changed_pages, timestamp_us, nonce, parent_hash, fingerprint, attributes_bytes, segment_count,
+        entry_count, _, inline_length, total_length,
+    ) = _FIXED.unpack_from(data)  # fmt: skip
+    if not head_length <= len(data) <= total_length:
+        raise CorruptCommit(f"a head of {head_length} bytes in {len(data)} of {total_length} bytes")
+    head_hash = bytes(data[head_length - HASH_BYTES : head_length])
+    if xxhash.xxh3_128_digest(data[: head_length - HASH_BYTES]) != head_hash:
+        raise CorruptCommit("the head does not match its hash")
+    if len(data) == total_length:
+        (checksum,) = _CHECKSUM.unpack_from(data, total_length - _CHECKSUM.size)
+        if xxhash.xxh3_64_intdigest(data[: total_length - _CHECKSUM.size]) != checksum:
+            raise CorruptCommit("the object does not match its checksum")
+    if log_raw != log.raw or stored_lsn != lsn:
+        raise CorruptCommit(f"the object is commit {stored_lsn} of log {LogId(log_raw)}")
+    position = FIXED_BYTES
+    attributes = _decode_attributes(bytes(data[position : position + attributes_bytes]))
+    position += attributes_bytes
+    segments = tuple(_decode_segment(data, position + index * _SEGMENT.size) for index in range(segment_count))
+    position += segment_count * _SEGMENT.size
+    directory = _decode_directory(data[position : position + entry_count * _ENTRY.size], head_length)
+    inline_offset = head_length + sum(entry.length for entry in directory)
+    if inline_offset + inline_length + _CHECKSUM.size != total_length:
+        raise CorruptCommit("the parts do not add up to the whole")
+    commit = Commit(
+        log=log, lsn=lsn, kind=CommitKind(kind), page_size=check_page_size(page_size), covers_after=LSN(bound),
+        base=LSN(base), byte_size=byte_size, min_page_count=min_page_count, live_pages=live_pages,
+        changed_pages=changed_pages, timestamp_us=timestamp_us, nonce=nonce, parent_hash=parent_hash,
+        fingerprint=fingerprint, attributes=MappingProxyType(attributes), segments=segments,
+        directory=directory, inline_offset=inline_offset, inline_length=inline_length, hash=head_hash,
+        total_length=total_length,
+    )  # fmt: skip
+    _check_sense(commit)
+    return commit
+
+
+def _check_sense(commit: Commit) -> None:
+    """Raise `CorruptCommit` for a head that is whole and yet nothing that a writer may say."""
+    fenwick = covers_after(commit.lsn)
+    ranges = commit.covers_after in {BEFORE_FIRST, fenwick} and (
+        commit.base == commit.lsn if commit.is_base else commit.base <= fenwick
+    )
+    if not 0 < commit.lsn <= LSN_MAX or not ranges:
+        raise CorruptCommit(f"it claims to cover ({commit.covers_after}, {commit.lsn}] on base {commit.base}")
+    if commit.min_page_count > (0 if commit.is_base else commit.page_count):
+        raise CorruptCommit(f"{commit.page_count} pages, and never fewer than {commit.min_page_count}")
+    if commit.live_pages > commit.page_count or commit.page_count > PAGE_IDX_MAX:
+        raise CorruptCommit(f"{commit.live_pages} of {commit.page_count} pages live")
+    if commit.directory and commit.directory[-1].number >= chunk_count(commit.page_count):
+        raise CorruptCommit(f"index chunk {commit.directory[-1].number} of {commit.page_count} pages")
+
+
+def _encode_attributes(attributes: Mapping[str, bytes]) -> bytes:
+    parts = []
+    for name, value in sorted(attributes.items()):
+        raw = name.encode()
+        parts.append(_ATTRIBUTE.pack(len(raw), len(value)) + raw + value)
+    return b"".join(parts)
+
+
+def _decode_attributes(data: bytes) -> dict[str, bytes]:
+    attributes: dict[str, bytes] = {}
+    position = 0
+    while position < len(data):
+        name_length, value_length = _ATTRIBUTE.unpack_from(data, position)
+        position += _ATTRIBUTE.size
+        end = position + name_length + value_length
+        if end > len(data):
+            raise CorruptCommit("attributes run over their end")
+        name = data[position : position + name_length].decode()
+        if attributes and name <= next(reversed(attributes)):
+            raise CorruptCommit("the attributes are not in order")
+        attributes[name] = data[position + name_length : end]
+        position = end
+    return attributes
+
+
+def _encode_segment(ref: SegmentRef) -> bytes:
+    if isinstance(ref.home, InCommit):
+        home = ref.home
+        return _SEGMENT.pack(ref.segment.raw, home.log.raw, home.lsn, home.offset, _IN_COMMIT, _UNUSED)
+    return _SEGMENT.pack(ref.segment.raw, _NO_LOG, 0, 0, _OWN_OBJECT, _UNUSED)
+
+
+def _decode_segment(data: Data, position: int) -> SegmentRef:
+    segment, log, lsn, offset, home, unused = _SEGMENT.unpack_from(data, position)
+    if home not in {_OWN_OBJECT, _IN_COMMIT} or unused != _UNUSED:
+        raise UnsupportedCommit(f"segment {SegmentId(segment)} has a home of kind {home}; upgrade graft")
+    in_commit = home == _IN_COMMIT
+    return SegmentRef(SegmentId(segment), InCommit(LogId(log), LSN(lsn), offset) if in_commit else OwnObject())
+
+
+def _decode_directory(data: memoryview, offset: int) -> tuple[DirectoryEntry, ...]:
+    entries: list[DirectoryEntry] = []
+    for number, length, digest, fingerprint in _ENTRY.iter_unpack(data):
+        if entries and number <= entries[-1].number:
+            raise CorruptCommit("the directory is not in order")
+        entries.append(DirectoryEntry(number, offset, length, digest, fingerprint))
+        offset += length
+    return tuple(entries)

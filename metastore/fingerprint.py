@@ -1,0 +1,51 @@
+"""Fingerprints of a page map: equal maps have equal ones, and a wrongly composed map is detected at once.
+
+A map's fingerprint is the XOR over its live pages of a 64-bit mix of (page index, segment, frame offset), so that
+it can be kept up to date in the number of changed pages and split by chunk. It vouches for places, not for
+contents: those are vouched for by the frames' checksums and page lists, which is also why slots are left out. The
+mix is the finaliser of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA
+2014).
+"""
+
+import numpy as np
+import xxhash
+
+from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef
+from pagestore.ids import SegmentId
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def frame_seed(segment: SegmentId, offset: int) -> int:
+    """Return the 64 bits that stand for one frame in the mix of each of its pages."""
+    return xxhash.xxh3_64_intdigest(segment.raw + offset.to_bytes(8, "little"))
+
+
+def mixed(pages: U64, seeds: U64) -> U64:
+    """Return one 64-bit mix per (page index, frame seed)."""
+    with np.errstate(over="ignore"):
+        x: U64 = seeds + pages * _GOLDEN
+        x = (x ^ (x >> np.uint64(30))) * _MIX_1
+        x = (x ^ (x >> np.uint64(27))) * _MIX_2
+        x ^= x >> np.uint64(31)
+    return x
+
+
+def fingerprint(pages: U64, seeds: U64) -> int:
+    """Return the XOR of the mixes; 0 for no pages."""
+    return int(np.bitwise_xor.reduce(mixed(pages, seeds))) if len(pages) else 0
+
+
+def placement_fingerprint(number: int, placement: ChunkPlacement, segments: tuple[SegmentRef, ...]) -> int:
+    """Return the fingerprint of a chunk that consists of just these places."""
+    seeds = np.array(
+        [
+            frame_seed(segments[ordinal].segment, offset)
+            for ordinal, offset in zip(placement.frame_segment.tolist(), placement.frame_offset.tolist(), strict=True)
+        ],
+        np.uint64,
+    )
+    pages = placement.page_low.astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
+    return fingerprint(pages, seeds[placement.page_frame]) if placement.pages else 0

@@ -1,0 +1,204 @@
+"""Where pages are: segments, and columns of (page, frame, slot) for one chunk of a volume.
+
+A chunk is an aligned range of `CHUNK_PAGES` pages: chunk 0 holds pages 1…4096. It is the unit in which an index
+is read and in which a page map is materialised. Columns are numpy arrays, so that merging and decoding cost no
+Python per page.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from metastore.ids import LogId
+from metastore.lsn import LSN, descending_text
+from pagestore.fetch import FrameLocation
+from pagestore.ids import SegmentId
+from pagestore.segment import FrameExtent, segment_key
+
+CHUNK_PAGES = 4096
+
+U16: TypeAlias = npt.NDArray[np.uint16]
+U32: TypeAlias = npt.NDArray[np.uint32]
+U64: TypeAlias = npt.NDArray[np.uint64]
+
+
+def chunk_of(page: int) -> int:
+    """Return the chunk that holds a page."""
+    return (page - 1) // CHUNK_PAGES
+
+
+def chunk_count(page_count: int) -> int:
+    """Return how many chunks hold ``page_count`` pages."""
+    return -(-page_count // CHUNK_PAGES)
+
+
+def commit_key(log: LogId, lsn: LSN) -> str:
+    """``logs/l-0199…/commits/fffffffffffffffe``."""
+    return f"logs/{log}/commits/{descending_text(lsn)}"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnObject:
+    """The segment is an object of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class InCommit:
+    """The segment lies inline in a commit, ``offset`` bytes from that object's start."""
+
+    log: LogId
+    lsn: LSN
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """A segment and the object that holds its bytes."""
+
+    segment: SegmentId
+    home: OwnObject | InCommit
+
+    def locate(self, offset: int, length: int) -> FrameLocation:
+        """Return where ``length`` bytes from ``offset`` in the segment are in the store."""
+        if isinstance(self.home, InCommit):
+            key, offset = commit_key(self.home.log, self.home.lsn), self.home.offset + offset
+        else:
+            key = segment_key(self.segment)
+        return FrameLocation(key=key, offset=offset, length=length, segment=self.segment)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlacement:
+    """The places of some pages of one chunk.
+
+    ``frame_*`` have one row per frame, sorted by (segment, offset); ``page_*`` one row per page, ascending.
+    """
+
+    frame_segment: U32
+    """Ordinal in the segment table of the index."""
+    frame_offset: U64
+    """Bytes from the start of the segment."""
+    frame_length: U32
+    """Stored bytes."""
+    page_low: U16
+    """Page − first page of the chunk, 0…4095."""
+    page_frame: U16
+    """Row in the ``frame_*`` columns."""
+    page_slot: U16
+    """Position of the page in its frame."""
+
+    @property
+    def pages(self) -> int:
+        """How many pages are placed."""
+        return len(self.page_low)
+
+    def kept(self, keep: npt.NDArray[np.bool_]) -> "ChunkPlacement":
+        """Return only the pages for which ``keep`` is true, with the frames that they still need."""
+        return compacted(
+            ChunkPlacement(
+                self.frame_segment,
+                self.frame_offset,
+                self.frame_length,
+                self.page_low[keep],
+                self.page_frame[keep],
+                self.page_slot[keep],
+            )
+        )
+
+    def renumbered(self, ordinals: U32) -> "ChunkPlacement":
+        """Return the same with segment ordinal ``i`` replaced by ``ordinals[i]``."""
+        return ChunkPlacement(
+            ordinals[self.frame_segment],
+            self.frame_offset,
+            self.frame_length,
+            self.page_low,
+            self.page_frame,
+            self.page_slot,
+        )
+
+
+_NO_U16: U16 = np.empty(0, np.uint16)
+EMPTY = ChunkPlacement(
+    np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.uint32), _NO_U16, _NO_U16, _NO_U16
+)
+
+
+def compacted(placement: ChunkPlacement) -> ChunkPlacement:
+    """Drop unused frames, join equal ones and sort the rest; pages must be ascending."""
+    used = np.unique(placement.page_frame)
+    segment, offset = placement.frame_segment[used], placement.frame_offset[used]
+    order = np.lexsort((offset, segment))
+    segment, offset, length = segment[order], offset[order], placement.frame_length[used][order]
+    first = np.ones(len(order), np.bool_)
+    if len(order) > 1:
+        first[1:] = (segment[1:] != segment[:-1]) | (offset[1:] != offset[:-1])
+    new_row = np.zeros(len(placement.frame_segment), np.uint16)
+    new_row[used[order]] = np.cumsum(first, dtype=np.int64) - 1
+    return ChunkPlacement(
+        segment[first],
+        offset[first],
+        length[first],
+        placement.page_low,
+        new_row[placement.page_frame],
+        placement.page_slot,
+    )
+
+
+def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
+    """Merge placements of one chunk with one segment table, newest first: the newest place of a page wins."""
+    layers = [layer for layer in layers if layer.pages]
+    if not layers:
+        return EMPTY
+    if len(layers) == 1:
+        return layers[0]
+    starts = np.cumsum([0] + [len(layer.frame_segment) for layer in layers[:-1]])
+    low = np.concatenate([layer.page_low for layer in layers])
+    frame = np.concatenate(
+        [layer.page_frame.astype(np.uint32) + np.uint32(start) for layer, start in zip(layers, starts, strict=True)]
+    )
+    slot = np.concatenate([layer.page_slot for layer in layers])
+    page_low, newest = np.unique(low, return_index=True)
+    used, page_frame = np.unique(frame[newest], return_inverse=True)
+    return compacted(
+        ChunkPlacement(
+            np.concatenate([layer.frame_segment for layer in layers])[used],
+            np.concatenate([layer.frame_offset for layer in layers])[used],
+            np.concatenate([layer.frame_length for layer in layers])[used],
+            page_low,
+            page_frame.astype(np.uint16),
+            slot[newest],
+        )
+    )
+
+
+def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
+    """Return, per chunk, the places of all pages of a freshly written segment with this ordinal."""
+    extents = list(frames)
+    if not extents:
+        return {}
+    page = np.concatenate([np.asarray(extent.pages, np.uint64) for extent in extents]) - np.uint64(1)
+    counts = [len(extent.pages) for extent in extents]
+    frame = np.repeat(np.arange(len(extents), dtype=np.uint32), counts)
+    slot = np.concatenate([np.arange(count, dtype=np.uint16) for count in counts])
+    offset = np.array([extent.offset for extent in extents], np.uint64)
+    length = np.array([extent.length for extent in extents], np.uint32)
+    order = np.argsort(page, kind="stable")
+    page, frame, slot = page[order], frame[order], slot[order]
+    numbers, starts = np.unique(page // CHUNK_PAGES, return_index=True)
+    placements = {}
+    for number, start, stop in zip(numbers.tolist(), starts, [*starts[1:], len(page)], strict=True):
+        used, page_frame = np.unique(frame[start:stop], return_inverse=True)
+        placements[int(number)] = compacted(
+            ChunkPlacement(
+                np.full(len(used), ordinal, np.uint32),
+                offset[used],
+                length[used],
+                (page[start:stop] % CHUNK_PAGES).astype(np.uint16),
+                page_frame.astype(np.uint16),
+                slot[start:stop],
+            )
+        )
+    return placements

@@ -1,0 +1,104 @@
+"""The bytes of a chunk of an index; this module owns the layout (docs/formats/commit.md).
+
+    raw length u32 · codec u8 · stored body
+    body: frames u32 · pages u32 · segment u32[frames] · offset u64[frames] · length u32[frames]
+          · low u16[pages] · frame u16[pages] · slot u16[pages]
+
+All integers are little-endian. Columns that mostly grow by a constant are stored as wrapping differences, an offset as
+its distance from the end of the frame before it, so that a bulk-loaded chunk of 4,096 pages takes about 700 bytes.
+"""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from metastore.errors import CorruptCommit, UnsupportedCommit
+from metastore.placement import CHUNK_PAGES, ChunkPlacement
+from pagestore.codec import Codec, compress, decompress
+from pagestore.errors import CorruptObject, UnsupportedFormat
+
+_HEAD = struct.Struct("<IB")
+_COUNTS = struct.Struct("<II")
+_COMPRESS_BYTES_MIN = 128
+_RAW_BYTES_MAX = 8 + CHUNK_PAGES * (16 + 6)
+
+
+def _differences(column: npt.NDArray[np.unsignedinteger]) -> bytes:
+    steps = column.copy()
+    steps[1:] -= column[:-1]
+    return _little(steps)
+
+
+def _little(column: npt.NDArray[np.unsignedinteger]) -> bytes:
+    return column.astype(column.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def encode_placement(placement: ChunkPlacement) -> bytes:
+    """Return the stored form."""
+    gaps = placement.frame_offset.copy()
+    gaps[1:] -= placement.frame_offset[:-1] + placement.frame_length[:-1]
+    raw = b"".join(
+        (
+            _COUNTS.pack(len(placement.frame_segment), placement.pages),
+            _differences(placement.frame_segment),
+            _little(gaps),
+            _little(placement.frame_length),
+            _differences(placement.page_low),
+            _differences(placement.page_frame),
+            _differences(placement.page_slot),
+        )
+    )
+    codec, stored = Codec.RAW, raw
+    if len(raw) >= _COMPRESS_BYTES_MIN:
+        codec, stored = compress(raw, Codec.ZSTD, 3)
+    return _HEAD.pack(len(raw), codec) + stored
+
+
+def decode_placement(data: bytes, segment_count: int) -> ChunkPlacement:
+    """Invert `encode_placement`, for an index whose segment table has so many rows.
+
+    Raises `CorruptCommit` for anything that no writer may write, `UnsupportedCommit` for an unknown codec.
+    """
+    if len(data) < _HEAD.size:
+        raise CorruptCommit(f"index chunk of {len(data)} bytes is too short")
+    raw_length, codec = _HEAD.unpack_from(data)
+    if not _COUNTS.size <= raw_length <= _RAW_BYTES_MAX:
+        raise CorruptCommit(f"index chunk claims {raw_length} bytes")
+    try:
+        raw = decompress(codec, memoryview(data)[_HEAD.size :], raw_length)
+    except CorruptObject as error:
+        raise CorruptCommit(f"index chunk: {error}") from error
+    except UnsupportedFormat as error:
+        raise UnsupportedCommit(f"index chunk: {error}") from error
+    frames, pages = _COUNTS.unpack_from(raw)
+    if raw_length != _COUNTS.size + frames * 16 + pages * 6 or not frames <= pages <= CHUNK_PAGES:
+        raise CorruptCommit(f"index chunk of {raw_length} bytes cannot hold {frames} frames and {pages} pages")
+    placement = _columns(raw, frames, pages)
+    low = placement.page_low
+    if pages and (
+        int(low[-1]) >= CHUNK_PAGES
+        or bool((low[1:] <= low[:-1]).any())
+        or int(placement.page_frame.max()) >= frames
+        or int(placement.frame_segment.max(initial=0)) >= segment_count
+    ):
+        raise CorruptCommit("index chunk names pages, frames or segments out of range")
+    return placement
+
+
+def _columns(raw: bytes, frames: int, pages: int) -> ChunkPlacement:
+    position = _COUNTS.size
+
+    def take(dtype: type[np.generic], count: int) -> npt.NDArray[np.generic]:
+        nonlocal position
+        column = np.frombuffer(raw, np.dtype(dtype).newbyteorder("<"), count, position)
+        position += column.nbytes
+        return column
+
+    segment = np.cumsum(take(np.uint32, frames), dtype=np.uint32)
+    offset = take(np.uint64, frames).astype(np.uint64)
+    length = take(np.uint32, frames).astype(np.uint32)
+    offset[1:] += length[:-1]
+    np.cumsum(offset, out=offset)
+    low, frame, slot = (np.cumsum(take(np.uint16, pages), dtype=np.uint16) for _ in range(3))
+    return ChunkPlacement(segment, offset, length, low, frame, slot)

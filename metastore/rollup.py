@@ -1,0 +1,129 @@
+"""Roll-ups: the merging of a commit's own changes with the indexes of its Fenwick range (pure).
+
+A layer is what one index says; layers are merged newest first. A place is void when a newer layer cut the
+volume below that page, even if it grew again afterwards.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metastore.index import CommitIndex
+from metastore.placement import (
+    CHUNK_PAGES,
+    U32,
+    ChunkPlacement,
+    OwnObject,
+    SegmentRef,
+    chunk_count,
+    chunk_of,
+    overlaid,
+    placements_of,
+)
+from pagestore.ids import SegmentId
+from pagestore.pages import PAGE_IDX_MAX
+from pagestore.segment import FrameExtent
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one commit changes: pages written to one segment, and the volume's new size."""
+
+    segment: SegmentId
+    frames: Sequence[FrameExtent]
+    inline: bytes
+    """The whole segment when it travels inside the commit, else empty."""
+    byte_size: int
+    page_count: int
+    min_page_count: int
+    """Smallest page count that the volume had since the commit before, this one's included."""
+
+    def placements(self) -> dict[int, ChunkPlacement]:
+        """Return the places by chunk, with segment ordinal 0."""
+        return placements_of(self.frames, 0)
+
+    def touched(self, placements: Mapping[int, ChunkPlacement], pages_before: int = PAGE_IDX_MAX) -> set[int]:
+        """Return the chunks whose map changes: those written, and the one that the volume was cut in.
+
+        ``pages_before`` is the page count of the commit before.
+        """
+        assert all(number < chunk_count(self.page_count) for number in placements), "BUG: a page beyond the end"
+        touched = set(placements)
+        if self.min_page_count < pages_before and self.min_page_count % CHUNK_PAGES:
+            touched.add(chunk_of(self.min_page_count))
+        return touched
+
+
+@dataclass(frozen=True, slots=True)
+class RollUp:
+    """The merged index of a range of commits."""
+
+    min_page_count: int
+    segments: tuple[SegmentRef | SegmentId, ...]
+    placements: Mapping[int, ChunkPlacement]
+    """By chunk; empty ones say that the chunk changed by being cut."""
+
+    @property
+    def pages(self) -> int:
+        """How many pages are placed."""
+        return sum(placement.pages for placement in self.placements.values())
+
+
+def roll_up(changes: Changes, sources: Sequence[CommitIndex], pages_before: int = PAGE_IDX_MAX) -> RollUp:
+    """Merge a commit's own changes with older indexes, newest first, whose chunks have all been read.
+
+    ``pages_before`` is the page count of the commit before, by which one sees whether this one cuts anything off.
+    """
+    table: dict[SegmentRef | SegmentId, int] = {_own_segment(changes): 0}
+    own = changes.placements()
+    layers: dict[int, list[ChunkPlacement]] = {
+        number: [own[number]] if number in own else [] for number in changes.touched(own, pages_before)
+    }
+    chunks = chunk_count(changes.page_count)
+    limit = changes.min_page_count
+    for source in sources:
+        ordinals = np.array([table.setdefault(ref, len(table)) for ref in source.commit.segments], np.uint32)
+        for entry in source.commit.directory:
+            if entry.number < chunks:
+                placement = cut(entry.number, source.placement(entry.number), limit)
+                layers.setdefault(entry.number, []).append(placement.renumbered(ordinals))
+        limit = min(limit, source.commit.min_page_count)
+    merged = {number: overlaid(found) for number, found in sorted(layers.items())}
+    return _with_used_segments(limit, list(table), merged)
+
+
+def as_base(merged: RollUp) -> RollUp:
+    """Return a roll-up that reaches down to a base as a base of its own: nothing older counts any more."""
+    placements = {number: placement for number, placement in merged.placements.items() if placement.pages}
+    return RollUp(0, merged.segments, placements)
+
+
+def cut(number: int, placement: ChunkPlacement, page_count: int) -> ChunkPlacement:
+    """Drop the places of pages above ``page_count`` from a chunk."""
+    below = page_count - number * CHUNK_PAGES
+    if below >= CHUNK_PAGES or not placement.pages or int(placement.page_low[-1]) < below:
+        return placement
+    return placement.kept(placement.page_low.astype(np.int64) < below)
+
+
+def _own_segment(changes: Changes) -> SegmentRef | SegmentId:
+    return changes.segment if changes.inline else SegmentRef(changes.segment, OwnObject())
+
+
+def _with_used_segments(
+    min_page_count: int, table: Sequence[SegmentRef | SegmentId], merged: Mapping[int, ChunkPlacement]
+) -> RollUp:
+    used = _used(placement.frame_segment for placement in merged.values())
+    ordinals = np.zeros(len(table), np.uint32)
+    ordinals[used] = np.arange(len(used), dtype=np.uint32)
+    return RollUp(
+        min_page_count,
+        tuple(table[int(ordinal)] for ordinal in used),
+        {number: placement.renumbered(ordinals) for number, placement in merged.items()},
+    )
+
+
+def _used(columns: Iterable[U32]) -> U32:
+    found = [np.unique(column) for column in columns]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint32)
