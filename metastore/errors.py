@@ -28,31 +28,31 @@ class MetaStoreError(Exception):
     """Anything that the metastore could not do."""
 
 
-class LogUnavailable(MetaStoreError):  # noqa: N818 - the name says what is the case
+class LogUnavailable(MetaStoreError):
     """The log's store did not answer; the same call may succeed later."""
 
 
-class LogRefused(MetaStoreError):  # noqa: N818
+class LogRefused(MetaStoreError):
     """The log's store answered no; its set-up needs mending first."""
 
 
-class NoSuchVolume(MetaStoreError):  # noqa: N818
+class NoSuchVolume(MetaStoreError):
     """No volume has this name."""
 
 
-class VolumeExists(MetaStoreError):  # noqa: N818
+class VolumeExists(MetaStoreError):
     """A volume already has this name."""
 
 
-class CommitMissing(MetaStoreError):  # noqa: N818
+class CommitMissing(MetaStoreError):
     """A commit that the log must hold is not there."""
 
 
-class CorruptCommit(MetaStoreError):  # noqa: N818
+class CorruptCommit(MetaStoreError):
     """A commit's bytes fail their check; nothing of them is used."""
 
 
-class UnsupportedCommit(MetaStoreError):  # noqa: N818
+class UnsupportedCommit(MetaStoreError):
     """A commit or volume names a format version that this release does not know."""
 
 

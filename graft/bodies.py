@@ -1,0 +1,96 @@
+"""Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it."""
+
+import threading
+from collections.abc import Iterable, Sequence
+
+from graft.cache import Cache
+from graft.frametable import FrameKey, FrameTable
+from graft.remote import Remote
+from pagestore.segment import DecodedFrame
+
+_BATCH_BYTES = 8 * 1024 * 1024
+
+
+class BodyLoader:
+    """Attaches bodies to the frame table; safe for threads."""
+
+    def __init__(self, table: FrameTable, cache: Cache, remote: Remote, page_size: int) -> None:
+        """Fill ``table`` through ``cache`` from ``remote``."""
+        self.table = table
+        self.cache = cache
+        self._remote = remote
+        self._page_size = page_size
+        self._condition = threading.Condition()  # guards _in_flight
+        self._in_flight: set[int] = set()
+
+    def attach(self, numbers: Iterable[int]) -> tuple[int, int]:
+        """Attach frames by number; return how many came from the remote, and their pages.
+
+        Frames that another thread is fetching are waited for, not fetched again.
+        """
+        wanted = [number for number in dict.fromkeys(numbers) if self.table.bodies[number] is None]
+        mine = self._claim(wanted)
+        fetched = 0, 0
+        try:
+            if mine:
+                fetched = self._load(mine)
+        finally:
+            self._release(mine)
+        for number in wanted:
+            if number not in mine:
+                self._wait_for(number)
+        return fetched
+
+    def keep(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> None:
+        """Put frames that came by another way (inline, or pushed from here) into the cache."""
+        self.cache.put(frames)
+        self.evict()
+
+    def evict(self) -> None:
+        """Hold the cache to its budget."""
+        for file in self.cache.evict():
+            self.table.detach(file)
+
+    def _load(self, numbers: Iterable[int]) -> tuple[int, int]:
+        missing: dict[FrameKey, int] = {}
+        for number in numbers:
+            key = self.table.key(number)
+            body = self.cache.get(key)
+            if body is None:
+                missing[key] = number
+            else:
+                self.table.bodies[number] = body
+        if not missing:
+            return 0, 0
+        pages, size, batch = 0, 0, []
+        for key, frame in self._remote.frames(list(missing), self._page_size):
+            batch.append((key, frame))
+            pages += len(frame.pages)
+            size += len(frame.body)
+            if size >= _BATCH_BYTES:
+                self._keep_attached(batch, missing)
+                size, batch = 0, []
+        self._keep_attached(batch, missing)
+        self.evict()
+        return len(missing), pages
+
+    def _keep_attached(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
+        for (key, _), body in zip(batch, self.cache.put(batch), strict=True):
+            self.table.bodies[numbers[key]] = body
+
+    def _claim(self, wanted: Sequence[int]) -> set[int]:
+        with self._condition:
+            mine = {number for number in wanted if number not in self._in_flight}
+            self._in_flight |= mine
+            return mine
+
+    def _release(self, mine: set[int]) -> None:
+        with self._condition:
+            self._in_flight -= mine
+            self._condition.notify_all()
+
+    def _wait_for(self, number: int) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: number not in self._in_flight)
+        if self.table.bodies[number] is None:
+            self.attach([number])  # the other thread failed, or the frame was evicted at once: find out why ourselves

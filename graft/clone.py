@@ -1,0 +1,119 @@
+"""Making replicas: of a new volume, or of one that is there."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
+from graft.pull import keep_inline
+from graft.remote import RemoteAddress, opened_remote, parse_remote, require_safe
+from graft.replica import STATE_FILE, Replica, is_replica, open_replica
+from graft.settings import Settings
+from graft.state import Identity, State
+from metastore.ids import LogId, VolumeId
+from metastore.index import CommitIndex
+from metastore.lsn import BEFORE_FIRST, LSN
+from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
+from pagestore.objectstore import ObjectStore
+from pagestore.pages import PAGE_SIZE_DEFAULT, check_page_size
+from pagestore.runtime import SYSTEM, Runtime
+
+
+def init(
+    path: str | os.PathLike[str],
+    remote: str | os.PathLike[str] | RemoteAddress,
+    *,
+    page_size: int = PAGE_SIZE_DEFAULT,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Replica:
+    """Make a new, empty volume and a replica of it in a new directory.
+
+    A remote that names no volume gets one called like the directory. Raises `VolumeExists`, `ReplicaExists`,
+    `BadRequest`, and `RemoteRefused` for an endpoint that would lose commits.
+    """
+    directory, address, name = _target(path, remote)
+    try:
+        check_page_size(page_size)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    with (
+        _new_directory(directory),
+        opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened,
+    ):
+        require_safe(opened)
+        record = VolumeRecord(
+            volume=VolumeId.new(runtime), log=LogId.new(runtime), page_size=page_size,
+            created_us=int(runtime.now_s() * 1_000_000),
+        )  # fmt: skip
+        with remote_errors(f"creating volume {name}"):
+            create_volume(opened.store, name, record)
+        _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
+    return open_replica(directory, settings=settings, store=store, runtime=runtime)
+
+
+def clone(
+    path: str | os.PathLike[str],
+    remote: str | os.PathLike[str] | RemoteAddress,
+    *,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Replica:
+    """Make a replica of a volume in a new directory: its name, its head and its page lists are read, no page.
+
+    Raises `NoSuchVolume`, `ReplicaExists` and the remote's errors.
+    """
+    directory, address, name = _target(path, remote)
+    with (
+        _new_directory(directory),
+        opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened,
+    ):
+        with remote_errors(f"cloning {address.store_url}#{name}"):
+            record = read_volume(opened.store, name)
+        head = opened.head(record.log)
+        chain = opened.chain(record.log, head)
+        _create(directory, name, address.store_url, record, head, chain)
+    replica = open_replica(directory, settings=settings, store=store, runtime=runtime)
+    keep_inline(replica, list(chain))
+    return replica
+
+
+def _target(
+    path: str | os.PathLike[str], remote: str | os.PathLike[str] | RemoteAddress
+) -> tuple[Path, RemoteAddress, str]:
+    directory = Path(path).absolute()
+    address = parse_remote(remote)
+    try:
+        name = check_name(address.volume or directory.stem)
+    except ValueError as error:
+        raise BadRequest(f"{error}; name the volume in the remote, as in {address.store_url}#name") from error
+    return directory, address, name
+
+
+@contextmanager
+def _new_directory(path: Path) -> Iterator[None]:
+    """Create a directory, or take an empty one, and take it away again if the block fails."""
+    if is_replica(path):
+        raise ReplicaExists(f"{path} is a replica already")
+    with local_errors(f"creating {path}"):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ReplicaExists(f"{path} exists and is not an empty directory")
+        created = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if created:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _create(
+    directory: Path, name: str, store_url: str, record: VolumeRecord, lsn: LSN, chain: Sequence[CommitIndex]
+) -> None:
+    identity = Identity(name, store_url, record.volume, record.log, record.page_size)
+    State.create(directory / STATE_FILE, identity, lsn, chain)

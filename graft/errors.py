@@ -1,0 +1,142 @@
+"""The exceptions of volumes, grouped by what a caller does next; messages are ready for a user to read.
+
+GraftError
+├── RemoteUnavailable      retry later: the remote did not answer; an open push is settled by the next one
+├── RemoteRefused          mend the set-up: credentials, permission, bucket, an endpoint that would lose data
+├── BadRequest             ask for something else
+│   ├── NoSuchVolume       no volume of this name in the remote
+│   ├── VolumeExists       a volume of this name is there already
+│   ├── NoSuchVersion      no such LSN or time in the log
+│   ├── NotAReplica        the path holds no replica
+│   ├── ReplicaExists      the path is taken
+│   ├── OtherVolume        the replica belongs to another volume
+│   └── ReadOnly           a snapshot of the past cannot be written
+├── Diverged               choose a policy: both the replica and the remote have new commits
+├── WriterBusy             retry soon: another connection or process is writing
+├── StaleSnapshot          begin again on a newer snapshot
+├── LocalStorageError      mend the local disk: read-only, no permission, failing
+│   └── DiskFull           free some space
+├── Corrupt                report it: bytes that fail a check are never served
+│   └── HistoryLost        report it: the remote's log is shorter than what was seen of it, or has a hole
+└── Unsupported            upgrade graft
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from metastore import errors as metastore_errors
+from pagestore import errors as pagestore_errors
+
+
+class GraftError(Exception):
+    """Anything that a volume could not do."""
+
+
+class RemoteUnavailable(GraftError):
+    """The remote did not answer."""
+
+
+class RemoteRefused(GraftError):
+    """The remote answered no."""
+
+
+class BadRequest(GraftError):
+    """What was asked for cannot be."""
+
+
+class NoSuchVolume(BadRequest):
+    """No volume has this name."""
+
+
+class VolumeExists(BadRequest):
+    """A volume has this name already."""
+
+
+class NoSuchVersion(BadRequest):
+    """The log has no such LSN or time."""
+
+
+class NotAReplica(BadRequest):
+    """The path holds no replica."""
+
+
+class ReplicaExists(BadRequest):
+    """The path is taken."""
+
+
+class OtherVolume(BadRequest):
+    """The replica belongs to another volume."""
+
+
+class ReadOnly(BadRequest):
+    """A snapshot of the past cannot be written."""
+
+
+class Diverged(GraftError):
+    """Both the replica and the remote have commits that the other lacks."""
+
+
+class WriterBusy(GraftError):
+    """Another connection or process holds the lock."""
+
+
+class StaleSnapshot(GraftError):
+    """The snapshot is not the newest any more."""
+
+
+class LocalStorageError(GraftError):
+    """The replica's directory could not be read or written."""
+
+
+class DiskFull(LocalStorageError):
+    """No space is left for the replica."""
+
+
+class Corrupt(GraftError):
+    """Bytes fail a check."""
+
+
+class HistoryLost(Corrupt):
+    """The remote lost commits that were there."""
+
+
+class Unsupported(GraftError):
+    """Written by a newer version of this project."""
+
+
+_GROUPS: tuple[tuple[tuple[type[Exception], ...], type[GraftError]], ...] = (
+    ((metastore_errors.NoSuchVolume,), NoSuchVolume),
+    ((metastore_errors.VolumeExists,), VolumeExists),
+    ((metastore_errors.LogUnavailable, pagestore_errors.StoreUnavailable), RemoteUnavailable),
+    ((metastore_errors.LogRefused, pagestore_errors.StoreRefused), RemoteRefused),
+    ((pagestore_errors.StorageFull,), RemoteRefused),
+    ((metastore_errors.CommitMissing,), HistoryLost),
+    (
+        (metastore_errors.CorruptCommit, pagestore_errors.CorruptObject, pagestore_errors.ObjectNotFound),
+        Corrupt,
+    ),
+    ((metastore_errors.UnsupportedCommit, pagestore_errors.UnsupportedFormat), Unsupported),
+)
+
+
+@contextmanager
+def remote_errors(doing: str) -> Iterator[None]:
+    """Turn the errors of the packages below into this one's, at the border; ``doing`` says what failed."""
+    try:
+        yield
+    except (metastore_errors.MetaStoreError, pagestore_errors.PageStoreError) as error:
+        for sources, target in _GROUPS:
+            if isinstance(error, sources):
+                raise target(f"{doing}: {error}") from error
+        raise GraftError(f"{doing}: {error}") from error
+
+
+@contextmanager
+def local_errors(doing: str) -> Iterator[None]:
+    """Turn errors of the operating system into this package's; ``doing`` says what failed, with the path."""
+    try:
+        yield
+    except OSError as error:
+        kind = DiskFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else LocalStorageError
+        raise kind(f"{doing}: {error.strerror or error}") from error

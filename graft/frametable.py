@@ -1,0 +1,98 @@
+"""The frames that this process knows of, numbered in the order in which it met them.
+
+Invariants: a number never changes its frame; the body of a frame is attached only after its checksum was verified;
+detaching one is always allowed, since it can be fetched again.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metastore.fingerprint import frame_seed
+from metastore.placement import U64, ChunkPlacement, SegmentRef
+from pagestore.fetch import FrameLocation
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBody:
+    """A verified frame in memory or in a mapped file."""
+
+    pages: memoryview
+    """Its page list, format ``I``: the page at each slot."""
+    data: memoryview
+    """Its bodies, one after the other."""
+    file: int
+    """The cache file that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameKey:
+    """A frame by its place in the world."""
+
+    ref: SegmentRef
+    offset: int
+    length: int
+
+    def locate(self) -> FrameLocation:
+        """Return where the frame is in the store."""
+        return self.ref.locate(self.offset, self.length)
+
+
+class FrameTable:
+    """Frames by number; numbering is guarded by a lock, reading needs none."""
+
+    def __init__(self) -> None:
+        """Start with no frames."""
+        self.bodies: list[FrameBody | None] = []
+        self._keys: list[FrameKey] = []
+        self._numbers: dict[tuple[bytes, int], int] = {}
+        self._seeds: U64 = np.empty(1024, np.uint64)
+        self._lock = threading.Lock()  # guards the growth of all four
+
+    def key(self, number: int) -> FrameKey:
+        """Return the frame with this number."""
+        return self._keys[number]
+
+    def number_all(self, placement: ChunkPlacement, segments: Sequence[SegmentRef]) -> U64:
+        """Return the numbers of a placement's frames, giving new ones where needed."""
+        rows = zip(
+            placement.frame_segment.tolist(),
+            placement.frame_offset.tolist(),
+            placement.frame_length.tolist(),
+            strict=True,
+        )
+        with self._lock:
+            numbers = [self._number(segments[ordinal], offset, length) for ordinal, offset, length in rows]
+        return np.array(numbers, np.uint64)
+
+    def seeds(self, numbers: U64) -> U64:
+        """Return the fingerprint seeds of frames by number."""
+        return self._seeds[numbers]
+
+    def rehome(self, ref: SegmentRef, offsets: Iterable[int]) -> None:
+        """Note where a segment came to lie that was numbered before it had a place."""
+        with self._lock:
+            for offset in offsets:
+                number = self._numbers[ref.segment.raw, offset]
+                self._keys[number] = FrameKey(ref, offset, self._keys[number].length)
+
+    def detach(self, file: int) -> None:
+        """Forget the bodies that a cache file holds."""
+        for number, body in enumerate(self.bodies):
+            if body is not None and body.file == file:
+                self.bodies[number] = None
+
+    def _number(self, ref: SegmentRef, offset: int, length: int) -> int:
+        found = self._numbers.get((ref.segment.raw, offset))
+        if found is not None:
+            return found
+        number = len(self._keys)
+        if number == len(self._seeds):
+            self._seeds = np.concatenate((self._seeds, np.empty(number, np.uint64)))
+        self._seeds[number] = frame_seed(ref.segment, offset)
+        self._keys.append(FrameKey(ref, offset, length))
+        self.bodies.append(None)
+        self._numbers[ref.segment.raw, offset] = number
+        return number

@@ -1,0 +1,58 @@
+"""Hydrate: fetch every page body that is not here, so that the replica works offline."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from graft.errors import BadRequest
+from graft.locations import frames_of, is_in_frame
+from graft.pagemap import PageMap
+from graft.replica import Replica
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is in all, in one unit."""
+
+_BATCH_FRAMES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class HydrateResult:
+    """What was fetched."""
+
+    frames: int
+    pages: int
+    bytes: int
+    """Of page bodies, uncompressed."""
+
+
+def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateResult:
+    """Fetch the frames of the newest snapshot that are not in the cache, in parallel; progress counts frames.
+
+    Raises `BadRequest` when the volume cannot fit into the cache, and the remote's errors; what arrived stays.
+    """
+    view = replica.view()
+    size = view.remote_map.live_pages * replica.page_size
+    if size > replica.settings.cache_bytes_max:
+        raise BadRequest(
+            f"volume {replica.name} has {size} bytes of pages, its cache holds {replica.settings.cache_bytes_max}; "
+            "raise cache_bytes_max to hydrate it"
+        )
+    numbers = [number for chunk in frames_by_chunk(view.snapshot.page_map) for number in chunk]
+    frames = pages = 0
+    for start in range(0, len(numbers), _BATCH_FRAMES):
+        fetched = replica.bodies.attach(numbers[start : start + _BATCH_FRAMES])
+        frames, pages = frames + fetched[0], pages + fetched[1]
+        if progress:
+            progress(min(start + _BATCH_FRAMES, len(numbers)), len(numbers))
+    return HydrateResult(frames, pages, pages * replica.page_size)
+
+
+def frames_by_chunk(page_map: PageMap) -> Iterator[list[int]]:
+    """Yield, chunk by chunk, the numbers of the frames that a map names; each once over all chunks."""
+    seen: set[int] = set()
+    for chunk in page_map.chunks:
+        locations = chunk.locations()
+        numbers = np.unique(frames_of(locations[is_in_frame(locations)])).tolist()
+        yield [number for number in numbers if number not in seen]
+        seen.update(numbers)

@@ -1,0 +1,92 @@
+"""Locks between threads and processes.
+
+A lock is an flock on a file of its own: it dies with its process, and it never touches the data that it guards.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from graft.errors import WriterBusy, local_errors
+from pagestore.runtime import SYSTEM, Runtime
+
+_POLL_S = 0.002
+
+
+class FileLock:
+    """An exclusive lock over all threads of all processes; not reentrant."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        """Use the file at ``path``, created if absent; ``what`` is for messages."""
+        self._what = what
+        self._thread_lock = threading.Lock()  # flock does not tell apart the threads that share a descriptor
+        with local_errors(f"opening {path}"):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it."""
+        if not self._thread_lock.acquire(blocking=False):
+            return False
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._thread_lock.release()
+            return False
+        except BaseException:
+            self._thread_lock.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._thread_lock.release()
+
+    @contextmanager
+    def held(self, timeout_s: float, runtime: Runtime = SYSTEM) -> Iterator[None]:
+        """Hold the lock for a block; raises `WriterBusy` when it is not to be had in time."""
+        deadline_s = runtime.monotonic_s() + timeout_s
+        while not self.try_acquire():
+            if runtime.monotonic_s() >= deadline_s:
+                raise WriterBusy(f"{self._what} is busy in another connection or process (waited {timeout_s:g} s)")
+            runtime.sleep_s(_POLL_S)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Close the file; a held lock is released."""
+        os.close(self._descriptor)
+
+
+class PresenceLock:
+    """Tells the first process that opens a directory from those that join it.
+
+    The first one holds it exclusively while it recovers, then all share it for as long as they have the replica open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use the file at ``path``, created if absent."""
+        with local_errors(f"opening {path}"):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def enter(self) -> bool:
+        """Join; tell whether nobody else was there. Call `settled` after recovering."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            return False
+        return True
+
+    def settled(self) -> None:
+        """Let others in."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Leave."""
+        os.close(self._descriptor)

@@ -1,0 +1,150 @@
+"""The way out: local commits become one segment and one commit, in memory bounded by a few frames."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain as chained
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.errors import remote_errors
+from graft.failpoints import failpoint
+from graft.frametable import FrameKey
+from graft.journal import LocalCommit
+from graft.locations import JOURNAL_TAG
+from graft.pagemap import PageMap
+from graft.replica import Replica
+from graft.snapshot import Snapshot
+from metastore.build import NewCommit, Origin, build_commit
+from metastore.ids import LogId
+from metastore.index import CommitIndex
+from metastore.placement import OwnObject, SegmentRef
+from metastore.rollup import Changes
+from pagestore.ids import SegmentId
+from pagestore.pages import PageIdx
+from pagestore.segment import DecodedFrame, FrameExtent, segment_key
+from pagestore.segment_writer import SegmentWriter
+
+_CACHE_BATCH_FRAMES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A commit that is ready to be appended, with what is known of it already."""
+
+    commit: NewCommit
+    index: CommitIndex
+    remote_map: PageMap
+    """The remote map as it will be once the commit has landed."""
+    ref: SegmentRef
+    frames: Sequence[FrameExtent]
+    pages: int
+    segment_bytes: int
+    inline: bool
+
+
+def prepare(
+    replica: Replica,
+    commits: Sequence[LocalCommit],
+    snapshot: Snapshot,
+    *,
+    log: LogId,
+    chain: Sequence[CommitIndex],
+    remote_map: PageMap,
+    attributes: Mapping[str, bytes],
+) -> Outgoing:
+    """Write the segment of these local commits, as ``snapshot`` sees them, and make their commit on top of ``chain``.
+
+    A segment that is small enough goes inline; a larger one is uploaded before this returns.
+    """
+    pages = _changed_pages(commits, snapshot)
+    segment = SegmentId.new(replica.runtime)
+    writer = SegmentWriter(
+        segment, replica.page_size, frame_bytes=replica.settings.frame_bytes, codec=replica.settings.codec_id
+    )
+    failpoint("push: before segment")
+    inline = _written(replica, writer, segment, pages, snapshot)
+    failpoint("push: after segment")
+    changes = Changes(
+        segment=segment,
+        frames=writer.frames,
+        inline=inline,
+        byte_size=snapshot.byte_size,
+        page_count=snapshot.page_count,
+        min_page_count=min([snapshot.page_count, *(commit.min_page_count for commit in commits)]),
+    )
+    provisional = SegmentRef(segment, OwnObject())
+    new_map = remote_map.with_placements(
+        changes.placements(), [provisional], snapshot.page_count, changes.min_page_count
+    )
+    with remote_errors("building the commit"):
+        commit = build_commit(
+            log,
+            replica.page_size,
+            changes,
+            sources=chain,
+            summary=new_map,
+            commits=replica.remote.commits,
+            parallel=replica.remote.parallel,
+            origin=Origin(attributes=attributes),
+            runtime=replica.runtime,
+        )
+        index = CommitIndex.decode(commit.data, log, commit.lsn)
+    ref = next((ref for ref in index.commit.segments if ref.segment == segment), provisional)
+    replica.table.rehome(ref, [frame.offset for frame in writer.frames])
+    return Outgoing(commit, index, new_map, ref, writer.frames, len(pages), writer.size, bool(inline))
+
+
+def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:
+    """Put what was pushed into the cache, so that the journal may be deleted without a page to fetch again."""
+    frames = outgoing.frames
+    for start in range(0, len(frames), _CACHE_BATCH_FRAMES):
+        replica.bodies.keep(
+            [
+                (FrameKey(outgoing.ref, frame.offset, frame.length), _decoded(frame, snapshot))
+                for frame in frames[start : start + _CACHE_BATCH_FRAMES]
+            ]
+        )
+
+
+def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.NDArray[np.int64]:
+    """Return the pages whose newest body is in the journal, ascending, each once."""
+    if not commits:
+        return np.empty(0, np.int64)
+    changed = np.unique(np.concatenate([commit.pages for commit in commits]))
+    changed = changed[changed <= snapshot.page_count]
+    in_journal = [bool(snapshot.page_map.location(page) & JOURNAL_TAG) for page in changed.tolist()]
+    return changed[np.array(in_journal, np.bool_)] if len(changed) else changed
+
+
+def _written(
+    replica: Replica,
+    writer: SegmentWriter,
+    segment: SegmentId,
+    pages: npt.NDArray[np.int64],
+    snapshot: Snapshot,
+) -> bytes:
+    """Return the segment if it goes inline, else upload it and return nothing."""
+    if not len(pages):
+        return b""
+    encoded = _encoded(writer, pages, snapshot)
+    buffered: list[bytes] = []
+    for part in encoded:
+        buffered.append(part)
+        if writer.size > replica.settings.inline_bytes_max:
+            with remote_errors(f"uploading segment {segment} to {replica.remote.store.url}"):
+                replica.remote.store.put_stream(segment_key(segment), chained(buffered, encoded))
+            return b""
+    return b"".join(buffered)
+
+
+def _encoded(writer: SegmentWriter, pages: npt.NDArray[np.int64], snapshot: Snapshot) -> Iterator[bytes]:
+    for page in pages.tolist():
+        part = writer.add(PageIdx(page), snapshot.read(page))
+        if part:
+            yield part
+    yield writer.finish()
+
+
+def _decoded(frame: FrameExtent, snapshot: Snapshot) -> DecodedFrame:
+    return DecodedFrame(np.array(frame.pages, np.uint32), b"".join(bytes(snapshot.read(page)) for page in frame.pages))

@@ -1,0 +1,131 @@
+"""Fetch and pull: learn how far the remote is, and go there. Page lists move; page bodies do not."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from graft.errors import BadRequest, Diverged, HistoryLost, remote_errors
+from graft.failpoints import failpoint
+from graft.fork import fork_locked
+from graft.frametable import FrameKey
+from graft.pagemap import PageMap, compose
+from graft.push import recover
+from graft.replica import Replica, View
+from metastore.index import CommitIndex
+from metastore.lsn import LSN
+from metastore.placement import InCommit
+from pagestore.segment_reader import read_segment
+
+Policy = Literal["abort", "discard", "fork"]
+POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """How far the remote is."""
+
+    lsn: int
+    """The LSN that the replica is on."""
+    head: int
+    """The newest one of the remote."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What a pull did."""
+
+    before: int
+    after: int
+    discarded_commits: int
+    """Local commits that the replica gave up; with the policy ``fork`` they are in the fork."""
+    forked_to: str | None
+
+
+def fetch(replica: Replica) -> FetchResult:
+    """Look how far the remote is, in one request, and remember it. Moves nothing."""
+    state = replica.view().state
+    head = _checked_head(replica, state.lsn)
+    replica.state.saw_head(head)
+    return FetchResult(state.lsn, head)
+
+
+def pull(replica: Replica, *, policy: Policy = "abort", fork_name: str | None = None) -> PullResult:
+    """Move the replica to the newest remote version: one request if it is there already, else two round trips.
+
+    Local commits that the remote lacks stay, if the remote has nothing new; else ``policy`` decides: ``abort`` raises
+    `Diverged`, ``discard`` gives them up, ``fork`` pushes them to a new volume ``fork_name`` first. ``discard`` and
+    ``fork`` apply even if the remote has nothing new. Raises `WriterBusy` when a write transaction stays open,
+    `HistoryLost` or `Corrupt` when the remote cannot be right; the replica then stays as it is.
+    """
+    if policy not in POLICIES:
+        raise BadRequest(f"no such policy: {policy!r} (there are {', '.join(POLICIES)})")
+    if policy == "fork" and not fork_name:
+        raise BadRequest("the policy 'fork' needs the name of the fork")
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        try:
+            recover(replica)
+        except Diverged:
+            if policy == "abort":
+                raise
+        view = replica.view()
+        head = _checked_head(replica, view.state.lsn)
+        replica_moves = head != view.state.lsn
+        gives_up = bool(view.pending) and policy != "abort"
+        if view.pending and replica_moves and policy == "abort":
+            replica.state.saw_head(head)
+            raise Diverged(
+                f"volume {replica.name}: {len(view.pending)} local commits are based on LSN {view.state.lsn}, "
+                f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
+            )
+        if not replica_moves and not gives_up:
+            return PullResult(view.state.lsn, head, 0, None)
+        forked = None
+        if gives_up and policy == "fork":
+            assert fork_name, "BUG: checked above"
+            forked = fork_locked(replica, fork_name).name
+        _move(replica, view, head)
+        return PullResult(view.state.lsn, head, len(view.pending) if gives_up else 0, forked)
+
+
+def _checked_head(replica: Replica, lsn: LSN) -> LSN:
+    head = replica.remote.head(replica.log)
+    if head < lsn:
+        raise HistoryLost(
+            f"volume {replica.name}: the remote ends at LSN {head}, but LSN {lsn} was there before: commits were "
+            f"deleted from {replica.remote.store.url}; the replica is left as it is"
+        )
+    return head
+
+
+def _move(replica: Replica, view: View, head: LSN) -> None:
+    chain = replica.remote.chain(replica.log, head, view.state.chain)
+    remote_map: PageMap | None = None
+    if chain:
+        remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
+        keep_inline(replica, [index for index in chain if index.commit.lsn > view.state.lsn])
+    failpoint("pull: after fetch")
+    with replica.writer_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        now = replica.view()
+        if len(now.pending) != len(view.pending):
+            raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
+        replica.state.advance(head, now.snapshot.local_lsn, chain)
+        failpoint("pull: after state")
+        replica.state_changed(content_changed=True, remote_map=remote_map)
+        replica.delete_pushed()
+
+
+def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
+    """Put the bodies that came along with commits into the cache."""
+    for index in indexes:
+        commit = index.commit
+        if index.inline is None:
+            continue
+        home = InCommit(commit.log, commit.lsn, commit.inline_offset)
+        ref = next((ref for ref in commit.segments if ref.home == home), None)
+        if ref is None:
+            continue  # everything in it was overwritten since
+        with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
+            frames = [
+                (FrameKey(ref, extent.offset, extent.length), frame)
+                for extent, frame in read_segment(index.inline, ref.segment)
+            ]
+        replica.bodies.keep(frames)

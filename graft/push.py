@@ -1,0 +1,144 @@
+"""Push: local commits become one remote commit, exactly once, whatever fails on the way.
+
+plan → segment (unless inline) → intent → append → settle → cache → sync point → journal files deleted
+
+The intent holds the very bytes that are appended. Whoever finds one appends the same bytes again: their nonce makes
+that harmless, and its outcome is final, even if the first request is still on its way.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+from graft.errors import Diverged, GraftError, remote_errors
+from graft.failpoints import failpoint
+from graft.journal import LocalCommit
+from graft.outgoing import Outgoing, keep_in_cache, prepare
+from graft.pagemap import PageMap
+from graft.replica import Replica, View
+from graft.state import Intent
+from metastore.append import Lost, append
+from metastore.index import CommitIndex
+from metastore.lsn import LSN
+from pagestore.errors import PageStoreError
+from pagestore.segment import segment_key
+
+MESSAGE = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did."""
+
+    before: int
+    """The remote LSN that the replica was on."""
+    after: int
+    """The one that it is on now; equal to ``before`` when there was nothing to push."""
+    pages: int
+    bytes: int
+    """Size of the segment."""
+    inline: bool
+    """Whether the segment travelled inside the commit."""
+
+
+def push(replica: Replica, *, message: str | None = None) -> PushResult:
+    """Push all local commits as one remote commit.
+
+    Raises `Diverged` when somebody else pushed first, `RemoteUnavailable` when the outcome is open (the next push
+    settles it) or nothing was sent, `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
+    """
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        recover(replica)
+        view = replica.view()
+        if not view.pending:
+            return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
+        attributes = {MESSAGE: message.encode()} if message else {}
+        return _push(replica, view, view, attributes, content_changed=False)
+
+
+def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
+    """Push all local commits and one that no reader has seen yet; the caller holds the writer lock.
+
+    If this raises and no intent is left, nothing was pushed.
+    """
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        recover(replica)
+        view = replica.view()
+        return _push(replica, view, replica.view_with(view, commit), {}, content_changed=True)
+
+
+def recover(replica: Replica) -> None:
+    """Settle a push that was begun and whose outcome is not known; the caller holds the sync lock.
+
+    Raises `Diverged` if it lost, `RemoteUnavailable` if it stays open.
+    """
+    state = replica.state.read()
+    intent = state.intent
+    if intent is None:
+        return
+    if intent.log != state.identity.log or intent.lsn <= state.lsn:
+        replica.state.drop_intent()
+        return
+    with remote_errors(f"settling the push of LSN {intent.lsn}"):
+        index = CommitIndex.decode(intent.data, intent.log, intent.lsn)
+    _append(replica, intent)
+    _settle(replica, index, intent.local_lsn, None, content_changed=False)
+
+
+def _push(
+    replica: Replica, view: View, pushed: View, attributes: dict[str, bytes], *, content_changed: bool
+) -> PushResult:
+    state, snapshot = view.state, pushed.snapshot
+    outgoing = prepare(
+        replica,
+        pushed.pending,
+        snapshot,
+        log=state.identity.log,
+        chain=state.chain,
+        remote_map=view.remote_map,
+        attributes=attributes,
+    )
+    commit = outgoing.commit
+    intent = Intent(commit.log, commit.lsn, commit.nonce, snapshot.local_lsn, commit.data)
+    replica.state.begin_intent(intent)
+    failpoint("push: after intent")
+    try:
+        _append(replica, intent)
+    except Diverged:
+        _delete_orphan(replica, outgoing)
+        raise
+    failpoint("push: after append")
+    keep_in_cache(replica, outgoing, snapshot)
+    failpoint("push: after cache")
+    _settle(replica, outgoing.index, snapshot.local_lsn, outgoing.remote_map, content_changed=content_changed)
+    return PushResult(state.lsn, commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
+
+
+def _append(replica: Replica, intent: Intent) -> None:
+    with remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
+        outcome = append(replica.remote.commits, intent.log, intent.lsn, intent.data, intent.nonce)
+    if isinstance(outcome, Lost):
+        replica.state.drop_intent()
+        replica.state.saw_head(intent.lsn)
+        raise Diverged(
+            f"volume {replica.name}: LSN {intent.lsn} was pushed by somebody else; the local commits are kept. "
+            "Pull with the policy 'discard' or 'fork'"
+        )
+
+
+def _settle(
+    replica: Replica, index: CommitIndex, local_lsn: int, remote_map: PageMap | None, *, content_changed: bool
+) -> None:
+    state = replica.state.read()
+    chain = replica.remote.chain(index.commit.log, LSN(index.commit.lsn), [index, *state.chain])
+    replica.state.advance(LSN(index.commit.lsn), local_lsn, chain)
+    failpoint("push: after state")
+    replica.state_changed(content_changed=content_changed, remote_map=remote_map)
+    replica.delete_pushed()
+    failpoint("push: after journal deletion")
+
+
+def _delete_orphan(replica: Replica, outgoing: Outgoing) -> None:
+    # No commit names the segment and none ever will. If this fails, garbage collection finds it.
+    if not outgoing.inline and outgoing.frames:
+        with contextlib.suppress(PageStoreError, GraftError):
+            replica.remote.store.delete(segment_key(outgoing.ref.segment))

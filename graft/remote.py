@@ -1,0 +1,136 @@
+"""The remote of a replica: a store, its commit log and the threads that talk to it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.errors import BadRequest, remote_errors
+from graft.frametable import FrameKey
+from graft.settings import Settings
+from metastore.commitlog import CommitLog
+from metastore.ids import LogId
+from metastore.index import CommitIndex, read_chain
+from metastore.lsn import BEFORE_FIRST, LSN
+from metastore.objectlog import ObjectCommitLog
+from metastore.volumes import check_name
+from pagestore.frame_fetch import fetch_frames
+from pagestore.objectstore import ObjectStore
+from pagestore.parallel import Parallel
+from pagestore.probe import require_conditional_writes
+from pagestore.runtime import SYSTEM, Runtime
+from pagestore.segment import DecodedFrame
+from pagestore.urls import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAddress:
+    """Where a volume is: ``s3://bucket/prefix#name``; the name may be left out."""
+
+    store_url: str
+    volume: str | None
+
+    def __str__(self) -> str:
+        return f"{self.store_url}#{self.volume}" if self.volume else self.store_url
+
+
+def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAddress:
+    """Read an address; plain paths become absolute. Raises `BadRequest`."""
+    if isinstance(address, RemoteAddress):
+        return address
+    store_url, _, name = os.fspath(address).partition("#")
+    if not store_url:
+        raise BadRequest(f"{address!r} names no store; expected something like s3://bucket/prefix#volume")
+    try:
+        volume = check_name(name) if name else None
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    if "://" not in store_url:
+        store_url = str(Path(store_url).expanduser().absolute())
+    return RemoteAddress(store_url, volume)
+
+
+class Remote:
+    """A store in use; threads may share it."""
+
+    def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime = SYSTEM) -> None:
+        """Talk to ``store``, which `close` closes."""
+        self.store = store
+        self.settings = settings
+        self.runtime = runtime
+        self.commits: CommitLog = ObjectCommitLog(store)
+        self.parallel = Parallel(min(settings.parallelism, store.parallelism))
+
+    def head(self, log: LogId) -> LSN:
+        """Return the newest LSN, 0 for an empty log; one request."""
+        with remote_errors(f"looking up the head of log {log}"):
+            return self.commits.head(log) or BEFORE_FIRST
+
+    def chain(self, log: LogId, head: LSN, known: Sequence[CommitIndex] = ()) -> list[CommitIndex]:
+        """Return the chain of a commit down to its base; what is not known is read in one parallel batch."""
+        if head == BEFORE_FIRST:
+            return []
+        by_lsn = {index.commit.lsn: index for index in known}
+        with remote_errors(f"reading commit {head} of log {log}"):
+            return read_chain(self.commits, self.parallel, log, head, known=by_lsn)
+
+    def frames(self, keys: Sequence[FrameKey], page_size: int) -> Iterator[tuple[FrameKey, DecodedFrame]]:
+        """Yield frames, verified; neighbours are read together, and all in parallel."""
+        by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
+        with remote_errors(f"fetching {len(keys)} frames from {self.store.url}"):
+            for location, frame in fetch_frames(
+                self.store,
+                self.parallel,
+                [key.locate() for key in keys],
+                page_size,
+                gap_bytes_max=self.settings.fetch_gap_bytes_max,
+            ):
+                yield by_place[location.key, location.offset], frame
+
+    def close(self) -> None:
+        """End the threads and close the store."""
+        self.parallel.close()
+        self.store.close()
+
+
+def open_remote(
+    store_url: str,
+    *,
+    store: ObjectStore | None = None,
+    settings: Settings | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Remote:
+    """Return the remote at an address, or one over a store that is open already; nothing is asked of it yet."""
+    if store is None:
+        try:
+            with remote_errors(f"opening {store_url}"):
+                store = open_store(store_url, runtime=runtime)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+    return Remote(store, settings or Settings(), runtime)
+
+
+@contextmanager
+def opened_remote(
+    store_url: str,
+    *,
+    store: ObjectStore | None = None,
+    settings: Settings | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Iterator[Remote]:
+    """Use a remote for a block; a store that was passed in stays open."""
+    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime)
+    try:
+        yield remote
+    finally:
+        if store is None:
+            remote.close()
+        else:
+            remote.parallel.close()
+
+
+def require_safe(remote: Remote) -> None:
+    """Refuse an endpoint that ignores conditional writes: it would lose commits. Raises `RemoteRefused`."""
+    with remote_errors("checking the remote"):
+        require_conditional_writes(remote.store)

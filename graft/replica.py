@@ -1,0 +1,330 @@
+"""A replica: the local directory of a volume, as one process sees it.
+
+    replica/state.db    sync point, identity, intent            (graft.state)
+    replica/journal/    local commits that are not pushed yet   (graft.journal)
+    replica/cache/      frames, disposable                      (graft.cache)
+    replica/shared, replica/*.lock                              (graft.shared, graft.locks)
+
+Invariants: `_current` is the sync point's remote map with all published local commits behind it laid over, in order;
+it is replaced whole. Only the holder of the writer lock appends to the journal; only the holder of the sync lock
+changes the state; a change that replaces what a writer builds on holds both.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from graft.bodies import BodyLoader
+from graft.cache import Cache
+from graft.errors import GraftError, NotAReplica, StaleSnapshot, WriterBusy, local_errors, remote_errors
+from graft.frametable import FrameTable
+from graft.journal import Journal, LocalCommit
+from graft.locks import FileLock, PresenceLock
+from graft.pagemap import PageMap, compose
+from graft.remote import Remote, open_remote
+from graft.settings import Settings
+from graft.shared import SharedCounters
+from graft.snapshot import Snapshot
+from graft.state import State, SyncState
+from graft.transaction import WriteTransaction
+from metastore.index import CommitIndex, load_chunks
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+
+STATE_FILE = "state.db"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a process believes of the replica, replaced whole when it learns more."""
+
+    state: SyncState
+    generation: int
+    """The state generation that `state` was read at."""
+    remote_map: PageMap
+    pending: tuple[LocalCommit, ...]
+    """Published local commits that the remote lacks, oldest first."""
+    snapshot: Snapshot
+
+
+class Replica:
+    """An open replica; threads may share it. Made by `open_replica`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        settings: Settings | None = None,
+        store: ObjectStore | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        """Open the directory, recovering it if nobody else has it open."""
+        self.path = path
+        self.settings = settings or Settings()
+        self.runtime = runtime
+        self._owns_store = store is None
+        if not is_replica(path):
+            raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
+        self.state = State(path / STATE_FILE)
+        state = self.state.read()
+        identity = state.identity
+        self.name, self.store_url = identity.name, identity.store_url
+        self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
+        with local_errors(f"opening {path}"):
+            (path / "journal").mkdir(exist_ok=True)
+        self.remote: Remote = open_remote(self.store_url, store=store, settings=self.settings, runtime=runtime)
+        self._presence = PresenceLock(path / "open.lock")
+        alone = self._presence.enter()
+        self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}")
+        self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}")
+        self.shared = SharedCounters(path / "shared")
+        self.journal = Journal(path / "journal", self.page_size, file_bytes=self.settings.journal_file_bytes)
+        self.table = FrameTable()
+        self.cache = Cache(
+            path / "cache",
+            self.page_size,
+            bytes_max=self.settings.cache_bytes_max,
+            file_bytes=self.settings.cache_file_bytes,
+        )
+        self.bodies = BodyLoader(self.table, self.cache, self.remote, self.page_size)
+        self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
+        self._view = self._first_view(alone=alone)
+        if alone:
+            self._presence.settled()
+
+    @property
+    def remote_address(self) -> str:
+        """The volume's address, as `graft.remote.parse_remote` reads it."""
+        return f"{self.store_url}#{self.name}"
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest version, local commits of other threads and processes included."""
+        return self.view().snapshot
+
+    def view(self) -> View:
+        """Return what is known now, looking first whether anything changed."""
+        view = self._view
+        words = self.shared.words
+        if words[1] != view.generation or words[2] > view.snapshot.local_lsn:
+            return self._refreshed()
+        return view
+
+    def begin(self, snapshot: Snapshot) -> WriteTransaction:
+        """Start the one write transaction, on the newest snapshot.
+
+        Raises `WriterBusy` when somebody else is writing, `StaleSnapshot` when ``snapshot`` is not the newest.
+        """
+        if not self.writer_lock.try_acquire():
+            raise WriterBusy(f"{snapshot.describe()}: another connection or process is writing")
+        try:
+            current = self._refreshed(adopt=self.shared.append_in_progress).snapshot
+            if snapshot.content_version != current.content_version or snapshot.read_only:
+                raise StaleSnapshot(f"{snapshot.describe()} is not the newest version any more: {current.describe()}")
+            return WriteTransaction(self, current)
+        except BaseException:
+            self.writer_lock.release()
+            raise
+
+    def publish(self, commit: LocalCommit) -> Snapshot:
+        """Let readers see a local commit that is in the journal; the caller holds the writer lock."""
+        with self._lock:
+            view = self._view
+            self._view = self._with_commits(view, [commit], content_changed=True)
+            self.shared.announce_commit(commit.local_lsn)
+            return self._view.snapshot
+
+    def view_with(self, view: View, commit: LocalCommit) -> View:
+        """Return a view with a commit that nobody else is to see yet."""
+        return self._with_commits(view, [commit], content_changed=True)
+
+    def state_changed(self, *, content_changed: bool, remote_map: PageMap | None = None) -> View:
+        """Take over a state that was just written, and tell others; the caller holds the sync lock.
+
+        Chunks of ``remote_map`` that are as the new state wants them are kept.
+        """
+        with self._lock:
+            generation = self.shared.state_generation + 1
+            self._view = self._rebuilt(generation, content_changed=content_changed, remote_map=remote_map)
+            self.shared.announce_state()
+            return self._view
+
+    def delete_pushed(self) -> None:
+        """Delete the journal files that the sync point made superfluous."""
+        with self._lock:
+            self.journal.delete_through(self._view.state.local_lsn)
+
+    def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
+        """Read index chunks that are lacking from the remote, and keep them."""
+        wanted = [(index, number) for index, number in wanted if index.lacks(number)]
+        if not wanted:
+            return
+        with remote_errors("reading the index"):
+            load_chunks(self.remote.commits, self.remote.parallel, wanted)
+        for index in {id(index): index for index, _ in wanted}.values():
+            self.state.keep_chunks(index)
+
+    def snapshot_of(self, page_map: PageMap, *, byte_size: int, lsn: int) -> Snapshot:
+        """Return a read-only snapshot over a map of the past."""
+        return Snapshot(
+            page_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
+            byte_size=byte_size, lsn=lsn, local_lsn=0, local_commits=0, content_version=0,
+            read_only=True,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give back one `open_replica`; the last one closes."""
+        _give_back(self)
+
+    def close_now(self) -> None:
+        """Let go of everything."""
+        self.state.close()
+        self.cache.close()
+        self.journal.close()
+        if self._owns_store:
+            self.remote.close()
+        else:
+            self.remote.parallel.close()
+        self.shared.close()
+        self.writer_lock.close()
+        self.sync_lock.close()
+        self._presence.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _first_view(self, *, alone: bool) -> View:
+        if alone:
+            state = self.state.read()
+            self.journal.start_after(state.local_lsn)
+            found = list(self.journal.read_new())
+            self.journal.drop_torn_tail()
+            self.journal.delete_through(state.local_lsn)
+            self.shared.announce_commit(self.journal.last_local_lsn)
+            synced = self._synced(state, self.shared.state_generation, None, 1)
+            return self._with_commits(synced, found, content_changed=False)
+        while True:
+            generation = self.shared.state_generation
+            state = self.state.read()
+            self.journal.start_after(state.local_lsn)
+            try:
+                found = list(self.journal.read_new(max(self.shared.published_local_lsn, state.local_lsn)))
+            except GraftError:
+                if self.shared.state_generation == generation:
+                    raise
+                continue  # a push of another process deleted journal files under our eyes
+            return self._with_commits(self._synced(state, generation, None, 1), found, content_changed=False)
+
+    def _refreshed(self, *, adopt: bool = False) -> View:
+        """Learn what others did; ``adopt``, under the writer lock, takes in a commit whose writer died unpublished."""
+        with self._lock:
+            while True:
+                generation = self.shared.state_generation
+                if generation != self._view.generation:
+                    self._view = self._rebuilt(generation, content_changed=True)
+                published = max(self.shared.published_local_lsn, self.journal.last_local_lsn)
+                try:
+                    new = list(self.journal.read_new(None if adopt else published))
+                except GraftError:
+                    if self.shared.state_generation == generation:
+                        raise
+                    continue  # a push of another process deleted journal files under our eyes
+                self._view = self._with_commits(self._view, new, content_changed=True)
+                if adopt:
+                    self.shared.announce_commit(self.journal.last_local_lsn)
+                return self._view
+
+    def _rebuilt(self, generation: int, *, content_changed: bool, remote_map: PageMap | None = None) -> View:
+        state = self.state.read()
+        self.log, self.name, self.volume = state.identity.log, state.identity.name, state.identity.volume
+        old = self._view
+        if self.journal.last_local_lsn < state.local_lsn:
+            self.journal.start_after(state.local_lsn)
+        pending = [commit for commit in old.pending if commit.local_lsn > state.local_lsn]
+        version = old.snapshot.content_version + content_changed
+        fresh = self._synced(state, generation, remote_map or old.remote_map, version)
+        return self._with_commits(fresh, pending, content_changed=False)
+
+    def _synced(self, state: SyncState, generation: int, previous: PageMap | None, version: int) -> View:
+        """Return the view of a sync point without any local commit."""
+        if state.chain:
+            remote_map = compose(self.table, state.chain, self.load_chunks, previous)
+            byte_size = state.chain[0].commit.byte_size
+        else:
+            remote_map, byte_size = PageMap.empty(self.table), 0
+        snapshot = self._snapshot(remote_map, byte_size, state.lsn, state.local_lsn, 0, version)
+        return View(state, generation, remote_map, (), snapshot)
+
+    def _with_commits(self, view: View, commits: Sequence[LocalCommit], *, content_changed: bool) -> View:
+        """Return the view with local commits laid over."""
+        if not commits:
+            return view
+        page_map = view.snapshot.page_map
+        for commit in commits:
+            page_map = page_map.with_locations(commit.pages, commit.locations, commit.page_count, commit.min_page_count)
+        snapshot = self._snapshot(
+            page_map,
+            commits[-1].byte_size,
+            view.snapshot.lsn,
+            commits[-1].local_lsn,
+            len(view.pending) + len(commits),
+            view.snapshot.content_version + content_changed,
+        )
+        return View(view.state, view.generation, view.remote_map, (*view.pending, *commits), snapshot)
+
+    def _snapshot(
+        self, page_map: PageMap, byte_size: int, lsn: int, local_lsn: int, local_commits: int, version: int
+    ) -> Snapshot:
+        return Snapshot(
+            page_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
+            byte_size=byte_size, lsn=lsn, local_lsn=local_lsn, local_commits=local_commits,
+            content_version=version,
+        )  # fmt: skip
+
+
+def is_replica(path: Path | str) -> bool:
+    """Tell whether a directory holds a replica."""
+    return (Path(path) / STATE_FILE).is_file()
+
+
+_open: dict[Path, tuple[Replica, int]] = {}
+_open_lock = threading.Lock()  # guards _open
+
+
+def open_replica(
+    path: Path | str,
+    *,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Replica:
+    """Open a replica, or return the one that this process has open already.
+
+    Each call needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
+    """
+    real = Path(path).resolve()
+    with _open_lock:
+        replica, uses = _open.get(real, (None, 0))
+        if replica is None:
+            replica = Replica(real, settings=settings, store=store, runtime=runtime)
+        _open[real] = replica, uses + 1
+        return replica
+
+
+def _give_back(replica: Replica) -> None:
+    with _open_lock:
+        found, uses = _open.get(replica.path, (None, 0))
+        if found is not replica:
+            return
+        if uses > 1:
+            _open[replica.path] = replica, uses - 1
+            return
+        del _open[replica.path]
+        replica.close_now()

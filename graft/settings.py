@@ -1,0 +1,53 @@
+"""What may be chosen about a replica, as plain validated data."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pagestore.codec import Codec
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Durability(StrEnum):
+    """What a commit waits for (docs/explanation/durability.md)."""
+
+    LOCAL = "local"
+    """The journal is on the disk: a power cut loses nothing that was committed."""
+    RELAXED = "relaxed"
+    """The journal is with the operating system: a power cut may lose the last commits, never consistency."""
+    REMOTE = "remote"
+    """The push landed: losing the machine loses nothing that was committed."""
+
+
+class Settings(BaseModel):
+    """Settings of a replica and its remote; sizes in bytes, times in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cache_bytes_max: int = Field(default=4 * 1024 * MIB, ge=1 * MIB)
+    """Size that the cache of fetched frames is held to."""
+    cache_file_bytes: int = Field(default=64 * MIB, ge=256 * KIB)
+    """Size of one cache file, the unit of eviction."""
+    journal_file_bytes: int = Field(default=64 * MIB, ge=64 * KIB)
+    """Size at which the journal goes on in a new file."""
+    spill_bytes: int = Field(default=16 * MIB, ge=0)
+    """Dirty pages that a transaction keeps in memory before it spills to a file."""
+    frame_bytes: int = Field(default=64 * KIB, ge=512, le=4 * MIB)
+    """Uncompressed pages per frame."""
+    codec: Literal["raw", "lz4", "zstd"] = "lz4"
+    inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
+    """Largest segment that travels inside its commit."""
+    fetch_gap_bytes_max: int = Field(default=16 * KIB, ge=0)
+    """Frames of one object that are at most this far apart are fetched with one request."""
+    parallelism: int = Field(default=16, ge=1, le=256)
+    """Requests at once."""
+    lock_timeout_s: float = Field(default=5.0, ge=0)
+    """How long a push or pull waits for another one, or for an open write transaction."""
+
+    @property
+    def codec_id(self) -> Codec:
+        """The codec by its number in the format."""
+        return {"raw": Codec.RAW, "lz4": Codec.LZ4, "zstd": Codec.ZSTD}[self.codec]

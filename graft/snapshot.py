@@ -1,0 +1,125 @@
+"""A snapshot: one version of a volume, for as long as its reader wants it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from graft.errors import Corrupt, GraftError
+from graft.frametable import FrameBody
+from graft.locations import FRAME_TAG, JOURNAL_TAG, OFFSET_BITS, OFFSET_MASK, SLOT_MASK, frame_of
+from graft.pagemap import CHUNK_MASK, CHUNK_SHIFT, PageMap
+from pagestore.pages import page_count_of
+
+
+class BodySource(Protocol):
+    """Where a snapshot gets what its map only names."""
+
+    def attach(self, numbers: Iterable[int]) -> object:
+        """Attach frames to the frame table by number, from the cache or else from the remote."""
+        ...
+
+
+class Snapshot:
+    """An immutable view of a volume: its remote commits up to `lsn` and local ones up to `local_lsn`.
+
+    Threads may share it. It stays readable whatever is written, pulled or pushed meanwhile.
+    """
+
+    __slots__ = (
+        "_chunks", "_journal_views", "_source", "_zeros", "byte_size", "content_version", "local_commits", "local_lsn",
+        "lsn", "page_count", "page_map", "page_size", "read_only", "volume_name",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        page_map: PageMap,
+        source: BodySource,
+        journal_views: Mapping[int, memoryview],
+        *,
+        volume_name: str,
+        page_size: int,
+        byte_size: int,
+        lsn: int,
+        local_lsn: int,
+        local_commits: int,
+        content_version: int,
+        read_only: bool = False,
+    ) -> None:
+        """Made by a replica."""
+        self.page_map = page_map
+        self.volume_name = volume_name
+        self.page_size = page_size
+        self.byte_size = byte_size
+        self.page_count = page_count_of(byte_size, page_size)
+        self.lsn = lsn
+        self.local_lsn = local_lsn
+        self.local_commits = local_commits
+        """How many commits it includes that the remote lacks."""
+        self.content_version = content_version
+        """Equal for two snapshots of one replica object only if their contents are equal; one more for each change."""
+        self.read_only = read_only
+        """Whether this is a view of the past, on which nothing can be built."""
+        self._chunks = page_map.chunks
+        self._source = source
+        self._journal_views = journal_views
+        self._zeros = bytes(page_size)
+
+    def read(self, page: int) -> bytes | memoryview:
+        """Return the page's bytes, exactly a page; zeros where it has no body or lies beyond the end.
+
+        Raises `RemoteUnavailable`, `RemoteRefused` or `Corrupt` when the body had to be fetched and could not be.
+        """
+        index = page - 1
+        number = index >> CHUNK_SHIFT
+        if not 0 <= number < len(self._chunks):
+            return self._zeros
+        view = self._chunks[number].view
+        location = view[index & CHUNK_MASK] if view is not None else self._located(page)
+        if location & FRAME_TAG:
+            body = self.page_map.table.bodies[frame_of(location)]
+            if body is None:
+                body = self._fetched(page, location)
+            slot = location & SLOT_MASK
+            if slot >= len(body.pages) or body.pages[slot] != page:
+                raise self.misplaced(page, location)
+            start = slot * self.page_size
+            return body.data[start : start + self.page_size]
+        if location & JOURNAL_TAG:
+            start = location & OFFSET_MASK
+            file = (location & ~JOURNAL_TAG) >> OFFSET_BITS
+            return self._journal_views[file][start : start + self.page_size]
+        return self._zeros
+
+    def prefetch(self, pages: Iterable[int]) -> None:
+        """Fetch what is missing of these pages together, so that reading them needs no request."""
+        located = [self._located(page) for page in pages]
+        numbers = {frame_of(location) for location in located if location & FRAME_TAG}
+        try:
+            self._source.attach(number for number in sorted(numbers) if self.page_map.table.bodies[number] is None)
+        except GraftError as error:
+            raise type(error)(f"{self.describe()}: {error}") from error
+
+    def describe(self) -> str:
+        """Return the words by which messages name this version."""
+        local = f" + {self.local_commits} local commits" if self.local_commits else ""
+        return f"volume {self.volume_name} at LSN {self.lsn}{local}"
+
+    def misplaced(self, page: int, location: int) -> GraftError:
+        """Return the error for a frame that does not hold a page where the map says."""
+        key = self.page_map.table.key(frame_of(location))
+        return Corrupt(
+            f"{self.describe()}, page {page}: the frame at {key.offset} of segment {key.ref.segment} does not hold it"
+        )
+
+    def _located(self, page: int) -> int:
+        try:
+            return self.page_map.location(page)
+        except GraftError as error:
+            raise type(error)(f"{self.describe()}, page {page}: {error}") from error
+
+    def _fetched(self, page: int, location: int) -> FrameBody:
+        try:
+            while (body := self.page_map.table.bodies[frame_of(location)]) is None:
+                self._source.attach([frame_of(location)])
+        except GraftError as error:
+            raise type(error)(f"{self.describe()}, page {page}: {error}") from error
+        return body

@@ -1,0 +1,81 @@
+"""Where a transaction's pages go when they outgrow memory: a file that becomes a journal file on commit."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from graft.errors import local_errors
+from graft.journal_format import HEADER_BYTES
+from pagestore.objectstore import Data
+
+_BATCH_BYTES = 4 * 1024 * 1024
+
+
+class Spill:
+    """Bodies in slots behind room for a header; a page that is written again keeps its slot."""
+
+    def __init__(self, path: Path, page_size: int) -> None:
+        """Create the file."""
+        self.path = path
+        self._page_size = page_size
+        self.slots: list[int] = []
+        """The page in each slot, 0 for a slot that was given up."""
+        self._slot_of: dict[int, int] = {}
+        with local_errors(f"creating {path}"):
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def __contains__(self, page: object) -> bool:
+        return page in self._slot_of
+
+    def write(self, pages: Mapping[int, Data]) -> None:
+        """Write bodies; new pages get the next slots, in order."""
+        with local_errors(f"spilling to {self.path}"):
+            batch: list[Data] = []
+            start = len(self.slots)
+            for page, body in pages.items():
+                slot = self._slot_of.get(page)
+                if slot is not None:
+                    self._write_at(slot, body)
+                    continue
+                self._slot_of[page] = len(self.slots)
+                self.slots.append(page)
+                batch.append(body)
+                if len(batch) * self._page_size >= _BATCH_BYTES:
+                    self._write_at(start, b"".join(batch))
+                    start, batch = len(self.slots), []
+            if batch:
+                self._write_at(start, b"".join(batch))
+
+    def write_run(self, first_page: int, data: Data) -> None:
+        """Write the bodies of consecutive pages that were not written before."""
+        start, count = len(self.slots), len(data) // self._page_size
+        with local_errors(f"spilling to {self.path}"):
+            self._write_at(start, data)
+        pages = range(first_page, first_page + count)
+        self.slots.extend(pages)
+        self._slot_of.update(zip(pages, range(start, start + count), strict=True))
+
+    def read(self, page: int) -> bytes:
+        """Return a page that is here."""
+        with local_errors(f"reading {self.path}"):
+            return os.pread(self.descriptor, self._page_size, self._offset(self._slot_of[page]))
+
+    def drop_above(self, page_count: int) -> None:
+        """Give up the pages above a new end."""
+        for page in [page for page in self._slot_of if page > page_count]:
+            self.slots[self._slot_of.pop(page)] = 0
+
+    def close(self, *, keep: bool = False) -> None:
+        """Close the file, and remove it unless it became a journal file."""
+        os.close(self.descriptor)
+        if not keep:
+            self.path.unlink(missing_ok=True)
+
+    def _offset(self, slot: int) -> int:
+        return HEADER_BYTES + slot * self._page_size
+
+    def _write_at(self, slot: int, data: Data) -> None:
+        view, position = memoryview(data), self._offset(slot)
+        while view:
+            written = os.pwrite(self.descriptor, view, position)
+            view, position = view[written:], position + written

@@ -1,0 +1,50 @@
+"""The replica's own small databases, through the standard library's SQLite."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from graft.errors import Corrupt, DiskFull, GraftError, LocalStorageError, Unsupported, WriterBusy
+
+_BUSY_TIMEOUT_S = 10.0
+
+
+def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite3.Connection:
+    """Open a database that several processes and threads use, creating its tables; callers lock between threads.
+
+    Raises `Unsupported` when a newer version of this project made it, and what `sqlite3` raises.
+    """
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > version:
+            raise Unsupported(f"{path} has format {found}; this release knows {version}: upgrade graft")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        if found < version:
+            connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def database_errors(doing: str) -> Iterator[None]:
+    """Turn the errors of `sqlite3` into this package's; ``doing`` says what failed, with the path."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _kind(error)(f"{doing}: {error}") from error
+
+
+def _kind(error: sqlite3.Error) -> type[GraftError]:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return WriterBusy
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return Corrupt
+    return LocalStorageError

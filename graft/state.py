@@ -1,0 +1,224 @@
+"""The state: the small facts about a replica that must survive anything, in one SQLite database.
+
+Invariants: the chain is what leads from the sync point's commit down to its base; an intent is there exactly from
+before an append until its outcome is known.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.errors import Corrupt, NotAReplica, ReplicaExists, remote_errors
+from graft.sqlite import database_errors, opened
+from metastore.ids import LogId, VolumeId
+from metastore.index import CommitIndex
+from metastore.lsn import LSN
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE identity(name TEXT NOT NULL, remote TEXT NOT NULL, volume TEXT NOT NULL, log TEXT NOT NULL,
+    page_size INTEGER NOT NULL);
+CREATE TABLE sync(lsn INTEGER NOT NULL, local_lsn INTEGER NOT NULL, head INTEGER NOT NULL);
+CREATE TABLE commits(lsn INTEGER PRIMARY KEY, head BLOB NOT NULL);
+CREATE TABLE chunks(lsn INTEGER, number INTEGER, data BLOB NOT NULL, PRIMARY KEY (lsn, number)) WITHOUT ROWID;
+CREATE TABLE intent(log TEXT NOT NULL, lsn INTEGER NOT NULL, nonce BLOB NOT NULL, local_lsn INTEGER NOT NULL,
+    data BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which volume a replica is of."""
+
+    name: str
+    store_url: str
+    volume: VolumeId
+    log: LogId
+    page_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A push that was begun: the commit that it means to append, and the local commits that are in it."""
+
+    log: LogId
+    lsn: LSN
+    nonce: bytes
+    local_lsn: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """Up to where local and remote agree, and what is known of the remote."""
+
+    identity: Identity
+    lsn: LSN
+    """The remote commit that the replica builds on; 0 before the first."""
+    local_lsn: int
+    """The newest local commit that is in it."""
+    head: LSN
+    """The newest remote commit that was ever seen."""
+    chain: tuple[CommitIndex, ...]
+    """From the commit ``lsn`` down to its base, newest first."""
+    intent: Intent | None
+
+
+class State:
+    """The state of one replica; safe for threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing state; raises `NotAReplica` when there is none."""
+        if not path.is_file():
+            raise NotAReplica(f"{path.parent} is not a replica (it has no {path.name}); see `graft clone --help`")
+        self._path = path
+        self._lock = threading.Lock()  # guards the connection
+        with database_errors(f"opening {path}"):
+            self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
+
+    @classmethod
+    def create(cls, path: Path, identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> None:
+        """Make the state of a new replica; it is whole or not there."""
+        if path.exists():
+            raise ReplicaExists(f"{path.parent} is a replica already")
+        draft = path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with database_errors(f"creating {draft}"):
+            database = opened(draft, _SCHEMA, VERSION, synchronous="FULL")
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                _write_identity(database, identity)
+                database.execute("INSERT INTO sync VALUES (?, 0, ?)", (lsn, lsn))
+                _write_chain(database, chain)
+                database.execute("COMMIT")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                database.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                database.close()
+        draft.rename(path)
+
+    def read(self) -> SyncState:
+        """Return all of it, consistently."""
+        with self._lock, database_errors(f"reading {self._path}"):
+            self._database.execute("BEGIN")
+            try:
+                return self._read()
+            finally:
+                self._database.execute("ROLLBACK")
+
+    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex]) -> None:
+        """Move the sync point, and with it the chain; a pending intent is settled by that."""
+        with self._transaction() as database:
+            database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
+            database.execute("DELETE FROM intent")
+            _write_chain(database, chain)
+
+    def switch(self, identity: Identity, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex]) -> None:
+        """Make this a replica of another log."""
+        with self._transaction() as database:
+            _write_identity(database, identity)
+            database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = ?", (lsn, local_lsn, lsn))
+            database.execute("DELETE FROM intent")
+            _write_chain(database, chain)
+
+    def saw_head(self, head: LSN) -> None:
+        """Remember how far the remote is."""
+        with self._transaction() as database:
+            database.execute("UPDATE sync SET head = max(head, ?)", (head,))
+
+    def begin_intent(self, intent: Intent) -> None:
+        """Record durably what is about to be appended."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM intent")
+            database.execute(
+                "INSERT INTO intent VALUES (?, ?, ?, ?, ?)",
+                (str(intent.log), intent.lsn, intent.nonce, intent.local_lsn, intent.data),
+            )
+
+    def drop_intent(self) -> None:
+        """Forget it: the append never happened and never will count."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM intent")
+
+    def keep_chunks(self, index: CommitIndex) -> None:
+        """Keep the chunks of an index that were read later than its head, if it is part of the chain."""
+        with self._transaction() as database:
+            row = database.execute("SELECT head FROM commits WHERE lsn = ?", (index.commit.lsn,)).fetchone()
+            if row and row[0] == index.head:
+                _write_chunks(database, index)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def _read(self) -> SyncState:
+        row = self._database.execute("SELECT name, remote, volume, log, page_size FROM identity").fetchone()
+        sync = self._database.execute("SELECT lsn, local_lsn, head FROM sync").fetchone()
+        if row is None or sync is None:
+            raise Corrupt(f"{self._path} holds no identity or sync point")
+        try:
+            identity = Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
+        except ValueError as error:
+            raise Corrupt(f"{self._path}: {error}") from error
+        chain = []
+        for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall():
+            with remote_errors(f"{self._path}: commit {lsn}"):
+                index = CommitIndex.decode(head, identity.log, LSN(lsn))
+                for number, data in self._database.execute("SELECT number, data FROM chunks WHERE lsn = ?", (lsn,)):
+                    index.keep(number, data)
+            chain.append(index)
+        intent = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()
+        return SyncState(
+            identity,
+            LSN(sync[0]),
+            sync[1],
+            LSN(sync[2]),
+            tuple(chain),
+            Intent(LogId.parse(intent[0]), LSN(intent[1]), *intent[2:]) if intent else None,
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, database_errors(f"writing {self._path}"):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+
+def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:
+    database.execute("DELETE FROM identity")
+    database.execute(
+        "INSERT INTO identity VALUES (?, ?, ?, ?, ?)",
+        (identity.name, identity.store_url, str(identity.volume), str(identity.log), identity.page_size),
+    )
+
+
+def _write_chain(database: sqlite3.Connection, chain: Sequence[CommitIndex]) -> None:
+    wanted = {index.commit.lsn: index for index in chain}
+    kept = {}
+    for lsn, head in database.execute("SELECT lsn, head FROM commits").fetchall():
+        if lsn in wanted and wanted[LSN(lsn)].head == head:
+            kept[lsn] = True
+        else:
+            database.execute("DELETE FROM commits WHERE lsn = ?", (lsn,))
+            database.execute("DELETE FROM chunks WHERE lsn = ?", (lsn,))
+    for lsn, index in wanted.items():
+        if lsn not in kept:
+            database.execute("INSERT INTO commits VALUES (?, ?)", (lsn, index.head))
+            _write_chunks(database, index)
+
+
+def _write_chunks(database: sqlite3.Connection, index: CommitIndex) -> None:
+    database.executemany(
+        "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?)",
+        [(index.commit.lsn, number, data) for number, data in index.chunks.items()],
+    )

@@ -1,0 +1,77 @@
+"""Verify: read everything that the newest remote version consists of, and check every bit of it."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from graft.errors import GraftError, RemoteRefused, RemoteUnavailable
+from graft.frametable import FrameKey
+from graft.hydrate import Progress
+from graft.locations import SLOT_MASK, frames_of, is_in_frame
+from graft.pagemap import compose
+from graft.replica import Replica
+from metastore.placement import CHUNK_PAGES
+
+_BATCH_FRAMES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was read, and what is wrong with it."""
+
+    lsn: int
+    pages: int
+    frames: int
+    bytes: int
+    """Stored bytes of the frames."""
+    problems: tuple[str, ...]
+    """Empty when all is well."""
+
+
+def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyReport:
+    """Read the log's newest commits and every frame of the newest version from the remote; the cache is not asked.
+
+    Damage is reported, not raised; `RemoteUnavailable` and `RemoteRefused` are raised. Progress counts frames.
+    """
+    head = replica.remote.head(replica.log)
+    chain = replica.remote.chain(replica.log, head)
+    if not chain:
+        return VerifyReport(0, 0, 0, 0, ())
+    page_map = compose(replica.table, chain, replica.load_chunks, None)
+    places: dict[int, dict[int, int]] = defaultdict(dict)
+    pages = 0
+    for number, chunk in enumerate(page_map.chunks):
+        locations = chunk.locations()
+        live = np.flatnonzero(is_in_frame(locations))
+        pages += len(live)
+        found = locations[live]
+        for low, frame, slot in zip(
+            live.tolist(), frames_of(found).tolist(), (found & np.uint64(SLOT_MASK)).tolist(), strict=True
+        ):
+            places[frame][slot] = number * CHUNK_PAGES + low + 1
+    problems: list[str] = []
+    keys = {replica.table.key(frame): slots for frame, slots in places.items()}
+    ordered = list(keys)
+    for start in range(0, len(ordered), _BATCH_FRAMES):
+        problems.extend(_checked(replica, ordered[start : start + _BATCH_FRAMES], keys))
+        if progress:
+            progress(min(start + _BATCH_FRAMES, len(ordered)), len(ordered))
+    return VerifyReport(head, pages, len(ordered), sum(key.length for key in ordered), tuple(problems))
+
+
+def _checked(replica: Replica, batch: list[FrameKey], slots: dict[FrameKey, dict[int, int]]) -> list[str]:
+
+    try:
+        return [
+            f"the frame at {key.offset} of segment {key.ref.segment} lacks page {page}"
+            for key, frame in replica.remote.frames(batch, replica.page_size)
+            for slot, page in slots[key].items()
+            if slot >= len(frame.pages) or int(frame.pages[slot]) != page
+        ]
+    except (RemoteUnavailable, RemoteRefused):
+        raise
+    except GraftError as error:
+        if len(batch) == 1:
+            return [str(error)]
+        return [problem for key in batch for problem in _checked(replica, [key], slots)]
