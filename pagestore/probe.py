@@ -6,7 +6,7 @@ ranged GET with other bytes. Both look right until two writers meet.
 
 from contextlib import suppress
 
-from pagestore.errors import CorruptObject, PageStoreError, UnsafeStore
+from pagestore.errors import CorruptObject, ObjectNotFound, PageStoreError, UnsafeStore
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
@@ -32,8 +32,7 @@ def require_conditional_writes(store: ObjectStore, *, runtime: Runtime = SYSTEM)
 
 
 def _check_conditional_put(store: ObjectStore, key: str) -> None:
-    created = store.put_if_absent(key, _FIRST)
-    if not created and store.get(key) != _FIRST:  # equal if a try landed whose reply was lost
+    if not store.put_if_absent(key, _FIRST) and not _landed_unseen(store, key):
         raise UnsafeStore(f"{store.url} refuses to create an object that does not exist; {_ADVICE}")
     created_again = store.put_if_absent(key, _SECOND)
     kept = store.get(key)
@@ -41,6 +40,14 @@ def _check_conditional_put(store: ObjectStore, key: str) -> None:
         raise UnsafeStore(
             f"{store.url} overwrites objects on conditional writes: two writers would lose data; {_ADVICE}"
         )
+
+
+def _landed_unseen(store: ObjectStore, key: str) -> bool:
+    """Whether the object was created by a try whose reply was lost, before the try that was refused."""
+    try:
+        return store.get(key) == _FIRST
+    except ObjectNotFound:
+        return False
 
 
 def _check_ranges(store: ObjectStore, key: str) -> None:

@@ -4,9 +4,9 @@
     seaweedfs_url    the same on SeaweedFS; real_s3
     minio_url        the same on MinIO; real_s3, skipped where there is no MinIO
     real_s3_url      the test runs twice, on SeaweedFS and on MinIO
-    faulty_s3        moto behind a proxy, at ``faulty_s3.url``, that misbehaves as told (tests.servers.faulty_proxy)
+    faulty_s3        moto behind a proxy, at ``faulty_s3.url``, that misbehaves as told (servers/faulty_proxy.py)
 
-A test that uses a real server is marked ``real_s3`` by that. The processes of ``pytest -n`` share each server.
+A test that uses a real server is thereby marked ``real_s3``. The processes of ``pytest -n`` share each server.
 """
 
 import os

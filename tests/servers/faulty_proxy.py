@@ -134,9 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self):
         proxy = self.server.proxy
-        seen = SeenRequest(
-            self.command, self.path, {name.lower(): value for name, value in self.headers.items()}
-        )
+        seen = SeenRequest(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         body = self.rfile.read(int(seen.headers.get("content-length", 0)))
         proxy.requests.append(seen)
         self.close_connection = True
@@ -146,7 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             case Status(status, code, headers):
                 error = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
-                self._reply(status, {"content-type": "application/xml"} | headers, error)
+                xml = {"content-type": "application/xml", "content-length": str(len(error))}
+                self._reply(status, xml | headers, error)
                 return
         status, headers, reply = proxy.forward(seen, body)
         match fault:
@@ -167,8 +166,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status, headers, body, keep_bytes=None):
         self.send_response_only(status)
-        if self.command != "HEAD":
-            headers = {"content-length": str(len(body))} | headers
         for name, value in headers.items():
             if name not in {"connection", "transfer-encoding"}:
                 self.send_header(name, value)

@@ -48,9 +48,7 @@ def minio(binary: Path) -> ServerSpec:
         return [binary, "server", data, "--address", f"{HOST}:{port}", "--quiet"]
 
     settings = {"MINIO_ROOT_USER": FAKE_KEY_ID, "MINIO_ROOT_PASSWORD": FAKE_SECRET, "MINIO_CI_CD": "1"}
-    return ServerSpec(
-        command, _bucket_works, _environment(**settings, MINIO_BROWSER="off", MINIO_UPDATE="off")
-    )
+    return ServerSpec(command, _bucket_works, _environment(**settings, MINIO_BROWSER="off", MINIO_UPDATE="off"))
 
 
 def seaweedfs() -> ServerSpec:
