@@ -35,13 +35,9 @@ def file_errors(where: str, *, missing_key: str | None = None) -> Iterator[None]
         if error.errno in _FULL:
             raise StorageFull(f"no space is left in {where}: {error}") from error
         if error.errno in _FORBIDDEN:
-            raise StoreRefused(
-                f"{where} may not be used by this user; mend its permissions: {error}"
-            ) from error
+            raise StoreRefused(f"{where} may not be used by this user; mend its permissions: {error}") from error
         if error.errno in _MISPLACED:
-            raise StoreRefused(
-                f"{where} has another file or folder in the object's place: {error}"
-            ) from error
+            raise StoreRefused(f"{where} has another file or folder in the object's place: {error}") from error
         if error.errno in _NO_LINKS:
             raise StoreRefused(
                 f"{where} must be one file system that has hard links; choose another directory: {error}"
@@ -113,9 +109,7 @@ def remove_stale_files(directory: Path, *, before_s: float) -> None:
                     Path(entry.path).unlink()
 
 
-def walk_in_key_order(
-    root: Path, prefix: str, start_after: str, where: str
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk_in_key_order(root: Path, prefix: str, start_after: str, where: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield key and entry of each file whose key starts with ``prefix`` and sorts after ``start_after``.
 
     A directory that cannot hold such a key is not read; nothing is read before it is needed.
@@ -149,13 +143,13 @@ def _matching(
     ):
         for entry in entries:
             key = folder + entry.name
-            if key.startswith(prefix) and is_key_part(entry.name):
+            if key.startswith(prefix):
                 if entry.is_dir():
                     key += "/"
                 if key > start_after or (key.endswith("/") and start_after.startswith(key)):
                     found.append((key, entry))
     found.sort(key=itemgetter(0))
-    return iter(found)
+    return (pair for pair in found if is_key_part(pair[1].name))  # costly: only for what is taken
 
 
 def _sync(descriptor: int) -> None:
