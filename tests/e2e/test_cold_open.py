@@ -1,0 +1,65 @@
+"""A large database in a bucket, opened by a replica that has nothing: how little must move for one row."""
+
+import random
+import sqlite3
+
+import pytest
+
+from graft.clone import clone, init
+from graft.push import push
+from graft.status import audit
+from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.importing import import_database
+from pagestore.metered import MeteredStore
+from pagestore.urls import open_store
+
+MIB = 1024 * 1024
+
+
+def build(path, size):
+    """A table of random text rows, about ``size`` bytes; returns how many rows."""
+    rng = random.Random(7)
+    words = [f"{rng.getrandbits(40):010x}" for _ in range(4096)]
+    rows = size // 220
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode = OFF")
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute("CREATE TABLE people(id INTEGER PRIMARY KEY, name TEXT, text TEXT)")
+    database.executemany(
+        "INSERT INTO people VALUES (?, ?, ?)",
+        ((n, words[n % 4096], " ".join(rng.choices(words, k=17))) for n in range(1, rows + 1)),
+    )
+    database.commit()
+    database.close()
+    return rows
+
+
+def cold_query(tmp_path, url, size):
+    rows = build(tmp_path / "big.db", size)
+    size = (tmp_path / "big.db").stat().st_size
+    with init(tmp_path / "writer", f"{url}#big") as writer:
+        import_database(writer, tmp_path / "big.db")
+        push(writer)
+    store = MeteredStore(open_store(url))
+    with clone(tmp_path / "reader", f"{url}#big", store=store) as reader:
+        connection = connect(reader.path)
+        name = connection.execute("SELECT name FROM people WHERE id = ?", (rows // 3,)).get
+        moved = store.snapshot()
+        found = audit(reader)
+        connection.close()
+    store.close()
+    rng = random.Random(7)
+    assert name == [f"{rng.getrandbits(40):010x}" for _ in range(4096)][rows // 3 % 4096]
+    assert moved.bytes_down < size / 100
+    assert moved.requests <= 8  # name, head, commit, and the way down the tree
+    assert found.cached_pages < found.page_count / 100
+    assert found.cached_pages + found.missing_pages == found.live_pages
+
+
+def test_64_mib(tmp_path, s3_moto_url):
+    cold_query(tmp_path, s3_moto_url, 64 * MIB)
+
+
+@pytest.mark.long
+def test_1_gib(tmp_path, seaweedfs_url):
+    cold_query(tmp_path, seaweedfs_url, 1024 * MIB)
