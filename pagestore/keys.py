@@ -29,11 +29,7 @@ def check_key(key: str) -> str:
 
 def check_key_prefix(prefix: str) -> str:
     """Return ``prefix`` if a key may start with it (also "", or in mid-part); raises `ValueError`."""
-    if (
-        not _KEY_PREFIX.fullmatch(prefix)
-        or _has_dot_part(prefix.rpartition("/")[0])
-        or len(prefix) > KEY_BYTES_MAX
-    ):
+    if not _KEY_PREFIX.fullmatch(prefix) or _has_dot_part(prefix.rpartition("/")[0]) or len(prefix) > KEY_BYTES_MAX:
         raise ValueError(f"no object key can start with {prefix!r}")
     return prefix
 

@@ -42,14 +42,10 @@ class StoreTraffic:
         return sum(astuple(self)[:-2])
 
     def __add__(self, other: "StoreTraffic") -> "StoreTraffic":
-        return StoreTraffic(
-            *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
-        )
+        return StoreTraffic(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def __sub__(self, other: "StoreTraffic") -> "StoreTraffic":
-        return StoreTraffic(
-            *(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
-        )
+        return StoreTraffic(*(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 class MeteredStore:

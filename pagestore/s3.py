@@ -200,13 +200,9 @@ class S3Store:
             position = {"ContinuationToken": token}
 
         def request(client: "S3Client") -> _Page:
-            reply = client.list_objects_v2(
-                Bucket=self._bucket, Prefix=self._base + prefix, MaxKeys=wanted, **position
-            )
+            reply = client.list_objects_v2(Bucket=self._bucket, Prefix=self._base + prefix, MaxKeys=wanted, **position)
             objects = tuple(
-                ObjectInfo(
-                    found["Key"].removeprefix(self._base), found["Size"], found["LastModified"].timestamp()
-                )
+                ObjectInfo(found["Key"].removeprefix(self._base), found["Size"], found["LastModified"].timestamp())
                 for found in reply.get("Contents", ())
             )
             return _Page(objects, reply.get("NextContinuationToken", "") if reply["IsTruncated"] else "")

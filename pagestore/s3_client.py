@@ -67,9 +67,7 @@ class S3Requests:
                 wait_s = policy.wait_s(attempts, elapsed_s, random_fraction(self._runtime))
                 if wait_s is None or cancelled():
                     tried = f"{attempts} tries, {elapsed_s:.1f} s"
-                    raise StoreUnavailable(
-                        f"{self.where} gave no good answer in {tried}: {verdict.reason}"
-                    ) from error
+                    raise StoreUnavailable(f"{self.where} gave no good answer in {tried}: {verdict.reason}") from error
             self._runtime.sleep_s(wait_s)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from pagestore.errors import CorruptObject, PageStoreError, StorageFull, StoreRefused
 
 
-class TruncatedBody(Exception):  # noqa: N818 - the name says what is the case
+class TruncatedBody(Exception):
     """A body ended before the length that its headers promised; private to the S3 backend, always retried."""
 
 

@@ -37,15 +37,11 @@ def ranged_body(reply: "GetObjectOutputTypeDef", key: str, start: int, length: i
         size = reply.get("ContentLength")
         if start == 0 and size is not None and size <= length:
             return _read(reply, key, where)
-        return _discard(
-            reply, key, where, f"{asked} were asked for, the whole object came (a proxy ignores Range)"
-        )
+        return _discard(reply, key, where, f"{asked} were asked for, the whole object came (a proxy ignores Range)")
     content_range = reply.get("ContentRange", "")
     expected = None if status != 206 else expected_length(content_range, start, length)
     if expected is None:
-        return _discard(
-            reply, key, where, f"{asked} were asked for, {content_range!r} came with status {status}"
-        )
+        return _discard(reply, key, where, f"{asked} were asked for, {content_range!r} came with status {status}")
     body = _read(reply, key, where)
     if len(body) != expected:
         raise TruncatedBody(f"{len(body)} bytes of {key} came, {expected} were announced")

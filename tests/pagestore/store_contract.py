@@ -174,9 +174,7 @@ class StoreContract:
         assert [store.get(key) for key in keys] == [key.encode() for key in keys]
         assert [info.key for info in store.list("")] == keys
         for prefix in ("a", "b", "b/", "b/a", "b/a.", "logs/ff", "zzz", "c/c/c/c", ".hidden/"):
-            assert [info.key for info in store.list(prefix)] == [
-                key for key in keys if key.startswith(prefix)
-            ]
+            assert [info.key for info in store.list(prefix)] == [key for key in keys if key.startswith(prefix)]
         for after in keys:
             assert [info.key for info in store.list("", start_after=after)] == keys[keys.index(after) + 1 :]
 

@@ -69,9 +69,7 @@ class S3Contract(StoreContract):
                 lambda: store.put_stream("k", [b"x" * 9_000_000]),
             )
             for call in reads if self.creates_buckets_on_writing else reads + writes:
-                with pytest.raises(
-                    StoreRefused, match=r"bucket graft-test-missing at http://127.*create the bucket"
-                ):
+                with pytest.raises(StoreRefused, match=r"bucket graft-test-missing at http://127.*create the bucket"):
                     call()
 
     def test_a_failed_stream_leaves_no_parts(self, store, store_url):
