@@ -115,12 +115,13 @@ def read_chain(
     """Fetch, in one parallel batch, the commits that lead from ``after`` to ``head``, newest first.
 
     The list ends with a base, or with the first commit whose range reaches ``after``. What is in ``known`` is
-    not fetched, nor what lies below a base that it names. Raises `CommitMissing` when the log has a hole where
-    one of the commits must be, `CorruptCommit` when they contradict each other.
+    not fetched, nor what lies below a base that it names: with the chain of an older head, a pull asks for
+    newer commits only. Raises `CommitMissing` when the log has a hole where one of the commits must be,
+    `CorruptCommit` when they contradict each other.
     """
     known = known or {}
     wanted = chain(head, after)
-    floor = max((known[lsn].commit.base for lsn in wanted if lsn in known), default=BEFORE_FIRST)
+    floor = max((index.commit.base for lsn, index in known.items() if lsn <= head), default=BEFORE_FIRST)
     wanted = [lsn for lsn in wanted if lsn >= floor]
     absent = [lsn for lsn in wanted if lsn not in known]
     indexes = parallel.map(lambda lsn: _read_or_missing(commits, log, lsn), absent)
