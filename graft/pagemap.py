@@ -66,8 +66,9 @@ class MapChunk:
 
     def _publish(self, locations: U64) -> None:
         locations.flags.writeable = False
-        self._locations = locations
+        # The view first: whoever sees the locations without holding the lock goes on to use the view.
         self.view = locations.data.cast("B").cast("Q")
+        self._locations = locations
 
 
 _EMPTY_CHUNK = MapChunk(0, locations=np.zeros(CHUNK_PAGES, np.uint64))
