@@ -1,0 +1,137 @@
+"""`connect`: a volume as an SQLite database, made or cloned first if need be."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import apsw
+
+from graft.clone import clone, init
+from graft.errors import BadRequest, GraftError, NoSuchVolume, NotAReplica, OtherVolume, ReplicaExists, VolumeExists
+from graft.remote import RemoteAddress, parse_remote
+from graft.replica import Replica, is_replica, open_replica
+from graft.settings import Durability, Settings
+from graft.timetravel import At
+from graft_sqlite_vfs.vfs import NAME
+from pagestore.pages import PAGE_SIZE_DEFAULT
+
+OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+
+
+def connect(
+    database: str | os.PathLike[str],
+    *,
+    remote: str | os.PathLike[str] | RemoteAddress | None = None,
+    at: At | None = None,
+    durability: Durability | str = Durability.LOCAL,
+    page_size: int | None = None,
+    flags: int = OPEN_FLAGS,
+    settings: Settings | None = None,
+) -> apsw.Connection:
+    """Open the replica directory ``database`` as an SQLite database.
+
+    If there is no replica yet, ``remote`` says where its volume is (``s3://bucket/prefix#name``; the name defaults to
+    the directory's, without its suffix): one that exists is cloned, else it is made, with ``page_size`` bytes a page
+    (512…65536, 4096 by default). ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the
+    past, which cannot be written. ``settings`` count where this call is the first in the process to open the replica.
+
+    Connections are apsw's: use one per thread, or share it; close it. They wait ``settings.lock_timeout_s`` seconds
+    for another writer (`apsw.Connection.set_busy_timeout` changes that). Raises the errors of `graft.errors`:
+    `NotAReplica` without a ``remote``, `OtherVolume`, `NoSuchVersion`, `BadRequest`, and the remote's and the disk's.
+    What fails later, in a statement, raises apsw's exceptions (graft_sqlite_vfs/errors.py), whose ``__cause__`` is one
+    of these.
+    """
+    level = _level(durability)
+    with _replica(Path(database), remote, page_size, settings, may_init=at is None) as replica:
+        parameters = {"vfs": NAME, "durability": level.value}
+        if at is not None:
+            parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
+        try:
+            connection = apsw.Connection(
+                f"file:{quote(str(replica.path))}?{urlencode(parameters)}", flags=flags | apsw.SQLITE_OPEN_URI
+            )
+        except apsw.Error as error:
+            if isinstance(error.__cause__, GraftError):
+                raise error.__cause__ from None
+            raise
+        try:
+            connection.pragma("journal_mode", "memory", schema="main")
+            connection.set_busy_timeout(round(replica.settings.lock_timeout_s * 1000))
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def _replica(
+    path: Path,
+    remote: str | os.PathLike[str] | RemoteAddress | None,
+    page_size: int | None,
+    settings: Settings | None,
+    *,
+    may_init: bool,
+) -> Iterator[Replica]:
+    """Hold the replica open until SQLite holds it too."""
+    replica = _opened_or_made(path, remote, page_size, settings, may_init=may_init)
+    try:
+        if page_size not in {None, replica.page_size}:
+            raise BadRequest(f"volume {replica.name} has pages of {replica.page_size} bytes, not {page_size}")
+        yield replica
+    finally:
+        replica.close()
+
+
+def _opened_or_made(
+    path: Path,
+    remote: str | os.PathLike[str] | RemoteAddress | None,
+    page_size: int | None,
+    settings: Settings | None,
+    *,
+    may_init: bool,
+) -> Replica:
+    address = None if remote is None else parse_remote(remote)
+    if address is not None and not is_replica(path):
+        try:
+            return _made(path, address, page_size, settings, may_init=may_init)
+        except ReplicaExists:
+            # Either another process was faster, or something else is in the way.
+            if not is_replica(path):
+                raise
+    if not is_replica(path):
+        raise NotAReplica(
+            f"{path} is not a replica of a volume; to make one, say where the volume is or shall be: "
+            "connect(path, remote='s3://bucket/prefix#name')"
+        )
+    replica = open_replica(path, settings=settings)
+    if address is not None and not _is_of(replica, address):
+        replica.close()
+        raise OtherVolume(f"{path} is a replica of {replica.remote_address}, not of {address}")
+    return replica
+
+
+def _made(
+    path: Path, address: RemoteAddress, page_size: int | None, settings: Settings | None, *, may_init: bool
+) -> Replica:
+    try:
+        return clone(path, address, settings=settings)
+    except NoSuchVolume:
+        if not may_init:
+            raise
+    try:
+        return init(path, address, page_size=page_size or PAGE_SIZE_DEFAULT, settings=settings)
+    except VolumeExists:
+        return clone(path, address, settings=settings)  # somebody else made it meanwhile
+
+
+def _is_of(replica: Replica, address: RemoteAddress) -> bool:
+    return replica.store_url == address.store_url and address.volume in {None, replica.name}
+
+
+def _level(durability: Durability | str) -> Durability:
+    try:
+        return Durability(durability)
+    except ValueError as error:
+        raise BadRequest(f"{error}: there are {', '.join(level.value for level in Durability)}") from None

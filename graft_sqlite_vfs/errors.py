@@ -1,0 +1,77 @@
+"""Telling SQLite what a volume could not do: result codes, and messages that reach the user.
+
+    graft.errors          SQLite                apsw            what SQLite and its caller make of it
+    WriterBusy            BUSY                  BusyError       the busy handler runs, then the caller retries
+    StaleSnapshot         BUSY_SNAPSHOT         BusyError       end the read transaction and begin again
+    Diverged              ABORT                 AbortError      pull with a policy; a blind retry would not help
+    ReadOnly              READONLY              ReadOnlyError   open the volume without `at`
+    other BadRequest      ERROR                 SQLError        ask for something else
+    DiskFull              FULL                  FullError       free some space
+    LocalStorageError     IOERR_WRITE           IOError         mend the local disk
+    Corrupt               IOERR_DATA            IOError         report it; never "database disk image is malformed"
+    RemoteRefused         IOERR_AUTH            IOError         mend the set-up
+    RemoteUnavailable     IOERR                 IOError         retry later
+    anything else         IOERR                 IOError
+
+While a database is opened, everything but WriterBusy is CANTOPEN. A commit that the remote did not answer, and that
+left nothing behind, is BUSY, so that an explicit transaction stays open and its COMMIT can be tried again.
+
+The raised exception carries the message of the `GraftError`, which is its ``__cause__``. One exception to that is not
+ours to make: apsw clears whatever xLock raises with a BUSY code, and the user reads SQLite's "database is locked".
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from graft.errors import (
+    BadRequest,
+    Corrupt,
+    DiskFull,
+    Diverged,
+    GraftError,
+    LocalStorageError,
+    ReadOnly,
+    RemoteRefused,
+    StaleSnapshot,
+    WriterBusy,
+)
+
+_CODES: tuple[tuple[type[GraftError], int], ...] = (
+    (WriterBusy, apsw.SQLITE_BUSY),
+    (StaleSnapshot, apsw.SQLITE_BUSY_SNAPSHOT),
+    (Diverged, apsw.SQLITE_ABORT),
+    (ReadOnly, apsw.SQLITE_READONLY),
+    (BadRequest, apsw.SQLITE_ERROR),
+    (DiskFull, apsw.SQLITE_FULL),
+    (LocalStorageError, apsw.SQLITE_IOERR_WRITE),
+    (Corrupt, apsw.SQLITE_IOERR_DATA),
+    (RemoteRefused, apsw.SQLITE_IOERR_AUTH),
+)
+
+
+def result_code(error: GraftError) -> int:
+    """Return the extended SQLite result code for an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), apsw.SQLITE_IOERR)
+
+
+def sqlite_error(code: int, message: str) -> Exception:
+    """Return the apsw exception that makes SQLite see ``code`` and the user read ``message``."""
+    error = apsw.exception_for(code)
+    error.args = (message,)
+    return error
+
+
+@contextmanager
+def told_to_sqlite(code: int | None = None) -> Iterator[None]:
+    """Turn this project's errors into apsw's; ``code`` overrides the table above."""
+    try:
+        yield
+    except GraftError as error:
+        raise as_sqlite(error, code) from error
+
+
+def as_sqlite(error: GraftError, code: int | None = None) -> Exception:
+    """Return the apsw exception for an error; raise it ``from`` that one."""
+    return sqlite_error(result_code(error) if code is None else code, str(error))

@@ -1,0 +1,306 @@
+"""The main database file that SQLite sees: one snapshot of a volume at a time, and sometimes its write transaction.
+
+Invariants, between SQLite's calls:
+- `_transaction` is set exactly while SQLite holds RESERVED or more; then `_snapshot` is its base.
+- `_snapshot` is set exactly while SQLite holds SHARED or more (a file of the past always has one).
+- `_read_page` reads what SQLite is to see now: from the transaction, else the snapshot, else the newest version.
+- Nothing is committed anywhere but in `_synced`, and only if SQLite moved the change counter of page 1.
+
+SQLite calls a file under its connection's mutex, so that one thread at a time is in here and no lock is needed. The
+shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds them by name, no base class is needed.
+"""
+
+# ruff: noqa: N802 - the methods have SQLite's names
+
+from collections.abc import Callable
+
+import apsw
+
+from graft.errors import BadRequest, GraftError, ReadOnly, RemoteUnavailable
+from graft.replica import Replica
+from graft.settings import Durability
+from graft.snapshot import Snapshot
+from graft.transaction import WriteTransaction
+from graft_sqlite_vfs import header
+from graft_sqlite_vfs.errors import as_sqlite, result_code
+from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, Buffer, ShownCounter, StoredHeader
+from graft_sqlite_vfs.pragmas import Asked, answer
+from graft_sqlite_vfs.refusals import refuse
+
+_SHARED = apsw.SQLITE_LOCK_SHARED
+_NONE = apsw.SQLITE_LOCK_NONE
+_SYNC = apsw.SQLITE_FCNTL_SYNC
+_PRAGMA = apsw.SQLITE_FCNTL_PRAGMA
+_DEFAULT_PAGE_SIZE = 4096
+_CHARACTERISTICS = (
+    # A write is in memory until the commit, which is one: no order, no torn sector, no partly appended page.
+    apsw.SQLITE_IOCAP_SAFE_APPEND
+    | apsw.SQLITE_IOCAP_SEQUENTIAL
+    | apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE
+    # Long values may be read straight into place, at whatever offset, without passing through the page cache.
+    | apsw.SQLITE_IOCAP_SUBPAGE_READ
+)
+
+
+class VolumeFile:
+    """One opened volume."""
+
+    __slots__ = (
+        "_base_header", "_committed", "_counter", "_durability", "_fixed", "_mask", "_page_one_written", "_page_size",
+        "_probe", "_read_page", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
+    )  # fmt: skip
+
+    def __init__(self, replica: Replica, *, fixed: Snapshot | None, durability: Durability) -> None:
+        """Take over one reference to ``replica``, which `xClose` gives back; ``fixed`` is a version of the past."""
+        self._replica = replica
+        self._fixed = fixed
+        self._durability = durability
+        self._page_size = replica.page_size
+        self._mask = replica.page_size - 1
+        self._shift = self._mask.bit_length()
+        self._shown = ShownCounter()
+        self._counter = 0
+        """What page 1 reads as now; within a transaction, what SQLite wrote last."""
+        self._base_header: StoredHeader | None = None
+        """Of the snapshot's page 1; None until it was read."""
+        self._probe: bytes | None = None
+        self._page_one_written = False
+        self._committed = False
+        """Whether this transaction has committed already."""
+        self._transaction: WriteTransaction | None = None
+        self._snapshot: Snapshot | None = None
+        self._read_page: Callable[[int], Buffer] = self._read_newest
+        if fixed is not None:
+            self._turn_to(fixed)
+
+    # Reading
+
+    def xRead(self, amount: int, offset: int) -> Buffer:
+        """Return ``amount`` bytes from ``offset``, fewer only where the volume ends."""
+        try:
+            if amount == self._page_size and offset and not offset & self._mask:
+                return self._read_page((offset >> self._shift) + 1)
+            if self._probe is not None and (amount, offset) == PROBE:
+                return self._probe
+            return self._read_range(amount, offset)
+        except GraftError as error:
+            raise as_sqlite(error) from error
+
+    def _read_range(self, amount: int, offset: int) -> Buffer:
+        size = self.xFileSize()
+        if not size and self._snapshot is None and offset == 0 and amount == HEADER_BYTES:
+            # The only read without a lock: SQLite opens the file and wants to know the page size. Where it is not the
+            # default, an empty volume has to tell it, or SQLite would choose for itself.
+            return b"" if self._page_size == _DEFAULT_PAGE_SIZE else header.empty_header(self._page_size)
+        end = min(offset + amount, size)
+        pieces = bytearray()
+        while offset < end:
+            page, start = (offset >> self._shift) + 1, offset & self._mask
+            stop = min(self._page_size, start + end - offset)
+            pieces += (self._read_page_one() if page == 1 else self._read_page(page))[start:stop]
+            offset += stop - start
+        if (amount, offset - len(pieces)) == PROBE and self._transaction is None and self._snapshot is not None:
+            self._probe = bytes(pieces)
+        return pieces
+
+    def _read_page_one(self) -> Buffer:
+        page = self._read_page(1)
+        if self._base_header is None and not self._page_one_written:
+            self._base_header = StoredHeader.of(page)
+        return header.shown(page, self._counter)
+
+    def _read_newest(self, page: int) -> Buffer:
+        return self._replica.snapshot().read(page)
+
+    def xFileSize(self) -> int:
+        """Return the size in bytes, a whole number of pages."""
+        return (self._transaction or self.snapshot).page_count << self._shift
+
+    # Locks
+
+    def xLock(self, level: int) -> None:
+        """Take a snapshot to read, or become the writer on it."""
+        try:
+            if level == _SHARED:
+                if self._fixed is None:
+                    self._turn_to(self._replica.snapshot())
+            elif self._transaction is None:
+                self._begin()
+        except GraftError as error:
+            raise as_sqlite(error) from error
+
+    def xUnlock(self, level: int) -> None:
+        """End the write transaction; what was not committed is dropped. Below SHARED, let go of the snapshot too."""
+        transaction = self._transaction
+        if level <= _SHARED and transaction is not None:
+            self._transaction = None
+            self._read_from(transaction.base)
+            try:
+                transaction.close()
+            except GraftError as error:
+                raise as_sqlite(error) from error
+        if level == _NONE and self._fixed is None:
+            self._snapshot = None
+            self._read_page = self._read_newest
+
+    def xCheckReservedLock(self) -> bool:
+        """Tell whether somebody is writing; SQLite only asks when it finds a journal, and it never does."""
+        return self._transaction is not None
+
+    def _begin(self) -> None:
+        snapshot = self._snapshot
+        assert snapshot is not None, "BUG: SQLite asks to write without having read"
+        if self._fixed is not None:
+            raise ReadOnly(f"{snapshot.describe()}: the past cannot be written; open the volume without `at`")
+        transaction = self._replica.begin(snapshot)
+        # Equal in content; its LSN may be newer, if a push came between.
+        self._snapshot = transaction.base
+        self._transaction = transaction
+        self._read_page = transaction.read
+        self._page_one_written = self._committed = False
+
+    def _turn_to(self, snapshot: Snapshot) -> None:
+        if self._shown.turn_to(snapshot.content_version):
+            self._probe = self._base_header = None
+        self._read_from(snapshot)
+
+    def _read_from(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._read_page = snapshot.read
+        self._forget_writes()
+
+    def _forget_writes(self) -> None:
+        self._counter = self._shown.value
+        self._page_one_written = False
+
+    # Writing
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        """Write a page into the transaction."""
+        transaction = self._transaction
+        assert transaction is not None, "BUG: SQLite writes without a lock"
+        try:
+            if len(data) != self._page_size or offset & self._mask:
+                raise BadRequest(self._other_page_size(len(data)))
+            if offset:
+                transaction.write((offset >> self._shift) + 1, data)
+            else:
+                self._write_page_one(transaction, data)
+        except GraftError as error:
+            raise as_sqlite(error) from error
+
+    def _write_page_one(self, transaction: WriteTransaction, data: bytes) -> None:
+        if header.is_database(data) and header.page_size_in(data) != self._page_size:
+            raise BadRequest(self._other_page_size(header.page_size_in(data)))
+        counter = header.counter_in(data)
+        base = self._base_header
+        if base is None and transaction.base.page_count:
+            base = self._base_header = StoredHeader.of(transaction.base.read(1))
+        if base is not None and counter == self._shown.value:
+            transaction.write(1, header.stored_as_before(data, base))
+        else:
+            transaction.write(1, header.stored_as_changed(data, base))
+        self._shown.saw_written(counter)
+        self._counter = counter
+        self._page_one_written = True
+        self._probe = None
+
+    def _other_page_size(self, page_size: int) -> str:
+        return (
+            f"volume {self._replica.name} has pages of {self._page_size} bytes, which cannot change, and SQLite wants "
+            f"to write pages of {page_size} bytes: leave `PRAGMA page_size` alone, or make a volume with that page size"
+        )
+
+    def xTruncate(self, size: int) -> None:
+        """Cut the volume to ``size`` bytes."""
+        transaction = self._transaction
+        assert transaction is not None, "BUG: SQLite truncates without a lock"
+        try:
+            if size >> self._shift < transaction.page_count:
+                transaction.truncate(size >> self._shift)
+        except GraftError as error:
+            raise as_sqlite(error) from error
+
+    def xSync(self, flags: int) -> None:
+        """Do nothing: SQLITE_FCNTL_SYNC came before and has settled everything, and comes with synchronous=OFF too."""
+
+    def _synced(self) -> None:
+        """Commit, or drop what a rollback has put back."""
+        transaction = self._transaction
+        if transaction is None or not transaction.dirty:
+            return
+        if self._committed and not self._page_one_written:
+            raise BadRequest(
+                f"volume {self._replica.name}: locking_mode=EXCLUSIVE cannot be used with a volume, and was set where "
+                "it could not be refused; this transaction is not committed. Set locking_mode=NORMAL first"
+            )
+        if not transaction.page_count or not self._moved(transaction.base):
+            transaction.rollback()
+            self._forget_writes()
+            return
+        # After the commit SQLite would cut off what it no longer uses; page 1 knows already.
+        used = header.page_count_in(transaction.read(1))
+        if 1 <= used < transaction.page_count:
+            transaction.truncate(used)
+        self._commit(transaction)
+
+    def _moved(self, base: Snapshot) -> bool:
+        # An empty volume has no counter that a rollback could put back.
+        return self._page_one_written and not (base.page_count and self._counter == self._shown.value)
+
+    def _commit(self, transaction: WriteTransaction) -> None:
+        base = transaction.base
+        try:
+            snapshot = transaction.commit(self._durability)
+        except RemoteUnavailable as error:
+            kept = self._replica.snapshot().content_version != base.content_version
+            raise as_sqlite(error, result_code(error) if kept else apsw.SQLITE_BUSY) from error
+        except GraftError as error:
+            raise as_sqlite(error) from error
+        self._snapshot = snapshot
+        self._shown.committed(snapshot.content_version, self._counter)
+        self._probe = self._base_header = None
+        self._committed, self._page_one_written = True, False
+
+    # The rest
+
+    def xFileControl(self, op: int, pointer: int) -> bool:
+        """Commit at SYNC, answer pragmas, and leave the rest to SQLite."""
+        try:
+            if op == _SYNC:
+                self._synced()
+                return True
+            return op == _PRAGMA and self._pragma(apsw.VFSFcntlPragma(pointer))
+        except GraftError as error:
+            raise as_sqlite(error) from error
+
+    def _pragma(self, pragma: apsw.VFSFcntlPragma) -> bool:
+        refuse(pragma.name, pragma.value, self._replica.name, self._page_size)
+        asked = Asked(
+            self._replica, self.snapshot, self._durability,
+            fixed=self._fixed is not None, reading=self._snapshot is not None, writing=self._transaction is not None,
+        )  # fmt: skip
+        text = answer(pragma.name, pragma.value, asked)
+        if text is not None:
+            pragma.result = text
+        return text is not None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is being read, or would be."""
+        return self._snapshot or self._replica.snapshot()
+
+    def xSectorSize(self) -> int:
+        """Return the unit of writing in bytes."""
+        return _DEFAULT_PAGE_SIZE
+
+    def xDeviceCharacteristics(self) -> int:
+        """Return what SQLite need not fear."""
+        return _CHARACTERISTICS
+
+    def xClose(self) -> None:
+        """Drop an unfinished transaction and give the replica back."""
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            transaction.close()
+        self._replica.close()

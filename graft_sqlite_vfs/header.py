@@ -1,0 +1,140 @@
+"""What SQLite is shown of page 1, and what is stored of what it writes there; pure.
+
+SQLite keeps its page cache as long as bytes 24…39 of page 1 look the same (docs/adr/0005-what-sqlite-is-shown.md).
+Two versions of a volume can agree there, so the change counter that SQLite sees is not the stored one:
+
+    offset  bytes  meaning                                 shown
+    16      2      page size (1 means 65536)               as stored
+    18      2      file format, 2 2 in WAL mode            1 1, since a volume has no WAL file
+    24      4      change counter                          a number from `ShownCounter`
+    28      4      size in pages                           as stored
+    92      4      counter for which that size is valid    the same number, if the stored two are equal
+
+On the way back, a page 1 that carries the counter which was shown is the old one, put back by a rollback; any other
+counter is a change, and is stored as one more than the counter that was stored before.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+HEADER_BYTES = 100
+PROBE = (16, 24)
+"""Length and offset of the read by which SQLite asks whether its cache is valid."""
+
+_MAGIC = b"SQLite format 3\0"
+_MASK = 0xFFFFFFFF
+_PAGE_SIZE = slice(16, 18)
+_FORMAT = slice(18, 20)
+_COUNTER = slice(24, 28)
+_PAGE_COUNT = slice(28, 32)
+_VALID_FOR = slice(92, 96)
+_WAL_FORMAT = b"\2\2"
+_JOURNAL_FORMAT = b"\1\1"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHeader:
+    """The fields of a stored page 1 that SQLite is shown differently."""
+
+    format: bytes
+    counter: bytes
+    valid_for: bytes
+
+    @classmethod
+    def of(cls, page: Buffer) -> "StoredHeader":
+        """Read them from page 1."""
+        return cls(bytes(page[_FORMAT]), bytes(page[_COUNTER]), bytes(page[_VALID_FOR]))
+
+
+def is_database(page: Buffer) -> bool:
+    """Tell whether this is the first page of an SQLite database."""
+    return page[: len(_MAGIC)] == _MAGIC
+
+
+def page_size_in(page: Buffer) -> int:
+    """Return the page size in bytes that page 1 states."""
+    size = int.from_bytes(page[_PAGE_SIZE], "big")
+    return 65536 if size == 1 else size
+
+
+def page_count_in(page: Buffer) -> int:
+    """Return the size in pages that page 1 states; valid in every page 1 that SQLite writes."""
+    return int.from_bytes(page[_PAGE_COUNT], "big")
+
+
+def counter_in(page: Buffer) -> int:
+    """Return the change counter that page 1 carries."""
+    return int.from_bytes(page[_COUNTER], "big")
+
+
+def shown(page: Buffer, counter: int) -> bytearray:
+    """Return page 1 as SQLite is to see it."""
+    result = bytearray(page)
+    # Before SQLite 3.7 the size in pages was not kept; unequal counters say so, and must stay unequal.
+    size_is_valid = page[_COUNTER] == page[_VALID_FOR]
+    result[_COUNTER] = counter.to_bytes(4, "big")
+    result[_VALID_FOR] = (counter if size_is_valid else (counter - 1) & _MASK).to_bytes(4, "big")
+    if page[_FORMAT] == _WAL_FORMAT:
+        result[_FORMAT] = _JOURNAL_FORMAT
+    return result
+
+
+def stored_as_before(written: Buffer, base: StoredHeader) -> bytearray:
+    """Return what to store of a page 1 that carries the shown counter: a rollback's, or a savepoint's."""
+    result = bytearray(written)
+    result[_FORMAT], result[_COUNTER], result[_VALID_FOR] = base.format, base.counter, base.valid_for
+    return result
+
+
+def stored_as_changed(written: Buffer, base: StoredHeader | None) -> bytearray:
+    """Return what to store of a changed page 1: the counter goes on from the stored one; ``base`` is None at first."""
+    counter = int.from_bytes(base.counter, "big") if base else 0
+    result = bytearray(written)
+    result[_COUNTER] = result[_VALID_FOR] = ((counter + 1) & _MASK).to_bytes(4, "big")
+    return result
+
+
+def empty_header(page_size: int) -> bytes:
+    """Return the header that tells SQLite, while it opens an empty volume, which page size to use."""
+    result = bytearray(HEADER_BYTES)
+    result[: len(_MAGIC)] = _MAGIC
+    result[_PAGE_SIZE] = (1 if page_size == 65536 else page_size).to_bytes(2, "big")
+    return bytes(result)
+
+
+class ShownCounter:
+    """The change counters that one open file shows to its one SQLite pager.
+
+    Invariant: `top` is at least every counter that this pager was shown or has written, so that ``top + 1`` makes it
+    drop its cache whatever it believes. A counter that the pager wrote and that was committed stands for the new
+    content, so its own commits keep its cache.
+    """
+
+    __slots__ = ("top", "value", "version")
+
+    def __init__(self) -> None:
+        """Nothing was shown yet."""
+        self.top = 0
+        self.value = 0
+        """The counter shown now."""
+        self.version: int | None = None
+        """The content version that it stands for."""
+
+    def turn_to(self, version: int) -> bool:
+        """Show the content of ``version`` from now on; tell whether it is another one than before."""
+        if version == self.version:
+            return False
+        self.version = version
+        self.top = self.value = (self.top + 1) & _MASK
+        return True
+
+    def saw_written(self, counter: int) -> None:
+        """Note a counter that SQLite wrote, whatever becomes of it."""
+        self.top = max(self.top, counter)
+
+    def committed(self, version: int, counter: int) -> None:
+        """Let the counter that SQLite wrote stand for the content that it has just committed."""
+        self.version = version
+        self.value = counter

@@ -1,0 +1,228 @@
+"""The pragmas of a volume: a table of names and functions, each of which returns one readable text.
+
+`PRAGMA graft_status`, `PRAGMA schema.graft_pull='discard'`; docs/reference/pragmas.md shows them all. SQLite runs them
+while it prepares the statement, in the thread that asked and under the connection's mutex.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import apsw
+
+from graft.errors import BadRequest
+from graft.fork import fork
+from graft.hydrate import hydrate
+from graft.log import log_entries
+from graft.pull import POLICIES, Policy, fetch, pull
+from graft.push import push
+from graft.replica import Replica
+from graft.settings import Durability
+from graft.snapshot import Snapshot
+from graft.status import Audit, Status, audit, status
+from graft.transfer import export_file
+from graft_sqlite_vfs.render import Value, as_json, as_lines, as_table, byte_size, utc_time
+
+PREFIX = "graft_"
+_LOG_LIMIT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The file that a pragma was asked of."""
+
+    replica: Replica
+    snapshot: Snapshot
+    """What the connection reads, or would read if it did now."""
+    durability: Durability
+    fixed: bool
+    """Whether the file is a version of the past."""
+    reading: bool
+    """Whether a transaction is open on it."""
+    writing: bool
+    """Whether that is a write transaction."""
+
+
+def answer(pragma: str, value: str | None, asked: Asked) -> str | None:
+    """Return the text of a pragma, None if it is not one of ours.
+
+    Raises `BadRequest` for unknown ones and wrong values, and what the operation behind it raises.
+    """
+    name = pragma.lower()
+    if not name.startswith(PREFIX):
+        return None
+    function = PRAGMAS.get(name.removeprefix(PREFIX))
+    if function is None:
+        raise BadRequest(f"no pragma {pragma}: there are {', '.join(PREFIX + known for known in PRAGMAS)}")
+    return function(asked, value)
+
+
+def _info(asked: Asked, value: str | None) -> str:
+    replica = asked.replica
+    facts: dict[str, Value] = {
+        "name": replica.name,
+        "remote": replica.remote_address,
+        "replica": str(replica.path),
+        "volume": str(replica.volume),
+        "log": str(replica.log),
+        "page_size": replica.page_size,
+        "durability": "read-only" if asked.fixed else asked.durability.value,
+    }
+    return _laid_out("info", facts, value)
+
+
+def _status(asked: Asked, value: str | None) -> str:
+    return _laid_out("status", _facts(status(asked.replica)), value)
+
+
+def _snapshot(asked: Asked, value: str | None) -> str:
+    snapshot = asked.snapshot
+    facts: dict[str, Value] = {
+        "lsn": snapshot.lsn,
+        "local_lsn": snapshot.local_lsn or None,
+        "page_count": snapshot.page_count,
+        "byte_size": snapshot.byte_size,
+        "in_transaction": asked.reading,
+        "read_only": asked.fixed,
+    }
+    return _laid_out("snapshot", facts, value)
+
+
+def _audit(asked: Asked, value: str | None) -> str:
+    return _laid_out("audit", _facts(audit(asked.replica)), value)
+
+
+def _version(_asked: Asked, value: str | None) -> str:
+    facts: dict[str, Value] = {
+        "graft": version("graft"),
+        "sqlite": apsw.sqlite_lib_version(),
+        "apsw": apsw.apsw_version(),
+    }
+    return _laid_out("version", facts, value)
+
+
+def _log(asked: Asked, value: str | None) -> str:
+    if value is not None and not value.isdecimal():
+        raise BadRequest(f"PRAGMA graft_log takes the number of commits to show, not {value!r}")
+    entries = list(log_entries(asked.replica, int(value) if value else _LOG_LIMIT))
+    if not entries:
+        return f"volume {asked.replica.name} has no remote commit yet"
+    rows = [
+        (
+            str(entry.lsn),
+            utc_time(entry.time_us),
+            entry.kind,
+            str(entry.changed_pages),
+            byte_size(entry.byte_size),
+            (entry.message or "").partition("\n")[0],
+        )
+        for entry in entries
+    ]
+    return as_table(("LSN", "time", "kind", "pages", "size", "message"), rows)
+
+
+def _fetch(asked: Asked, value: str | None) -> str:
+    _no_value("fetch", value)
+    found = fetch(asked.replica)
+    if found.head == found.lsn:
+        return f"up to date at LSN {found.lsn}"
+    return f"the remote is at LSN {found.head}, this replica builds on LSN {found.lsn}: pull to go there"
+
+
+def _pull(asked: Asked, value: str | None) -> str:
+    if asked.writing:
+        raise BadRequest(
+            f"volume {asked.replica.name}: this connection has a write transaction open, and a pull would take away "
+            "what it builds on: COMMIT or ROLLBACK first"
+        )
+    policy, fork_name = _policy(value)
+    done = pull(asked.replica, policy=policy, fork_name=fork_name)
+    moved = done.after != done.before
+    lines = [f"pulled LSN {done.before} to {done.after}" if moved else f"up to date at LSN {done.after}"]
+    if done.forked_to:
+        lines.append(f"{done.discarded_commits} local commits went to the new volume {done.forked_to}")
+    elif done.discarded_commits:
+        lines.append(f"{done.discarded_commits} local commits were discarded")
+    if asked.fixed:
+        lines.append("this connection goes on reading the version that it was opened at")
+    elif asked.reading:
+        lines.append("the open transaction goes on reading what it began with")
+    return "\n".join(lines)
+
+
+def _push(asked: Asked, value: str | None) -> str:
+    done = push(asked.replica, message=value or None)
+    if done.after == done.before:
+        return f"nothing to push, at LSN {done.after}"
+    return f"pushed LSN {done.after}: {done.pages} pages in {byte_size(done.bytes)}"
+
+
+def _hydrate(asked: Asked, value: str | None) -> str:
+    _no_value("hydrate", value)
+    done = hydrate(asked.replica)
+    if not done.frames:
+        return "every page is here already"
+    return f"fetched {done.pages} pages ({byte_size(done.bytes)}) in {done.frames} frames"
+
+
+def _fork(asked: Asked, value: str | None) -> str:
+    name = _needed("fork", "the name of the new volume", value)
+    done = fork(asked.replica, name, at=asked.snapshot.lsn if asked.fixed else None)
+    return f"forked to volume {done.name}, at its LSN {done.lsn}"
+
+
+def _export(asked: Asked, value: str | None) -> str:
+    path = Path(_needed("export", "the path of the file to write", value))
+    done = export_file(asked.snapshot, path)
+    return f"exported {done.pages} pages ({byte_size(done.bytes)}) to {path.absolute()}"
+
+
+PRAGMAS: dict[str, Callable[[Asked, str | None], str]] = {
+    "audit": _audit,
+    "export": _export,
+    "fetch": _fetch,
+    "fork": _fork,
+    "hydrate": _hydrate,
+    "info": _info,
+    "log": _log,
+    "pull": _pull,
+    "push": _push,
+    "snapshot": _snapshot,
+    "status": _status,
+    "version": _version,
+}
+"""By name, without the prefix."""
+
+
+def _laid_out(pragma: str, facts: dict[str, Value], form: str | None) -> str:
+    if form is None:
+        return as_lines(facts)
+    if form.lower() != "json":
+        raise BadRequest(f"PRAGMA graft_{pragma} takes no value but 'json', not {form!r}")
+    return as_json(facts)
+
+
+def _facts(found: Status | Audit) -> dict[str, Value]:
+    values = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    return {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()}
+
+
+def _policy(value: str | None) -> tuple[Policy, str | None]:
+    name, _, fork_name = (value or "abort").partition(":")
+    for policy in POLICIES:
+        if policy == name.lower() and bool(fork_name) == (policy == "fork"):
+            return policy, fork_name or None
+    raise BadRequest(f"PRAGMA graft_pull takes 'abort', 'discard' or 'fork:name-of-the-new-volume', not {value!r}")
+
+
+def _no_value(pragma: str, value: str | None) -> None:
+    if value is not None:
+        raise BadRequest(f"PRAGMA graft_{pragma} takes no value, and got {value!r}")
+
+
+def _needed(pragma: str, what: str, value: str | None) -> str:
+    if not value:
+        raise BadRequest(f"PRAGMA graft_{pragma} needs {what}: PRAGMA graft_{pragma}='…'")
+    return value

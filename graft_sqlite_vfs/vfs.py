@@ -1,0 +1,135 @@
+"""The SQLite VFS ``graft``: which file goes where.
+
+    flag of xOpen                                goes to
+    MAIN_DB                                      a `VolumeFile`; the path is a replica directory
+    MAIN_JOURNAL                                 a nameless temporary file (only a database that was attached has one)
+    SUPER_JOURNAL                                the default VFS, under the name that SQLite wrote into other journals
+    TEMP_DB, TRANSIENT_DB, TEMP_JOURNAL,         the default VFS, which makes them in the temporary directory
+    SUBJOURNAL, sorter files
+    WAL                                          nowhere: refused
+
+A volume needs no rollback journal on disk: what was not committed is not in it. So there never is a hot journal, and
+`xAccess` and `xDelete` say so for every name that a journal or WAL of a volume would have.
+
+URI parameters: ``at`` (an LSN or an ISO 8601 time; read-only), ``durability`` (``local``, ``relaxed``, ``remote``).
+"""
+
+# ruff: noqa: N802 - the methods have SQLite's names
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from graft.errors import BadRequest, GraftError, NotAReplica, WriterBusy
+from graft.replica import open_replica
+from graft.settings import Durability
+from graft.timetravel import snapshot_at
+from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
+from graft_sqlite_vfs.file import VolumeFile
+
+NAME = "graft"
+
+_PATH_BYTES_MAX = 4096
+_VOLUME_SIDE_FILES = ("-journal", "-wal")
+_SCRATCH_FLAGS = (
+    apsw.SQLITE_OPEN_READWRITE
+    | apsw.SQLITE_OPEN_CREATE
+    | apsw.SQLITE_OPEN_EXCLUSIVE
+    | apsw.SQLITE_OPEN_DELETEONCLOSE
+    | apsw.SQLITE_OPEN_TEMP_JOURNAL
+)
+
+
+class ScratchFile(apsw.VFSFile):
+    """A nameless temporary file, gone when it is closed."""
+
+    def __init__(self) -> None:
+        """Make it in the temporary directory."""
+        super().__init__("", None, [_SCRATCH_FLAGS, 0])
+
+    def xSync(self, flags: int) -> None:
+        """Do nothing: after a crash nobody looks for it."""
+
+
+class GraftVFS(apsw.VFS):
+    """Routes SQLite's files; one object for the whole process, see `VFS`."""
+
+    def __init__(self, name: str = NAME) -> None:
+        """Register under a name."""
+        super().__init__(name, base="", maxpathname=_PATH_BYTES_MAX)
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        """Open one of SQLite's files."""
+        kind = flags[0]
+        if kind & apsw.SQLITE_OPEN_MAIN_DB:
+            assert isinstance(name, apsw.URIFilename), "BUG: a main database without a name"
+            file = _open_volume(name)
+            flags[1] = kind
+            return file  # type: ignore[return-value]  # apsw takes any object with the methods
+        if kind & apsw.SQLITE_OPEN_WAL:
+            raise sqlite_error(apsw.SQLITE_CANTOPEN, "a volume has no write-ahead log: use journal_mode=MEMORY")
+        if kind & apsw.SQLITE_OPEN_MAIN_JOURNAL:
+            flags[1] = _SCRATCH_FLAGS
+            return ScratchFile()
+        return apsw.VFSFile("", name, flags)
+
+    def xAccess(self, pathname: str, flags: int) -> bool:
+        """Tell whether a file is there: never a journal."""
+        return not pathname.endswith(_VOLUME_SIDE_FILES) and super().xAccess(pathname, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        """Delete a super-journal; journals of volumes have no name."""
+        if not filename.endswith(_VOLUME_SIDE_FILES):
+            super().xDelete(filename, syncdir)
+
+    def xFullPathname(self, name: str) -> str:
+        """Return the absolute path."""
+        return os.path.abspath(name)  # noqa: PTH100 - resolving links is left to open_replica
+
+    def xSleep(self, microseconds: int) -> int:
+        """Wait, as busy handlers do, without keeping other Python threads (the writer?) from running."""
+        time.sleep(microseconds / 1_000_000)
+        return microseconds
+
+
+def _open_volume(name: apsw.URIFilename) -> VolumeFile:
+    path = name.filename()
+    try:
+        durability = _durability(name.uri_parameter("durability"))
+        replica = open_replica(path)
+        try:
+            at = name.uri_parameter("at")
+            fixed = snapshot_at(replica, at) if at else None
+            return VolumeFile(replica, fixed=fixed, durability=durability)
+        except BaseException:
+            replica.close()
+            raise
+    except WriterBusy as error:
+        raise as_sqlite(error) from error
+    except NotAReplica as error:
+        raise sqlite_error(apsw.SQLITE_CANTOPEN, _not_a_replica(path)) from error
+    except GraftError as error:
+        raise as_sqlite(error, apsw.SQLITE_CANTOPEN) from error
+
+
+def _not_a_replica(path: str) -> str:
+    return (
+        f"{path} is not a replica of a volume. For a plain SQLite file, name the VFS, as in "
+        f"ATTACH 'file:{Path(path).name}?vfs=unix' AS plain (or VACUUM INTO 'file:…?vfs=unix'); for a new "
+        "replica, use graft_sqlite_vfs.connect(path, remote=…), `graft init` or `graft clone`"
+    )
+
+
+def _durability(text: str | None) -> Durability:
+    try:
+        return Durability(text or Durability.LOCAL)
+    except ValueError:
+        levels: Sequence[str] = [level.value for level in Durability]
+        raise BadRequest(f"no durability {text!r}: there are {', '.join(levels)}") from None
+
+
+VFS = GraftVFS()
+"""Keeps the VFS registered while this module is loaded."""
