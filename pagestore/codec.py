@@ -49,9 +49,7 @@ def check_level(codec: Codec, level: int | None) -> int | None:
     """
     level_max = {Codec.RAW: 0, Codec.LZ4: LZ4_LEVEL_MAX, Codec.ZSTD: ZSTD_LEVEL_MAX}[codec]
     if level is not None and not 1 <= level <= level_max:
-        raise ValueError(
-            f"{codec.name} has levels 1 to {level_max}, not {level}" if level_max else "RAW has no level"
-        )
+        raise ValueError(f"{codec.name} has levels 1 to {level_max}, not {level}" if level_max else "RAW has no level")
     return level
 
 
@@ -117,6 +115,4 @@ def _decompress_zstd(data: Data, raw_length: int) -> bytes:
             raise CorruptObject(f"a Zstandard frame claims {content_length} bytes where {raw_length} belong")
         return _zstd.decompressor.decompress(data, max_output_size=raw_length, allow_extra_data=False)
     except zstandard.ZstdError as error:
-        raise CorruptObject(
-            f"{len(data)} bytes are no Zstandard frame of {raw_length} bytes: {error}"
-        ) from error
+        raise CorruptObject(f"{len(data)} bytes are no Zstandard frame of {raw_length} bytes: {error}") from error

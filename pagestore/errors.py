@@ -15,14 +15,14 @@ class PageStoreError(Exception):
     """Anything that a page store could not do."""
 
 
-class StoreUnavailable(PageStoreError):  # noqa: N818 - the name says what is the case
+class StoreUnavailable(PageStoreError):
     """The store did not answer in time, however often it was asked; the same call may succeed later.
 
     A write that raises this may or may not have landed.
     """
 
 
-class StoreRefused(PageStoreError):  # noqa: N818
+class StoreRefused(PageStoreError):
     """The store answered no: credentials, permissions or the bucket need mending before a retry makes sense."""
 
 
@@ -30,11 +30,11 @@ class UnsafeStore(StoreRefused):
     """The endpoint ignores conditional writes; using it would lose commits."""
 
 
-class StorageFull(PageStoreError):  # noqa: N818
+class StorageFull(PageStoreError):
     """No space is left behind the store; nothing was written."""
 
 
-class ObjectNotFound(PageStoreError):  # noqa: N818
+class ObjectNotFound(PageStoreError):
     """No object has this key."""
 
     def __init__(self, key: str, where: str) -> None:
@@ -43,9 +43,9 @@ class ObjectNotFound(PageStoreError):  # noqa: N818
         self.key = key
 
 
-class CorruptObject(PageStoreError):  # noqa: N818
+class CorruptObject(PageStoreError):
     """Bytes do not match their checksum, shape or place; they are never served."""
 
 
-class UnsupportedFormat(PageStoreError):  # noqa: N818
+class UnsupportedFormat(PageStoreError):
     """The bytes name a format version that this release does not know."""

@@ -46,6 +46,4 @@ def _decode(data: memoryview, frame: FrameLocation, page_size: int) -> DecodedFr
     try:
         return decode_frame(data, frame.segment, page_size)
     except (CorruptObject, UnsupportedFormat) as error:
-        raise type(error)(
-            f"object {frame.key}, {frame.length} bytes at offset {frame.offset}: {error}"
-        ) from error
+        raise type(error)(f"object {frame.key}, {frame.length} bytes at offset {frame.offset}: {error}") from error

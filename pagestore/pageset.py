@@ -47,9 +47,7 @@ class PageSet:
         """
         given = pages if isinstance(pages, np.ndarray) else _integers(pages)
         if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
-            raise ValueError(
-                f"page indexes are integers in one dimension, not {given.dtype} of shape {given.shape}"
-            )
+            raise ValueError(f"page indexes are integers in one dimension, not {given.dtype} of shape {given.shape}")
         if not given.size:
             return cls()
         _check_bounds(int(given.min()), int(given.max()))
@@ -96,9 +94,7 @@ class PageSet:
             raise CorruptObject(f"{len(raw)} bytes are no page set: {error}") from error
         found = cls._wrap(pages)
         if pages and (found.first < 1 or found.last > PAGE_IDX_MAX):
-            raise CorruptObject(
-                f"a page set runs from {found.first} to {found.last}, outside 1 to {PAGE_IDX_MAX}"
-            )
+            raise CorruptObject(f"a page set runs from {found.first} to {found.last}, outside 1 to {PAGE_IDX_MAX}")
         if pages.serialize() != raw:
             raise CorruptObject(f"{len(raw)} bytes are more than a page set of {len(pages)} pages")
         return found

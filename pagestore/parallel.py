@@ -42,9 +42,7 @@ class Parallel:
             return
         pool = self._started_pool()
         todo = iter(items)
-        ahead: deque[Future[Result]] = deque(
-            pool.submit(function, item) for item in islice(todo, self.threads)
-        )
+        ahead: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(todo, self.threads))
         try:
             while ahead:
                 result = ahead.popleft().result()

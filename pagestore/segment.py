@@ -89,16 +89,12 @@ def decode_header(data: Data, segment: SegmentId) -> int:
     Raises `UnsupportedFormat` for another version, encryption, or a reserved field in use.
     """
     if len(data) < SEGMENT_HEADER_BYTES:
-        raise CorruptObject(
-            f"segment {segment} has {len(data)} bytes, fewer than a header's {SEGMENT_HEADER_BYTES}"
-        )
+        raise CorruptObject(f"segment {segment} has {len(data)} bytes, fewer than a header's {SEGMENT_HEADER_BYTES}")
     magic, version, cipher, reserved, key_id, page_size, reserved_too, raw = _HEADER.unpack_from(data)
     if magic != SEGMENT_MAGIC:
         raise CorruptObject(f"segment {segment} starts with {magic!r}, not {SEGMENT_MAGIC!r}")
     if version != SEGMENT_VERSION:
-        raise UnsupportedFormat(
-            f"segment {segment} has version {version}; this release knows {SEGMENT_VERSION}"
-        )
+        raise UnsupportedFormat(f"segment {segment} has version {version}; this release knows {SEGMENT_VERSION}")
     if cipher or key_id or reserved or reserved_too:
         raise UnsupportedFormat(
             f"segment {segment} uses cipher {cipher}, key {key_id}, reserved {reserved} and {reserved_too}; "
@@ -196,18 +192,14 @@ def decode_footer(data: Data, segment: SegmentId) -> list[DirectoryEntry]:
         )
     entries: list[DirectoryEntry] = []
     end = SEGMENT_HEADER_BYTES
-    for offset, length, page_count, unused in _DIRECTORY_ENTRY.iter_unpack(
-        view[directory_offset:trailer_start]
-    ):
+    for offset, length, page_count, unused in _DIRECTORY_ENTRY.iter_unpack(view[directory_offset:trailer_start]):
         if offset != end:
             raise CorruptObject(f"segment {segment}: frame {len(entries)} starts at {offset}, not at {end}")
         end = offset + length
         reserved |= unused
         entries.append(DirectoryEntry(offset, length, page_count))
     if end != directory_offset:
-        raise CorruptObject(
-            f"segment {segment}: frames end at {end}, the directory starts at {directory_offset}"
-        )
+        raise CorruptObject(f"segment {segment}: frames end at {end}, the directory starts at {directory_offset}")
     if reserved:
         raise UnsupportedFormat(f"segment {segment} uses a reserved field of its directory or trailer")
     return entries

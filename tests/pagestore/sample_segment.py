@@ -29,9 +29,7 @@ def write_segment(
     frame_bytes: int = 2 * PAGE_SIZE,
     layout_order: bool = False,
 ) -> tuple[bytes, list[FrameExtent]]:
-    writer = SegmentWriter(
-        segment, PAGE_SIZE, frame_bytes=frame_bytes, codec=codec, layout_order=layout_order
-    )
+    writer = SegmentWriter(segment, PAGE_SIZE, frame_bytes=frame_bytes, codec=codec, layout_order=layout_order)
     chunks = [writer.add(page, body_of(page)) for page in pages]
     chunks.append(writer.finish())
     data = b"".join(chunks)

@@ -36,9 +36,7 @@ def test_what_does_not_shrink_is_stored_raw(codec):
     assert compress(b"", codec) == (Codec.RAW, b"")
 
 
-@pytest.mark.parametrize(
-    ("codec", "level"), [(Codec.LZ4, 1), (Codec.LZ4, 12), (Codec.ZSTD, 1), (Codec.ZSTD, 19)]
-)
+@pytest.mark.parametrize(("codec", "level"), [(Codec.LZ4, 1), (Codec.LZ4, 12), (Codec.ZSTD, 1), (Codec.ZSTD, 19)])
 def test_levels_change_nothing_for_the_reader(codec, level):
     used, stored = compress(TEXT, codec, level)
     assert (used, decompress(used, stored, len(TEXT))) == (codec, TEXT)

@@ -136,9 +136,7 @@ def test_a_truncated_object_is_corrupt_and_never_zeros(parallel, kept):
     store = DictStore({KEY: data[:kept] if kept >= 0 else data[: end + kept]})
     start, length = frames[0].offset, end - frames[0].offset
     got = max(0, len(store.objects[KEY]) - start)
-    with pytest.raises(
-        CorruptObject, match=f"{KEY}: expected {length} bytes at offset {start}, got {got} from dict:"
-    ):
+    with pytest.raises(CorruptObject, match=f"{KEY}: expected {length} bytes at offset {start}, got {got} from dict:"):
         fetched(store, parallel, frames)
 
 

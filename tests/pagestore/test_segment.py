@@ -70,9 +70,7 @@ def test_a_segment_reads_back(seeds, page_size, codec, frame_bytes, layout_order
     if layout_order:
         random.shuffle(pages)
     bodies = {page: (seed * page_size)[:page_size] for page, seed in seeds.items()}
-    writer = SegmentWriter(
-        SEGMENT, page_size, frame_bytes=frame_bytes, codec=codec, layout_order=layout_order
-    )
+    writer = SegmentWriter(SEGMENT, page_size, frame_bytes=frame_bytes, codec=codec, layout_order=layout_order)
     data = b"".join([*(writer.add(page, bodies[page]) for page in pages), writer.finish()])
 
     assert content(data, page_size=page_size) == bodies
