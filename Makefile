@@ -26,7 +26,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --editable . --group demo
+	$(BIN)/python -m pip install -qq --editable . --group demo
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.demo

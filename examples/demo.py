@@ -26,7 +26,6 @@ from graft.fork import fork
 from graft.pull import pull
 from graft.push import push
 from graft.replica import Replica
-from graft.status import audit
 from graft.timetravel import snapshot_at
 from graft.transfer import export_file
 from graft.verify import verify
@@ -141,12 +140,12 @@ class Demo:
         """Clone, and query while only the pages that the query needs are fetched."""
         with self.report.step("4. Clone into a second, empty replica") as step:
             self.second = self.kept(clone(self.directory / "second", f"{self.remote}#{self.volume}", store=self.store))
-            found = audit(self.second)
-            step.answer = f"{found.page_count:,} pages known, {found.cached_pages:,} here"
+            cached = self.second.cache.use().pages
+            step.answer = f"{self.second.snapshot().page_count:,} pages known, {cached:,} here"
         self.there = self.connected(self.second)
         with self.report.step("5. Ask it for one airport") as step:
             name, city = self.there.execute("SELECT name, city FROM airports WHERE icao = 'KJFK'").get
-            step.pages = audit(self.second).cached_pages - found.cached_pages
+            step.pages = self.second.cache.use().pages - cached
             step.answer = f"KJFK is {name}, {city}"
 
     def change_it(self) -> None:
@@ -157,14 +156,16 @@ class Demo:
             pushed = push(self.first, message="remember Idlewild")
             step.pages = pushed.pages
             step.answer = f"LSN {pushed.after}, {'inside the commit' if pushed.inline else 'one segment'}"
-        with self.report.step("7. Pull in the second: page lists only") as step:
+        with self.report.step("7. Pull in the second: page lists, and what travelled inside a commit") as step:
+            cached = self.second.cache.use().pages
             pulled = pull(self.second)
             self.before = pulled.before
+            step.pages = self.second.cache.use().pages - cached
             step.answer = f"LSN {pulled.before} → {pulled.after}"
         with self.report.step("8. See the new row there") as step:
-            cached = audit(self.second).cached_pages
+            cached = self.second.cache.use().pages
             name = self.there.execute("SELECT name FROM airports WHERE icao = 'KJFK'").get
-            step.pages = audit(self.second).cached_pages - cached
+            step.pages = self.second.cache.use().pages - cached
             step.answer = f"KJFK is {name}"
             expect(name == "Idlewild", "the second replica does not see the new row")
 
@@ -177,10 +178,10 @@ class Demo:
             step.answer = f"KJFK was {name}"
             expect(name != "Idlewild", "the past changed")
         with self.report.step("10. Export that version") as step:
-            cached = audit(self.second).cached_pages
+            cached = self.second.cache.use().pages
             exported = export_file(snapshot_at(self.second, self.before), self.directory / "exported.db")
             same = digest(self.source) == digest(self.directory / "exported.db")
-            step.pages = audit(self.second).cached_pages - cached
+            step.pages = self.second.cache.use().pages - cached
             step.answer = f"{exported.bytes:,} bytes, {'identical to' if same else 'DIFFERENT FROM'} the imported file"
             expect(same, "the exported file differs from the imported one")
 
@@ -195,7 +196,7 @@ class Demo:
             aside.execute("UPDATE airports SET name = 'Elsewhere' WHERE icao = 'KJFK'")
             pushed = push(third)
             name = self.there.execute("SELECT name FROM airports WHERE icao = 'KJFK'").get
-            step.pages = audit(third).cached_pages
+            step.pages = third.cache.use().pages
             step.answer = f"the fork is at LSN {pushed.after}; KJFK is still {name} in the original"
             expect(name == "Idlewild", "the original changed")
         with self.report.step("13. Check all of it") as step:
