@@ -128,23 +128,28 @@ EMPTY = ChunkPlacement(
 
 def compacted(placement: ChunkPlacement) -> ChunkPlacement:
     """Drop unused frames, join equal ones and sort the rest; pages must be ascending."""
-    used = np.unique(placement.page_frame)
-    segment, offset = placement.frame_segment[used], placement.frame_offset[used]
+    return _assembled(
+        placement.frame_segment,
+        placement.frame_offset,
+        placement.frame_length,
+        placement.page_low,
+        placement.page_frame,
+        placement.page_slot,
+    )
+
+
+def _assembled(segment: U32, offset: U64, length: U32, low: U16, frame: U16 | U32, slot: U16) -> ChunkPlacement:
+    """Return the placement of ascending pages by rows into frames of which some may be unused or equal."""
+    used = np.unique(frame)
+    new_row = np.zeros(len(segment), np.uint16)
+    segment, offset, length = segment[used], offset[used], length[used]
     order = np.lexsort((offset, segment))
-    segment, offset, length = segment[order], offset[order], placement.frame_length[used][order]
+    segment, offset, length = segment[order], offset[order], length[order]
     first = np.ones(len(order), np.bool_)
     if len(order) > 1:
         first[1:] = (segment[1:] != segment[:-1]) | (offset[1:] != offset[:-1])
-    new_row = np.zeros(len(placement.frame_segment), np.uint16)
-    new_row[used[order]] = np.cumsum(first, dtype=np.int64) - 1
-    return ChunkPlacement(
-        segment[first],
-        offset[first],
-        length[first],
-        placement.page_low,
-        new_row[placement.page_frame],
-        placement.page_slot,
-    )
+    new_row[used[order]] = first.cumsum() - 1
+    return ChunkPlacement(segment[first], offset[first], length[first], low, new_row[frame], slot)
 
 
 def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
@@ -154,28 +159,22 @@ def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
         return EMPTY
     if len(layers) == 1:
         return layers[0]
-    starts = np.cumsum([0] + [len(layer.frame_segment) for layer in layers[:-1]])
-    low = np.concatenate([layer.page_low for layer in layers])
-    frame = np.concatenate(
-        [layer.page_frame.astype(np.uint32) + np.uint32(start) for layer, start in zip(layers, starts, strict=True)]
-    )
-    slot = np.concatenate([layer.page_slot for layer in layers])
-    page_low, newest = np.unique(low, return_index=True)
-    used, page_frame = np.unique(frame[newest], return_inverse=True)
-    return compacted(
-        ChunkPlacement(
-            np.concatenate([layer.frame_segment for layer in layers])[used],
-            np.concatenate([layer.frame_offset for layer in layers])[used],
-            np.concatenate([layer.frame_length for layer in layers])[used],
-            page_low,
-            page_frame.astype(np.uint16),
-            slot[newest],
-        )
+    frame_counts = [len(layer.frame_segment) for layer in layers]
+    rows = np.concatenate([layer.page_frame for layer in layers]).astype(np.uint32)
+    rows += np.repeat(np.cumsum([0, *frame_counts[:-1]], dtype=np.uint32), [len(layer.page_low) for layer in layers])
+    page_low, newest = np.unique(np.concatenate([layer.page_low for layer in layers]), return_index=True)
+    return _assembled(
+        np.concatenate([layer.frame_segment for layer in layers]),
+        np.concatenate([layer.frame_offset for layer in layers]),
+        np.concatenate([layer.frame_length for layer in layers]),
+        page_low,
+        rows[newest],
+        np.concatenate([layer.page_slot for layer in layers])[newest],
     )
 
 
 def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
-    """Return, per chunk, the places of all pages of a freshly written segment with this ordinal."""
+    """Return, per chunk, the places of all pages of a new segment, whose frames come by offset, with this ordinal."""
     extents = list(frames)
     if not extents:
         return {}
@@ -188,17 +187,16 @@ def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, Chun
     order = np.argsort(page, kind="stable")
     page, frame, slot = page[order], frame[order], slot[order]
     numbers, starts = np.unique(page // CHUNK_PAGES, return_index=True)
+    low = (page % CHUNK_PAGES).astype(np.uint16)
     placements = {}
     for number, start, stop in zip(numbers.tolist(), starts, [*starts[1:], len(page)], strict=True):
         used, page_frame = np.unique(frame[start:stop], return_inverse=True)
-        placements[int(number)] = compacted(
-            ChunkPlacement(
-                np.full(len(used), ordinal, np.uint32),
-                offset[used],
-                length[used],
-                (page[start:stop] % CHUNK_PAGES).astype(np.uint16),
-                page_frame.astype(np.uint16),
-                slot[start:stop],
-            )
+        placements[int(number)] = ChunkPlacement(
+            np.full(len(used), ordinal, np.uint32),
+            offset[used],
+            length[used],
+            low[start:stop],
+            page_frame.astype(np.uint16),
+            slot[start:stop],
         )
     return placements

@@ -89,16 +89,16 @@ def decode_placement(data: bytes, segment_count: int) -> ChunkPlacement:
 def _columns(raw: bytes, frames: int, pages: int) -> ChunkPlacement:
     position = _COUNTS.size
 
-    def take(dtype: type[np.generic], count: int) -> npt.NDArray[np.generic]:
+    def take(dtype: type[np.unsignedinteger], count: int) -> npt.NDArray[np.unsignedinteger]:
         nonlocal position
         column = np.frombuffer(raw, np.dtype(dtype).newbyteorder("<"), count, position)
         position += column.nbytes
         return column
 
-    segment = np.cumsum(take(np.uint32, frames), dtype=np.uint32)
+    segment = take(np.uint32, frames).cumsum(dtype=np.uint32)
     offset = take(np.uint64, frames).astype(np.uint64)
     length = take(np.uint32, frames).astype(np.uint32)
     offset[1:] += length[:-1]
-    np.cumsum(offset, out=offset)
-    low, frame, slot = (np.cumsum(take(np.uint16, pages), dtype=np.uint16) for _ in range(3))
+    offset.cumsum(out=offset)
+    low, frame, slot = (take(np.uint16, pages).cumsum(dtype=np.uint16) for _ in range(3))
     return ChunkPlacement(segment, offset, length, low, frame, slot)

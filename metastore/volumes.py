@@ -92,7 +92,7 @@ def read_volume(store: ObjectStore, name: str) -> VolumeRecord:
     except CommitMissing as error:
         raise NoSuchVolume(f"no volume named {name} in {store.url}") from error
     try:
-        return VolumeRecord.model_validate_json(data)
+        record = VolumeRecord.model_validate_json(data)
     except ValidationError as error:
         found = _format_of(data)
         if found is not None and found > FORMAT:
@@ -100,6 +100,9 @@ def read_volume(store: ObjectStore, name: str) -> VolumeRecord:
                 f"volume {name} in {store.url} has format {found}, this release reads {FORMAT}; upgrade graft"
             ) from error
         raise CorruptCommit(f"volume {name} in {store.url}: {error.errors()[0]['msg']}") from error
+    if "format" not in record.model_fields_set:
+        raise CorruptCommit(f"volume {name} in {store.url} does not say its format")
+    return record
 
 
 def _format_of(data: bytes) -> int | None:

@@ -224,15 +224,10 @@ def random_push(chance: random.Random, page_count: int) -> Push:
 def growing_push(chance: random.Random, page_count: int) -> Push:
     """Return a push that seldom cuts, so that most commits are roll-ups and not bases."""
     push = random_push(chance, 8200)
-    if chance.random() < 0.97:
-        kept = tuple(replaced_size(step, 8200) for step in push.steps)
-        few = tuple(Step(step.page_count, frozenset(sorted(step.pages)[:2])) for step in kept)
-        return replace(push, steps=few, rewrites_all=False)
-    return push
-
-
-def replaced_size(step: Step, page_count: int) -> Step:
-    return Step(page_count, step.pages)
+    if chance.random() < 0.03:
+        return push
+    few = tuple(Step(8200, frozenset(sorted(step.pages)[:2])) for step in push.steps)
+    return replace(push, steps=few, rewrites_all=False)
 
 
 def written_volume(
