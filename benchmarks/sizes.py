@@ -1,0 +1,48 @@
+"""How much each scenario does; one plain value that travels to the measured processes as JSON."""
+
+import dataclasses
+from dataclasses import dataclass
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Counts and bytes; the defaults are the ones that figures are published for."""
+
+    rounds: int = 5
+    transactions: int = 1000
+    """One-row transactions of `autocommit`."""
+    remote_transactions: int = 100
+    """The same where each waits for a push."""
+    bulk_rows: int = 100_000
+    table_bytes: int = 100 * MB
+    large_bytes: int = 1000 * MB
+    """Size of the large database of `open`, and of the one transaction of `memory`."""
+    lookups: int = 20_000
+    deep_commits: int = 10_000
+    opens: int = 20
+    reader_scans: int = 10
+    """Full scans of each reader in `readers`."""
+    convoy_lookups: int = 1000
+
+
+QUICK = Sizes(
+    rounds=1,
+    transactions=20,
+    remote_transactions=3,
+    bulk_rows=500,
+    table_bytes=MB,
+    large_bytes=2 * MB,
+    lookups=100,
+    deep_commits=5,
+    opens=2,
+    reader_scans=1,
+    convoy_lookups=20,
+)
+"""Tiny: shows that everything runs, and says nothing about speed."""
+
+
+def as_json(sizes: Sizes) -> dict[str, int]:
+    """Return the sizes as a JSON object."""
+    return dataclasses.asdict(sizes)

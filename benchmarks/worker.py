@@ -1,0 +1,36 @@
+"""A measured process: ``python -m benchmarks.worker`` reads a task from its input and writes readings to its output.
+
+Each measurement has its own process, so that neither caches nor the memory of one count in another.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.local import SCENARIOS
+from benchmarks.memory import rss_peak_bytes
+from benchmarks.rows import Reading
+from benchmarks.scenarios.scenario import Place
+from benchmarks.sizes import Sizes
+from benchmarks.systems import SYSTEMS
+
+
+def main() -> None:
+    """Do the task."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    scenario = SCENARIOS[task["scenario"]]
+    place = Place(SYSTEMS[task["system"]], Path(task["directory"]), Path(task["shared"]), Sizes(**task["sizes"]))
+    place.directory.mkdir(parents=True, exist_ok=True)
+    readings: list[Reading] = []
+    if task["action"] == "prepare":
+        scenario.prepare(place)
+    else:
+        readings.extend(scenario.run(place))
+        readings.append(Reading(scenario.name, "rss_bytes", rss_peak_bytes()))
+    json.dump([asdict(reading) for reading in readings], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
