@@ -20,7 +20,8 @@ from metastore.commit import HASH_BYTES, NONCE_BYTES, Commit, CommitKind, Direct
 from metastore.errors import CorruptCommit, UnsupportedCommit
 from metastore.ids import LogId
 from metastore.lsn import BEFORE_FIRST, LSN, LSN_MAX, covers_after
-from metastore.placement import InCommit, OwnObject, SegmentRef, chunk_count
+from metastore.placement import InCommit, SegmentRef, chunk_count
+from metastore.segment_table import decode_segments, encode_segments
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PAGE_IDX_MAX, check_page_size
@@ -29,13 +30,9 @@ MAGIC = b"graftcmt"
 VERSION = 1
 
 # magic, version, kind, cipher, key id, page size, log, lsn, covers after, base, byte size, min page count,
-# live pages, changed pages, timestamp, nonce, parent hash, fingerprint, attributes bytes, segments,
-# directory entries, head bytes, inline bytes, total bytes
-_FIXED = struct.Struct(f"<8sHBBII16sQQQQQQIQ{NONCE_BYTES}s{HASH_BYTES}sQIIIQQQ")
-# segment, log and LSN of the commit that it lies in, offset there, home, reserved
-_SEGMENT = struct.Struct("<16s16sQQB7s")
-_OWN_OBJECT, _IN_COMMIT = 0, 1
-_UNUSED = bytes(7)
+# live pages, changed pages, timestamp, nonce, parent hash, fingerprint, attributes bytes,
+# segment table bytes, segments, directory entries, head bytes, inline bytes, total bytes
+_FIXED = struct.Struct(f"<8sHBBII16sQQQQQQIQ{NONCE_BYTES}s{HASH_BYTES}sQIIIIQQQ")
 # chunk, length, digest, fingerprint
 _ENTRY = struct.Struct("<IIQQ")
 # bytes of name and value
@@ -43,7 +40,6 @@ _ATTRIBUTE = struct.Struct("<HI")
 _CHECKSUM = struct.Struct("<Q")
 
 FIXED_BYTES = _FIXED.size
-_NO_LOG = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +79,21 @@ class CommitDraft:
 def encode_commit(draft: CommitDraft) -> bytes:
     """Return the bytes of the commit object."""
     attributes = _encode_attributes(draft.attributes)
-    head_length = (
-        FIXED_BYTES
-        + len(attributes)
-        + _SEGMENT.size * len(draft.segments)
-        + _ENTRY.size * len(draft.chunks)
-        + HASH_BYTES
-    )
+    table = encode_segments(draft.segments)
+    head_length = FIXED_BYTES + len(attributes) + len(table) + _ENTRY.size * len(draft.chunks) + HASH_BYTES
     body_length = sum(len(chunk.data) for chunk in draft.chunks)
     total_length = head_length + body_length + len(draft.inline) + _CHECKSUM.size
-    inline_home = InCommit(draft.log, draft.lsn, head_length + body_length)
     fixed = _FIXED.pack(
         MAGIC, VERSION, draft.kind, 0, 0, draft.page_size, draft.log.raw, draft.lsn, draft.covers_after,
         draft.base, draft.byte_size, draft.min_page_count, draft.live_pages, draft.changed_pages,
-        draft.timestamp_us, draft.nonce, draft.parent_hash, draft.fingerprint, len(attributes),
+        draft.timestamp_us, draft.nonce, draft.parent_hash, draft.fingerprint, len(attributes), len(table),
         len(draft.segments), len(draft.chunks), head_length, len(draft.inline), total_length,
     )  # fmt: skip
     head = b"".join(
         (
             fixed,
             attributes,
-            *(
-                _encode_segment(ref if isinstance(ref, SegmentRef) else SegmentRef(ref, inline_home))
-                for ref in draft.segments
-            ),
+            table,
             *(
                 _ENTRY.pack(chunk.number, len(chunk.data), xxhash.xxh3_64_intdigest(chunk.data), chunk.fingerprint)
                 for chunk in draft.chunks
@@ -130,9 +117,9 @@ def head_length_of(data: Data) -> int:
             f"version {VERSION}, unencrypted; upgrade graft"
         )
     # Checked before anyone acts on it: a flipped bit must not make a reader ask for an exabyte.
-    needed: int = FIXED_BYTES + fields[18] + _SEGMENT.size * fields[19] + _ENTRY.size * fields[20] + HASH_BYTES
-    if fields[21] != needed or fields[23] < needed + _CHECKSUM.size:
-        raise CorruptCommit(f"a head of {fields[21]} of {fields[23]} bytes whose parts need {needed}")
+    needed: int = FIXED_BYTES + fields[18] + fields[19] + _ENTRY.size * fields[21] + HASH_BYTES
+    if fields[22] != needed or fields[24] < needed + _CHECKSUM.size:
+        raise CorruptCommit(f"a head of {fields[22]} of {fields[24]} bytes whose parts need {needed}")
     return needed
 
 
@@ -161,8 +148,8 @@ def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
     head_length = head_length_of(data)
     (
         _, _, kind, _, _, page_size, log_raw, stored_lsn, bound, base, byte_size, min_page_count, live_pages,
-        changed_pages, timestamp_us, nonce, parent_hash, fingerprint, attributes_bytes, segment_count,
-        entry_count, _, inline_length, total_length,
+        changed_pages, timestamp_us, nonce, parent_hash, fingerprint, attributes_bytes, table_bytes,
+        segment_count, entry_count, _, inline_length, total_length,
     ) = _FIXED.unpack_from(data)  # fmt: skip
     if not head_length <= len(data) <= total_length:
         raise CorruptCommit(f"a head of {head_length} bytes in {len(data)} of {total_length} bytes")
@@ -178,10 +165,11 @@ def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
     position = FIXED_BYTES
     attributes = _decode_attributes(bytes(data[position : position + attributes_bytes]))
     position += attributes_bytes
-    segments = tuple(_decode_segment(data, position + index * _SEGMENT.size) for index in range(segment_count))
-    position += segment_count * _SEGMENT.size
+    table = data[position : position + table_bytes]
+    position += table_bytes
     directory = _decode_directory(data[position : position + entry_count * _ENTRY.size], head_length)
     inline_offset = head_length + sum(entry.length for entry in directory)
+    segments = decode_segments(table, segment_count, InCommit(log, lsn, inline_offset))
     if inline_offset + inline_length + _CHECKSUM.size != total_length:
         raise CorruptCommit("the parts do not add up to the whole")
     commit = Commit(
@@ -235,21 +223,6 @@ def _decode_attributes(data: bytes) -> dict[str, bytes]:
         attributes[name] = data[position + name_length : end]
         position = end
     return attributes
-
-
-def _encode_segment(ref: SegmentRef) -> bytes:
-    if isinstance(ref.home, InCommit):
-        home = ref.home
-        return _SEGMENT.pack(ref.segment.raw, home.log.raw, home.lsn, home.offset, _IN_COMMIT, _UNUSED)
-    return _SEGMENT.pack(ref.segment.raw, _NO_LOG, 0, 0, _OWN_OBJECT, _UNUSED)
-
-
-def _decode_segment(data: Data, position: int) -> SegmentRef:
-    segment, log, lsn, offset, home, unused = _SEGMENT.unpack_from(data, position)
-    if home not in {_OWN_OBJECT, _IN_COMMIT} or unused != _UNUSED:
-        raise UnsupportedCommit(f"segment {SegmentId(segment)} has a home of kind {home}; upgrade graft")
-    in_commit = home == _IN_COMMIT
-    return SegmentRef(SegmentId(segment), InCommit(LogId(log), LSN(lsn), offset) if in_commit else OwnObject())
 
 
 def _decode_directory(data: memoryview, offset: int) -> tuple[DirectoryEntry, ...]:

@@ -1,5 +1,7 @@
 """A refused append is a question, and settling answers it."""
 
+import random
+
 import pytest
 
 from metastore.append import Absent, Landed, Lost, append, settle
@@ -93,7 +95,8 @@ def test_a_corrupt_winner_is_told(mine):
 
 
 def test_settling_reads_a_head_of_any_size():
-    refs = [SegmentRef(SegmentId(number.to_bytes(16, "big")), OwnObject()) for number in range(3000)]
+    chance = random.Random(1)
+    refs = [SegmentRef(SegmentId(chance.randbytes(16)), OwnObject()) for _ in range(9000)]
     draft = sample_commit.draft(segments=refs)
     data = encode_commit(draft)
     assert len(data) > HEAD_READ_BYTES

@@ -1,0 +1,76 @@
+"""The bytes of a commit's segment table; this module owns the layout (docs/formats/commit.md).
+
+    codec u8 · stored body
+    body: segment id[rows] · home u8[rows] · log id[rows] · LSN u64[rows] · offset u64[rows]
+
+Column by column and compressed, since an old volume's index names thousands of segments that differ in little more
+than their ids.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metastore.errors import CorruptCommit, UnsupportedCommit
+from metastore.ids import LogId
+from metastore.lsn import LSN
+from metastore.placement import InCommit, OwnObject, SegmentRef
+from pagestore.codec import Codec, compress, decompress
+from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.ids import ID_BYTES, SegmentId
+
+_OWN_OBJECT, _IN_COMMIT, _IN_THIS_COMMIT = 0, 1, 2
+_ROW_BYTES = 2 * ID_BYTES + 1 + 8 + 8
+_COMPRESS_BYTES_MIN = 128
+_NO_LOG = bytes(ID_BYTES)
+
+
+def encode_segments(segments: Sequence[SegmentRef | SegmentId]) -> bytes:
+    """Return the stored table; a bare id is the segment that lies inline in the commit of the table."""
+    homes, logs = bytearray(), []
+    lsns, offsets = np.zeros(len(segments), np.uint64), np.zeros(len(segments), np.uint64)
+    for row, ref in enumerate(segments):
+        home = ref.home if isinstance(ref, SegmentRef) else None
+        if isinstance(home, InCommit):
+            lsns[row], offsets[row] = home.lsn, home.offset
+        homes.append(_IN_THIS_COMMIT if home is None else _IN_COMMIT if isinstance(home, InCommit) else _OWN_OBJECT)
+        logs.append(home.log.raw if isinstance(home, InCommit) else _NO_LOG)
+    lsns[1:] -= lsns[:-1].copy()
+    ids = (ref.segment.raw if isinstance(ref, SegmentRef) else ref.raw for ref in segments)
+    raw = b"".join((*ids, homes, *logs, lsns.astype("<u8").tobytes(), offsets.astype("<u8").tobytes()))
+    codec, stored = Codec.RAW, raw
+    if len(raw) >= _COMPRESS_BYTES_MIN:
+        codec, stored = compress(raw, Codec.ZSTD)
+    return bytes((codec,)) + stored
+
+
+def decode_segments(data: memoryview, rows: int, here: InCommit) -> tuple[SegmentRef, ...]:
+    """Invert `encode_segments`; ``here`` is where the commit's own inline segment lies.
+
+    Raises `CorruptCommit` or `UnsupportedCommit`.
+    """
+    if not data:
+        raise CorruptCommit("the segment table has no codec")
+    try:
+        raw = decompress(data[0], data[1:], rows * _ROW_BYTES)
+    except CorruptObject as error:
+        raise CorruptCommit(f"segment table: {error}") from error
+    except UnsupportedFormat as error:
+        raise UnsupportedCommit(f"segment table: {error}") from error
+    homes = raw[rows * ID_BYTES : rows * (ID_BYTES + 1)]
+    logs = rows * (ID_BYTES + 1)
+    numbers = np.frombuffer(raw, "<u8", 2 * rows, rows * (2 * ID_BYTES + 1))
+    lsns, offsets = numbers[:rows].cumsum(dtype=np.uint64).tolist(), numbers[rows:].tolist()
+    refs = []
+    known_logs: dict[bytes, LogId] = {}
+    for row, home in enumerate(homes):
+        segment = SegmentId(raw[row * ID_BYTES : (row + 1) * ID_BYTES])
+        log = raw[logs + row * ID_BYTES : logs + (row + 1) * ID_BYTES]
+        if home == _IN_COMMIT:
+            log_id = known_logs.setdefault(log, LogId(log))
+            refs.append(SegmentRef(segment, InCommit(log_id, LSN(lsns[row]), offsets[row])))
+        elif home in {_OWN_OBJECT, _IN_THIS_COMMIT}:
+            refs.append(SegmentRef(segment, OwnObject() if home == _OWN_OBJECT else here))
+        else:
+            raise UnsupportedCommit(f"segment {segment} has a home of kind {home}; upgrade graft")
+    return tuple(refs)
