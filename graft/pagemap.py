@@ -26,6 +26,8 @@ CHUNK_SHIFT = 12
 CHUNK_MASK = CHUNK_PAGES - 1
 assert 1 << CHUNK_SHIFT == CHUNK_PAGES
 
+_FEW_PAGES = 16
+
 ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
 """Reads the index chunks that are lacking (`metastore.index.load_chunks`)."""
 
@@ -120,12 +122,22 @@ class PageMap:
         For local commits: fingerprints are not kept.
         """
         chunks = self._resized(page_count, kept)
-        numbers = (pages - 1) >> CHUNK_SHIFT
-        for number in dict.fromkeys(numbers.tolist()):
-            mine = numbers == number
-            changed = chunks[number].locations().copy()
-            changed[(pages[mine] - 1) & CHUNK_MASK] = locations[mine]
-            chunks[number] = MapChunk(0, locations=changed)
+        changed: dict[int, U64] = {}
+        if len(pages) <= _FEW_PAGES:
+            # A typical transaction: numpy's overhead per call would be most of it.
+            for page, location in zip(pages.tolist(), locations.tolist(), strict=True):
+                number = (page - 1) >> CHUNK_SHIFT
+                if number not in changed:
+                    changed[number] = chunks[number].locations().copy()
+                changed[number][(page - 1) & CHUNK_MASK] = location
+        else:
+            numbers = (pages - 1) >> CHUNK_SHIFT
+            for number in dict.fromkeys(numbers.tolist()):
+                mine = numbers == number
+                changed[number] = chunks[number].locations().copy()
+                changed[number][(pages[mine] - 1) & CHUNK_MASK] = locations[mine]
+        for number, found in changed.items():
+            chunks[number] = MapChunk(0, locations=found)
         return PageMap(self.table, page_count, chunks, 0, 0)
 
     def with_placements(
