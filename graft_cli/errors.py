@@ -1,0 +1,45 @@
+"""What an exception means to the caller of a command: one sentence, and an exit code.
+
+    graft.errors                                        exit code
+    Diverged                                            3   choose a policy
+    RemoteUnavailable                                   4   try again later
+    RemoteRefused                                       5   mend the set-up
+    Corrupt, HistoryLost                                6   report it
+    WriterBusy, StaleSnapshot                           7   try again soon
+    BadRequest, LocalStorageError, Unsupported, others  1   do what the message says
+
+This module is loaded when something failed, since it needs the packages that `graft --help` does without.
+"""
+
+from graft.errors import (
+    Corrupt,
+    Diverged,
+    GraftError,
+    RemoteRefused,
+    RemoteUnavailable,
+    StaleSnapshot,
+    WriterBusy,
+)
+from graft_cli.exitcodes import ExitCode
+
+EXIT_CODES: tuple[tuple[type[GraftError], ExitCode], ...] = (
+    (Diverged, ExitCode.DIVERGED),
+    (RemoteUnavailable, ExitCode.UNAVAILABLE),
+    (RemoteRefused, ExitCode.REFUSED),
+    (Corrupt, ExitCode.CORRUPT),
+    (WriterBusy, ExitCode.BUSY),
+    (StaleSnapshot, ExitCode.BUSY),
+)
+
+
+def exit_code(error: Exception) -> ExitCode:
+    """Return the exit code for an exception."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def sentence(error: Exception) -> str:
+    """Return what to tell the user, on one line."""
+    if isinstance(error, (GraftError, OSError, UnicodeError)):
+        return " ".join(str(error).split())
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"an error in graft itself ({what}); please report it with the output of `graft --traceback …`"

@@ -1,0 +1,43 @@
+"""`graft fork`: a new volume from this one."""
+
+from pathlib import Path
+
+import click
+
+from graft.fork import fork as graft_fork
+from graft.replica import open_replica
+from graft_cli.options import as_json, at, command
+from graft_cli.output import document, say
+
+
+@command(
+    "fork",
+    "graft fork ./airports airports-2026",
+    "graft fork before-the-mistake --at 41",
+)
+@click.argument("where_and_name", metavar="[DIR] NAME", nargs=-1)
+@at
+@as_json
+def fork(where_and_name: tuple[str, ...], at: str | None, as_json: bool) -> None:
+    """Make a volume NAME, in the same remote, that starts as the volume of DIR is now, local commits included.
+
+    No page is copied, in the remote or to here. With --at, it starts at that version of the past instead. DIR stays a
+    replica of the volume that it is of.
+    """
+    match where_and_name:
+        case (name,):
+            directory = Path()
+        case (where, name):
+            directory = Path(where)
+        case ():
+            raise click.UsageError("missing argument 'NAME': how to call the new volume")
+        case _:
+            raise click.UsageError("expected [DIR] NAME, and got more")
+    with open_replica(directory) as replica:
+        done = graft_fork(replica, name, at=at)
+        address = f"{replica.store_url}#{done.name}"
+        if as_json:
+            document(done, remote=address)
+        else:
+            start = f"at its LSN {done.lsn}" if done.lsn else "empty"
+            say(f"Forked {replica.name} to {done.name}, {start}; to use it: graft clone '{address}'")

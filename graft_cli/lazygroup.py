@@ -1,0 +1,101 @@
+"""A group of commands that are imported when they run.
+
+`graft --help` lists the commands from a table: importing them all would import numpy, pydantic and SQLite for a page
+of text. A test holds the table against the commands.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+
+@dataclass(frozen=True, slots=True)
+class LazyCommand:
+    """A command that is not imported yet."""
+
+    name: str
+    target: str
+    """``module:attribute``."""
+    short_help: str
+
+    def load(self) -> click.Command:
+        """Import it."""
+        module, _, attribute = self.target.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command), f"BUG: {self.target} is no command"
+        return command
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Commands that are listed under one heading."""
+
+    title: str
+    commands: tuple[LazyCommand, ...]
+
+
+class LazyGroup(click.Group):
+    """A `click.Group` over sections of lazy commands."""
+
+    def __init__(
+        self, *args: Any, sections: Sequence[Section] = (), examples: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        """List the commands of ``sections`` in their order, then ``examples``; the rest is click's."""
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.sections = tuple(sections)
+        self._lazy = {command.name: command for section in sections for command in section.commands}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names."""
+        return [*self._lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command if there is one of this name."""
+        lazy = self._lazy.get(cmd_name)
+        return lazy.load() if lazy else super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name those that the user may have meant."""
+        name = args[0]
+        if name in self._lazy or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches  # noqa: PLC0415 - only to help after a slip
+
+        close = get_close_matches(name, self._lazy)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise click.UsageError(f"no such command: {name!r}{hint}", ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """List the commands by section."""
+        width = max((len(name) for name in self._lazy), default=0)
+        for section in self.sections:
+            with formatter.section(section.title):
+                formatter.write_dl([(command.name.ljust(width), command.short_help) for command in section.commands])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.examples)
+        super().format_epilog(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing any."""
+        return [*self._matching(incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def _matching(self, incomplete: str) -> Iterator[CompletionItem]:
+        for command in self._lazy.values():
+            if command.name.startswith(incomplete):
+                yield CompletionItem(command.name, help=command.short_help)
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """End a help page with examples, as they are, however long the lines."""
+    with formatter.section("Example" if len(examples) == 1 else "Examples"):
+        for example in examples:
+            formatter.write(f"{'':>{formatter.current_indent}}{example}\n")

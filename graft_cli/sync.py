@@ -1,0 +1,149 @@
+"""`graft push`, `pull`, `fetch` and `hydrate`: between a replica and its remote."""
+
+from pathlib import Path
+
+import click
+
+from graft.hydrate import hydrate as graft_hydrate
+from graft.pull import POLICIES, Policy, PullResult
+from graft.pull import fetch as graft_fetch
+from graft.pull import pull as graft_pull
+from graft.push import PushResult
+from graft.push import push as graft_push
+from graft.replica import Replica, open_replica
+from graft.status import status
+from graft_cli.human import counted, size
+from graft_cli.interrupts import interruptible
+from graft_cli.options import as_json, command, directory
+from graft_cli.output import document, say
+from graft_cli.progress import progress, working
+
+
+@command("push", 'graft push -m "new airports"')
+@directory
+@click.option("-m", "--message", help="What changed, for the log.")
+@as_json
+def push(directory: Path, message: str | None, as_json: bool) -> None:
+    """Send the local commits of DIR to its remote, all of them as one commit.
+
+    If somebody else pushed first, the local commits are kept and the exit code is 3: pull with a policy, or fork. If
+    the remote does not answer, the next push settles what became of this one; nothing is ever pushed twice.
+    """
+    with open_replica(directory) as replica:
+        with interruptible(lambda: what_a_push_left(replica)), working("Pushing", quiet=as_json):
+            done = graft_push(replica, message=message)
+        if as_json:
+            document(done)
+        else:
+            say_pushed(done)
+
+
+@command(
+    "pull",
+    "graft pull",
+    "graft pull --policy discard",
+    "graft pull --policy fork --fork-name airports-mine",
+)
+@directory
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="abort",
+    show_default=True,
+    help="What to do with local commits when the remote moved too: refuse, give them up, or push them to a fork.",
+)
+@click.option("--fork-name", metavar="NAME", help="With --policy fork: the name of the new volume.")
+@as_json
+def pull(directory: Path, policy: Policy, fork_name: str | None, as_json: bool) -> None:
+    """Move DIR to the newest version of its remote: two round trips, however far that is. No page is moved.
+
+    Local commits stay if the remote has nothing new. If both have, the exit code is 3 and nothing changes, unless
+    --policy says otherwise.
+    """
+    if (policy == "fork") != (fork_name is not None):
+        raise click.UsageError("--policy fork and --fork-name go together")
+    with open_replica(directory) as replica:
+        with (
+            interruptible(lambda: "interrupted: the replica is as it was, or moved; nothing is between"),
+            working("Pulling", quiet=as_json),
+        ):
+            done = graft_pull(replica, policy=policy, fork_name=fork_name)
+        if as_json:
+            document(done)
+        else:
+            _say_pulled(replica, done)
+
+
+@command("fetch", "graft fetch")
+@directory
+@as_json
+def fetch(directory: Path, as_json: bool) -> None:
+    """Look how far the remote of DIR is, in one request, and remember it for graft status. Moves nothing."""
+    with open_replica(directory) as replica:
+        done = graft_fetch(replica)
+        if as_json:
+            document(done)
+        elif done.head == done.lsn:
+            say(f"The remote has nothing new: LSN {done.head}")
+        else:
+            behind = counted(done.head - done.lsn, "new commit")
+            say(f"The remote is at LSN {done.head}, {replica.name} at LSN {done.lsn}: {behind} to pull")
+
+
+@command("hydrate", "graft hydrate ./airports")
+@directory
+@as_json
+def hydrate(directory: Path, as_json: bool) -> None:
+    """Fetch every page of the newest version that is not in DIR yet, so that it can be read offline."""
+    with open_replica(directory) as replica:
+        with (
+            interruptible(lambda: "interrupted: what arrived is kept, and the next hydrate fetches the rest"),
+            progress(f"Fetching {replica.name}", quiet=as_json) as report,
+        ):
+            done = graft_hydrate(replica, progress=report)
+        if as_json:
+            document(done)
+        elif done.frames:
+            frames = counted(done.frames, "frame")
+            say(f"Fetched {counted(done.pages, 'page')} ({size(done.bytes)}) in {frames}; everything is here")
+        else:
+            say("Everything is here already")
+
+
+def say_pushed(done: PushResult) -> None:
+    """Tell what a push did."""
+    if done.before == done.after:
+        say(f"Nothing to push, at LSN {done.after}")
+    else:
+        how = "inside the commit" if done.inline else "as a segment"
+        say(f"Pushed LSN {done.after}: {counted(done.pages, 'page')}, {size(done.bytes)} {how}")
+
+
+def what_a_push_left(replica: Replica) -> str:
+    """Tell in which state a push that was interrupted left things."""
+    now = status(replica)
+    commits = counted(now.local_commits, "local commit")
+    if now.push_open:
+        return (
+            f"interrupted: the push of {commits} was under way and may or may not have landed; nothing is lost, "
+            "and the next push settles it"
+        )
+    if now.local_commits:
+        return f"interrupted: nothing was pushed; {commits} kept for the next push"
+    return f"interrupted: the push had landed already, as LSN {now.lsn}"
+
+
+def _say_pulled(replica: Replica, done: PullResult) -> None:
+    snapshot = replica.snapshot()
+    if done.before == done.after:
+        say(f"The remote has nothing new: LSN {done.after}")
+    else:
+        new = f"LSN {done.after}" if done.after == done.before + 1 else f"LSN {done.before + 1} to {done.after}"
+        say(f"Pulled {new}: {replica.name} has {size(snapshot.byte_size)}")
+    commits = counted(done.discarded_commits, "local commit")
+    if done.forked_to:
+        say(f"Moved {commits} to the new volume {done.forked_to}: graft clone '{replica.store_url}#{done.forked_to}'")
+    elif done.discarded_commits:
+        say(f"Discarded {commits}")
+    elif snapshot.local_commits:
+        say(f"{counted(snapshot.local_commits, 'local commit')} to push")

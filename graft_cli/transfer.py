@@ -1,0 +1,118 @@
+"""`graft import` and `graft export`: plain files in and out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from graft.clone import init
+from graft.errors import OtherVolume
+from graft.push import PushResult
+from graft.push import push as graft_push
+from graft.remote import parse_remote
+from graft.replica import Replica, is_replica, open_replica
+from graft.timetravel import snapshot_at
+from graft.transfer import export_file, import_file
+from graft_cli.human import counted, size
+from graft_cli.interrupts import interruptible
+from graft_cli.options import as_json, at, command
+from graft_cli.output import document, say
+from graft_cli.progress import progress, working
+from graft_cli.sync import say_pushed, what_a_push_left
+from graft_sqlite_vfs.importing import database_page_size, import_database
+from pagestore.pages import PAGE_SIZE_DEFAULT
+
+
+@command(
+    "import",
+    "graft import airports.db ./airports s3://bucket/data#airports --push",
+    'graft import airports.db ./airports -m "data of October" --push',
+    "graft import --raw movie.mp4 ./movie ./remote",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("remote", required=False)
+@click.option("--raw", is_flag=True, help="Take any file, byte for byte; without it, FILE must be an SQLite database.")
+@click.option("--push", "push_too", is_flag=True, help="Push afterwards.")
+@click.option("-m", "--message", help="The message of the pushed commit.")
+@as_json
+def import_(
+    file: Path, directory: Path, remote: str | None, raw: bool, push_too: bool, message: str | None, as_json: bool
+) -> None:
+    """Make FILE the content of the volume whose replica is DIR, as one local commit.
+
+    If DIR is no replica yet, a new volume is made in REMOTE first, with FILE's page size. What the volume held before
+    stays in its history. FILE itself is only read; an SQLite database may be in use meanwhile.
+    """
+    if message is not None and not push_too:
+        raise click.UsageError("a message belongs to a push: use --push too")
+    page_size = PAGE_SIZE_DEFAULT if raw else database_page_size(file)
+    with _replica(directory, remote, page_size) as (replica, created):
+        load = import_file if raw else import_database
+        with (
+            interruptible(lambda: "interrupted: nothing was imported, the volume is as it was"),
+            progress(f"Importing {file.name}", of_bytes=True, quiet=as_json) as report,
+        ):
+            done = load(replica, file, progress=report)
+        pushed = None
+        if not as_json:
+            say(f"Imported {file} ({size(done.bytes)}, {counted(done.pages, 'page')}) into {replica.remote_address}")
+        if push_too:
+            pushed = _pushed(replica, message, quiet=as_json)
+        if as_json:
+            document(done, replica=str(replica.path), remote=replica.remote_address, created=created, pushed=pushed)
+        elif pushed:
+            say_pushed(pushed)
+        else:
+            say(f"It is a local commit; to send it to the remote: graft push {directory}")
+
+
+@command(
+    "export",
+    "graft export ./airports airports.db",
+    "graft export ./airports old.db --at 12",
+)
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@at
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@as_json
+def export(directory: Path, file: Path, at: str | None, force: bool, as_json: bool) -> None:
+    """Write the volume whose replica is DIR to FILE, a plain SQLite database (or whatever was imported).
+
+    The newest version, local commits included, or the one --at an LSN or time. FILE appears when it is whole.
+    """
+    with open_replica(directory) as replica:
+        snapshot = replica.snapshot() if at is None else snapshot_at(replica, at)
+        with (
+            interruptible(lambda: f"interrupted: {file} was not written"),
+            progress(f"Exporting {replica.name}", of_bytes=True, quiet=as_json) as report,
+        ):
+            done = export_file(snapshot, file, progress=report, overwrite=force)
+        if as_json:
+            document(done, file=str(file), lsn=snapshot.lsn, local_commits=snapshot.local_commits)
+        else:
+            say(f"Exported {snapshot.describe()} to {file} ({size(done.bytes)}, {counted(done.pages, 'page')})")
+
+
+@contextmanager
+def _replica(directory: Path, remote: str | None, page_size: int) -> Iterator[tuple[Replica, bool]]:
+    """Open the replica, or make it; tell whether it was made."""
+    if not is_replica(directory):
+        if remote is None:
+            raise click.UsageError(f"{directory} is no replica yet: name the REMOTE to make one in")
+        with init(directory, remote, page_size=page_size) as replica:
+            yield replica, True
+        return
+    with open_replica(directory) as replica:
+        if remote is not None:
+            wanted = parse_remote(remote)
+            if wanted.store_url != replica.store_url or wanted.volume not in {None, replica.name}:
+                raise OtherVolume(f"{directory} is a replica of {replica.remote_address}, not of {wanted}")
+        yield replica, False
+
+
+def _pushed(replica: Replica, message: str | None, *, quiet: bool) -> PushResult:
+    with interruptible(lambda: what_a_push_left(replica)), working("Pushing", quiet=quiet):
+        return graft_push(replica, message=message)
