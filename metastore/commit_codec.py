@@ -169,7 +169,10 @@ def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
     position += table_bytes
     directory = _decode_directory(data[position : position + entry_count * _ENTRY.size], head_length)
     inline_offset = head_length + sum(entry.length for entry in directory)
-    segments = decode_segments(table, segment_count, InCommit(log, lsn, inline_offset))
+    here = InCommit(log, lsn, inline_offset)
+    segments = decode_segments(table, segment_count, here)
+    if not inline_length and any(ref.home is here for ref in segments):
+        raise CorruptCommit("it names a segment as inline that it does not hold")
     if inline_offset + inline_length + _CHECKSUM.size != total_length:
         raise CorruptCommit("the parts do not add up to the whole")
     commit = Commit(

@@ -172,6 +172,15 @@ class TestLocalCommits:
         assert cut.location(5000) == 7
         assert remote.location(5000) == 0, "the older map stays as it was"
 
+    def test_many_pages_at_once(self, volume):
+        remote = composed(volume, volume.head)
+        pages = np.arange(2, 8190, 7, np.int64)
+        local = remote.with_locations(pages, (pages * 10).astype(np.uint64), 9000, 9000)
+        for page in (*pages.tolist(), 9000):
+            assert local.location(page) == (10 * page if page != 9000 else 0)
+        for page in set(PAGE_POOL) - set(pages.tolist()):
+            assert place_at(local, page) == volume.versions[-1].places.get(page)
+
     def test_nothing_is_anywhere_in_an_empty_map_or_beyond_the_end(self):
         empty = PageMap.empty(FrameTable())
         assert [empty.location(page) for page in (0, 1, 4096, 2**32 - 2)] == [0] * 4

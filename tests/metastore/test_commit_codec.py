@@ -80,6 +80,7 @@ class TestRoundTrip:
     )
     def test_any_content(self, attributes, missing_bytes, inline, chunks):
         given_ = draft(
+            segments=[SEGMENT] if inline else [],
             attributes=attributes,
             byte_size=2**40 - missing_bytes,
             inline=inline,
@@ -221,6 +222,7 @@ class TestRefusals:
             ({"byte_size": 2**63}, "pages live"),
             ({"page_size": 5000}, "page size must be a power of two"),
             ({"kind": 9}, "9 is not a valid CommitKind"),
+            ({"inline": b""}, "names a segment as inline that it does not hold"),
             ({"chunks": [ChunkBytes(3, b"", 0)]}, "index chunk 3 of 9000 pages"),
             ({"chunks": [ChunkBytes(1, b"", 0), ChunkBytes(1, b"", 0)]}, "the directory is not in order"),
             ({"chunks": [ChunkBytes(2, b"", 0), ChunkBytes(0, b"", 0)]}, "the directory is not in order"),
