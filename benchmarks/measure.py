@@ -27,13 +27,12 @@ def measure(scenarios: Sequence[Scenario], directory: Path, sizes: Sizes, told: 
     rows: list[Row] = []
     for scenario in scenarios:
         systems = [name for name in scenario.systems if name in SYSTEMS]
-        for system in systems:
-            told(f"{scenario.name}: preparing {system}")
-            _in_process("prepare", scenario, system, directory, sizes)
+        told(f"{scenario.name}: preparing")
+        _in_process("prepare", scenario, systems, directory, sizes)
         readings: list[tuple[str, Reading]] = []
         for number, system in alternating(systems, sizes.rounds):
             told(f"{scenario.name}: round {number} of {sizes.rounds}, {system}")
-            found = _in_process("run", scenario, system, directory, sizes)
+            found = _in_process("run", scenario, [system], directory, sizes)
             readings.extend((system, reading) for reading in found)
         rows.extend(summed_up(readings))
     return rows
@@ -47,23 +46,27 @@ def alternating(systems: Sequence[str], rounds: int) -> Iterator[tuple[int, str]
             yield number + 1, system
 
 
-def _in_process(action: str, scenario: Scenario, system: str, directory: Path, sizes: Sizes) -> list[Reading]:
+def _in_process(
+    action: str, scenario: Scenario, systems: Sequence[str], directory: Path, sizes: Sizes
+) -> list[Reading]:
     shared = directory / "shared"
     shared.mkdir(exist_ok=True)
     task = {
         "action": action,
         "scenario": scenario.name,
-        "system": system,
-        "directory": str(directory / scenario.name / system),
+        "systems": list(systems),
+        "directory": str(directory / scenario.name),
         "shared": str(shared),
         "sizes": as_json(sizes),
     }
     environment = {name: value for name, value in os.environ.items() if name != "GRAFT_PURE"}
+    if action == "run":
+        environment.update(SYSTEMS[systems[0]].environment)
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**environment, **SYSTEMS[system].environment},
+        env=environment,
         text=True,
     ) as process:
         assert process.stdin is not None, "BUG: no pipe"
@@ -73,7 +76,9 @@ def _in_process(action: str, scenario: Scenario, system: str, directory: Path, s
         anon_peak = _watched(process)
         answer = process.stdout.read()
     if process.returncode:
-        raise RuntimeError(f"{action} of {scenario.name} with {system} failed with exit status {process.returncode}")
+        raise RuntimeError(
+            f"{action} of {scenario.name} with {', '.join(systems)} failed with exit status {process.returncode}"
+        )
     readings = [Reading(**reading) for reading in json.loads(answer)]
     if readings and anon_peak:
         readings.append(Reading(scenario.name, "rss_anon_bytes", anon_peak))
