@@ -7,6 +7,7 @@ detaching one is always allowed, since it can be fetched again.
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -40,16 +41,30 @@ class FrameKey:
         return self.ref.locate(self.offset, self.length)
 
 
+class BodyObserver(Protocol):
+    """Told, one call at a time, of every body that comes and goes; for a reader that cannot look at Python objects."""
+
+    def attached(self, number: int, body: FrameBody, /) -> None:
+        """Take note of a body, which may stand in for an earlier one."""
+        ...
+
+    def detached(self, numbers: Sequence[int], /) -> None:
+        """Have let go of these bodies on return, wherever they were being read."""
+        ...
+
+
 class FrameTable:
-    """Frames by number; numbering is guarded by a lock, reading needs none."""
+    """Frames by number; numbering and attaching are guarded by a lock, reading needs none."""
 
     def __init__(self) -> None:
         """Start with no frames."""
         self.bodies: list[FrameBody | None] = []
+        """Changed by `attach` and `detach` alone."""
+        self._observer: BodyObserver | None = None
         self._keys: list[FrameKey] = []
         self._numbers: dict[tuple[bytes, int], int] = {}
         self._seeds: U64 = np.empty(1024, np.uint64)
-        self._lock = threading.Lock()  # guards the growth of all four
+        self._lock = threading.Lock()  # guards the growth of all, and the bodies with their observer
 
     def key(self, number: int) -> FrameKey:
         """Return the frame with this number."""
@@ -78,11 +93,35 @@ class FrameTable:
                 number = self._numbers[ref.segment.raw, offset]
                 self._keys[number] = FrameKey(ref, offset, self._keys[number].length)
 
+    @property
+    def observer(self) -> BodyObserver | None:
+        """Who is told of bodies."""
+        return self._observer
+
+    def observe(self, observer: BodyObserver) -> None:
+        """Tell ``observer`` of the bodies that are here, and from now on of all others, unless there is one already."""
+        with self._lock:
+            if self._observer is None:
+                for number, body in enumerate(self.bodies):
+                    if body is not None:
+                        observer.attached(number, body)
+                self._observer = observer
+
+    def attach(self, number: int, body: FrameBody) -> None:
+        """Keep the body of a frame, whose checksum was verified."""
+        with self._lock:
+            self.bodies[number] = body
+            if self._observer is not None:
+                self._observer.attached(number, body)
+
     def detach(self, file: int) -> None:
         """Forget the bodies that a cache file holds."""
-        for number, body in enumerate(self.bodies):
-            if body is not None and body.file == file:
+        with self._lock:
+            numbers = [number for number, body in enumerate(self.bodies) if body is not None and body.file == file]
+            for number in numbers:
                 self.bodies[number] = None
+            if self._observer is not None:
+                self._observer.detached(numbers)
 
     def _number(self, ref: SegmentRef, offset: int, length: int) -> int:
         found = self._numbers.get((ref.segment.raw, offset))

@@ -25,8 +25,8 @@ class Snapshot:
     """
 
     __slots__ = (
-        "_chunks", "_journal_views", "_source", "_zeros", "byte_size", "content_version", "local_commits", "local_lsn",
-        "lsn", "page_count", "page_map", "page_size", "read_only", "volume_name",
+        "_chunks", "_source", "_zeros", "byte_size", "content_version", "journal_views", "local_commits", "local_lsn",
+        "lsn", "native", "page_count", "page_map", "page_size", "read_only", "volume_name",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +60,10 @@ class Snapshot:
         """Whether this is a view of the past, on which nothing can be built."""
         self._chunks = page_map.chunks
         self._source = source
-        self._journal_views = journal_views
+        self.journal_views = journal_views
+        """The mapped journal files by number; never changed."""
+        self.native: object | None = None
+        """For an accelerator, which keeps here what it made of this snapshot."""
         self._zeros = bytes(page_size)
 
     def read(self, page: int) -> bytes | memoryview:
@@ -86,7 +89,7 @@ class Snapshot:
         if location & JOURNAL_TAG:
             start = location & OFFSET_MASK
             file = (location & ~JOURNAL_TAG) >> OFFSET_BITS
-            return self._journal_views[file][start : start + self.page_size]
+            return self.journal_views[file][start : start + self.page_size]
         return self._zeros
 
     def prefetch(self, pages: Iterable[int]) -> None:
