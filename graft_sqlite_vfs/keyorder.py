@@ -1,0 +1,94 @@
+"""The order of B-tree pages by key: what no page store knows, and what makes a scan of scattered pages predictable.
+
+An interior page names its children in key order. Those that pass by are remembered as "page → parent", 4 bytes a page;
+their children are read again from the page itself when they are needed. Everything is a hint: it is checked against the
+version being read, and where it is out of date, the order simply ends.
+"""
+
+import threading
+from array import array
+from collections.abc import Callable, Iterator
+
+from graft.readahead import NumberOrder, PageOrder
+from graft_sqlite_vfs.btree import children, is_interior
+from graft_sqlite_vfs.header import Buffer
+
+_BLOCK = 4096
+
+Peek = Callable[[int], Buffer | None]
+"""Returns a page's bytes if they are here, without fetching anything."""
+
+
+class Parents:
+    """Which interior page named which page, over all that were seen; shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._blocks: dict[int, array[int]] = {}
+        self._lock = threading.Lock()  # guards the making of blocks
+
+    def saw(self, index: int, page: Buffer, page_count: int) -> None:
+        """Learn from a page, if it is an interior one."""
+        if not is_interior(page, index):
+            return
+        for child in children(page, index, page_count):
+            self._block(child // _BLOCK)[child % _BLOCK] = index
+
+    def of(self, page: int) -> int:
+        """Return the page that last named this one as its child, 0 if none did."""
+        block = self._blocks.get(page // _BLOCK)
+        return block[page % _BLOCK] if block is not None else 0
+
+    def _block(self, number: int) -> "array[int]":
+        block = self._blocks.get(number)
+        if block is None:
+            with self._lock:
+                block = self._blocks.setdefault(number, array("I", bytes(4 * _BLOCK)))
+        return block
+
+
+class KeyOrder:
+    """The order of one version's B-trees; pages that no known tree names are ordered by number."""
+
+    def __init__(self, parents: Parents, peek: Peek, page_count: int) -> None:
+        """Use what is known of parents, and ``peek`` to check it against the version."""
+        self._parents = parents
+        self._peek = peek
+        self._page_count = page_count
+
+    def following(self, page: int, direction: int) -> Iterator[int]:
+        """Yield leaves and the interior pages between them, as a scan in key order would read them."""
+        siblings = self._siblings(page, direction)
+        if siblings is None:
+            yield from self._by_number().following(page, direction)
+            return
+        height = 0
+        while siblings is not None:
+            for sibling in siblings:
+                yield sibling
+                yield from self._below(sibling, direction, height)
+            page = self._parents.of(page)
+            siblings = self._siblings(page, direction)
+            height += 1
+
+    def _siblings(self, page: int, direction: int) -> tuple[int, ...] | None:
+        parent = self._parents.of(page)
+        family = self._children(parent) if parent else ()
+        if page not in family:
+            return None
+        place = family.index(page)
+        return family[place + 1 :] if direction > 0 else family[:place][::-1]
+
+    def _below(self, page: int, direction: int, height: int) -> Iterator[int]:
+        if not height:
+            return
+        for child in self._children(page)[::direction]:
+            yield child
+            yield from self._below(child, direction, height - 1)
+
+    def _children(self, page: int) -> tuple[int, ...]:
+        body = self._peek(page)
+        return children(body, page, self._page_count) if body is not None else ()
+
+    def _by_number(self) -> PageOrder:
+        return NumberOrder(self._page_count)
