@@ -1,6 +1,6 @@
 """The way out: local commits become one segment and one commit, in memory bounded by a few frames."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain as chained
 
@@ -26,6 +26,10 @@ from pagestore.segment import DecodedFrame, FrameExtent, segment_key
 from pagestore.segment_writer import SegmentWriter
 
 _CACHE_BATCH_FRAMES = 64
+_LAYOUT_PAGES_MIN = 256
+
+Layout = Callable[[Snapshot], Iterable[int]]
+"""Returns pages of a snapshot in the order in which cold readers want them side by side; a hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +56,24 @@ def prepare(
     chain: Sequence[CommitIndex],
     remote_map: PageMap,
     attributes: Mapping[str, bytes],
+    layout: Layout | None = None,
 ) -> Outgoing:
     """Write the segment of these local commits, as ``snapshot`` sees them, and make their commit on top of ``chain``.
 
-    A segment that is small enough goes inline; a larger one is uploaded before this returns.
+    A segment that is small enough goes inline; a larger one is uploaded before this returns. A bulk load, which is most
+    of the volume, is laid out for cold reads if ``layout`` knows how.
     """
     pages = _changed_pages(commits, snapshot)
+    laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
+    if layout is not None and laid_out:
+        pages = _in_order(pages, layout(snapshot))
     segment = SegmentId.new(replica.runtime)
     writer = SegmentWriter(
-        segment, replica.page_size, frame_bytes=replica.settings.frame_bytes, codec=replica.settings.codec_id
+        segment,
+        replica.page_size,
+        frame_bytes=replica.settings.frame_bytes,
+        codec=replica.settings.codec_id,
+        layout_order=laid_out,
     )
     failpoint("push: before segment")
     inline = _written(replica, writer, segment, pages, snapshot)
@@ -115,6 +128,15 @@ def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.ND
     changed = changed[changed <= snapshot.page_count]
     in_journal = [bool(snapshot.page_map.location(page) & JOURNAL_TAG) for page in changed.tolist()]
     return changed[np.array(in_journal, np.bool_)] if len(changed) else changed
+
+
+def _in_order(pages: npt.NDArray[np.int64], order: Iterable[int]) -> npt.NDArray[np.int64]:
+    """Return the same pages, those that ``order`` names first and in its order."""
+    wanted = np.fromiter(order, np.int64)
+    _, first = np.unique(wanted, return_index=True)
+    wanted = wanted[np.sort(first)]
+    wanted = wanted[np.isin(wanted, pages)]
+    return np.concatenate((wanted, pages[~np.isin(pages, wanted)]))
 
 
 def _written(

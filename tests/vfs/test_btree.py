@@ -7,6 +7,7 @@ import apsw
 import pytest
 
 from graft_sqlite_vfs.btree import children, is_interior, read_order
+from graft_sqlite_vfs.schema import root_pages
 
 
 @pytest.fixture(params=[512, 4096, 65536])
@@ -93,3 +94,14 @@ def test_any_bytes_are_survived():
             assert 1 < child <= 100
     assert not is_interior(bytes(512), 2)
     assert children(bytes(512), 2, 10) == ()
+
+
+def test_root_pages_are_those_of_the_schema(database):
+    read, count = reader(database)
+    with database:
+        for n in range(120):  # a schema of several levels at the smallest page size
+            database.execute(f"CREATE TABLE more_{n}_{'x' * (n % 90)}(a, b UNIQUE, c)")
+        database.execute("CREATE VIEW v AS SELECT * FROM a")
+    read, count = reader(database)
+    roots = {root for (root,) in database.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage")}
+    assert set(root_pages(read, count)) == roots
