@@ -1,14 +1,23 @@
-"""Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it."""
+"""Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it.
 
+Where the cache cannot be read or written (a full disk, a damaged index), frames are served from memory, the newest few.
+"""
+
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from graft.cache import Cache
-from graft.frametable import FrameKey, FrameTable
+from graft.errors import GraftError
+from graft.frametable import FrameBody, FrameKey, FrameTable
 from graft.remote import Remote
 from pagestore.segment import DecodedFrame
 
 _BATCH_BYTES = 8 * 1024 * 1024
+_MEMORY_BYTES_MAX = 64 * 1024 * 1024
 
 
 class BodyLoader:
@@ -22,6 +31,11 @@ class BodyLoader:
         self._page_size = page_size
         self._condition = threading.Condition()  # guards _in_flight
         self._in_flight: set[int] = set()
+        self._memory_lock = threading.Lock()  # guards the members below
+        self._in_memory: deque[tuple[int, int]] = deque()
+        """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
+        self._memory_bytes = 0
+        self._batches = 0
 
     def attach(self, numbers: Iterable[int]) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
@@ -42,24 +56,26 @@ class BodyLoader:
         return fetched
 
     def keep(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> None:
-        """Put frames that came by another way (inline, or pushed from here) into the cache."""
-        self.cache.put(frames)
+        """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
+        with contextlib.suppress(GraftError):
+            self.cache.put(frames)
         self.evict()
 
     def evict(self) -> None:
-        """Hold the cache to its budget."""
-        for file in self.cache.evict():
-            self.table.detach(file)
+        """Hold the cache to its budget, if it can be."""
+        with contextlib.suppress(GraftError):
+            for file in self.cache.evict():
+                self.table.detach(file)
 
     def _load(self, numbers: Iterable[int]) -> tuple[int, int]:
         missing: dict[FrameKey, int] = {}
         for number in numbers:
             key = self.table.key(number)
-            body = self.cache.get(key)
+            body = self._cached(key)
             if body is None:
                 missing[key] = number
             else:
-                self.table.bodies[number] = body
+                self.table.attach(number, body)
         if not missing:
             return 0, 0
         pages, size, batch = 0, 0, []
@@ -75,8 +91,36 @@ class BodyLoader:
         return len(missing), pages
 
     def _keep_attached(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
-        for (key, _), body in zip(batch, self.cache.put(batch), strict=True):
-            self.table.bodies[numbers[key]] = body
+        try:
+            bodies = self.cache.put(batch)
+        except GraftError:
+            self._attach_in_memory(batch, numbers)
+            return
+        for (key, _), body in zip(batch, bodies, strict=True):
+            self.table.attach(numbers[key], body)
+
+    def _cached(self, key: FrameKey) -> FrameBody | None:
+        try:
+            return self.cache.get(key)
+        except GraftError:
+            return None
+
+    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
+        size = sum(len(frame.body) for _, frame in batch)
+        with self._memory_lock:
+            self._batches += 1
+            file = -self._batches
+            self._in_memory.append((file, size))
+            self._memory_bytes += size
+        for key, frame in batch:
+            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
+            body = FrameBody(memoryview(listed).cast("I"), memoryview(frame.body), file)
+            self.table.attach(numbers[key], body)
+        with self._memory_lock:
+            while self._memory_bytes > _MEMORY_BYTES_MAX and len(self._in_memory) > 1:
+                oldest, size = self._in_memory.popleft()
+                self._memory_bytes -= size
+                self.table.detach(oldest)
 
     def _claim(self, wanted: Sequence[int]) -> set[int]:
         with self._condition:

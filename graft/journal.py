@@ -3,12 +3,15 @@
     journal/0000000000000001.log     appended records, mapped whole; the name is the first local LSN in it
     journal/000000000000002a.bulk    one spilled transaction or import
 
-Invariants: local LSNs are dense over the files in name order; only the holder of the writer lock appends; bytes below
-the end of the last whole record never change; a file is deleted only once all its commits are in the remote.
+Invariants: local LSNs ascend over the files in name order, without gaps behind the sync point; only the holder of the
+writer lock appends; bytes below the end of the last whole record never change; a file is deleted only once all its
+commits are in the remote or given up, and the one that a writer may be appending to only by a holder of the writer
+lock; before a record goes to a new file, the file before it is on the disk.
 """
 
 import mmap
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.errors import Corrupt, local_errors
+from graft.journal_files import is_blank, sync_directory, sync_file, wipe, write_all
 from graft.journal_format import (
+    ALIGNMENT,
+    MAGIC,
     RecordHeader,
     aligned,
     appended_header,
@@ -31,8 +37,6 @@ from graft.locations import JOURNAL_TAG, OFFSET_BITS
 from metastore.placement import U64
 from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
-
-_IOV_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +63,40 @@ class _File:
     end: int = 0
     """Where the next record of the file starts."""
     last_local_lsn: int = 0
+    """The newest commit in it that was read; the one before its first where there is none yet."""
 
 
 class Journal:
-    """One process's view of the journal's files; the replica's lock guards it."""
+    """One process's view of the journal's files.
+
+    The replica's lock guards reading, the writer lock guards appending; both may happen at once.
+    """
 
     def __init__(self, directory: Path, page_size: int, *, file_bytes: int) -> None:
         """Use the files in ``directory``, which must exist."""
         self._directory = directory
         self._page_size = page_size
         self._file_bytes = file_bytes
+        self._lock = threading.Lock()  # guards the replacing of _files and views, and _next_number
         self._files: list[_File] = []
         self._next_number = 0
+        self._tail_synced = True
         self.last_local_lsn = 0
         self.views: dict[int, memoryview] = {}
         """The mapped files by number; replaced, never changed, so that a snapshot may keep the one it was made with."""
 
     def start_after(self, local_lsn: int) -> None:
         """Begin reading behind this commit; all before it are in the remote."""
-        self._files, self.views = [], {}
+        self.close()
         self.last_local_lsn = local_lsn
-        files = self._listed()
-        known = [each for each in files if each[0] <= local_lsn + 1]
-        if known:
+        self._tail_synced = False
+        known = [each for each in self._listed() if each[0] <= local_lsn + 1]
+        if known and not _is_unborn(known[-1][1]):
             file = self._opened(*known[-1])
             while (header := self._header_at(file)) and header.local_lsn <= local_lsn:
                 file.end += header.record_bytes
                 file.last_local_lsn = header.local_lsn
+                self._tail_synced = header.synced
             if file.last_local_lsn < local_lsn and file.first_local_lsn <= local_lsn:
                 self._forget(file)  # all its records are in the remote, and were recycled
 
@@ -99,24 +110,39 @@ class Journal:
             if commit is None:
                 if upto is not None:
                     raise Corrupt(f"{self._directory}: local commit {self.last_local_lsn + 1} of {upto} is not there")
+                self._tail_synced = False  # its writer may have died waiting for the disk
                 return
             yield commit
 
     def drop_torn_tail(self) -> None:
-        """After recovery, with nobody else there: wipe what a crash left behind the last whole record."""
-        later = [path for first, path in self._listed() if first > self.last_local_lsn + 1]
+        """After recovery: wipe what a crash left behind the last whole record; the caller is the only writer.
+
+        Raises `Corrupt`, and drops nothing, where more is missing than a crash can take.
+        """
+        damaged = self.last_local_lsn + 1
+        later = [path.name for first, path in self._listed() if first > damaged]
+        if not later and self._files and self._lost_synced(self._files[-1]):
+            later = ["one that was written after it was on the disk"]
         if later:
             raise Corrupt(
-                f"{self._directory}: local commit {self.last_local_lsn + 1} is damaged, yet {later[0].name} follows; "
-                "nothing was dropped"
+                f"{self._directory}: local commit {damaged} is damaged, yet {later[0]} follows; nothing was dropped"
             )
-        for path in self._directory.glob("*.tmp"):
-            path.unlink()
-        if self._files:
-            self._wipe_behind(self._files[-1])
-        for first, path in self._listed():
-            if first == self.last_local_lsn + 1 and not any(file.path == path for file in self._files):
-                path.unlink()
+        with local_errors(f"tidying {self._directory}"):
+            self._remove_spills()
+            if self._files and self._files[-1].end:
+                self._wipe_behind(self._files[-1])
+            for first, path in self._listed():
+                if first == damaged:
+                    path.unlink()
+            for file in [file for file in self._files if file.last_local_lsn < file.first_local_lsn]:
+                self._forget(file)
+
+    def sync(self) -> None:
+        """Wait until all that was read or written is on the disk."""
+        if self._files and not self._tail_synced:
+            with local_errors(f"syncing {self._files[-1].path}"):
+                sync_file(self._files[-1].path)
+            self._tail_synced = True
 
     def append(
         self,
@@ -133,20 +159,25 @@ class Journal:
         On an error nothing counts as written. The caller holds the writer lock and has read all commits.
         """
         local_lsn = self.last_local_lsn + 1
-        header = appended_header(self._page_size, local_lsn, len(pages), byte_size, min_page_count, timestamp_us)
+        header = appended_header(
+            self._page_size, local_lsn, len(pages), byte_size, min_page_count, timestamp_us,
+            synced=sync, after_synced=self._tail_synced,
+        )  # fmt: skip
         with local_errors(f"writing local commit {local_lsn} to {self._directory}"):
-            file = self._room_for(header, sync=sync)
+            file = self._room_for(header)
             listed = np.asarray(pages, "<u4").tobytes()
             padding = bytes(header.bodies_offset - header.list_offset - len(listed))
             try:
                 self._write(file, [encode_header(header, listed, tuple(bodies)), listed + padding, *bodies], sync=sync)
             except BaseException:
-                self._wipe_behind(file)
+                self._cut(file, file.end)
                 raise
         return self._taken(file, header)
 
     def spill_path(self) -> Path:
-        """Return where a transaction that outgrows memory may write its bodies."""
+        """Return where the one writer's transaction may write its bodies; what dead writers left there is removed."""
+        with local_errors(f"tidying {self._directory}"):
+            self._remove_spills()
         return self._directory / f"{os.getpid()}-{self._next_number}.tmp"
 
     def adopt(
@@ -165,7 +196,8 @@ class Journal:
         path = self._directory / f"{local_lsn:016x}.bulk"
         listed = np.asarray(slots, "<u4").tobytes()
         with local_errors(f"writing local commit {local_lsn} to {path}"):
-            os.pwrite(descriptor, listed, header.list_offset)
+            self.sync()
+            write_all(descriptor, [listed], header.list_offset)
             os.ftruncate(descriptor, header.record_bytes)
             with mmap.mmap(descriptor, header.record_bytes, prot=mmap.PROT_READ) as mapped:
                 view = memoryview(mapped)
@@ -173,37 +205,50 @@ class Journal:
                 encoded = encode_header(header, listed, (bodies,))
                 bodies.release()
                 view.release()
-            os.pwrite(descriptor, encoded, 0)
+            write_all(descriptor, [encoded], 0)
             os.fsync(descriptor)
             spill.rename(path)
-            self._sync_directory()
-        file = self._opened(local_lsn, path)
-        return self._taken(file, header)
+            try:
+                sync_directory(self._directory)
+                return self._taken(self._opened(local_lsn, path), header)
+            except BaseException:
+                path.rename(spill)
+                raise
 
-    def undo_last(self, commit: LocalCommit) -> None:
-        """Take back the newest commit, which was never published."""
+    def undo_last(self, commit: LocalCommit, spill: Path | None) -> None:
+        """Take back the newest commit, which was never published, for good; a spilled one becomes ``spill`` again."""
         file = self._files[-1]
         assert commit.local_lsn == self.last_local_lsn == file.last_local_lsn, "BUG: undo of another than the newest"
         self.last_local_lsn -= 1
-        if file.first_local_lsn == commit.local_lsn:
-            self._forget(file)
-            file.path.unlink()
-            return
-        header = self._record_before_end(file)
-        file.end, file.last_local_lsn = header, commit.local_lsn - 1
-        self._wipe_behind(file)
-
-    def delete_through(self, local_lsn: int) -> None:
-        """Delete the files whose commits are all at or before ``local_lsn``; who maps one keeps it."""
-        for file in list(self._files):
-            if file.last_local_lsn <= local_lsn and file.last_local_lsn:
+        with local_errors(f"taking back local commit {commit.local_lsn}"):
+            if spill is not None:
                 self._forget(file)
-        kept = {file.path for file in self._files}
+                file.path.rename(spill)
+                sync_directory(self._directory)
+            else:
+                self._cut(file, self._record_before_end(file))
+
+    def delete_through(self, local_lsn: int, *, spare_last: bool) -> None:
+        """Delete the files whose commits are all at or before ``local_lsn``; who maps one keeps it.
+
+        With ``spare_last``, the file that a writer may be appending to stays.
+        """
         listed = self._listed()
         ends = [first - 1 for first, _ in listed[1:]] + [self.last_local_lsn]
-        for (_, path), last in zip(listed, ends, strict=False):
-            if last <= local_lsn and path not in kept:
+        if spare_last and listed and listed[-1][1].suffix == ".log":
+            listed.pop()
+        gone = {path for (_, path), last in zip(listed, ends, strict=False) if last <= local_lsn}
+        for file in [file for file in self._files if file.path in gone]:
+            self._forget(file)
+        with local_errors(f"tidying {self._directory}"):
+            for path in gone:
                 path.unlink(missing_ok=True)
+
+    def forget_through(self, local_lsn: int) -> None:
+        """Let go of files whose commits are all at or before ``local_lsn``, but for the newest one."""
+        for file in self._files[:-1]:
+            if file.last_local_lsn <= local_lsn:
+                self._forget(file)
 
     def disk_bytes(self) -> int:
         """Return what the files take on the disk."""
@@ -211,7 +256,8 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._files, self.views = [], {}
+        with self._lock:
+            self._files, self.views = [], {}
 
     def _next(self, *, check: bool) -> LocalCommit | None:
         wanted = self.last_local_lsn + 1
@@ -219,14 +265,19 @@ class Journal:
         header = self._header_at(file) if file else None
         if file is None or header is None or header.local_lsn != wanted:
             found = [path for first, path in self._listed() if first == wanted]
-            if not found or (file and file.path == found[0]):
+            if not found or (file and file.path == found[0]) or _is_unborn(found[0]):
                 return None
             file = self._opened(wanted, found[0])
             header = self._header_at(file)
             if header is None or header.local_lsn != wanted:
+                self._forget(file)
+                if file.path.suffix == ".bulk":
+                    raise Corrupt(f"{file.path}: local commit {wanted} is damaged; nothing was dropped")
                 return None
         # A spilled record was renamed into place after it was synced: only appended ones can be torn.
         if check and file.path.suffix == ".log" and not is_whole(file.view, header, file.end):
+            if not file.end:
+                self._forget(file)
             return None
         if header.page_size != self._page_size:
             raise Corrupt(f"{file.path}: local commit {wanted} has pages of {header.page_size} bytes")
@@ -240,6 +291,7 @@ class Journal:
         locations = np.uint64(JOURNAL_TAG | file.number << OFFSET_BITS) | offsets
         file.end += header.record_bytes
         file.last_local_lsn = self.last_local_lsn = header.local_lsn
+        self._tail_synced = header.synced
         return LocalCommit(
             header.local_lsn,
             header.byte_size,
@@ -255,6 +307,20 @@ class Journal:
         if header is None or file.end + header.record_bytes > len(file.view):
             return None
         return header
+
+    def _cut(self, file: _File, end: int) -> None:
+        """Take back the newest record, for good, whether it was written well or not.
+
+        A file without a record does not stay: other processes would go on in the one before it.
+        """
+        if end == 0:
+            self._forget(file)
+            file.path.unlink()
+            sync_directory(self._directory)
+        else:
+            file.end, file.last_local_lsn = end, self.last_local_lsn
+            self._wipe_behind(file)
+        self._tail_synced = False
 
     def _record_before_end(self, file: _File) -> int:
         position = 0
@@ -277,64 +343,78 @@ class Journal:
                 raise Corrupt(f"{path} is empty") from error
             finally:
                 os.close(descriptor)
-        file = _File(self._next_number, path, first_local_lsn, memoryview(mapped))
-        self._next_number += 1
-        self._files.append(file)
-        self.views = {**self.views, file.number: file.view}
-        return file
+        with self._lock:
+            file = _File(
+                self._next_number, path, first_local_lsn, memoryview(mapped), last_local_lsn=first_local_lsn - 1
+            )
+            self._next_number += 1
+            self._files = [*self._files, file]
+            self.views = {**self.views, file.number: file.view}
+            return file
 
     def _forget(self, file: _File) -> None:
-        self._files.remove(file)
-        self.views = {number: view for number, view in self.views.items() if number != file.number}
+        with self._lock:
+            self._files = [each for each in self._files if each is not file]
+            self.views = {number: view for number, view in self.views.items() if number != file.number}
 
-    def _room_for(self, header: RecordHeader, *, sync: bool) -> _File:
+    def _remove_spills(self) -> None:
+        for path in self._directory.glob("*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def _lost_synced(self, file: _File) -> bool:
+        """Tell whether a whole record behind the end says that what is missing there had reached the disk."""
+        mapped = file.view.obj
+        assert isinstance(mapped, mmap.mmap), "BUG: journal files are mapped"
+        if file.path.suffix != ".log" or is_blank(file.path, file.end):
+            return False
+        position = file.end
+        while (position := mapped.find(MAGIC, position + 1)) >= 0:
+            header = decode_header(file.view, position) if position % ALIGNMENT == 0 else None
+            if header is None or header.local_lsn <= self.last_local_lsn + 1 or not header.after_synced:
+                continue
+            if is_whole(file.view, header, position):
+                return True
+        return False
+
+    def _room_for(self, header: RecordHeader) -> _File:
         last = self._files[-1] if self._files else None
-        if last and last.path.suffix == ".log" and last.end + header.record_bytes <= len(last.view):
+        if (
+            last
+            and last.path.suffix == ".log"
+            and last.last_local_lsn == header.local_lsn - 1
+            and last.end + header.record_bytes <= len(last.view)
+        ):
             return last
+        self.sync()
         path = self._directory / f"{header.local_lsn:016x}.log"
         size = max(self._file_bytes, aligned(header.record_bytes))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(descriptor, size)
-            if sync:
-                os.fsync(descriptor)
-                self._sync_directory()
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        sync_directory(self._directory)
         return self._opened(header.local_lsn, path)
 
     def _write(self, file: _File, parts: Sequence[Data], *, sync: bool) -> None:
         descriptor = os.open(file.path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            position = file.end
-            for start in range(0, len(parts), _IOV_MAX):
-                batch = parts[start : start + _IOV_MAX]
-                expected = sum(len(part) for part in batch)
-                written = os.pwritev(descriptor, batch, position)
-                if written != expected:
-                    _write_rest(descriptor, b"".join(batch), written, position)
-                position += expected
+            write_all(descriptor, parts, file.end)
             if sync:
                 os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
 
     def _wipe_behind(self, file: _File) -> None:
-        if file.path.suffix != ".log":
-            return
-        with local_errors(f"wiping the end of {file.path}"):
-            size = len(file.view)
-            os.truncate(file.path, file.end)
-            os.truncate(file.path, size)
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if file.path.suffix == ".log":
+            with local_errors(f"wiping the end of {file.path}"):
+                wipe(file.path, file.end)
 
 
-def _write_rest(descriptor: int, data: bytes, done: int, position: int) -> None:
-    while done < len(data):
-        done += os.pwrite(descriptor, memoryview(data)[done:], position + done)
+def _is_unborn(path: Path) -> bool:
+    """Tell whether a crash came between the creating of an appended file and the setting of its size."""
+    try:
+        return path.suffix == ".log" and path.stat().st_size == 0
+    except FileNotFoundError:
+        return False

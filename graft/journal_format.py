@@ -5,6 +5,9 @@
 An appended record has its page list before its bodies, a spilled one after them, since its pages were not known when
 the first bodies were written. Slot 0 in the page list marks a body that the transaction gave up. The checksum covers
 the header (without the checksum itself), the page list and the bodies. All integers are little-endian.
+
+Two flags tell damage from a torn tail: a record says whether it was to be synced, and whether the one before it was.
+The latter had then reached the disk before this one was begun.
 """
 
 import struct
@@ -20,11 +23,12 @@ from pagestore.objectstore import Data
 MAGIC = b"grftjrnl"
 VERSION = 1
 HEADER = struct.Struct("<8sHBBIQQQQQQQQQ")
-"""magic, version, cipher, reserved, page size, local LSN, slots, byte size, min page count, timestamp µs, list offset,
+"""magic, version, cipher, flags, page size, local LSN, slots, byte size, min page count, timestamp µs, list offset,
 bodies offset, record bytes, xxh3-64. Offsets count from the start of the record."""
 HEADER_BYTES = HEADER.size
 _CHECKSUM_OFFSET = HEADER_BYTES - 8
 ALIGNMENT = 8
+_SYNCED, _AFTER_SYNCED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +47,39 @@ class RecordHeader:
     list_offset: int
     bodies_offset: int
     record_bytes: int
+    synced: bool
+    """Whether the commit waited for the disk."""
+    after_synced: bool
+    """Whether everything before this record was on the disk when it was begun."""
 
 
 def appended_header(
-    page_size: int, local_lsn: int, slots: int, byte_size: int, min_page_count: int, timestamp_us: int
+    page_size: int,
+    local_lsn: int,
+    slots: int,
+    byte_size: int,
+    min_page_count: int,
+    timestamp_us: int,
+    *,
+    synced: bool,
+    after_synced: bool,
 ) -> RecordHeader:
     """Return the header of a record with its list before its bodies."""
     bodies_offset = aligned(HEADER_BYTES + 4 * slots)
     return RecordHeader(
         page_size, local_lsn, slots, byte_size, min_page_count, timestamp_us, HEADER_BYTES, bodies_offset,
-        aligned(bodies_offset + slots * page_size),
+        aligned(bodies_offset + slots * page_size), synced, after_synced,
     )  # fmt: skip
 
 
 def spilled_header(
     page_size: int, local_lsn: int, slots: int, byte_size: int, min_page_count: int, timestamp_us: int
 ) -> RecordHeader:
-    """Return the header of a record with its list after its bodies."""
+    """Return the header of a record with its list after its bodies; it is alone in its file and always synced."""
     list_offset = HEADER_BYTES + slots * page_size
     return RecordHeader(
         page_size, local_lsn, slots, byte_size, min_page_count, timestamp_us, list_offset, HEADER_BYTES,
-        aligned(list_offset + 4 * slots),
+        aligned(list_offset + 4 * slots), synced=True, after_synced=True,
     )  # fmt: skip
 
 
@@ -78,18 +94,28 @@ def encode_header(header: RecordHeader, page_list: Data, bodies: "list[Data] | t
 
 
 def decode_header(data: Data, offset: int = 0) -> RecordHeader | None:
-    """Read a header, None where none begins; the checksum is not looked at yet.
+    """Read a header, None where none begins that makes sense; the checksum is not looked at yet.
 
-    Raises `Unsupported` for a newer version.
+    The parts of the record are within it, whatever the bytes are. Raises `Unsupported` for a newer version.
     """
     if len(data) - offset < HEADER_BYTES:
         return None
-    magic, version, cipher, _, *fields, _ = HEADER.unpack_from(data, offset)
-    if magic != MAGIC:
+    magic, version, cipher, flags, *fields, _ = HEADER.unpack_from(data, offset)
+    if magic != MAGIC or not version:
         return None
     if version != VERSION or cipher:
         raise Unsupported(f"journal record of version {version}, cipher {cipher}; upgrade graft")
-    return RecordHeader(*fields)
+    header = RecordHeader(*fields, *(bool(flags & flag) for flag in (_SYNCED, _AFTER_SYNCED)))
+    return header if not flags & ~(_SYNCED | _AFTER_SYNCED) and _makes_sense(header) else None
+
+
+def _makes_sense(header: RecordHeader) -> bool:
+    return (
+        min(header.list_offset, header.bodies_offset) >= HEADER_BYTES
+        and header.list_offset + 4 * header.slots <= header.record_bytes
+        and header.bodies_offset + header.page_size * header.slots <= header.record_bytes
+        and header.record_bytes % ALIGNMENT == 0
+    )
 
 
 def page_list(data: Data, header: RecordHeader, offset: int = 0) -> U32:
@@ -102,11 +128,7 @@ def page_list(data: Data, header: RecordHeader, offset: int = 0) -> U32:
 
 def is_whole(data: memoryview, header: RecordHeader, offset: int = 0) -> bool:
     """Tell whether all of a record is there and matches its checksum."""
-    if header.record_bytes > len(data) - offset or header.record_bytes < HEADER_BYTES:
-        return False
-    if header.list_offset + 4 * header.slots > header.record_bytes:
-        return False
-    if header.bodies_offset + header.slots * header.page_size > header.record_bytes:
+    if header.record_bytes > len(data) - offset:
         return False
     pages = data[offset + header.list_offset :][: 4 * header.slots]
     bodies = data[offset + header.bodies_offset :][: header.slots * header.page_size]
@@ -115,8 +137,9 @@ def is_whole(data: memoryview, header: RecordHeader, offset: int = 0) -> bool:
 
 
 def _packed(header: RecordHeader, checksum: int) -> bytes:
+    flags = _SYNCED * header.synced | _AFTER_SYNCED * header.after_synced
     return HEADER.pack(
-        MAGIC, VERSION, 0, 0, header.page_size, header.local_lsn, header.slots, header.byte_size,
+        MAGIC, VERSION, 0, flags, header.page_size, header.local_lsn, header.slots, header.byte_size,
         header.min_page_count, header.timestamp_us, header.list_offset, header.bodies_offset, header.record_bytes,
         checksum,
     )  # fmt: skip

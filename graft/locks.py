@@ -42,7 +42,8 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock back."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._thread_lock.release()
 
     @contextmanager
@@ -59,8 +60,10 @@ class FileLock:
             self.release()
 
     def close(self) -> None:
-        """Close the file; a held lock is released."""
-        os.close(self._descriptor)
+        """Close the file; a held lock is released. May be called again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class PresenceLock:
@@ -88,5 +91,7 @@ class PresenceLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Leave."""
-        os.close(self._descriptor)
+        """Leave; may be called again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -10,6 +10,7 @@ from graft.frametable import FrameKey
 from graft.pagemap import PageMap, compose
 from graft.push import recover
 from graft.replica import Replica, View
+from graft.state import SyncState
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit
@@ -42,8 +43,8 @@ class PullResult:
 
 def fetch(replica: Replica) -> FetchResult:
     """Look how far the remote is, in one request, and remember it. Moves nothing."""
-    state = replica.view().state
-    head = _checked_head(replica, state.lsn)
+    state = replica.state.read()
+    head = _checked_head(replica, state)
     replica.state.saw_head(head)
     return FetchResult(state.lsn, head)
 
@@ -67,7 +68,7 @@ def pull(replica: Replica, *, policy: Policy = "abort", fork_name: str | None = 
             if policy == "abort":
                 raise
         view = replica.view()
-        head = _checked_head(replica, view.state.lsn)
+        head = _checked_head(replica, replica.state.read())
         replica_moves = head != view.state.lsn
         gives_up = bool(view.pending) and policy != "abort"
         if view.pending and replica_moves and policy == "abort":
@@ -86,11 +87,11 @@ def pull(replica: Replica, *, policy: Policy = "abort", fork_name: str | None = 
         return PullResult(view.state.lsn, head, len(view.pending) if gives_up else 0, forked)
 
 
-def _checked_head(replica: Replica, lsn: LSN) -> LSN:
-    head = replica.remote.head(replica.log)
-    if head < lsn:
+def _checked_head(replica: Replica, state: SyncState) -> LSN:
+    head, seen = replica.remote.head(state.identity.log), max(state.lsn, state.head)
+    if head < seen:
         raise HistoryLost(
-            f"volume {replica.name}: the remote ends at LSN {head}, but LSN {lsn} was there before: commits were "
+            f"volume {replica.name}: the remote ends at LSN {head}, but LSN {seen} was there before: commits were "
             f"deleted from {replica.remote.store.url}; the replica is left as it is"
         )
     return head
@@ -104,13 +105,14 @@ def _move(replica: Replica, view: View, head: LSN) -> None:
         keep_inline(replica, [index for index in chain if index.commit.lsn > view.state.lsn])
     failpoint("pull: after fetch")
     with replica.writer_lock.held(replica.settings.lock_timeout_s, replica.runtime):
-        now = replica.view()
+        now = replica.view_of_writer()
         if len(now.pending) != len(view.pending):
             raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
-        replica.state.advance(head, now.snapshot.local_lsn, chain)
+        replica.shared.begin_state()
+        replica.state.advance(head, now.snapshot.local_lsn + 1, chain)
         failpoint("pull: after state")
         replica.state_changed(content_changed=True, remote_map=remote_map)
-        replica.delete_pushed()
+        replica.delete_pushed(spare_last=False)
 
 
 def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:

@@ -71,6 +71,8 @@ def recover(replica: Replica) -> None:
 
     Raises `Diverged` if it lost, `RemoteUnavailable` if it stays open.
     """
+    if replica.shared.state_in_doubt:
+        replica.state_changed(content_changed=True)
     state = replica.state.read()
     intent = state.intent
     if intent is None:
@@ -130,10 +132,11 @@ def _settle(
 ) -> None:
     state = replica.state.read()
     chain = replica.remote.chain(index.commit.log, LSN(index.commit.lsn), [index, *state.chain])
+    replica.shared.begin_state()
     replica.state.advance(LSN(index.commit.lsn), local_lsn, chain)
     failpoint("push: after state")
     replica.state_changed(content_changed=content_changed, remote_map=remote_map)
-    replica.delete_pushed()
+    replica.delete_pushed(spare_last=True)
     failpoint("push: after journal deletion")
 
 

@@ -5,11 +5,13 @@
     replica/cache/      frames, disposable                      (graft.cache)
     replica/shared, replica/*.lock                              (graft.shared, graft.locks)
 
-Invariants: `_current` is the sync point's remote map with all published local commits behind it laid over, in order;
+Invariants: `_view` is the sync point's remote map with all published local commits behind it laid over, in order;
 it is replaced whole. Only the holder of the writer lock appends to the journal; only the holder of the sync lock
-changes the state; a change that replaces what a writer builds on holds both.
+changes the state; a change that replaces what a writer builds on holds both, and uses up a local LSN, so that a
+record that a dead writer left behind is never laid over what it was not made on.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,15 @@ from typing import Self
 
 from graft.bodies import BodyLoader
 from graft.cache import Cache
-from graft.errors import GraftError, NotAReplica, StaleSnapshot, WriterBusy, local_errors, remote_errors
+from graft.errors import (
+    GraftError,
+    LocalStorageError,
+    NotAReplica,
+    StaleSnapshot,
+    WriterBusy,
+    local_errors,
+    remote_errors,
+)
 from graft.frametable import FrameTable
 from graft.journal import Journal, LocalCommit
 from graft.locks import FileLock, PresenceLock
@@ -65,32 +75,49 @@ class Replica:
         self.path = path
         self.settings = settings or Settings()
         self.runtime = runtime
-        self._owns_store = store is None
         if not is_replica(path):
             raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
-        self.state = State(path / STATE_FILE)
-        state = self.state.read()
-        identity = state.identity
-        self.name, self.store_url = identity.name, identity.store_url
-        self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
-        with local_errors(f"opening {path}"):
-            (path / "journal").mkdir(exist_ok=True)
-        self.remote: Remote = open_remote(self.store_url, store=store, settings=self.settings, runtime=runtime)
+        self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
+        self._read: list[LocalCommit] = []
+        """Commits that were taken from the journal and are not in the view yet."""
+        self._open = contextlib.ExitStack()
+        """What to let go of, the locks last."""
+        with contextlib.ExitStack() as opened:
+            self._take_up(opened, store)
+            self._open = opened.pop_all()
+
+    def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None) -> None:
+        path, settings = self.path, self.settings
         self._presence = PresenceLock(path / "open.lock")
+        opened.callback(self._presence.close)
         alone = self._presence.enter()
         self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}")
+        opened.callback(self.writer_lock.close)
         self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}")
+        opened.callback(self.sync_lock.close)
+        self.state = State(path / STATE_FILE)
+        opened.callback(self.state.close)
+        identity = self.state.read().identity
+        self.name, self.store_url = identity.name, identity.store_url
+        self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
+        self.remote: Remote = open_remote(self.store_url, store=store, settings=settings, runtime=self.runtime)
+        opened.callback(self.remote.close if store is None else self.remote.parallel.close)
         self.shared = SharedCounters(path / "shared")
-        self.journal = Journal(path / "journal", self.page_size, file_bytes=self.settings.journal_file_bytes)
+        opened.callback(self.shared.close)
+        with local_errors(f"opening {path}"):
+            (path / "journal").mkdir(exist_ok=True)
+        self.journal = Journal(path / "journal", self.page_size, file_bytes=settings.journal_file_bytes)
+        opened.callback(self.journal.close)
         self.table = FrameTable()
         self.cache = Cache(
             path / "cache",
             self.page_size,
-            bytes_max=self.settings.cache_bytes_max,
-            file_bytes=self.settings.cache_file_bytes,
+            bytes_max=settings.cache_bytes_max,
+            file_bytes=settings.cache_file_bytes,
+            alone=alone,
         )
+        opened.callback(self.cache.close)
         self.bodies = BodyLoader(self.table, self.cache, self.remote, self.page_size)
-        self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
         self._view = self._first_view(alone=alone)
         if alone:
             self._presence.settled()
@@ -120,7 +147,7 @@ class Replica:
         if not self.writer_lock.try_acquire():
             raise WriterBusy(f"{snapshot.describe()}: another connection or process is writing")
         try:
-            current = self._refreshed(adopt=self.shared.append_in_progress).snapshot
+            current = self.view_of_writer().snapshot
             if snapshot.content_version != current.content_version or snapshot.read_only:
                 raise StaleSnapshot(f"{snapshot.describe()} is not the newest version any more: {current.describe()}")
             return WriteTransaction(self, current)
@@ -135,6 +162,12 @@ class Replica:
             self._view = self._with_commits(view, [commit], content_changed=True)
             self.shared.announce_commit(commit.local_lsn)
             return self._view.snapshot
+
+    def view_of_writer(self) -> View:
+        """Return the newest view to one who holds the writer lock, with what dead processes left unsaid taken in."""
+        if self.shared.state_in_doubt:
+            self._resolve_doubt()
+        return self._refreshed(adopt=self.shared.append_in_progress)
 
     def view_with(self, view: View, commit: LocalCommit) -> View:
         """Return a view with a commit that nobody else is to see yet."""
@@ -151,10 +184,14 @@ class Replica:
             self.shared.announce_state()
             return self._view
 
-    def delete_pushed(self) -> None:
-        """Delete the journal files that the sync point made superfluous."""
-        with self._lock:
-            self.journal.delete_through(self._view.state.local_lsn)
+    def delete_pushed(self, *, spare_last: bool) -> None:
+        """Delete the journal files that the sync point made superfluous; what fails is left for the next one to do.
+
+        With ``spare_last`` the file that a writer may be appending to stays; without it the caller holds the writer
+        lock and has taken in all commits.
+        """
+        with self._lock, contextlib.suppress(LocalStorageError):
+            self.journal.delete_through(self._view.state.local_lsn, spare_last=spare_last)
 
     def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
         """Read index chunks that are lacking from the remote, and keep them."""
@@ -163,8 +200,9 @@ class Replica:
             return
         with remote_errors("reading the index"):
             load_chunks(self.remote.commits, self.remote.parallel, wanted)
-        for index in {id(index): index for index, _ in wanted}.values():
-            self.state.keep_chunks(index)
+        with contextlib.suppress(LocalStorageError, WriterBusy):  # they can be read again
+            for index in {id(index): index for index, _ in wanted}.values():
+                self.state.keep_chunks(index)
 
     def snapshot_of(self, page_map: PageMap, *, byte_size: int, lsn: int) -> Snapshot:
         """Return a read-only snapshot over a map of the past."""
@@ -180,17 +218,7 @@ class Replica:
 
     def close_now(self) -> None:
         """Let go of everything."""
-        self.state.close()
-        self.cache.close()
-        self.journal.close()
-        if self._owns_store:
-            self.remote.close()
-        else:
-            self.remote.parallel.close()
-        self.shared.close()
-        self.writer_lock.close()
-        self.sync_lock.close()
-        self._presence.close()
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -206,15 +234,16 @@ class Replica:
             self.journal.start_after(state.local_lsn)
             found = list(self.journal.read_new())
             self.journal.drop_torn_tail()
-            self.journal.delete_through(state.local_lsn)
+            self.journal.delete_through(state.local_lsn, spare_last=False)
+            self.shared.announce_state()
             self.shared.announce_commit(self.journal.last_local_lsn)
             synced = self._synced(state, self.shared.state_generation, None, 1)
             return self._with_commits(synced, found, content_changed=False)
         while True:
             generation = self.shared.state_generation
-            state = self.state.read()
-            self.journal.start_after(state.local_lsn)
             try:
+                state = self.state.read()
+                self.journal.start_after(state.local_lsn)
                 found = list(self.journal.read_new(max(self.shared.published_local_lsn, state.local_lsn)))
             except GraftError:
                 if self.shared.state_generation == generation:
@@ -227,19 +256,33 @@ class Replica:
         with self._lock:
             while True:
                 generation = self.shared.state_generation
-                if generation != self._view.generation:
-                    self._view = self._rebuilt(generation, content_changed=True)
-                published = max(self.shared.published_local_lsn, self.journal.last_local_lsn)
                 try:
-                    new = list(self.journal.read_new(None if adopt else published))
+                    if generation != self._view.generation:
+                        self._view = self._rebuilt(generation, content_changed=True)
+                    published = max(self.shared.published_local_lsn, self.journal.last_local_lsn)
+                    for commit in self.journal.read_new(None if adopt else published):
+                        self._read.append(commit)  # those before an error count
                 except GraftError:
                     if self.shared.state_generation == generation:
                         raise
                     continue  # a push of another process deleted journal files under our eyes
-                self._view = self._with_commits(self._view, new, content_changed=True)
+                self._view = self._with_commits(self._view, self._read, content_changed=True)
+                self._read = []
                 if adopt:
+                    self.journal.drop_torn_tail()
                     self.shared.announce_commit(self.journal.last_local_lsn)
                 return self._view
+
+    def _resolve_doubt(self) -> None:
+        """Take in a change of the state whose author died, or is about to tell of it."""
+        if self.sync_lock.try_acquire():
+            try:
+                self.state_changed(content_changed=True)
+            finally:
+                self.sync_lock.release()
+        else:
+            with self._lock:
+                self._view = self._rebuilt(self._view.generation, content_changed=True)
 
     def _rebuilt(self, generation: int, *, content_changed: bool, remote_map: PageMap | None = None) -> View:
         state = self.state.read()
@@ -247,6 +290,8 @@ class Replica:
         old = self._view
         if self.journal.last_local_lsn < state.local_lsn:
             self.journal.start_after(state.local_lsn)
+        self.journal.forget_through(state.local_lsn)
+        self._read = [commit for commit in self._read if commit.local_lsn > state.local_lsn]
         pending = [commit for commit in old.pending if commit.local_lsn > state.local_lsn]
         version = old.snapshot.content_version + content_changed
         fresh = self._synced(state, generation, remote_map or old.remote_map, version)

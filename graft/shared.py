@@ -1,6 +1,7 @@
 """Counters that all processes on a replica share through one mapped page: the ~100 ns answer to "did anything change?".
 
     0  magic u64 · 8  state generation u64 · 16  published local LSN u64 · 24  append in progress u64
+    32  state in doubt u64
 
 The first process to open the directory sets them from the state and the journal, so that their values need not survive
 a crash; they only ever grow while anybody has them open. Aligned 8-byte stores are atomic on every platform we run on.
@@ -48,8 +49,18 @@ class SharedCounters:
         return self.words[2]
 
     def announce_state(self) -> None:
-        """Tell others that the state has changed."""
+        """Tell others that the state has changed; the caller holds the sync lock."""
         self.words[1] += 1
+        self.words[4] = 0
+
+    def begin_state(self) -> None:
+        """Note that the state is about to change: one who dies now leaves a change that nobody was told of."""
+        self.words[4] = 1
+
+    @property
+    def state_in_doubt(self) -> bool:
+        """Whether a change of the state was begun and not announced."""
+        return self.words[4] != 0
 
     def announce_commit(self, local_lsn: int) -> None:
         """Tell others of a local commit, with which an append has ended."""

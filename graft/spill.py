@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from graft.errors import local_errors
+from graft.journal_files import write_all
 from graft.journal_format import HEADER_BYTES
 from pagestore.objectstore import Data
 
@@ -65,17 +66,14 @@ class Spill:
         for page in [page for page in self._slot_of if page > page_count]:
             self.slots[self._slot_of.pop(page)] = 0
 
-    def close(self, *, keep: bool = False) -> None:
+    def close(self) -> None:
         """Close the file, and remove it unless it became a journal file."""
         os.close(self.descriptor)
-        if not keep:
+        with local_errors(f"removing {self.path}"):
             self.path.unlink(missing_ok=True)
 
     def _offset(self, slot: int) -> int:
         return HEADER_BYTES + slot * self._page_size
 
     def _write_at(self, slot: int, data: Data) -> None:
-        view, position = memoryview(data), self._offset(slot)
-        while view:
-            written = os.pwrite(self.descriptor, view, position)
-            view, position = view[written:], position + written
+        write_all(self.descriptor, [data], self._offset(slot))

@@ -156,14 +156,17 @@ class State:
             self._database.close()
 
     def _read(self) -> SyncState:
+        try:
+            return self._read_all()
+        except (ValueError, TypeError) as error:
+            raise Corrupt(f"{self._path}: {error}") from error
+
+    def _read_all(self) -> SyncState:
         row = self._database.execute("SELECT name, remote, volume, log, page_size FROM identity").fetchone()
         sync = self._database.execute("SELECT lsn, local_lsn, head FROM sync").fetchone()
         if row is None or sync is None:
             raise Corrupt(f"{self._path} holds no identity or sync point")
-        try:
-            identity = Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
-        except ValueError as error:
-            raise Corrupt(f"{self._path}: {error}") from error
+        identity = Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
         chain = []
         for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall():
             with remote_errors(f"{self._path}: commit {lsn}"):
@@ -171,6 +174,10 @@ class State:
                 for number, data in self._database.execute("SELECT number, data FROM chunks WHERE lsn = ?", (lsn,)):
                     index.keep(number, data)
             chain.append(index)
+        if [index.commit.lsn for index in chain[:1]] != [sync[0]][: sync[0]] or (
+            chain and not chain[-1].commit.is_base
+        ):
+            raise Corrupt(f"{self._path}: commits {[index.commit.lsn for index in chain]} do not lead to LSN {sync[0]}")
         intent = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()
         return SyncState(
             identity,

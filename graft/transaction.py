@@ -31,6 +31,7 @@ class WriteTransaction:
         self._replica = replica
         self._page_size = replica.page_size
         self._zeros = bytes(replica.page_size)
+        self._dirty_pages_max = replica.settings.spill_bytes // replica.page_size
         self._open = True
         self._outdated = False
         self._spill: Spill | None = None
@@ -48,7 +49,8 @@ class WriteTransaction:
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self._dirty or self._spill) or self.byte_size != self.base.byte_size
+        changed_size = self.byte_size != self.base.byte_size or self._kept < self.base.page_count
+        return changed_size or bool(self._dirty or self._spill)
 
     def read(self, page: int) -> bytes | memoryview:
         """Return a page as it would be committed."""
@@ -61,10 +63,11 @@ class WriteTransaction:
 
     def write(self, page: int, data: Data) -> None:
         """Replace a page, copying ``data``; the volume grows to hold it."""
-        self._check(page, len(data) == self._page_size, f"a page of {len(data)} bytes")
+        if not self._open or len(data) != self._page_size or not 1 <= page <= PAGE_IDX_MAX:
+            self._check(page, len(data) == self._page_size, f"a page of {len(data)} bytes")
         self._dirty[page] = bytes(data)
         self.byte_size = max(self.byte_size, page * self._page_size)
-        if len(self._dirty) * self._page_size > self._replica.settings.spill_bytes:
+        if len(self._dirty) > self._dirty_pages_max:
             self._spilled().write(self._dirty)
             self._dirty.clear()
 
@@ -111,11 +114,10 @@ class WriteTransaction:
         failpoint("commit: before journal")
         replica.shared.begin_append()
         commit = self._journaled(sync=durability is not Durability.RELAXED)
-        failpoint("commit: after journal")
-        snapshot = self._pushed(commit) if durability is Durability.REMOTE else replica.publish(commit)
-        failpoint("commit: after publish")
+        snapshot = self._pushed(commit) if durability is Durability.REMOTE else self._published(commit)
         self._forget()
         self._rebase(snapshot)
+        failpoint("commit: after publish")
         return snapshot
 
     def rollback(self) -> None:
@@ -155,7 +157,7 @@ class WriteTransaction:
             )
         self._spill.write(self._dirty)
         self._dirty.clear()
-        commit = journal.adopt(
+        return journal.adopt(
             self._spill.path,
             self._spill.descriptor,
             self._spill.slots,
@@ -163,31 +165,45 @@ class WriteTransaction:
             min_page_count=self._kept,
             timestamp_us=timestamp_us,
         )
-        self._spill.close(keep=True)
-        self._spill = None
-        return commit
+
+    def _published(self, commit: LocalCommit) -> Snapshot:
+        try:
+            failpoint("commit: after journal")
+            return self._replica.publish(commit)
+        except BaseException:
+            self._take_back(commit)
+            raise
 
     def _pushed(self, commit: LocalCommit) -> Snapshot:
         from graft.push import push_unpublished  # noqa: PLC0415 - push builds on replicas and so on transactions
 
         replica = self._replica
         try:
+            failpoint("commit: after journal")
             push_unpublished(replica, commit)
         except BaseException as error:
-            if replica.state.read().intent is None:
-                replica.journal.undo_last(commit)
-                replica.shared.end_append()
-            else:
-                replica.publish(commit)
+            state = replica.state.read()
+            if state.local_lsn >= commit.local_lsn:  # it landed; only what comes after that was cut short
                 self._outdated = True
-                if isinstance(error, GraftError):
-                    raise type(error)(
-                        f"{error}; whether the push landed is open: the commit is kept in {replica.path} and the next "
-                        "push settles it"
-                    ) from error
+                raise
+            if state.intent is None:
+                self._take_back(commit)
+                raise
+            replica.publish(commit)
+            self._outdated = True
+            if isinstance(error, GraftError):
+                raise type(error)(
+                    f"{error}; whether the push landed is open: the commit is kept in {replica.path} and the next "
+                    "push settles it"
+                ) from error
             raise
         replica.shared.announce_commit(commit.local_lsn)
         return replica.snapshot()
+
+    def _take_back(self, commit: LocalCommit) -> None:
+        """Undo a commit that nobody saw; the changes stay in the transaction."""
+        self._replica.journal.undo_last(commit, self._spill.path if self._spill else None)
+        self._replica.shared.end_append()
 
     def _spilled(self) -> Spill:
         if self._spill is None:

@@ -1,0 +1,84 @@
+"""What the journal asks of the file system: whole writes, synced directories, and wiping without shrinking.
+
+A file that others have mapped is never shortened: they would die of SIGBUS where it used to be.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pagestore.objectstore import Data
+
+_IOV_MAX = 512
+_ZEROS = bytes(1024 * 1024)
+
+
+def write_all(descriptor: int, parts: Sequence[Data], position: int) -> None:
+    """Write parts one after the other, all of them: near the end of a disk's space a write may come short."""
+    for start in range(0, len(parts), _IOV_MAX):
+        batch = parts[start : start + _IOV_MAX]
+        expected = sum(len(part) for part in batch)
+        written = os.pwritev(descriptor, batch, position)
+        if written < expected:
+            rest = memoryview(b"".join(batch))
+            while written < expected:
+                written += os.pwrite(descriptor, rest[written:], position + written)
+        position += expected
+
+
+def is_blank(path: Path, start: int) -> bool:
+    """Tell whether only zeros lie behind ``start``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return all(
+            data.count(0) == len(data)
+            for position, length in _pieces(descriptor, start)
+            for data in (os.pread(descriptor, length, position),)
+        )
+    finally:
+        os.close(descriptor)
+
+
+def wipe(path: Path, start: int) -> None:
+    """Overwrite what lies behind ``start`` with zeros; it is gone from the disk on return."""
+    if is_blank(path, start):
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for position, length in list(_pieces(descriptor, start)):
+            write_all(descriptor, [_ZEROS[:length]], position)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _pieces(descriptor: int, start: int) -> Iterator[tuple[int, int]]:
+    """Yield position and length of what may hold anything but zeros behind ``start``, in pieces of bounded length."""
+    size = os.fstat(descriptor).st_size
+    while start < size:
+        try:
+            start = os.lseek(descriptor, start, os.SEEK_DATA)
+        except OSError:  # a hole up to the end
+            return
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        for position in range(start, end, len(_ZEROS)):
+            yield position, min(len(_ZEROS), end - position)
+        start = end
+
+
+def sync_file(path: Path) -> None:
+    """Wait until what was written to a file is on the disk."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until names that were created, changed or removed in a directory are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

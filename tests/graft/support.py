@@ -1,0 +1,133 @@
+"""What several tests of replicas need: small settings, second processes, and processes that die."""
+
+import contextlib
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+from graft import replica as replica_module
+from graft.clone import init
+from graft.failpoints import set_failpoint_hook
+from graft.replica import Replica
+from graft.settings import Settings
+from pagestore.memory import MemoryStore
+
+_names = itertools.count(1)
+_MEMORY = "/dev/shm"
+
+
+class Killed(BaseException):
+    """Raised where a process is to die; nothing may catch it."""
+
+
+def small_settings(**chosen):
+    """Settings below what users may choose, so that spilling, rotation and eviction happen with few pages."""
+    given = {
+        "cache_bytes_max": 24 * 1024,
+        "cache_file_bytes": 8 * 1024,
+        "journal_file_bytes": 16 * 1024,
+        "spill_bytes": 4 * 4096,
+        "frame_bytes": 4096,
+        "inline_bytes_max": 2048,
+        "lock_timeout_s": 0.0,
+    }
+    return Settings.model_construct(**{**Settings().model_dump(), **given, **chosen})
+
+
+@contextlib.contextmanager
+def fast_directory():
+    """A temporary directory where syncing costs nothing, if there is such a place; for tests that commit often."""
+    with tempfile.TemporaryDirectory(
+        prefix="graft-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None
+    ) as directory:
+        yield Path(directory)
+
+
+def fresh_store():
+    return MemoryStore(f"test-{os.getpid()}-{next(_names)}")
+
+
+def new_replica(path, store, **settings):
+    """A new volume called ``vol`` and its replica."""
+    page_size = settings.pop("page_size", 512)
+    return init(path, f"{store.url}#vol", page_size=page_size, settings=small_settings(**settings), store=store)
+
+
+def as_other_process(path, store, **settings):
+    """Open a replica a second time as another process would: with its own locks, maps and connections."""
+    return Replica(path.resolve(), settings=small_settings(**settings), store=store)
+
+
+def leave(replica):
+    """Close a replica wherever it came from."""
+    if replica_module._open.get(replica.path, (None,))[0] is replica:
+        replica.close()
+    else:
+        replica.close_now()
+
+
+def kill(replica, transaction=None):
+    """End a replica as the death of its process would: locks and maps vanish, nothing is written any more."""
+    found = replica_module._open.get(replica.path)
+    if found and found[0] is replica:
+        del replica_module._open[replica.path]
+    if transaction is not None:
+        transaction._open = False
+        if transaction._spill is not None:
+            os.close(transaction._spill.descriptor)
+    replica.state._database.close()
+    replica.cache.close()
+    replica.remote.parallel.close()
+    replica.journal.close()
+    replica.shared.close()
+    for lock in (replica.writer_lock, replica.sync_lock, replica._presence):
+        lock.close()
+
+
+@contextlib.contextmanager
+def failpoint_hook(hook):
+    set_failpoint_hook(hook)
+    try:
+        yield
+    finally:
+        set_failpoint_hook(None)
+
+
+def dying_at(point, *, times=1):
+    """Hook that dies at ``point``, the ``times``-th time that it is passed."""
+    passed = itertools.count(1)
+
+    def hook(name):
+        if name == point and next(passed) == times:
+            raise Killed(point)
+
+    return failpoint_hook(hook)
+
+
+def body(page_size, page, tag):
+    """Bytes that no other page and no other tag has."""
+    return (f"{page}/{tag};".encode() * page_size)[:page_size]
+
+
+def commit(replica, pages, tag, *, durability=None, page_count=None):
+    """Commit bodies for some pages; return the snapshot."""
+    with replica.begin(replica.snapshot()) as transaction:
+        if page_count is not None:
+            transaction.truncate(page_count)
+        for page in pages:
+            transaction.write(page, body(replica.page_size, page, tag))
+        return transaction.commit(*([durability] if durability else []))
+
+
+def content(snapshot):
+    """All bytes of a snapshot."""
+    return b"".join(snapshot.read(page) for page in range(1, snapshot.page_count + 1))[: snapshot.byte_size]
+
+
+def commit_keys(store):
+    return [info.key for info in store.list("logs/")]
+
+
+def segment_keys(store):
+    return [info.key for info in store.list("segments/")]
