@@ -20,9 +20,6 @@ The raised exception carries the message of the `GraftError`, which is its ``__c
 ours to make: apsw clears whatever xLock raises with a BUSY code, and the user reads SQLite's "database is locked".
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import apsw
 
 from graft.errors import (
@@ -63,15 +60,6 @@ def sqlite_error(code: int, message: str) -> Exception:
     return error
 
 
-@contextmanager
-def told_to_sqlite(code: int | None = None) -> Iterator[None]:
-    """Turn this project's errors into apsw's; ``code`` overrides the table above."""
-    try:
-        yield
-    except GraftError as error:
-        raise as_sqlite(error, code) from error
-
-
 def as_sqlite(error: GraftError, code: int | None = None) -> Exception:
-    """Return the apsw exception for an error; raise it ``from`` that one."""
+    """Return the apsw exception for an error, to be raised ``from`` it; ``code`` overrides the table above."""
     return sqlite_error(result_code(error) if code is None else code, str(error))

@@ -259,7 +259,7 @@ class VolumeFile:
             raise as_sqlite(error) from error
         self._snapshot = snapshot
         self._shown.committed(snapshot.content_version, self._counter)
-        self._probe = self._base_header = None
+        self._base_header = None
         self._committed, self._page_one_written = True, False
 
     # The rest

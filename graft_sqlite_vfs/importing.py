@@ -32,8 +32,9 @@ def import_database(
             f"with page_size={page_size}, or change the file's (PRAGMA page_size={replica.page_size}; VACUUM)"
         )
     _refuse_hot_journal(source)
+    _refuse_wal(source)
     with _read_locked(source):
-        _refuse_wal(source)
+        _refuse_wal(source)  # again, now that none can appear any more
         size = source.stat().st_size
         if size % page_size:
             raise BadRequest(f"{source} has {size} bytes, which is not a whole number of pages of {page_size} bytes")
@@ -83,15 +84,12 @@ def _refuse_wal(path: Path) -> None:
 def _read_locked(path: Path) -> Iterator[None]:
     """Keep an SQLite read transaction open, so that nobody changes the file's bytes."""
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=_default_vfs())
+        # Not SQLITE_OPEN_READONLY, with which SQLite leaves the -wal and -shm files that reading makes behind.
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.execute("BEGIN; SELECT 1 FROM sqlite_schema")
+            connection.execute("PRAGMA query_only=1; BEGIN; SELECT 1 FROM sqlite_schema")
             yield
         finally:
             connection.close()
     except apsw.Error as error:
         raise BadRequest(f"SQLite cannot read {path}: {error}") from error
-
-
-def _default_vfs() -> str:
-    return apsw.vfs_names()[0]

@@ -142,9 +142,9 @@ def _pull(asked: Asked, value: str | None) -> str:
     moved = done.after != done.before
     lines = [f"pulled LSN {done.before} to {done.after}" if moved else f"up to date at LSN {done.after}"]
     if done.forked_to:
-        lines.append(f"{done.discarded_commits} local commits went to the new volume {done.forked_to}")
+        lines.append(f"local commits moved to the new volume {done.forked_to}: {done.discarded_commits}")
     elif done.discarded_commits:
-        lines.append(f"{done.discarded_commits} local commits were discarded")
+        lines.append(f"local commits discarded: {done.discarded_commits}")
     if asked.fixed:
         lines.append("this connection goes on reading the version that it was opened at")
     elif asked.reading:

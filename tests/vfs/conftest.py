@@ -124,7 +124,7 @@ def fill(connection: apsw.Connection, rows: int, *, size: int = 300, table: str 
     """Insert rows of ``size`` bytes, in one transaction."""
     connection.execute(
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) "
-        f"INSERT INTO {table}(v) SELECT hex(zeroblob({size // 2})) || i FROM n"
+        f"INSERT INTO {table}(v) SELECT hex(randomblob({size // 2})) || i FROM n"
     )
 
 

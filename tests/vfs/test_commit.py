@@ -53,7 +53,8 @@ def test_an_update_that_changes_nothing(db, volumes):
     before = volumes.commits()
     db.execute("UPDATE t SET v = v WHERE id = 99")
     assert volumes.commits() == before
-    db.execute("UPDATE t SET v = v WHERE id = 1")  # SQLite writes the row all the same
+    db.execute("UPDATE t SET v = v WHERE id = 1")  # SQLite finds the row as it is and writes no page
+    assert volumes.commits() == before
     assert reopened(volumes, "SELECT v FROM t WHERE id = 1") == [("one",)]
 
 
@@ -200,6 +201,15 @@ def test_an_error_at_the_sync_point_rolls_back(db, volumes, monkeypatch, error):
     assert not db.in_transaction
     assert volumes.commits() == before
     assert rows(db, "SELECT count(*) FROM t") == reopened(volumes, "SELECT count(*) FROM t") == [(3,)]
+
+
+def test_an_error_in_a_with_block(db, monkeypatch):
+    # apsw, which rolls back for the user, raises SQLite's own words then; ours are the error before.
+    monkeypatch.setattr(WriteTransaction, "commit", failing(LocalStorageError("the disk fails")))
+    with pytest.raises(apsw.IOError) as caught, db:
+        db.execute("INSERT INTO t VALUES (4, 'four')")
+    assert str(caught.value.__context__) == "the disk fails"
+    assert rows(db, "SELECT count(*) FROM t") == [(3,)]
 
 
 def test_synchronous_off_commits_all_the_same(db, volumes):
@@ -381,6 +391,11 @@ def test_the_stored_counter_goes_on_by_one(db, volumes):
     fill(db, 500)
     assert stored() == before + 2
     assert volumes.replica().snapshot().read(1)[92:96] == volumes.replica().snapshot().read(1)[24:28]
+    other = volumes.connect()
+    for n in range(3):
+        for name, connection in (("db", db), ("other", other)):
+            connection.execute("UPDATE t SET v = ?", (f"{name} {n}",))
+    assert stored() == before + 8
 
 
 def test_own_commits_keep_the_cache(db, monkeypatch):
