@@ -47,7 +47,8 @@ def read_order(read: PageReader, roots: Iterable[int], page_count: int) -> list[
     each tree's leaves in key order. ``roots`` are the trees' root pages. Only interior pages are read, and one leaf of
     each tree. Pages that no tree names (overflow, free list, pointer map) are not in the list.
     """
-    interior, leaves, seen = [1], [], {1}
+    interior, seen = [1], {1}
+    leaves: list[int] = []
     for root in dict.fromkeys((1, *roots)):
         level = [root]
         while level and is_interior(read(level[0]), level[0]):
