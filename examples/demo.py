@@ -31,6 +31,7 @@ from graft.transfer import export_file
 from graft.verify import verify
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
+from graft_sqlite_vfs.layout import btree_layout
 from pagestore.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store
 
@@ -132,7 +133,7 @@ class Demo:
             imported = import_database(self.first, self.source)
             step.answer = f"{imported.pages:,} pages are one local commit"
         with self.report.step("3. Push") as step:
-            pushed = push(self.first, message="all airports")
+            pushed = push(self.first, message="all airports", layout=btree_layout)
             step.pages = pushed.pages
             step.answer = f"LSN {pushed.after}, one segment of {pushed.bytes:,} bytes"
 

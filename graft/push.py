@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graft.errors import Diverged, GraftError, remote_errors
 from graft.failpoints import failpoint
 from graft.journal import LocalCommit
-from graft.outgoing import Outgoing, keep_in_cache, prepare
+from graft.outgoing import Layout, Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
 from graft.replica import Replica, View
 from graft.state import Intent
@@ -40,8 +40,8 @@ class PushResult:
     """Whether the segment travelled inside the commit."""
 
 
-def push(replica: Replica, *, message: str | None = None) -> PushResult:
-    """Push all local commits as one remote commit.
+def push(replica: Replica, *, message: str | None = None, layout: Layout | None = None) -> PushResult:
+    """Push all local commits as one remote commit; ``layout`` orders the pages of a bulk load for cold reads.
 
     Raises `Diverged` when somebody else pushed first, `RemoteUnavailable` when the outcome is open (the next push
     settles it) or nothing was sent, `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
@@ -52,7 +52,7 @@ def push(replica: Replica, *, message: str | None = None) -> PushResult:
         if not view.pending:
             return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
         attributes = {MESSAGE: message.encode()} if message else {}
-        return _push(replica, view, view, attributes, content_changed=False)
+        return _push(replica, view, view, attributes, layout, content_changed=False)
 
 
 def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
@@ -63,7 +63,7 @@ def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         recover(replica)
         view = replica.view()
-        return _push(replica, view, replica.view_with(view, commit), {}, content_changed=True)
+        return _push(replica, view, replica.view_with(view, commit), {}, None, content_changed=True)
 
 
 def recover(replica: Replica) -> None:
@@ -87,7 +87,13 @@ def recover(replica: Replica) -> None:
 
 
 def _push(
-    replica: Replica, view: View, pushed: View, attributes: dict[str, bytes], *, content_changed: bool
+    replica: Replica,
+    view: View,
+    pushed: View,
+    attributes: dict[str, bytes],
+    layout: Layout | None,
+    *,
+    content_changed: bool,
 ) -> PushResult:
     state, snapshot = view.state, pushed.snapshot
     outgoing = prepare(
@@ -98,6 +104,7 @@ def _push(
         chain=state.chain,
         remote_map=view.remote_map,
         attributes=attributes,
+        layout=layout,
     )
     commit = outgoing.commit
     intent = Intent(commit.log, commit.lsn, commit.nonce, snapshot.local_lsn, commit.data)

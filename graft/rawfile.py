@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from graft.errors import BadRequest
+from graft.readahead import NumberAdvisor
 from graft.replica import Replica
 from graft.settings import Durability
 from graft.snapshot import Snapshot
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 Mode = Literal["rb", "r+b", "wb"]
+
+_READAHEAD_FRAMES = 64
 
 
 def open_snapshot(snapshot: Snapshot) -> io.BufferedReader:
@@ -47,6 +50,7 @@ class _SnapshotFile(io.RawIOBase):
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self._advisor = NumberAdvisor(_READAHEAD_FRAMES)
         self._position = 0
 
     def readable(self) -> bool:
@@ -68,7 +72,7 @@ class _SnapshotFile(io.RawIOBase):
         done = 0
         while done < wanted:
             page, start = divmod(self._position + done, size)
-            part = self._snapshot.read(page + 1)[start : start + wanted - done]
+            part = self._snapshot.read(page + 1, self._advisor)[start : start + wanted - done]
             target[done : done + len(part)] = part
             done += len(part)
         self._position += done

@@ -1,4 +1,4 @@
-"""Readahead: which frames to fetch together with the one that a reader is waiting for; pure.
+"""Readahead: which frames to fetch together with the one that a reader is waiting for, decided without I/O.
 
 A reader that misses a page where an order said that it would is following that order: from then on each miss fetches a
 window of what comes next, twice as large each time, up to a bound. A miss anywhere else ends it. So a scan costs a few
@@ -7,10 +7,12 @@ requests, and random lookups cost nothing extra.
 Orders are strategies: pages by number, or, where somebody knows more, B-tree leaves by key.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
+
+from graft.snapshot import Snapshot
 
 MissingFrame = Callable[[int], int | None]
 """Returns the number of the frame that a page must be fetched with; None when the page is here, or has no body."""
@@ -48,6 +50,21 @@ class ReadaheadUse:
     """Fetched before anybody asked."""
     hits: int = 0
     """Misses that came where they were expected."""
+
+
+class NumberAdvisor:
+    """Reads ahead by page number; for volumes of which nothing more is known. See `graft.snapshot.Advisor`."""
+
+    def __init__(self, frames_max: int) -> None:
+        """Fetch at most ``frames_max`` frames ahead at once."""
+        self.readahead = Readahead(frames_max)
+
+    def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
+        """See `graft.snapshot.Advisor.plan`."""
+        return self.readahead.plan(page, frame, NumberOrder(snapshot.page_count), snapshot.missing_frame)
+
+    def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
+        """Learn nothing."""
 
 
 class Readahead:

@@ -42,6 +42,8 @@ class Settings(BaseModel):
     """Largest segment that travels inside its commit."""
     fetch_gap_bytes_max: int = Field(default=16 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
+    readahead_bytes_max: int = Field(default=4 * MIB, ge=0)
+    """How much a scan fetches ahead at once, uncompressed; 0 for nothing."""
     parallelism: int = Field(default=16, ge=1, le=256)
     """Requests at once."""
     lock_timeout_s: float = Field(default=5.0, ge=0)

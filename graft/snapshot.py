@@ -1,6 +1,7 @@
 """A snapshot: one version of a volume, for as long as its reader wants it."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from graft.errors import Corrupt, GraftError
@@ -15,6 +16,18 @@ class BodySource(Protocol):
 
     def attach(self, numbers: Iterable[int]) -> object:
         """Attach frames to the frame table by number, from the cache or else from the remote."""
+        ...
+
+
+class Advisor(Protocol):
+    """A reader's guess at what it will read next; used by one thread at a time."""
+
+    def plan(self, snapshot: "Snapshot", page: int, frame: int) -> list[int]:
+        """Return the frames to fetch for a miss on ``page``: its own first, then what is worth having along."""
+        ...
+
+    def arrived(self, snapshot: "Snapshot", frames: Sequence[int]) -> None:
+        """Take note of frames that were fetched."""
         ...
 
 
@@ -66,10 +79,11 @@ class Snapshot:
         """For an accelerator, which keeps here what it made of this snapshot."""
         self._zeros = bytes(page_size)
 
-    def read(self, page: int) -> bytes | memoryview:
+    def read(self, page: int, advisor: Advisor | None = None) -> bytes | memoryview:
         """Return the page's bytes, exactly a page; zeros where it has no body or lies beyond the end.
 
-        Raises `RemoteUnavailable`, `RemoteRefused` or `Corrupt` when the body had to be fetched and could not be.
+        A miss fetches what ``advisor`` wants along with it. Raises `RemoteUnavailable`, `RemoteRefused` or `Corrupt`
+        when the body had to be fetched and could not be.
         """
         index = page - 1
         number = index >> CHUNK_SHIFT
@@ -80,7 +94,7 @@ class Snapshot:
         if location & FRAME_TAG:
             body = self.page_map.table.bodies[frame_of(location)]
             if body is None:
-                body = self._fetched(page, location)
+                body = self._fetched(page, location, advisor)
             slot = location & SLOT_MASK
             if slot >= len(body.pages) or body.pages[slot] != page:
                 raise self.misplaced(page, location)
@@ -101,6 +115,20 @@ class Snapshot:
         except GraftError as error:
             raise type(error)(f"{self.describe()}: {error}") from error
 
+    def peek(self, page: int) -> bytes | memoryview | None:
+        """Return the page's bytes if they are here, None if they would have to be fetched; never asks the remote."""
+        return None if self.missing_frame(page) is not None else self.read(page)
+
+    def missing_frame(self, page: int) -> int | None:
+        """Return the frame that a page must be fetched with; None when it is here, has no body, or is not known yet."""
+        index = page - 1
+        number = index >> CHUNK_SHIFT
+        view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
+        location = view[index & CHUNK_MASK] if view is not None else 0
+        if not location & FRAME_TAG or self.page_map.table.bodies[frame_of(location)] is not None:
+            return None
+        return frame_of(location)
+
     def describe(self) -> str:
         """Return the words by which messages name this version."""
         local = f" + {self.local_commits} local commits" if self.local_commits else ""
@@ -119,10 +147,19 @@ class Snapshot:
         except GraftError as error:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
 
-    def _fetched(self, page: int, location: int) -> FrameBody:
+    def _fetched(self, page: int, location: int, advisor: Advisor | None) -> FrameBody:
+        frame, bodies = frame_of(location), self.page_map.table.bodies
+        if advisor is not None:
+            planned = advisor.plan(self, page, frame)
+            if len(planned) > 1:
+                # What comes along is a guess: if it cannot be had, that is no reason not to read this page.
+                with contextlib.suppress(GraftError):
+                    self._source.attach(planned)
         try:
-            while (body := self.page_map.table.bodies[frame_of(location)]) is None:
-                self._source.attach([frame_of(location)])
+            while (body := bodies[frame]) is None:
+                self._source.attach([frame])
         except GraftError as error:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
+        if advisor is not None:
+            advisor.arrived(self, planned)
         return body

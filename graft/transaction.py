@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from graft.journal import LocalCommit
     from graft.replica import Replica
-    from graft.snapshot import Snapshot
+    from graft.snapshot import Advisor, Snapshot
     from pagestore.objectstore import Data
 
 
@@ -52,14 +52,14 @@ class WriteTransaction:
         changed_size = self.byte_size != self.base.byte_size or self._kept < self.base.page_count
         return changed_size or bool(self._dirty or self._spill)
 
-    def read(self, page: int) -> bytes | memoryview:
-        """Return a page as it would be committed."""
+    def read(self, page: int, advisor: Advisor | None = None) -> bytes | memoryview:
+        """Return a page as it would be committed; ``advisor`` as in `Snapshot.read`."""
         body = self._dirty.get(page)
         if body is not None:
             return body
         if self._spill is not None and page in self._spill:
             return self._spill.read(page)
-        return self.base.read(page) if page <= self._kept else self._zeros
+        return self.base.read(page, advisor) if page <= self._kept else self._zeros
 
     def write(self, page: int, data: Data) -> None:
         """Replace a page, copying ``data``; the volume grows to hold it."""

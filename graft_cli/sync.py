@@ -17,6 +17,7 @@ from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command, directory
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
+from graft_sqlite_vfs.layout import btree_layout
 
 
 @command("push", 'graft push -m "new airports"')
@@ -31,7 +32,7 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     """
     with open_replica(directory) as replica:
         with interruptible(lambda: what_a_push_left(replica)), working("Pushing", quiet=as_json):
-            done = graft_push(replica, message=message)
+            done = graft_push(replica, message=message, layout=btree_layout)
         if as_json:
             document(done)
         else:

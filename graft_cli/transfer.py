@@ -21,6 +21,7 @@ from graft_cli.output import document, say
 from graft_cli.progress import progress, working
 from graft_cli.sync import say_pushed, what_a_push_left
 from graft_sqlite_vfs.importing import database_page_size, import_database
+from graft_sqlite_vfs.layout import btree_layout
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 
@@ -115,4 +116,4 @@ def _replica(directory: Path, remote: str | None, page_size: int) -> Iterator[tu
 
 def _pushed(replica: Replica, message: str | None, *, quiet: bool) -> PushResult:
     with interruptible(lambda: what_a_push_left(replica)), working("Pushing", quiet=quiet):
-        return graft_push(replica, message=message)
+        return graft_push(replica, message=message, layout=btree_layout)

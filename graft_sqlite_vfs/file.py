@@ -13,6 +13,7 @@ shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds 
 # ruff: noqa: N802 - the methods have SQLite's names
 
 from collections.abc import Callable
+from functools import partial
 
 import apsw
 
@@ -22,6 +23,7 @@ from graft.settings import Durability
 from graft.snapshot import Snapshot
 from graft.transaction import WriteTransaction
 from graft_sqlite_vfs import header
+from graft_sqlite_vfs.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import as_sqlite, result_code
 from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, Buffer, ShownCounter, StoredHeader
 from graft_sqlite_vfs.pragmas import Asked, answer
@@ -46,8 +48,8 @@ class VolumeFile:
     """One opened volume."""
 
     __slots__ = (
-        "_base_header", "_committed", "_counter", "_durability", "_fixed", "_mask", "_page_one_written", "_page_size",
-        "_probe", "_read_page", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
+        "_advisor", "_base_header", "_committed", "_counter", "_durability", "_fixed", "_mask", "_page_one_written",
+        "_page_size", "_probe", "_read_page", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
     )  # fmt: skip
 
     def __init__(self, replica: Replica, *, fixed: Snapshot | None, durability: Durability) -> None:
@@ -55,6 +57,7 @@ class VolumeFile:
         self._replica = replica
         self._fixed = fixed
         self._durability = durability
+        self._advisor = BtreeAdvisor(replica)
         self._page_size = replica.page_size
         self._mask = replica.page_size - 1
         self._shift = self._mask.bit_length()
@@ -156,7 +159,7 @@ class VolumeFile:
         # Equal in content; its LSN may be newer, if a push came between.
         self._snapshot = transaction.base
         self._transaction = transaction
-        self._read_page = transaction.read
+        self._read_page = partial(transaction.read, advisor=self._advisor)
         self._page_one_written = self._committed = False
 
     def _turn_to(self, snapshot: Snapshot) -> None:
@@ -166,7 +169,7 @@ class VolumeFile:
 
     def _read_from(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._read_page = snapshot.read
+        self._read_page = partial(snapshot.read, advisor=self._advisor)
         self._forget_writes()
 
     def _forget_writes(self) -> None:

@@ -23,6 +23,7 @@ from graft.settings import Durability
 from graft.snapshot import Snapshot
 from graft.status import Audit, Status, audit, status
 from graft.transfer import export_file
+from graft_sqlite_vfs.layout import btree_layout
 from graft_sqlite_vfs.render import Value, as_json, as_lines, as_table, byte_size, utc_time
 
 PREFIX = "graft_"
@@ -153,7 +154,7 @@ def _pull(asked: Asked, value: str | None) -> str:
 
 
 def _push(asked: Asked, value: str | None) -> str:
-    done = push(asked.replica, message=value or None)
+    done = push(asked.replica, message=value or None, layout=btree_layout)
     if done.after == done.before:
         return f"nothing to push, at LSN {done.after}"
     return f"pushed LSN {done.after}: {done.pages} pages in {byte_size(done.bytes)}"

@@ -10,6 +10,7 @@ from graft.push import push
 from graft.status import audit
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
+from graft_sqlite_vfs.layout import btree_layout
 from pagestore.metered import MeteredStore
 from pagestore.urls import open_store
 
@@ -39,7 +40,7 @@ def cold_query(tmp_path, url, size):
     size = (tmp_path / "big.db").stat().st_size
     with init(tmp_path / "writer", f"{url}#big") as writer:
         import_database(writer, tmp_path / "big.db")
-        push(writer)
+        push(writer, layout=btree_layout)
     store = MeteredStore(open_store(url))
     with clone(tmp_path / "reader", f"{url}#big", store=store) as reader:
         connection = connect(reader.path)

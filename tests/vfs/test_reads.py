@@ -114,10 +114,10 @@ def test_long_values_are_read_whole(db, volumes):
     ],
 )
 def test_errors_come_with_their_message(db, volumes, monkeypatch, error, code):
-    def read(self, page):
+    def read(self, page, advisor=None):
         if page == 2:
             raise error
-        return original(self, page)
+        return original(self, page, advisor)
 
     original = Snapshot.read
     with monkeypatch.context() as patch:
