@@ -9,8 +9,10 @@ commits are in the remote or given up, and the one that a writer may be appendin
 lock; before a record goes to a new file, the file before it is on the disk.
 """
 
+import contextlib
 import mmap
 import os
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ from metastore.placement import U64
 from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
 
+_AHEAD_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class LocalCommit:
@@ -60,8 +64,12 @@ class _File:
     path: Path
     first_local_lsn: int
     view: memoryview
+    appendable: bool
+    """Whether records are appended to it, unlike to one that was spilled."""
     end: int = 0
     """Where the next record of the file starts."""
+    laid_out: int = 0
+    """Up to where zeros were written, so that a commit overwrites blocks that the file system has assigned."""
     last_local_lsn: int = 0
     """The newest commit in it that was read; the one before its first where there is none yet."""
 
@@ -80,6 +88,7 @@ class Journal:
         self._lock = threading.Lock()  # guards the replacing of _files and views, and _next_number
         self._files: list[_File] = []
         self._next_number = 0
+        self._tail: tuple[_File, int] | None = None
         self._tail_synced = True
         self.last_local_lsn = 0
         self.views: dict[int, memoryview] = {}
@@ -163,16 +172,18 @@ class Journal:
             self._page_size, local_lsn, len(pages), byte_size, min_page_count, timestamp_us,
             synced=sync, after_synced=self._tail_synced,
         )  # fmt: skip
+        listed = struct.pack(f"<{len(pages)}I", *pages).ljust(header.bodies_offset - header.list_offset, b"\0")
         with local_errors(f"writing local commit {local_lsn} to {self._directory}"):
             file = self._room_for(header)
-            listed = np.asarray(pages, "<u4").tobytes()
-            padding = bytes(header.bodies_offset - header.list_offset - len(listed))
+            encoded = encode_header(header, listed[: 4 * len(pages)], tuple(bodies))
             try:
-                self._write(file, [encode_header(header, listed, tuple(bodies)), listed + padding, *bodies], sync=sync)
+                self._write(file, header, [encoded, listed, *bodies])
             except BaseException:
                 self._cut(file, file.end)
                 raise
-        return self._taken(file, header)
+        first = JOURNAL_TAG | file.number << OFFSET_BITS | file.end + header.bodies_offset
+        locations = np.arange(first, first + len(pages) * self._page_size, self._page_size, dtype=np.uint64)
+        return self._taken(file, header, np.array(pages, np.int64), locations)
 
     def spill_path(self) -> Path:
         """Return where the one writer's transaction may write its bodies; what dead writers left there is removed."""
@@ -210,7 +221,7 @@ class Journal:
             spill.rename(path)
             try:
                 sync_directory(self._directory)
-                return self._taken(self._opened(local_lsn, path), header)
+                return self._found(self._opened(local_lsn, path), header)
             except BaseException:
                 path.rename(spill)
                 raise
@@ -256,6 +267,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the files."""
+        self._close_tail()
         with self._lock:
             self._files, self.views = [], {}
 
@@ -281,14 +293,18 @@ class Journal:
             return None
         if header.page_size != self._page_size:
             raise Corrupt(f"{file.path}: local commit {wanted} has pages of {header.page_size} bytes")
-        return self._taken(file, header)
+        return self._found(file, header)
 
-    def _taken(self, file: _File, header: RecordHeader) -> LocalCommit:
+    def _found(self, file: _File, header: RecordHeader) -> LocalCommit:
+        """Take in the record at the end of what was read of a file."""
         slots = page_list(file.view, header, file.end)
         start = file.end + header.bodies_offset
         used = np.flatnonzero(slots)
         offsets = used.astype(np.uint64) * np.uint64(self._page_size) + np.uint64(start)
         locations = np.uint64(JOURNAL_TAG | file.number << OFFSET_BITS) | offsets
+        return self._taken(file, header, slots[used].astype(np.int64), locations)
+
+    def _taken(self, file: _File, header: RecordHeader, pages: npt.NDArray[np.int64], locations: U64) -> LocalCommit:
         file.end += header.record_bytes
         file.last_local_lsn = self.last_local_lsn = header.local_lsn
         self._tail_synced = header.synced
@@ -298,7 +314,7 @@ class Journal:
             page_count_of(header.byte_size, self._page_size),
             header.min_page_count,
             header.timestamp_us,
-            slots[used].astype(np.int64),
+            pages,
             locations,
         )
 
@@ -345,8 +361,9 @@ class Journal:
                 os.close(descriptor)
         with self._lock:
             file = _File(
-                self._next_number, path, first_local_lsn, memoryview(mapped), last_local_lsn=first_local_lsn - 1
-            )
+                self._next_number, path, first_local_lsn, memoryview(mapped), path.suffix == ".log",
+                last_local_lsn=first_local_lsn - 1,
+            )  # fmt: skip
             self._next_number += 1
             self._files = [*self._files, file]
             self.views = {**self.views, file.number: file.view}
@@ -380,9 +397,10 @@ class Journal:
         last = self._files[-1] if self._files else None
         if (
             last
-            and last.path.suffix == ".log"
+            and last.appendable
             and last.last_local_lsn == header.local_lsn - 1
             and last.end + header.record_bytes <= len(last.view)
+            and self._is_there(last)
         ):
             return last
         self.sync()
@@ -397,14 +415,38 @@ class Journal:
         sync_directory(self._directory)
         return self._opened(header.local_lsn, path)
 
-    def _write(self, file: _File, parts: Sequence[Data], *, sync: bool) -> None:
-        descriptor = os.open(file.path, os.O_WRONLY | os.O_CLOEXEC)
+    def _write(self, file: _File, header: RecordHeader, parts: Sequence[Data]) -> None:
+        descriptor = self._descriptor_of(file)
+        end = file.end + header.record_bytes
+        if header.synced and end > file.laid_out:
+            # Syncing blocks that are new to the file makes the file system commit its own metadata, which costs more
+            # than the data. What these zeros come too late for, the record's own sync takes along.
+            ahead = min(_AHEAD_BYTES, len(file.view) - end)
+            file.laid_out = end + ahead
+            with contextlib.suppress(OSError):  # no room for zeros does not say that there is none for the record
+                write_all(descriptor, [bytes(ahead)], end)
+        write_all(descriptor, parts, file.end)
+        if header.synced:
+            os.fdatasync(descriptor)
+
+    def _is_there(self, file: _File) -> bool:
+        """Tell whether a file still has its name: what is appended to one that was deleted would be lost."""
         try:
-            write_all(descriptor, parts, file.end)
-            if sync:
-                os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
+            return os.fstat(self._descriptor_of(file)).st_nlink > 0
+        except FileNotFoundError:
+            return False
+
+    def _descriptor_of(self, file: _File) -> int:
+        """Return the descriptor that records are written with; for the holder of the writer lock."""
+        if self._tail is None or self._tail[0] is not file:
+            self._close_tail()
+            self._tail = file, os.open(file.path, os.O_WRONLY | os.O_CLOEXEC)
+        return self._tail[1]
+
+    def _close_tail(self) -> None:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            os.close(tail[1])
 
     def _wipe_behind(self, file: _File) -> None:
         if file.path.suffix == ".log":
