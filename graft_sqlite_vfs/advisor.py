@@ -1,0 +1,35 @@
+"""What a connection is likely to read next, from the misses that it had and the B-tree pages that passed by."""
+
+from collections.abc import Sequence
+
+from graft.readahead import Readahead
+from graft.replica import Replica
+from graft.snapshot import Snapshot
+from graft_sqlite_vfs.keyorder import KeyOrder, Parents
+
+
+class BtreeAdvisor:
+    """Reads ahead in key order where an interior page names what follows, else by number.
+
+    See `graft.snapshot.Advisor`. Of one open file; what it learns of B-trees is its own, bounded by 4 bytes a page.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        """Be bounded by the replica's settings."""
+        settings = replica.settings
+        self._readahead = Readahead(settings.readahead_bytes_max // settings.frame_bytes)
+        self._parents = Parents()
+
+    def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
+        """See `graft.snapshot.Advisor.plan`."""
+        order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count)
+        return self._readahead.plan(page, frame, order, snapshot.missing_frame)
+
+    def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
+        """Look for interior pages among what was fetched."""
+        size = snapshot.page_size
+        for frame in frames:
+            body = snapshot.page_map.table.bodies[frame]
+            if body is not None:
+                for slot, page in enumerate(body.pages):
+                    self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)
