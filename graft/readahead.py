@@ -68,48 +68,55 @@ class NumberAdvisor:
 
 
 class Readahead:
-    """The trend of one reader; used by one thread at a time.
-
-    Invariant: `_expected` holds frames only that were missing when they were named, by direction.
-    """
+    """The trend of one reader; used by one thread at a time."""
 
     def __init__(self, frames_max: int) -> None:
         """Fetch at most ``frames_max`` frames ahead at once; 0 for none."""
         self._frames_max = frames_max
         self._window = 0
-        self._expected: dict[int, frozenset[int]] = {}
+        self._last_page: int | None = None
+        """Where the miss before was."""
+        self._direction = 0
+        """The way that the reader goes, 0 when it seems to go nowhere."""
         self.use = ReadaheadUse()
 
     def plan(self, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> list[int]:
         """Return the frames to fetch for a miss on ``page`` in ``frame``: that one first, then those ahead."""
         if not self._frames_max:
             return [frame]
-        direction = next((way for way, frames in self._expected.items() if frame in frames), 0)
-        if direction:
-            self.use.hits += 1
-            self._window = min(max(2 * self._window, 1), self._frames_max)
-        else:
+        self._direction = self._way_to(frame, order, missing)
+        self._last_page = page
+        if not self._direction:
             self._window = 0
-        ahead = list(_frames_ahead(page, frame, direction or 1, order, missing, self._window + _EXPECTED_FRAMES))
-        fetched, expected = ahead[: self._window], ahead[self._window :]
-        if direction:
-            self._expected = {direction: frozenset(expected)}
-        else:
-            behind = _frames_ahead(page, frame, -1, order, missing, _EXPECTED_FRAMES)
-            self._expected = {1: frozenset(expected), -1: frozenset(behind)}
-        self.use.frames += len(fetched)
-        return [frame, *fetched]
+            return [frame]
+        self.use.hits += 1
+        self._window = min(max(2 * self._window, 1), self._frames_max)
+        ahead = list(_frames_ahead(page, frame, self._direction, order, missing, self._window))
+        self.use.frames += len(ahead)
+        return [frame, *ahead]
+
+    def _way_to(self, frame: int, order: PageOrder, missing: MissingFrame) -> int:
+        """Return the direction in which a frame comes next after the miss before, 0 if it does not.
+
+        Only now, since what was fetched then may have told how the order goes on.
+        """
+        if self._last_page is None:
+            return 0
+        for way in (self._direction,) if self._direction else (1, -1):
+            if frame in _frames_ahead(self._last_page, None, way, order, missing, _EXPECTED_FRAMES):
+                return way
+        return 0
 
 
 def _frames_ahead(
-    page: int, frame: int, direction: int, order: PageOrder, missing: MissingFrame, count: int
+    page: int, frame: int | None, direction: int, order: PageOrder, missing: MissingFrame, count: int
 ) -> Iterator[int]:
     """Yield up to ``count`` distinct missing frames, other than ``frame``, in the order of the pages ahead."""
-    seen = {frame}
+    seen: set[int | None] = {frame, None}
     for following in islice(order.following(page, direction), _LOOK_PAGES_MAX):
         found = missing(following)
         if found is not None and found not in seen:
-            seen.add(found)
             yield found
-            if len(seen) > count:
+            seen.add(found)
+            if len(seen) == count + len({frame, None}):
                 return

@@ -1,24 +1,28 @@
 """What a connection is likely to read next, from the misses that it had and the B-tree pages that passed by."""
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from graft.readahead import Readahead
 from graft.replica import Replica
 from graft.snapshot import Snapshot
 from graft_sqlite_vfs.keyorder import KeyOrder, Parents
 
+_parents: WeakKeyDictionary[Replica, Parents] = WeakKeyDictionary()
+
 
 class BtreeAdvisor:
     """Reads ahead in key order where an interior page names what follows, else by number.
 
-    See `graft.snapshot.Advisor`. Of one open file; what it learns of B-trees is its own, bounded by 4 bytes a page.
+    See `graft.snapshot.Advisor`. The trend is of one open file; what is learnt of B-trees is shared by all files of a
+    replica, and bounded by 4 bytes a page.
     """
 
     def __init__(self, replica: Replica) -> None:
         """Be bounded by the replica's settings."""
         settings = replica.settings
         self._readahead = Readahead(settings.readahead_bytes_max // settings.frame_bytes)
-        self._parents = Parents()
+        self._parents = _parents.setdefault(replica, Parents())
 
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.plan`."""

@@ -113,7 +113,7 @@ class VolumeFile:
         return header.shown(page, self._counter)
 
     def _read_newest(self, page: int) -> Buffer:
-        return self._replica.snapshot().read(page)
+        return self._replica.snapshot().read(page, self._advisor)
 
     def xFileSize(self) -> int:
         """Return the size in bytes, a whole number of pages."""

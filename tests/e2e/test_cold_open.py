@@ -64,3 +64,47 @@ def test_64_mib(tmp_path, s3_moto_url):
 @pytest.mark.long
 def test_1_gib(tmp_path, seaweedfs_url):
     cold_query(tmp_path, seaweedfs_url, 1024 * MIB)
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory):
+    """A volume of 32 MiB in a directory, laid out by its push; its address and how many rows it has."""
+    directory = tmp_path_factory.mktemp("laid-out")
+    rows = build(directory / "big.db", 32 * MIB)
+    remote = str(directory / "remote")
+    with init(directory / "writer", f"{remote}#big") as writer:
+        import_database(writer, directory / "big.db")
+        push(writer, layout=btree_layout)
+    return remote, rows
+
+
+def requests_of(remote, directory, statements):
+    """Run statements on a cold replica that has read one row; return what that took."""
+    store = MeteredStore(open_store(remote))
+    with clone(directory / "reader", f"{remote}#big", store=store) as reader:
+        connection = connect(reader.path)
+        connection.execute("SELECT name FROM people WHERE id = 1").fetchall()
+        before = store.snapshot()
+        for statement in statements:
+            connection.execute(statement).fetchall()
+        moved = store.snapshot() - before
+        held = reader.cache.use().frames
+        connection.close()
+    return moved, held
+
+
+@pytest.mark.parametrize("order", ["ASC", "DESC"])
+def test_a_scan_reads_ahead(laid_out, tmp_path, order):
+    remote, _ = laid_out
+    moved, held = requests_of(remote, tmp_path, [f"SELECT name FROM people ORDER BY id {order}"])
+    assert held > 450
+    assert moved.requests <= 24
+
+
+def test_random_lookups_fetch_little_that_nobody_reads(laid_out, tmp_path):
+    remote, rows = laid_out
+    rng = random.Random(11)
+    ids = [rng.randint(1, rows) for _ in range(60)]
+    moved, held = requests_of(remote, tmp_path, [f"SELECT name FROM people WHERE id = {n}" for n in ids])
+    assert moved.requests <= len(ids)
+    assert held <= 1.1 * (len(ids) + 6)
