@@ -74,7 +74,7 @@ def pull(replica: Replica, *, policy: Policy = "abort", fork_name: str | None = 
         if view.pending and replica_moves and policy == "abort":
             replica.state.saw_head(head)
             raise Diverged(
-                f"volume {replica.name}: {len(view.pending)} local commits are based on LSN {view.state.lsn}, "
+                f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
                 f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
             )
         if not replica_moves and not gives_up:

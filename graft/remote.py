@@ -78,7 +78,7 @@ class Remote:
     def frames(self, keys: Sequence[FrameKey], page_size: int) -> Iterator[tuple[FrameKey, DecodedFrame]]:
         """Yield frames, verified; neighbours are read together, and all in parallel."""
         by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
-        with remote_errors(f"fetching {len(keys)} frames from {self.store.url}"):
+        with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
             for location, frame in fetch_frames(
                 self.store,
                 self.parallel,
