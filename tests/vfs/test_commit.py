@@ -139,7 +139,6 @@ class TestSpills:
         assert reopened(volumes, "SELECT count(*) FROM t WHERE v LIKE '%y'") == [(400,)]
 
     def test_others_see_what_was_committed_after_a_rolled_back_spill(self, big, volumes):
-        # SQLite moved its change counter while it spilled: another content must not get that number.
         other = volumes.connect()
         big.execute("BEGIN; UPDATE t SET v = v || 'x'; ROLLBACK")
         assert rows(big, COUNT) == rows(other, COUNT)
@@ -147,17 +146,6 @@ class TestSpills:
             other.execute("UPDATE t SET v = ?", (n,))
             assert rows(big, "SELECT DISTINCT v FROM t") == [(n,)]
             big.execute("BEGIN; UPDATE t SET v = v || 'x'; ROLLBACK")
-
-    def test_several_counters_in_one_commit(self, big, volumes):
-        # Page 1 is written at each spill; the number that SQLite ends on is not the next one.
-        other = volumes.connect()
-        with big:
-            for n in range(4):
-                big.execute(f"CREATE TABLE x{n}(a)")
-                big.execute("UPDATE t SET v = v || 'x'")
-        for n in range(5):
-            other.execute("UPDATE t SET v = ?", (n,))
-            assert rows(big, "SELECT DISTINCT v FROM t") == [(n,)]
 
 
 def test_busy_at_the_sync_point_keeps_the_transaction(db, volumes, monkeypatch):
@@ -173,6 +161,19 @@ def test_busy_at_the_sync_point_keeps_the_transaction(db, volumes, monkeypatch):
     db.execute("COMMIT")
     assert volumes.commits() == before + 1
     assert reopened(volumes, "SELECT count(*) FROM t") == [(5,)]
+
+
+def test_several_counters_in_one_commit(db, volumes, monkeypatch):
+    # A commit that is tried again with one more change moves SQLite's counter twice. Another content must not get
+    # that number: SQLite would take its cache for valid. Nothing else of what it compares differs here.
+    other = volumes.connect()
+    monkeypatch.setattr(WriteTransaction, "commit", failing(RemoteUnavailable("the remote is away")))
+    db.execute("BEGIN; UPDATE t SET v = 'mine' WHERE id = 1")
+    with pytest.raises(apsw.BusyError):
+        db.execute("COMMIT")
+    db.execute("PRAGMA user_version=7; COMMIT")
+    other.execute("UPDATE t SET v = 'theirs' WHERE id = 1")
+    assert rows(db, "SELECT v FROM t WHERE id = 1") == [("theirs",)]
 
 
 def test_busy_at_the_sync_point_and_rolled_back(db, volumes, monkeypatch):

@@ -59,7 +59,7 @@ def test_other_content_never_looks_like_what_sqlite_wrote_or_saw():
     assert counter.turn_to(5)
     seen.add(counter.value)
     assert not counter.turn_to(5)
-    # A transaction that spilled page 1 several times, and was rolled back or committed by somebody else.
+    # A transaction whose commit was tried twice, and then given up.
     for written in (counter.value + 1, counter.value + 2):
         counter.saw_written(written)
         seen.add(written)
