@@ -27,7 +27,7 @@ import xxhash
 from graft.errors import Corrupt, LocalStorageError, local_errors
 from graft.frametable import FrameBody, FrameKey
 from graft.journal_files import write_all
-from graft.sqlite import database_errors, opened
+from graft.sqlite import abandon, database_errors, opened
 from pagestore.segment import DecodedFrame
 
 _SCHEMA = """
@@ -144,6 +144,13 @@ class Cache:
             frames, pages = self._database.execute("SELECT count(*), coalesce(sum(pages), 0) FROM frames").fetchone()
             (used,) = self._database.execute("SELECT coalesce(sum(used), 0) FROM files").fetchone()
             return CacheUse(frames, pages, used)
+
+    def disown(self) -> None:
+        """Leave the index to the process that this one was forked from, and do without."""
+        self._lock = threading.RLock()
+        if self._usable is not None:
+            abandon(self._usable)
+        self._usable = None
 
     def close(self) -> None:
         """Let go of the index and the files."""

@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from graft.errors import WriterBusy, local_errors
+from graft.errors import BadRequest, WriterBusy, local_errors
 from pagestore.runtime import SYSTEM, Runtime
 
 _POLL_S = 0.002
 
 
 class FileLock:
-    """An exclusive lock over all threads of all processes; not reentrant."""
+    """An exclusive lock over all threads of all processes; not reentrant.
+
+    The children of a fork would share it with their parent: they must `close` it at once.
+    """
 
     def __init__(self, path: Path, what: str) -> None:
         """Use the file at ``path``, created if absent; ``what`` is for messages."""
@@ -27,7 +30,9 @@ class FileLock:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it."""
+        """Take the lock if nobody has it; raises `BadRequest` after `close`."""
+        if self._descriptor < 0:
+            raise BadRequest(f"{self._what}: the replica was closed here, or opened before a fork; open it again")
         if not self._thread_lock.acquire(blocking=False):
             return False
         try:

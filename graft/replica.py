@@ -12,7 +12,9 @@ record that a dead writer left behind is never laid over what it was not made on
 """
 
 import contextlib
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Self
 from graft.bodies import BodyLoader
 from graft.cache import Cache
 from graft.errors import (
+    BadRequest,
     GraftError,
     LocalStorageError,
     NotAReplica,
@@ -78,6 +81,7 @@ class Replica:
         if not is_replica(path):
             raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
         self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
+        self._disowned = False
         self._read: list[LocalCommit] = []
         """Commits that were taken from the journal and are not in the view yet."""
         self._open = contextlib.ExitStack()
@@ -85,6 +89,7 @@ class Replica:
         with contextlib.ExitStack() as opened:
             self._take_up(opened, store)
             self._open = opened.pop_all()
+        _all.add(self)
 
     def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None) -> None:
         path, settings = self.path, self.settings
@@ -218,7 +223,18 @@ class Replica:
 
     def close_now(self) -> None:
         """Let go of everything."""
+        _all.discard(self)
         self._open.close()
+
+    def disown(self) -> None:
+        """In the child of a fork: let go of what is the parent's. Snapshots stay readable, all else is refused."""
+        self._lock = threading.RLock()
+        self._disowned = True
+        for lock in (self._presence, self.writer_lock, self.sync_lock):
+            lock.close()
+        self.shared.disown()
+        self.state.disown()
+        self.cache.disown()
 
     def __enter__(self) -> Self:
         return self
@@ -254,6 +270,8 @@ class Replica:
     def _refreshed(self, *, adopt: bool = False) -> View:
         """Learn what others did; ``adopt``, under the writer lock, takes in a commit whose writer died unpublished."""
         with self._lock:
+            if self._disowned:
+                raise BadRequest(f"{self.path} was opened before a fork; open it again in the new process")
             while True:
                 generation = self.shared.state_generation
                 try:
@@ -341,6 +359,19 @@ def is_replica(path: Path | str) -> bool:
 
 _open: dict[Path, tuple[Replica, int]] = {}
 _open_lock = threading.Lock()  # guards _open
+_all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    global _open_lock  # noqa: PLW0603 - another thread may have held it
+    _open_lock = threading.Lock()
+    _open.clear()
+    for replica in list(_all):
+        replica.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_replica(

@@ -80,6 +80,10 @@ class SharedCounters:
         """Whether a writer began an append and neither published nor took it back."""
         return self.words[3] != 0
 
+    def disown(self) -> None:
+        """See nothing of the counters any more but that everything has changed."""
+        self.words = memoryview(bytearray(b"\xff" * _BYTES)).cast("Q")
+
     def close(self) -> None:
         """Unmap."""
         self.words.release()

@@ -30,6 +30,14 @@ def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite
     return connection
 
 
+_abandoned: list[sqlite3.Connection] = []
+
+
+def abandon(connection: sqlite3.Connection) -> None:
+    """Never use a connection again, nor close it: after a fork it is the parent's, and SQLite must not notice us."""
+    _abandoned.append(connection)
+
+
 @contextmanager
 def database_errors(doing: str) -> Iterator[None]:
     """Turn the errors of `sqlite3` into this package's; ``doing`` says what failed, with the path."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.errors import Corrupt, NotAReplica, ReplicaExists, remote_errors
-from graft.sqlite import database_errors, opened
+from graft.sqlite import abandon, database_errors, opened
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
@@ -149,6 +149,12 @@ class State:
             row = database.execute("SELECT head FROM commits WHERE lsn = ?", (index.commit.lsn,)).fetchone()
             if row and row[0] == index.head:
                 _write_chunks(database, index)
+
+    def disown(self) -> None:
+        """Leave the database to the process that this one was forked from."""
+        abandon(self._database)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(":memory:")
 
     def close(self) -> None:
         """Close the database."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graft import replica as replica_module
 from graft.clone import init
+from graft.errors import StaleSnapshot
 from graft.failpoints import set_failpoint_hook
 from graft.replica import Replica
 from graft.settings import Settings
@@ -110,9 +111,16 @@ def body(page_size, page, tag):
     return (f"{page}/{tag};".encode() * page_size)[:page_size]
 
 
+def begin(replica):
+    """Begin on the newest snapshot; what a dead writer left may make the first one stale."""
+    with contextlib.suppress(StaleSnapshot):
+        return replica.begin(replica.snapshot())
+    return replica.begin(replica.snapshot())
+
+
 def commit(replica, pages, tag, *, durability=None, page_count=None):
     """Commit bodies for some pages; return the snapshot."""
-    with replica.begin(replica.snapshot()) as transaction:
+    with begin(replica) as transaction:
         if page_count is not None:
             transaction.truncate(page_count)
         for page in pages:
