@@ -130,7 +130,7 @@ class Journal:
         """
         damaged = self.last_local_lsn + 1
         later = [path.name for first, path in self._listed() if first > damaged]
-        if not later and self._files and self._lost_synced(self._files[-1]):
+        if not later and self._lost_synced(damaged):
             later = ["one that was written after it was on the disk"]
         if later:
             raise Corrupt(
@@ -277,10 +277,11 @@ class Journal:
         header = self._header_at(file) if file else None
         if file is None or header is None or header.local_lsn != wanted:
             found = [path for first, path in self._listed() if first == wanted]
-            if not found or (file and file.path == found[0]) or _is_unborn(found[0]):
+            if not found or _is_unborn(found[0]):
                 return None
-            file = self._opened(wanted, found[0])
-            header = self._header_at(file)
+            if file is None or file.path != found[0]:
+                file = self._opened(wanted, found[0])
+                header = self._header_at(file)
             if header is None or header.local_lsn != wanted:
                 self._forget(file)
                 if file.path.suffix == ".bulk":
@@ -378,8 +379,20 @@ class Journal:
         for path in self._directory.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
-    def _lost_synced(self, file: _File) -> bool:
-        """Tell whether a whole record behind the end says that what is missing there had reached the disk."""
+    def _lost_synced(self, damaged: int) -> bool:
+        """Tell whether a whole record behind a damaged one says that what is missing there had reached the disk."""
+        if self._files and self._follows_synced(self._files[-1]):
+            return True
+        for first, path in self._listed():
+            if first == damaged and not _is_unborn(path):
+                file = self._opened(first, path)
+                try:
+                    return self._follows_synced(file)
+                finally:
+                    self._forget(file)
+        return False
+
+    def _follows_synced(self, file: _File) -> bool:
         mapped = file.view.obj
         assert isinstance(mapped, mmap.mmap), "BUG: journal files are mapped"
         if file.path.suffix != ".log" or is_blank(file.path, file.end):
