@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REMOTE ?=
+NATIVE := $(wildcard graft_sqlite_vfs/native/*.[ch])
 # Parallel test processes; the suite is mostly waiting for servers and disks.
 TEST_JOBS ?= 4
 
@@ -25,7 +26,8 @@ $(VENV)/.python:
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.demo: pyproject.toml $(VENV)/.python
+# The accelerator is built by the way, where there is a compiler; without one everything works, only slower.
+$(VENV)/.demo: pyproject.toml setup.py $(NATIVE) $(VENV)/.python
 	$(BIN)/python -m pip install -qq --editable . --group demo
 	@touch $@
 

@@ -14,7 +14,7 @@ from graft.remote import RemoteAddress, parse_remote
 from graft.replica import Replica, is_replica, open_replica
 from graft.settings import Durability, Settings
 from graft.timetravel import At
-from graft_sqlite_vfs.vfs import NAME
+from graft_sqlite_vfs.registration import NAME
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI

@@ -4,7 +4,7 @@ Invariants, between SQLite's calls:
 - `_transaction` is set exactly while SQLite holds RESERVED or more; then `_snapshot` is its base.
 - `_snapshot` is set exactly while SQLite holds SHARED or more (a file of the past always has one).
 - `_read_page` reads what SQLite is to see now: from the transaction, else the snapshot, else the newest version.
-- Nothing is committed anywhere but in `_synced`, and only if SQLite moved the change counter of page 1.
+- Nothing is committed anywhere but in `synced`, and only if SQLite moved the change counter of page 1.
 
 SQLite calls a file under its connection's mutex, so that one thread at a time is in here and no lock is needed. The
 shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds them by name, no base class is needed.
@@ -49,14 +49,20 @@ class VolumeFile:
 
     __slots__ = (
         "_advisor", "_base_header", "_committed", "_counter", "_durability", "_fixed", "_mask", "_page_one_written",
-        "_page_size", "_probe", "_read_page", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
+        "_page_size", "_probe", "_read_page", "_read_path", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
     )  # fmt: skip
 
-    def __init__(self, replica: Replica, *, fixed: Snapshot | None, durability: Durability) -> None:
-        """Take over one reference to ``replica``, which `xClose` gives back; ``fixed`` is a version of the past."""
+    def __init__(
+        self, replica: Replica, *, fixed: Snapshot | None, durability: Durability, read_path: str = "pure"
+    ) -> None:
+        """Take over one reference to ``replica``, which `xClose` gives back; ``fixed`` is a version of the past.
+
+        ``read_path`` says in words how SQLite comes here to read.
+        """
         self._replica = replica
         self._fixed = fixed
         self._durability = durability
+        self._read_path = read_path
         self._advisor = BtreeAdvisor(replica)
         self._page_size = replica.page_size
         self._mask = replica.page_size - 1
@@ -227,8 +233,14 @@ class VolumeFile:
     def xSync(self, flags: int) -> None:
         """Do nothing: SQLITE_FCNTL_SYNC came before and has settled everything, and comes with synchronous=OFF too."""
 
-    def _synced(self) -> None:
-        """Commit, or drop what a rollback has put back."""
+    def synced(self) -> None:
+        """Commit, or drop what a rollback has put back; SQLITE_FCNTL_SYNC."""
+        try:
+            self._commit_or_drop()
+        except GraftError as error:
+            raise as_sqlite(error) from error
+
+    def _commit_or_drop(self) -> None:
         transaction = self._transaction
         if transaction is None or not transaction.dirty:
             return
@@ -269,24 +281,29 @@ class VolumeFile:
 
     def xFileControl(self, op: int, pointer: int) -> bool:
         """Commit at SYNC, answer pragmas, and leave the rest to SQLite."""
+        if op == _SYNC:
+            self.synced()
+            return True
+        if op != _PRAGMA:
+            return False
+        asked = apsw.VFSFcntlPragma(pointer)
+        text = self.pragma(asked.name, asked.value)
+        if text is not None:
+            asked.result = text
+        return text is not None
+
+    def pragma(self, name: str, value: str | None) -> str | None:
+        """Return the text of a pragma, None if it is SQLite's; SQLITE_FCNTL_PRAGMA."""
         try:
-            if op == _SYNC:
-                self._synced()
-                return True
-            return op == _PRAGMA and self._pragma(apsw.VFSFcntlPragma(pointer))
+            refuse(name, value, self._replica.name, self._page_size)
+            asked = Asked(
+                self._replica, self.snapshot, self._durability,
+                fixed=self._fixed is not None, reading=self._snapshot is not None,
+                writing=self._transaction is not None, read_path=self._read_path,
+            )  # fmt: skip
+            return answer(name, value, asked)
         except GraftError as error:
             raise as_sqlite(error) from error
-
-    def _pragma(self, pragma: apsw.VFSFcntlPragma) -> bool:
-        refuse(pragma.name, pragma.value, self._replica.name, self._page_size)
-        asked = Asked(
-            self._replica, self.snapshot, self._durability,
-            fixed=self._fixed is not None, reading=self._snapshot is not None, writing=self._transaction is not None,
-        )  # fmt: skip
-        text = answer(pragma.name, pragma.value, asked)
-        if text is not None:
-            pragma.result = text
-        return text is not None
 
     @property
     def snapshot(self) -> Snapshot:

@@ -44,6 +44,8 @@ class Asked:
     """Whether a transaction is open on it."""
     writing: bool
     """Whether that is a write transaction."""
+    read_path: str
+    """How its pages are read, in words."""
 
 
 def answer(pragma: str, value: str | None, asked: Asked) -> str | None:
@@ -70,6 +72,7 @@ def _info(asked: Asked, value: str | None) -> str:
         "log": str(replica.log),
         "page_size": replica.page_size,
         "durability": "read-only" if asked.fixed else asked.durability.value,
+        "read_path": asked.read_path,
     }
     return _laid_out("info", facts, value)
 

@@ -20,17 +20,20 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import apsw
 
 from graft.errors import BadRequest, GraftError, NotAReplica, WriterBusy
-from graft.replica import open_replica
+from graft.replica import Replica, open_replica
 from graft.settings import Durability
+from graft.snapshot import Snapshot
 from graft.timetravel import snapshot_at
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
 
 NAME = "graft"
+NO_WAL = "a volume has no write-ahead log: use journal_mode=MEMORY"
 
 _PATH_BYTES_MAX = 4096
 _VOLUME_SIDE_FILES = ("-journal", "-wal")
@@ -60,17 +63,22 @@ class GraftVFS(apsw.VFS):
     def __init__(self, name: str = NAME) -> None:
         """Register under a name."""
         super().__init__(name, base="", maxpathname=_PATH_BYTES_MAX)
+        self.read_path = "pure"
+        """What its files say of how they are read."""
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         """Open one of SQLite's files."""
         kind = flags[0]
         if kind & apsw.SQLITE_OPEN_MAIN_DB:
             assert isinstance(name, apsw.URIFilename), "BUG: a main database without a name"
-            file = _open_volume(name)
+            file = open_volume(
+                name.filename(), at=name.uri_parameter("at"), durability=name.uri_parameter("durability"),
+                make=VolumeFile, read_path=self.read_path,
+            )  # fmt: skip
             flags[1] = kind
             return file  # type: ignore[return-value]  # apsw takes any object with the methods
         if kind & apsw.SQLITE_OPEN_WAL:
-            raise sqlite_error(apsw.SQLITE_CANTOPEN, "a volume has no write-ahead log: use journal_mode=MEMORY")
+            raise sqlite_error(apsw.SQLITE_CANTOPEN, NO_WAL)
         if kind & apsw.SQLITE_OPEN_MAIN_JOURNAL:
             flags[1] = _SCRATCH_FLAGS
             return ScratchFile()
@@ -95,15 +103,24 @@ class GraftVFS(apsw.VFS):
         return microseconds
 
 
-def _open_volume(name: apsw.URIFilename) -> VolumeFile:
-    path = name.filename()
+class FileType(Protocol):
+    """What makes the file of a volume: `VolumeFile`, or a kind of it."""
+
+    def __call__(
+        self, replica: Replica, *, fixed: Snapshot | None, durability: Durability, read_path: str
+    ) -> VolumeFile:
+        """Take over one reference to the replica."""
+        ...
+
+
+def open_volume(path: str, *, at: str | None, durability: str | None, make: FileType, read_path: str) -> VolumeFile:
+    """Open a replica as SQLite's main database; raises apsw's exceptions."""
     try:
-        durability = _durability(name.uri_parameter("durability"))
+        level = _durability(durability)
         replica = open_replica(path)
         try:
-            at = name.uri_parameter("at")
             fixed = snapshot_at(replica, at) if at else None
-            return VolumeFile(replica, fixed=fixed, durability=durability)
+            return make(replica, fixed=fixed, durability=level, read_path=read_path)
         except BaseException:
             replica.close()
             raise
@@ -132,4 +149,4 @@ def _durability(text: str | None) -> Durability:
 
 
 VFS = GraftVFS()
-"""Keeps the VFS registered while this module is loaded."""
+"""Keeps the VFS registered while this module is loaded; see graft_sqlite_vfs/registration.py."""

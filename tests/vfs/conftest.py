@@ -11,6 +11,8 @@ from graft.replica import Replica, open_replica
 from graft.settings import Settings
 from graft.status import status
 from graft_sqlite_vfs import connect
+from graft_sqlite_vfs.readpath import Pure
+from graft_sqlite_vfs.registration import READ_PATH, pure_read_path
 from pagestore.errors import StoreUnavailable
 from pagestore.memory import MemoryStore
 
@@ -93,8 +95,24 @@ class Volumes:
             return status(replica).local_commits
 
 
+@pytest.fixture(params=["accelerated", "pure"])
+def read_path(request) -> Iterator[str]:
+    """The whole suite runs on both; a test of what only one has is parametrized with that one, indirectly."""
+    if request.param == "pure":
+        with pure_read_path():
+            yield request.param
+    else:
+        if isinstance(READ_PATH, Pure):
+            pytest.skip(f"the read path is {READ_PATH}")
+        yield request.param
+
+
+in_python_only = pytest.mark.parametrize("read_path", ["pure"], indirect=True)
+"""For tests that watch methods which the accelerator does not call."""
+
+
 @pytest.fixture
-def volumes(tmp_path) -> Iterator[Volumes]:
+def volumes(tmp_path, read_path) -> Iterator[Volumes]:
     made = Volumes(tmp_path)
     yield made
     made.store.down = False

@@ -15,7 +15,7 @@ from graft.timetravel import snapshot_at
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.file import VolumeFile
 
-from .conftest import fill, rows
+from .conftest import fill, in_python_only, rows
 
 
 @pytest.fixture
@@ -105,6 +105,7 @@ def test_long_values_are_read_whole(db, volumes):
             assert blob.read(70_001) == value[123_457 : 123_457 + 70_001]
 
 
+@in_python_only
 @pytest.mark.parametrize(
     ("error", "code"),
     [

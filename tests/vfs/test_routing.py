@@ -23,7 +23,7 @@ def around(volumes, name: str = "db") -> set[str]:
 
 @pytest.fixture
 def opened(monkeypatch) -> list[tuple[int, object]]:
-    """Kinds of files that SQLite asks for, and what it gets."""
+    """Kinds of files that SQLite asks for, and what it gets; on the pure path, since the other asks no Python."""
     seen: list[tuple[int, object]] = []
     original = vfs.GraftVFS.xOpen
 
@@ -36,19 +36,19 @@ def opened(monkeypatch) -> list[tuple[int, object]]:
     return seen
 
 
-def test_big_sorts_go_to_temporary_files(db, volumes, opened):
+def test_big_sorts_go_to_temporary_files(db, volumes, opened, read_path):
     fill(db, 3000, size=1000)
     before, commits = around(volumes), volumes.commits()
     db.execute("PRAGMA cache_size=10; PRAGMA temp_store=FILE")
     result = rows(db, "SELECT id FROM t ORDER BY v DESC, id")
     assert len(result) == 3003
-    assert opened
+    assert opened or read_path != "pure"
     assert not any(isinstance(file, VolumeFile) for _, file in opened)
     assert around(volumes) == before
     assert volumes.commits() == commits
 
 
-def test_temporary_tables_stay_outside(db, volumes, opened):
+def test_temporary_tables_stay_outside(db, volumes, opened, read_path):
     before, commits = around(volumes), volumes.commits()
     db.execute("PRAGMA temp_store=FILE; CREATE TEMP TABLE x(id INTEGER PRIMARY KEY, v); PRAGMA temp.cache_size=5")
     fill(db, 2000, table="temp.x")
@@ -71,7 +71,7 @@ def test_temporary_directory_is_used_and_left_clean(db, tmp_path, monkeypatch):
     assert tempfile.gettempdir() != str(tmp_path)
 
 
-def test_no_journal_is_made_or_found(db, volumes, opened):
+def test_no_journal_is_made_or_found(db, volumes, opened, read_path):
     before = around(volumes)
     spilling(db)
     with db:
@@ -84,10 +84,10 @@ def test_no_journal_is_made_or_found(db, volumes, opened):
     integrity(other)
     for name in ("db-journal", "db-wal"):
         assert (volumes.directory / name).stat().st_size == 800  # not ours, so left alone
-    assert opened
+    assert opened or read_path != "pure"
 
 
-def test_attached_volumes_keep_their_journal_in_a_temporary_file(db, volumes, opened):
+def test_attached_volumes_keep_their_journal_in_a_temporary_file(db, volumes, opened, read_path):
     volumes.connect("other", remote="#other").execute("CREATE TABLE o(id INTEGER PRIMARY KEY, v)")
     before = around(volumes)
     db.execute("ATTACH ? AS other", (str(volumes.path("other")),))
@@ -97,7 +97,7 @@ def test_attached_volumes_keep_their_journal_in_a_temporary_file(db, volumes, op
         fill(db, 500, table="other.o")
         db.execute("UPDATE o SET v = 'x' || v")
         assert around(volumes) == before
-    assert apsw.SQLITE_OPEN_MAIN_JOURNAL in {kind for kind, _ in opened}
+    assert apsw.SQLITE_OPEN_MAIN_JOURNAL in {kind for kind, _ in opened} or read_path != "pure"
     assert rows(volumes.connect("other", remote="#other"), "SELECT count(*) FROM o WHERE v LIKE 'x%'") == [(500,)]
 
 

@@ -1,0 +1,113 @@
+#include "host.h"
+
+#include "exceptions.h"
+
+#include <string.h>
+
+python_hooks hooks;
+
+bool python_enter(python_scope *scope, const sqlite_host *host)
+{
+    if (!Py_IsInitialized())
+        return false;
+    scope->host = host;
+    scope->gil = PyGILState_Ensure();
+    scope->earlier = exception_take();
+    return true;
+}
+
+static void chain(PyObject *newest, PyObject *earlier)
+{
+    PyObject *last = newest, *context;
+    while (last != earlier && (context = PyException_GetContext(last)) != NULL) {
+        Py_DECREF(context); /* its owner keeps it */
+        last = context;
+    }
+    if (last == earlier)
+        Py_DECREF(earlier);
+    else
+        PyException_SetContext(last, earlier);
+}
+
+void python_leave(python_scope *scope)
+{
+    if (scope->earlier != NULL) {
+        PyObject *newest = exception_take();
+        if (newest == NULL)
+            newest = scope->earlier;
+        else
+            chain(newest, scope->earlier);
+        exception_put(newest);
+    }
+    PyGILState_Release(scope->gil);
+}
+
+static int code_of(PyObject *exception, int otherwise)
+{
+    long code = 0;
+    PyObject *value = PyObject_GetAttrString(exception, "extendedresult");
+    if (value != NULL && PyLong_Check(value))
+        code = PyLong_AsLong(value);
+    Py_XDECREF(value);
+    PyErr_Clear();
+    return code > 0 && code <= INT_MAX ? (int)code : otherwise;
+}
+
+static void report(PyObject *exception)
+{
+    PyObject *result = hooks.failed == NULL ? NULL : PyObject_CallOneArg(hooks.failed, exception);
+    if (result == NULL)
+        PyErr_WriteUnraisable(exception);
+    Py_XDECREF(result);
+}
+
+int python_error_code(const sqlite_host *host, int otherwise)
+{
+    PyObject *exception = exception_take();
+    if (exception == NULL)
+        return otherwise;
+    int code = code_of(exception, otherwise);
+    if (host->raises_pending) {
+        exception_put(exception);
+    } else {
+        report(exception);
+        Py_DECREF(exception);
+    }
+    return code;
+}
+
+int python_lock_error_code(const sqlite_host *host)
+{
+    PyObject *exception = exception_take();
+    int code = exception == NULL ? ABI_IOERR : code_of(exception, ABI_IOERR);
+    if ((code & 0xff) == ABI_BUSY) {
+        Py_XDECREF(exception);
+        return code;
+    }
+    exception_put(exception);
+    return python_error_code(host, ABI_IOERR);
+}
+
+char *python_error_message(const sqlite_host *host)
+{
+    PyObject *exception = exception_take();
+    if (exception == NULL)
+        return NULL;
+    PyObject *text = PyObject_Str(exception);
+    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    char *message = utf8 == NULL ? NULL : host_text(host, utf8);
+    Py_XDECREF(text);
+    exception_put(exception); /* and not what failed in telling it */
+    return message;
+}
+
+char *host_text(const sqlite_host *host, const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    if (bytes > INT_MAX)
+        return NULL;
+    char *copy = ((abi_malloc)host->api[ABI_ROUTINE_MALLOC])((int)bytes);
+    if (copy != NULL)
+        memcpy(copy, text, bytes);
+    return copy;
+}

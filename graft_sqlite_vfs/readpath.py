@@ -1,0 +1,60 @@
+"""Which read path this process uses, and why: the accelerated one wherever it was built, else the pure one.
+
+``GRAFT_PURE=1`` in the environment forces the pure path (docs/explanation/read-path.md).
+"""
+
+import importlib
+import os
+from dataclasses import dataclass
+
+from graft import locations
+from graft.pagemap import CHUNK_SHIFT
+
+VARIABLE = "GRAFT_PURE"
+INTERFACE = 1
+"""What the compiled module must say it offers; see native/module.c."""
+
+_LAYOUT = (
+    locations.FRAME_TAG,
+    locations.JOURNAL_TAG,
+    locations.SLOT_BITS,
+    locations.OFFSET_BITS,
+    CHUNK_SHIFT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerated:
+    """Pages that are here are read without Python."""
+
+    def __str__(self) -> str:
+        """Say it in a word."""
+        return "accelerated"
+
+
+@dataclass(frozen=True, slots=True)
+class Pure:
+    """Every read goes through Python."""
+
+    why: str
+
+    def __str__(self) -> str:
+        """Say it, and why."""
+        return f"pure ({self.why})"
+
+
+ReadPath = Accelerated | Pure
+
+
+def available(name: str = "graft_sqlite_vfs._accelerator") -> ReadPath:
+    """Return the fastest path that can be used here."""
+    if os.environ.get(VARIABLE, "0") not in {"", "0"}:
+        return Pure(f"{VARIABLE} is set")
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        return Pure(f"no accelerator was built: {error}")
+    offered = getattr(module, "INTERFACE", None), getattr(module, "LOCATION_LAYOUT", None)
+    if offered != (INTERFACE, _LAYOUT):
+        return Pure(f"{module.__file__} was built from other sources; install graft again")
+    return Accelerated()
