@@ -33,11 +33,16 @@ READ_PATH = _registered()
 """How volumes that are opened in this process are read."""
 
 
+_used: list[GraftVFS] = []
+"""Connections may outlive what registered the VFS that they were opened with, and SQLite keeps only its address."""
+
+
 @contextmanager
 def pure_read_path() -> Iterator[None]:
     """Let what is opened meanwhile, by any thread, be read the pure way: to compare, or to narrow a problem down."""
     vfs = GraftVFS()
     vfs.read_path = "pure (asked for)"
+    _used.append(vfs)
     try:
         yield
     finally:
