@@ -1,24 +1,19 @@
 """Objects in a bucket of AWS S3 or of any server that speaks its protocol."""
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import urlencode
 
 from pagestore.errors import ObjectNotFound, UnsafeStore
 from pagestore.keys import check_key, check_key_prefix, check_limit, check_range
 from pagestore.objectstore import Data, ObjectInfo
 from pagestore.runtime import SYSTEM, Runtime
+from pagestore.s3_api import ListPage, S3Api
 from pagestore.s3_client import S3Requests
-from pagestore.s3_errors import Answer, not_an_s3_object, unexpected
-from pagestore.s3_replies import ranged_body, whole_body
+from pagestore.s3_errors import Answer, WrongReply, not_an_s3_object, unexpected
 from pagestore.s3_settings import S3Settings
-from pagestore.s3_upload import MultipartUpload, content_md5, cut_parts
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from pagestore.s3_upload import MultipartUpload, cut_parts
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", re.ASCII)
 
@@ -44,8 +39,9 @@ class S3Store:
 
     @property
     def url(self) -> str:
-        """``s3://bucket/prefix``, with the endpoint and region if they were given."""
-        options = {"endpoint": self._settings.endpoint, "region": self._settings.region}
+        """``s3://bucket/prefix``, with the endpoint, region and client if they were given."""
+        client = self._settings.client if self._settings.client != "auto" else None
+        options = {"endpoint": self._settings.endpoint, "region": self._settings.region, "client": client}
         query = urlencode({name: value for name, value in options.items() if value}, safe=":/")
         return f"s3://{self._bucket}/{self._base}".rstrip("/") + (f"?{query}" if query else "")
 
@@ -57,31 +53,20 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """Return the whole object."""
         full_key = self._full_key(key)
-
-        def request(client: "S3Client") -> bytes:
-            reply = client.get_object(Bucket=self._bucket, Key=full_key)
-            return whole_body(reply, key, self._requests.where)
-
-        return self._existing(key, self._requests.send(request))
+        return self._existing(key, self._read(key, lambda api: api.get(full_key)))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return a slice of the object, once the reply has proved to be that slice."""
         check_range(start, length)
         full_key = self._full_key(key)
-
-        def request(client: "S3Client") -> bytes:
-            asked = f"bytes={start}-{start + length - 1}"
-            reply = client.get_object(Bucket=self._bucket, Key=full_key, Range=asked)
-            return ranged_body(reply, key, start, length, self._requests.where)
-
-        found = self._requests.send(request)
+        found = self._read(key, lambda api: api.get_range(full_key, start, length))
         if isinstance(found, Answer) and found.status == 416:
             return self._nothing_from(key, start)
         return self._existing(key, found)
 
     def put(self, key: str, data: Data) -> None:
         """Create or replace the object."""
-        answer = self._put(key, data, {})
+        answer = self._put(key, data, if_absent=False)
         if answer is not None:
             raise unexpected(answer, self._requests.where)
 
@@ -90,7 +75,7 @@ class S3Store:
 
         Raises `UnsafeStore` if the server says that it does not know conditional writes.
         """
-        match self._put(key, data, {"IfNoneMatch": "*"}):
+        match self._put(key, data, if_absent=True):
             case None:
                 return True
             case Answer(status=412):
@@ -112,7 +97,7 @@ class S3Store:
         if second is None:
             self.put(key, first)
             return len(first)
-        upload = MultipartUpload(self._requests, self._bucket, full_key, self._settings)
+        upload = MultipartUpload(self._requests, full_key, self._settings)
         return upload.run(chain((first, second), parts))
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
@@ -124,11 +109,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove the object if there is one."""
         full_key = self._full_key(key)
-
-        def request(client: "S3Client") -> None:
-            client.delete_object(Bucket=self._bucket, Key=full_key)
-
-        answer = self._requests.send(request)
+        answer = self._requests.send(lambda api: api.delete(full_key))
         if isinstance(answer, Answer) and answer.code != "NoSuchKey":
             raise unexpected(answer, self._requests.where)
 
@@ -139,15 +120,16 @@ class S3Store:
     def _full_key(self, key: str) -> str:
         return self._base + check_key(key)
 
-    def _put(self, key: str, data: Data, condition: "_Condition") -> Answer | None:
+    def _put(self, key: str, data: Data, *, if_absent: bool) -> Answer | None:
         full_key = self._full_key(key)
         body = bytes(data)
-        digest = content_md5(body)
+        return self._requests.send(lambda api: api.put(full_key, body, if_absent=if_absent))
 
-        def request(client: "S3Client") -> None:
-            client.put_object(Bucket=self._bucket, Key=full_key, Body=body, ContentMD5=digest, **condition)
-
-        return self._requests.send(request)
+    def _read(self, key: str, request: Callable[[S3Api], bytes]) -> bytes | Answer:
+        try:
+            return self._requests.send(request)
+        except WrongReply as error:
+            raise not_an_s3_object(key, str(error), self._requests.where) from error
 
     def _existing(self, key: str, found: bytes | Answer) -> bytes:
         if not isinstance(found, Answer):
@@ -159,11 +141,7 @@ class S3Store:
     def _nothing_from(self, key: str, start: int) -> bytes:
         """Return no bytes if the object exists and ends before ``start``, as a 416 claims."""
         full_key = self._full_key(key)
-
-        def request(client: "S3Client") -> int:
-            return client.head_object(Bucket=self._bucket, Key=full_key)["ContentLength"]
-
-        size = self._requests.send(request)
+        size = self._requests.send(lambda api: api.size(full_key))
         if isinstance(size, Answer):
             if size.status == 404:
                 raise ObjectNotFound(key, self.url)
@@ -181,49 +159,27 @@ class S3Store:
             page_keys = self._settings.list_page_keys
             wanted = page_keys if remaining is None else min(remaining, page_keys)
             page = self._list_page(prefix, start_after, wanted, token)
-            for info in page.objects[:wanted]:
-                if info.key <= last_key:
+            for found in page.objects[:wanted]:
+                key = found.full_key.removeprefix(self._base)
+                if key <= last_key:
                     raise UnsafeStore(
-                        f"{self._requests.where} lists {info.key} after {last_key}; "
+                        f"{self._requests.where} lists {key} after {last_key}; "
                         "use a server that lists in key order, or other names"
                     )
-                last_key = info.key
-                yield info
+                last_key = key
+                yield ObjectInfo(key, found.size, found.modified_s)
             if not page.next_token:
                 return
             token = page.next_token
             remaining = None if remaining is None else remaining - len(page.objects)
 
-    def _list_page(self, prefix: str, start_after: str, wanted: int, token: str) -> "_Page":
-        position: _Position = {"StartAfter": self._base + start_after} if start_after else {}
-        if token:
-            position = {"ContinuationToken": token}
+    def _list_page(self, prefix: str, start_after: str, wanted: int, token: str) -> ListPage:
+        after = self._base + start_after if start_after else ""
 
-        def request(client: "S3Client") -> _Page:
-            reply = client.list_objects_v2(Bucket=self._bucket, Prefix=self._base + prefix, MaxKeys=wanted, **position)
-            objects = tuple(
-                ObjectInfo(found["Key"].removeprefix(self._base), found["Size"], found["LastModified"].timestamp())
-                for found in reply.get("Contents", ())
-            )
-            return _Page(objects, reply.get("NextContinuationToken", "") if reply["IsTruncated"] else "")
+        def request(api: S3Api) -> ListPage:
+            return api.list_page(self._base + prefix, start_after=after, token=token, wanted=wanted)
 
         page = self._requests.send(request)
         if isinstance(page, Answer):
             raise unexpected(page, self._requests.where)
         return page
-
-
-class _Condition(TypedDict, total=False):
-    IfNoneMatch: str
-
-
-class _Position(TypedDict, total=False):
-    StartAfter: str
-    ContinuationToken: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    objects: tuple[ObjectInfo, ...]
-    next_token: str
-    """Empty after the last page."""

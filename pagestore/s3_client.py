@@ -1,21 +1,21 @@
-"""One boto3 client, and the one place where its requests are tried again.
+"""One S3 client, and the one place where its requests are tried again.
 
-The client is made at the first request, since importing boto3 takes a third of a second that a local commit
-need not wait for. botocore's own retries are off. Safe for several threads; a forked process opens its own.
+The client is made at the first request, since importing one takes up to a third of a second that a local commit need
+not wait for. Clients make no retries of their own. Safe for several threads; a forked process makes its own client.
 """
 
+import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from pagestore.errors import PageStoreError, StoreUnavailable
+from pagestore.errors import PageStoreError, StoreRefused, StoreUnavailable
 from pagestore.retry import random_fraction
 from pagestore.runtime import Runtime
-from pagestore.s3_errors import Answer, GiveUp, judge
+from pagestore.s3_access import Unsupported, find_access
+from pagestore.s3_api import S3Api
+from pagestore.s3_errors import Answer, GiveUp, WrongReply, judge
 from pagestore.s3_settings import S3Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 Reply = TypeVar("Reply")
 
@@ -28,25 +28,24 @@ class S3Requests:
         self._bucket = bucket
         self._settings = settings
         self._runtime = runtime
-        self._lock = threading.Lock()  # guards `_client`
-        self._client: S3Client | None = None
+        self._lock = threading.Lock()  # guards `_api` and `_pid`
+        self._api: S3Api | None = None
+        self._pid = os.getpid()
 
     @property
     def where(self) -> str:
         """Bucket and endpoint, for messages."""
-        endpoint = self._settings.endpoint or (self._client and self._client.meta.endpoint_url)
+        endpoint = self._settings.endpoint or (self._api and self._api.endpoint)
         return f"bucket {self._bucket}" + (f" at {endpoint}" if endpoint else "")
 
     def send(
-        self,
-        request: Callable[["S3Client"], Reply],
-        *,
-        cancelled: Callable[[], bool] = lambda: False,
+        self, request: Callable[[S3Api], Reply], *, cancelled: Callable[[], bool] = lambda: False
     ) -> Reply | Answer:
         """Return what ``request`` returns, or the error reply that it must read itself.
 
         Passing troubles are waited out, with full jitter, until the settings say stop or ``cancelled`` says
-        so; then `StoreUnavailable`. What the user must mend raises `StoreRefused` at once.
+        so; then `StoreUnavailable`. What the user must mend raises `StoreRefused` at once; a reply that is not the
+        object raises `WrongReply`, for the caller to name the object.
         """
         policy = self._settings.retry_policy
         begun_s = self._runtime.monotonic_s()
@@ -55,7 +54,7 @@ class S3Requests:
             attempts += 1
             try:
                 return request(self._open())
-            except PageStoreError:
+            except (PageStoreError, WrongReply):
                 raise
             except Exception as error:
                 verdict = judge(error, self.where)
@@ -73,41 +72,31 @@ class S3Requests:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            api, self._api = self._api, None
+        if api is not None:
+            api.close()
 
-    def _open(self) -> "S3Client":
+    def _open(self) -> S3Api:
         with self._lock:
-            if self._client is None:
-                self._client = _new_client(self._settings)
-            return self._client
+            if self._api is None or self._pid != os.getpid():
+                self._api = self._new_api()
+                self._pid = os.getpid()
+            return self._api
 
+    def _new_api(self) -> S3Api:
+        """Return the client that the settings name, else the fastest that can do what the environment asks for."""
+        if self._settings.client != "boto3":
+            access = find_access(self._bucket, self._settings, os.environ)
+            if not isinstance(access, Unsupported):
+                from pagestore import obstore_s3  # noqa: PLC0415 - needs obstore, which is optional
 
-def _new_client(settings: S3Settings) -> "S3Client":
-    """Return a client by AWS's standard chain of variables, profiles and roles.
+                if obstore_s3.is_usable_here():
+                    return obstore_s3.ObstoreApi(self._bucket, access, self._settings, self._runtime)
+                access = Unsupported("it was used before this process was forked")
+            if self._settings.client == "obstore":
+                raise StoreRefused(
+                    f"{self.where} cannot be reached through obstore: {access.reason}; use ?client=boto3 in the URL"
+                )
+        from pagestore.s3_boto3 import Boto3Api  # noqa: PLC0415 - takes 140 ms to import
 
-    botocore addresses buckets by path, not by host name, wherever an endpoint is given, unless the profile
-    wants otherwise. Checksums that only AWS knows are left off: other servers fail on them, and TLS,
-    Content-MD5 and our own formats' checksums protect the bytes.
-    """
-    import boto3  # noqa: PLC0415 - takes 140 ms to import
-    from botocore.config import Config  # noqa: PLC0415
-
-    session = boto3.session.Session(region_name=settings.region)
-    return session.client(
-        "s3",
-        endpoint_url=settings.endpoint,
-        region_name=session.region_name or "us-east-1",
-        config=Config(
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=settings.connect_timeout_s,
-            read_timeout=settings.read_timeout_s,
-            max_pool_connections=settings.parallelism + settings.part_parallelism,
-            tcp_keepalive=True,
-            signature_version="s3v4",
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            user_agent_extra="graft",
-        ),
-    )
+        return Boto3Api(self._bucket, self._settings)

@@ -1,11 +1,12 @@
-"""What an exception of boto3 means for us: a pure judgement, so that it can be tested without a server.
+"""What an exception of an S3 client means for us: a pure judgement, so that it can be tested without a server.
 
-`judge` turns any exception into one of three verdicts: `TryAgain`, `GiveUp` with the error to raise, or
-`Answer`, an S3 error reply whose meaning depends on the request (404, 409, 412, 416 …).
+Clients other than boto3 raise what is defined here: `ErrorReply`, `NoAnswer`, `UntrustedCertificate`. `judge` turns
+any exception into one of three verdicts: `TryAgain`, `GiveUp` with the error to raise, or `Answer`, an S3 error reply
+whose meaning depends on the request (404, 409, 412, 416 …).
 """
 
+import sys
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import TypeAlias
 
 from pagestore.errors import CorruptObject, PageStoreError, StorageFull, StoreRefused
@@ -13,6 +14,29 @@ from pagestore.errors import CorruptObject, PageStoreError, StorageFull, StoreRe
 
 class TruncatedBody(Exception):
     """A body ended before the length that its headers promised; private to the S3 backend, always retried."""
+
+
+class WrongReply(Exception):
+    """A good reply that is not what was asked for, and why; private to the S3 backend, becomes `CorruptObject`."""
+
+
+class NoAnswer(Exception):
+    """No reply came, or none that is HTTP; private to the S3 backend, always retried."""
+
+
+class UntrustedCertificate(Exception):
+    """The server's certificate is signed by nobody we know; private to the S3 backend."""
+
+
+class ErrorReply(Exception):
+    """A reply with an error status; private to the S3 backend."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        """Keep the fields; ``code`` is the status where the reply had none."""
+        super().__init__(f"{status} {code} {message}")
+        self.status = status
+        self.code = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +122,43 @@ _REFUSED_STATUSES = {
 def judge(error: Exception, where: str) -> Verdict:
     """Return what ``error``, raised by a request, means; ``where`` names bucket and endpoint for messages.
 
-    No message repeats a credential. Needs botocore, which whoever caught ``error`` has imported already.
+    No message repeats a credential.
     """
-    from botocore import exceptions as boto  # noqa: PLC0415 - importing boto3 takes 140 ms
+    if "botocore.exceptions" in sys.modules:  # else it cannot be one of them; importing botocore takes 140 ms
+        verdict = _judge_boto(error, where)
+        if verdict is not None:
+            return verdict
+    match error:
+        case ErrorReply():
+            return _judge_reply(error.status, error.code, error.message, where)
+        case UntrustedCertificate():
+            return _untrusted(where)
+        case NoAnswer() | TruncatedBody() | OSError():
+            return TryAgain(_one_line(error))
+        case _:
+            raise error
+
+
+def _judge_boto(error: Exception, where: str) -> Verdict | None:
+    from http.client import HTTPException  # noqa: PLC0415 - 20 ms, for errors that only botocore lets through
+
+    from botocore import exceptions as boto  # noqa: PLC0415
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
     match error:
         case boto.ClientError():
-            return _judge_reply(error.response, where)
+            fields = error.response
+            code = str(fields.get("Error", {}).get("Code", ""))
+            message = str(fields.get("Error", {}).get("Message", ""))
+            status = int(fields.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            return _judge_reply(status, code, message, where)
         case boto.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return GiveUp(StoreRefused(f"{where} has a certificate that is not trusted; set AWS_CA_BUNDLE"))
+            return _untrusted(where)
         case (
             boto.HTTPClientError()
             | boto.ConnectionError()
             | boto.IncompleteReadError()
             | ResponseParserError()
-            | TruncatedBody()
-            | OSError()
             | HTTPException()
         ):
             return TryAgain(_one_line(error))
@@ -123,14 +167,14 @@ def judge(error: Exception, where: str) -> Verdict:
         case boto.BotoCoreError():  # credentials that could not be fetched, a profile that is not there …
             return GiveUp(StoreRefused(f"{where} cannot be asked, mend the AWS settings: {_one_line(error)}"))
         case _:
-            raise error
+            return None
 
 
-def _judge_reply(response: object, where: str) -> Verdict:
-    fields = response if isinstance(response, dict) else {}
-    code = str(fields.get("Error", {}).get("Code", ""))
-    message = str(fields.get("Error", {}).get("Message", ""))
-    status = int(fields.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _untrusted(where: str) -> GiveUp:
+    return GiveUp(StoreRefused(f"{where} has a certificate that is not trusted; set AWS_CA_BUNDLE"))
+
+
+def _judge_reply(status: int, code: str, message: str, where: str) -> Verdict:
     if code in _FULL_CODES or status == 507:
         return GiveUp(StorageFull(f"no space is left in {where} ({code or status})"))
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):

@@ -8,25 +8,36 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from pagestore.s3_errors import TruncatedBody, not_an_s3_object
+from pagestore.s3_errors import TruncatedBody, WrongReply
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
-_PLAIN_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
+PLAIN_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
+LENGTH_UNKNOWN = "its length was not announced, so that it may have been cut short"
 
 
-def whole_body(reply: "GetObjectOutputTypeDef", key: str, where: str) -> bytes:
-    """Return the body of a GET without Range; raises `CorruptObject`, or `TruncatedBody` to be retried."""
+def compressed(encoding: str) -> str:
+    """Return what is wrong with a reply of this Content-Encoding."""
+    return f"it came compressed ({encoding}); take the proxy that does this out of the way"
+
+
+def range_ignored(start: int, length: int) -> str:
+    """Return what is wrong with a whole object that is no answer to a range."""
+    return f"bytes {start}-{start + length - 1} were asked for, the whole object came (a proxy ignores Range)"
+
+
+def whole_body(reply: "GetObjectOutputTypeDef") -> bytes:
+    """Return the body of a GET without Range; raises `WrongReply`, or `TruncatedBody` to be retried."""
     status = reply["ResponseMetadata"]["HTTPStatusCode"]
     if status != 200:
-        return _discard(reply, key, where, f"the whole object was asked for, status {status} came")
-    return _read(reply, key, where)
+        return _discard(reply, f"the whole object was asked for, status {status} came")
+    return _read(reply)
 
 
-def ranged_body(reply: "GetObjectOutputTypeDef", key: str, start: int, length: int, where: str) -> bytes:
-    """Return the body of a GET with Range; raises `CorruptObject`, or `TruncatedBody` to be retried.
+def ranged_body(reply: "GetObjectOutputTypeDef", start: int, length: int) -> bytes:
+    """Return the body of a GET with Range; raises `WrongReply`, or `TruncatedBody` to be retried.
 
     A whole object (status 200) is believed where it is what the range means: start 0, and not longer than
     asked.
@@ -36,15 +47,15 @@ def ranged_body(reply: "GetObjectOutputTypeDef", key: str, start: int, length: i
     if status == 200:
         size = reply.get("ContentLength")
         if start == 0 and size is not None and size <= length:
-            return _read(reply, key, where)
-        return _discard(reply, key, where, f"{asked} were asked for, the whole object came (a proxy ignores Range)")
+            return _read(reply)
+        return _discard(reply, range_ignored(start, length))
     content_range = reply.get("ContentRange", "")
     expected = None if status != 206 else expected_length(content_range, start, length)
     if expected is None:
-        return _discard(reply, key, where, f"{asked} were asked for, {content_range!r} came with status {status}")
-    body = _read(reply, key, where)
+        return _discard(reply, f"{asked} were asked for, {content_range!r} came with status {status}")
+    body = _read(reply)
     if len(body) != expected:
-        raise TruncatedBody(f"{len(body)} bytes of {key} came, {expected} were announced")
+        raise TruncatedBody(f"{len(body)} bytes came, {expected} were announced")
     return body
 
 
@@ -63,27 +74,22 @@ def expected_length(content_range: str, start: int, length: int) -> int | None:
     return end - start if end == min(asked_end, whole_size) else None
 
 
-def _read(reply: "GetObjectOutputTypeDef", key: str, where: str) -> bytes:
+def _read(reply: "GetObjectOutputTypeDef") -> bytes:
     encoding = reply.get("ContentEncoding", "")
-    if encoding not in _PLAIN_ENCODINGS:
-        return _discard(
-            reply,
-            key,
-            where,
-            f"it came compressed ({encoding}); take the proxy that does this out of the way",
-        )
+    if encoding not in PLAIN_ENCODINGS:
+        return _discard(reply, compressed(encoding))
     headers = reply["ResponseMetadata"]["HTTPHeaders"]
     if "content-length" not in headers and "transfer-encoding" not in headers:
-        return _discard(reply, key, where, "its length was not announced, so that it may have been cut short")
+        return _discard(reply, LENGTH_UNKNOWN)
     with closing(reply["Body"]) as stream:
         body = stream.read()
     announced = headers.get("content-length")
     if announced is not None and len(body) != int(announced):
-        raise TruncatedBody(f"{len(body)} bytes of {key} came, {announced} were announced")
+        raise TruncatedBody(f"{len(body)} bytes came, {announced} were announced")
     return body
 
 
-def _discard(reply: "GetObjectOutputTypeDef", key: str, where: str, reason: str) -> bytes:
-    """Drop the connection with whatever is still to come, and raise `CorruptObject`."""
+def _discard(reply: "GetObjectOutputTypeDef", reason: str) -> bytes:
+    """Drop the connection with whatever is still to come, and raise `WrongReply`."""
     reply["Body"].close()
-    raise not_an_s3_object(key, reason, where)
+    raise WrongReply(reason)

@@ -1,6 +1,6 @@
 """Settings of an S3 store."""
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pagestore.keys import LIST_PAGE_KEYS
 from pagestore.metered import PART_BYTES_DEFAULT
 from pagestore.retry import RetryPolicy
+
+ClientName: TypeAlias = Literal["auto", "boto3", "obstore"]
 
 PART_BYTES_MIN = 5 * 2**20
 """S3 refuses smaller parts (except the last)."""
@@ -33,6 +35,8 @@ class S3Settings(BaseModel):
     """Base URL of an S3-compatible server; None for AWS_ENDPOINT_URL, the profile's, or AWS itself."""
     region: str | None = Field(default=None, min_length=1)
     """None for AWS_REGION or the profile's, else us-east-1."""
+    client: ClientName = "auto"
+    """Who sends the requests; ``auto`` is obstore where it is installed and the set-up allows, else boto3."""
     parallelism: int = Field(default=16, ge=1, le=256)
     """Requests at once that callers should use, and connections that are kept."""
     attempts_max: int = Field(default=6, ge=1, le=100)

@@ -3,28 +3,17 @@
 All parts but the last have the same size, since some servers ask for that.
 """
 
-import base64
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pagestore.errors import PageStoreError
+from pagestore.s3_api import S3Api
 from pagestore.s3_client import Reply, S3Requests
 from pagestore.s3_errors import Answer, unexpected
 from pagestore.s3_settings import PARTS_MAX, S3Settings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
-
-
-def content_md5(body: bytes) -> str:
-    """Return the Content-MD5 header, by which a server refuses a body that was damaged on its way."""
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
@@ -42,10 +31,9 @@ def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
 class MultipartUpload:
     """One streamed upload, used once; its threads end with it."""
 
-    def __init__(self, requests: S3Requests, bucket: str, full_key: str, settings: S3Settings) -> None:
+    def __init__(self, requests: S3Requests, full_key: str, settings: S3Settings) -> None:
         """Prepare an upload to ``full_key``, the key with the store's prefix."""
         self._requests = requests
-        self._bucket = bucket
         self._key = full_key
         self._settings = settings
         self._upload_id = ""
@@ -59,17 +47,17 @@ class MultipartUpload:
         """
         self._upload_id = self._create()
         try:
-            sent, size = self._send_all(parts)
-            self._complete(sent, size)
+            etags, size = self._send_all(parts)
+            self._complete(etags, size)
         except BaseException:
             with suppress(PageStoreError):
                 self._abort()
             raise
         return size
 
-    def _send_all(self, parts: Iterable[bytes]) -> tuple[list["CompletedPartTypeDef"], int]:
-        sent: list[CompletedPartTypeDef] = []
-        in_flight: deque[Future[CompletedPartTypeDef]] = deque()
+    def _send_all(self, parts: Iterable[bytes]) -> tuple[list[str], int]:
+        etags: list[str] = []
+        in_flight: deque[Future[str]] = deque()
         size = 0
         parallelism = self._settings.part_parallelism
         with ThreadPoolExecutor(parallelism, thread_name_prefix="graft-upload") as threads:
@@ -77,15 +65,15 @@ class MultipartUpload:
                 for number, body in enumerate(parts, start=1):
                     self._check_part_number(number)
                     if len(in_flight) == parallelism:
-                        sent.append(in_flight.popleft().result())
+                        etags.append(in_flight.popleft().result())
                     in_flight.append(threads.submit(self._send_part, number, body))
                     size += len(body)
-                sent.extend(future.result() for future in in_flight)
+                etags.extend(future.result() for future in in_flight)
             except BaseException:
                 self._cancelled.set()
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        return sent, size
+        return etags, size
 
     def _check_part_number(self, number: int) -> None:
         if number > PARTS_MAX:
@@ -95,34 +83,16 @@ class MultipartUpload:
             )
 
     def _create(self) -> str:
-        def request(client: "S3Client") -> str:
-            return client.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
+        return self._accepted(self._requests.send(lambda api: api.create_upload(self._key)))
 
-        return self._accepted(self._requests.send(request))
-
-    def _send_part(self, number: int, body: bytes) -> "CompletedPartTypeDef":
-        digest = content_md5(body)
-
-        def request(client: "S3Client") -> "CompletedPartTypeDef":
-            reply = client.upload_part(
-                Bucket=self._bucket,
-                Key=self._key,
-                UploadId=self._upload_id,
-                PartNumber=number,
-                Body=body,
-                ContentMD5=digest,
-            )
-            return {"ETag": reply["ETag"], "PartNumber": number}
+    def _send_part(self, number: int, body: bytes) -> str:
+        def request(api: S3Api) -> str:
+            return api.upload_part(self._key, self._upload_id, number, body)
 
         return self._accepted(self._requests.send(request, cancelled=self._cancelled.is_set))
 
-    def _complete(self, sent: list["CompletedPartTypeDef"], size: int) -> None:
-        def request(client: "S3Client") -> None:
-            client.complete_multipart_upload(
-                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": sent}
-            )
-
-        answer = self._requests.send(request)
+    def _complete(self, etags: list[str], size: int) -> None:
+        answer = self._requests.send(lambda api: api.complete_upload(self._key, self._upload_id, etags))
         if isinstance(answer, Answer):
             if answer.code == "NoSuchUpload" and self._visible_size() == size:
                 return  # an earlier try landed and its reply was lost
@@ -134,14 +104,8 @@ class MultipartUpload:
         return reply
 
     def _visible_size(self) -> int | None:
-        def request(client: "S3Client") -> int:
-            return client.head_object(Bucket=self._bucket, Key=self._key)["ContentLength"]
-
-        found = self._requests.send(request)
+        found = self._requests.send(lambda api: api.size(self._key))
         return None if isinstance(found, Answer) else found
 
     def _abort(self) -> None:
-        def request(client: "S3Client") -> None:
-            client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
-
-        self._requests.send(request)
+        self._requests.send(lambda api: api.abort_upload(self._key, self._upload_id))

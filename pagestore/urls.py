@@ -3,6 +3,7 @@
 s3://bucket/prefix                                       AWS, or the endpoint that AWS_ENDPOINT_URL names
 s3://bucket/prefix?endpoint=http://127.0.0.1:9000        another S3-compatible server
 s3://bucket/prefix?endpoint=…&region=eu-central-1
+s3://bucket/prefix?client=boto3                          boto3, obstore, or auto: the faster one that will do
 file:///home/ann/store, /home/ann/store, store           a directory
 memory://name                                            this process's memory
 """
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pagestore.s3_settings import S3Settings
 
 _EXAMPLES = "use s3://bucket/prefix, file:///path, a plain path, or memory://name"
-_S3_OPTIONS = frozenset({"endpoint", "region"})
+_S3_OPTIONS = frozenset({"endpoint", "region", "client"})
+_CLIENT_VARIABLE = "GRAFT_S3_CLIENT"
 
 
 def open_store(
@@ -29,8 +31,9 @@ def open_store(
 ) -> ObjectStore:
     """Return the store at ``url``; nothing is asked of it yet.
 
-    Options in an S3 URL replace those of ``s3_settings``. Raises `ValueError` with one helpful sentence for
-    a URL that names no store, and for one that holds credentials, which is never repeated.
+    Options in an S3 URL replace those of ``s3_settings``; where neither names a client, GRAFT_S3_CLIENT may.
+    Raises `ValueError` with one helpful sentence for a URL that names no store, and for one that holds
+    credentials, which is never repeated.
     """
     if not isinstance(url, str) or "://" not in url:
         if not os.fspath(url):
@@ -70,10 +73,14 @@ def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None"
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - _S3_OPTIONS)
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no option of an S3 URL; those are endpoint and region")
+        raise ValueError(f"{unknown[0]!r} is no option of an S3 URL; those are endpoint, region and client")
     given = (settings or S3Settings()).model_dump() | options
+    if given["client"] == "auto" and _CLIENT_VARIABLE in os.environ:
+        given["client"] = os.environ[_CLIENT_VARIABLE]
     try:
         chosen = S3Settings(**given)
     except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        told = error.errors()[0]
+        name = "client: " if told["loc"] == ("client",) else ""
+        raise ValueError(name + told["msg"].removeprefix("Value error, ")) from None
     return S3Store(parts.netloc, parts.path.strip("/"), settings=chosen, runtime=runtime)

@@ -29,6 +29,12 @@ class TestLocalDirStore(StoreContract):
         return str(tmp_path / "not" / "there yet")
 
 
+@pytest.fixture(params=["boto3", "obstore"])
+def client_option(request):
+    """Each S3 contract is kept by each client."""
+    return f"&client={request.param}"
+
+
 class S3Contract(StoreContract):
     creates_buckets_on_writing = False
 
@@ -80,7 +86,7 @@ class S3Contract(StoreContract):
         with pytest.raises(ZeroDivisionError):
             store.put_stream("k", chunks())
         _, _, bucket, prefix_and_endpoint = store_url.split("/", 3)
-        prefix, endpoint = prefix_and_endpoint.split("?endpoint=")
+        prefix, endpoint = prefix_and_endpoint.split("&")[0].split("?endpoint=")
         with closing(boto3.client("s3", endpoint_url=endpoint)) as client:
             assert client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", []) == []
 
@@ -103,8 +109,8 @@ class TestS3StoreOnMoto(S3Contract):
     many_keys = 1050
 
     @pytest.fixture
-    def store_url(self, s3_moto_url):
-        return s3_moto_url
+    def store_url(self, s3_moto_url, client_option):
+        return s3_moto_url + client_option
 
 
 class TestS3StoreOnSeaweedFS(RealS3Contract):
@@ -112,8 +118,8 @@ class TestS3StoreOnSeaweedFS(RealS3Contract):
     creates_buckets_on_writing = True
 
     @pytest.fixture
-    def store_url(self, seaweedfs_url):
-        return seaweedfs_url
+    def store_url(self, seaweedfs_url, client_option):
+        return seaweedfs_url + client_option
 
     def test_a_listing_out_of_order_is_never_believed(self, store):
         for key in ("b/a", "b-a"):
@@ -124,5 +130,5 @@ class TestS3StoreOnSeaweedFS(RealS3Contract):
 
 class TestS3StoreOnMinIO(RealS3Contract):
     @pytest.fixture
-    def store_url(self, minio_url):
-        return minio_url
+    def store_url(self, minio_url, client_option):
+        return minio_url + client_option

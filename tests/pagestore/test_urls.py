@@ -34,6 +34,8 @@ from pagestore.urls import open_store
             S3Store,
             "s3://bucket?endpoint=http://127.0.0.1:9000",
         ),
+        ("s3://bucket?client=boto3", S3Store, "s3://bucket?client=boto3"),
+        ("s3://bucket?client=auto", S3Store, "s3://bucket"),
     ],
 )
 def test_each_kind_of_url(url, kind, canonical):
@@ -70,6 +72,7 @@ def test_a_plain_path_is_relative_to_here_and_knows_home(tmp_path, monkeypatch):
         ("s3://bucket?endpoint=", "an endpoint looks like"),
         ("s3://bucket?endpoint=127.0.0.1:9000", "an endpoint looks like"),
         ("s3://bucket?region=", "at least 1 character"),
+        ("s3://bucket?client=curl", "client: Input should be 'auto', 'boto3' or 'obstore'"),
     ],
 )
 def test_a_url_that_is_none_is_refused_in_one_sentence(url, sentence):
@@ -93,6 +96,12 @@ def test_secrets_are_refused_and_not_repeated(url):
         open_store(url)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_a_client_of_the_environment_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("GRAFT_S3_CLIENT", "curl")
+    with pytest.raises(ValueError, match="client: Input should be"):
+        open_store("s3://bucket")
 
 
 def test_settings_are_kept_beside_the_url():
