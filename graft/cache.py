@@ -199,8 +199,8 @@ class Cache:
         listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
         length = len(listed) + len(frame.body)
         file, position = self._room_for(length)
-        view = self._view(file)
-        assert view is not None, "BUG: a cache file that was just chosen is there"
+        if self._view(file) is None:
+            raise LocalStorageError(f"{self._path(file)} was removed while it was in use")
         descriptor = os.open(self._path(file), os.O_WRONLY | os.O_CLOEXEC)
         try:
             write_all(descriptor, [listed, frame.body], position)

@@ -111,7 +111,7 @@ def _move(replica: Replica, view: View, head: LSN) -> None:
         replica.shared.begin_state()
         replica.state.advance(head, now.snapshot.local_lsn + 1, chain)
         failpoint("pull: after state")
-        replica.state_changed(content_changed=True, remote_map=remote_map)
+        replica.state_changed(remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
 
 

@@ -52,7 +52,7 @@ def push(replica: Replica, *, message: str | None = None, layout: Layout | None 
         if not view.pending:
             return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
         attributes = {MESSAGE: message.encode()} if message else {}
-        return _push(replica, view, view, attributes, layout, content_changed=False)
+        return _push(replica, view, view, attributes, layout)
 
 
 def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
@@ -63,7 +63,7 @@ def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         recover(replica)
         view = replica.view()
-        return _push(replica, view, replica.view_with(view, commit), {}, None, content_changed=True)
+        return _push(replica, view, replica.view_with(view, commit), {}, None)
 
 
 def recover(replica: Replica) -> None:
@@ -72,7 +72,7 @@ def recover(replica: Replica) -> None:
     Raises `Diverged` if it lost, `RemoteUnavailable` if it stays open.
     """
     if replica.shared.state_in_doubt:
-        replica.state_changed(content_changed=True)
+        replica.state_changed()
     state = replica.state.read()
     intent = state.intent
     if intent is None:
@@ -83,7 +83,7 @@ def recover(replica: Replica) -> None:
     with remote_errors(f"settling the push of LSN {intent.lsn}"):
         index = CommitIndex.decode(intent.data, intent.log, intent.lsn)
     _append(replica, intent)
-    _settle(replica, index, intent.local_lsn, None, content_changed=False)
+    _settle(replica, index, intent.local_lsn, None)
 
 
 def _push(
@@ -92,8 +92,6 @@ def _push(
     pushed: View,
     attributes: dict[str, bytes],
     layout: Layout | None,
-    *,
-    content_changed: bool,
 ) -> PushResult:
     state, snapshot = view.state, pushed.snapshot
     outgoing = prepare(
@@ -118,7 +116,7 @@ def _push(
     failpoint("push: after append")
     keep_in_cache(replica, outgoing, snapshot)
     failpoint("push: after cache")
-    _settle(replica, outgoing.index, snapshot.local_lsn, outgoing.remote_map, content_changed=content_changed)
+    _settle(replica, outgoing.index, snapshot.local_lsn, outgoing.remote_map)
     return PushResult(state.lsn, commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 
@@ -134,15 +132,13 @@ def _append(replica: Replica, intent: Intent) -> None:
         )
 
 
-def _settle(
-    replica: Replica, index: CommitIndex, local_lsn: int, remote_map: PageMap | None, *, content_changed: bool
-) -> None:
+def _settle(replica: Replica, index: CommitIndex, local_lsn: int, remote_map: PageMap | None) -> None:
     state = replica.state.read()
     chain = replica.remote.chain(index.commit.log, LSN(index.commit.lsn), [index, *state.chain])
     replica.shared.begin_state()
     replica.state.advance(LSN(index.commit.lsn), local_lsn, chain)
     failpoint("push: after state")
-    replica.state_changed(content_changed=content_changed, remote_map=remote_map)
+    replica.state_changed(remote_map=remote_map)
     replica.delete_pushed(spare_last=True)
     failpoint("push: after journal deletion")
 

@@ -178,14 +178,14 @@ class Replica:
         """Return a view with a commit that nobody else is to see yet."""
         return self._with_commits(view, [commit], content_changed=True)
 
-    def state_changed(self, *, content_changed: bool, remote_map: PageMap | None = None) -> View:
+    def state_changed(self, *, remote_map: PageMap | None = None) -> View:
         """Take over a state that was just written, and tell others; the caller holds the sync lock.
 
         Chunks of ``remote_map`` that are as the new state wants them are kept.
         """
         with self._lock:
             generation = self.shared.state_generation + 1
-            self._view = self._rebuilt(generation, content_changed=content_changed, remote_map=remote_map)
+            self._view = self._rebuilt(generation, remote_map)
             self.shared.announce_state()
             return self._view
 
@@ -276,7 +276,7 @@ class Replica:
                 generation = self.shared.state_generation
                 try:
                     if generation != self._view.generation:
-                        self._view = self._rebuilt(generation, content_changed=True)
+                        self._view = self._rebuilt(generation)
                     published = max(self.shared.published_local_lsn, self.journal.last_local_lsn)
                     for commit in self.journal.read_new(None if adopt else published):
                         self._read.append(commit)  # those before an error count
@@ -295,14 +295,14 @@ class Replica:
         """Take in a change of the state whose author died, or is about to tell of it."""
         if self.sync_lock.try_acquire():
             try:
-                self.state_changed(content_changed=True)
+                self.state_changed()
             finally:
                 self.sync_lock.release()
         else:
             with self._lock:
-                self._view = self._rebuilt(self._view.generation, content_changed=True)
+                self._view = self._rebuilt(self._view.generation)
 
-    def _rebuilt(self, generation: int, *, content_changed: bool, remote_map: PageMap | None = None) -> View:
+    def _rebuilt(self, generation: int, remote_map: PageMap | None = None) -> View:
         state = self.state.read()
         self.log, self.name, self.volume = state.identity.log, state.identity.name, state.identity.volume
         old = self._view
@@ -311,7 +311,8 @@ class Replica:
         self.journal.forget_through(state.local_lsn)
         self._read = [commit for commit in self._read if commit.local_lsn > state.local_lsn]
         pending = [commit for commit in old.pending if commit.local_lsn > state.local_lsn]
-        version = old.snapshot.content_version + content_changed
+        # A push says again what is in the view already. All else brings, or uses up, a local LSN that is not in it.
+        version = old.snapshot.content_version + (state.local_lsn > old.snapshot.local_lsn)
         fresh = self._synced(state, generation, remote_map or old.remote_map, version)
         return self._with_commits(fresh, pending, content_changed=False)
 

@@ -53,6 +53,6 @@ def _kind(error: sqlite3.Error) -> type[GraftError]:
         return DiskFull
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return WriterBusy
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return Corrupt
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
+        return Corrupt  # SQLITE_ERROR: a table is missing, since our statements are right
     return LocalStorageError

@@ -11,6 +11,7 @@ from graft.hydrate import Progress
 from graft.locations import SLOT_MASK, frames_of, is_in_frame
 from graft.pagemap import compose
 from graft.replica import Replica
+from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES
 
 _BATCH_FRAMES = 256
@@ -35,6 +36,15 @@ def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyRepor
     Damage is reported, not raised; `RemoteUnavailable` and `RemoteRefused` are raised. Progress counts frames.
     """
     head = replica.remote.head(replica.log)
+    try:
+        return _verify(replica, head, progress)
+    except (RemoteUnavailable, RemoteRefused):
+        raise
+    except GraftError as error:
+        return VerifyReport(head, 0, 0, 0, (str(error),))
+
+
+def _verify(replica: Replica, head: LSN, progress: Progress | None) -> VerifyReport:
     chain = replica.remote.chain(replica.log, head)
     if not chain:
         return VerifyReport(0, 0, 0, 0, ())
