@@ -112,6 +112,7 @@ class VolumeFile(io.RawIOBase):
 
     def readinto(self, buffer: "Buffer") -> int:
         """Read what was committed or written."""
+        self._require_open()
         target = memoryview(buffer).cast("B")
         wanted = max(0, min(len(target), self._transaction.byte_size - self._position))
         done = 0
@@ -125,6 +126,7 @@ class VolumeFile(io.RawIOBase):
 
     def write(self, data: "Buffer") -> int:
         """Write all of ``data`` at the position; a gap behind the old end reads as zeros."""
+        self._require_open()
         source = memoryview(data).cast("B")
         end = self._position + len(source)
         size = max(end, self._transaction.byte_size) if len(source) else self._transaction.byte_size
@@ -140,6 +142,7 @@ class VolumeFile(io.RawIOBase):
 
     def truncate(self, size: int | None = None) -> int:
         """Set the size in bytes, by default to the position."""
+        self._require_open()
         size = self._position if size is None else size
         self._clear_behind(size)
         self._transaction.resize(size)
@@ -171,6 +174,10 @@ class VolumeFile(io.RawIOBase):
 
     def __del__(self) -> None:
         self.discard()  # a file that nobody closed was not finished
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
 
     def _write_part(self, page: int, start: int, part: memoryview) -> None:
         if len(part) < self._page_size:

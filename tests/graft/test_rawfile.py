@@ -1,115 +1,249 @@
-"""A volume as a seekable binary file, against io.BytesIO."""
+"""Raw volumes: the file object against `io.BytesIO`, whole files in and out, and what a replica says of itself."""
 
 import io
 import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graft.clone import clone
-from graft.errors import BadRequest, LocalStorageError, WriterBusy
+from graft.errors import BadRequest, LocalStorageError, NoSuchVersion, WriterBusy
+from graft.hydrate import hydrate
+from graft.log import log_entries
 from graft.push import push
 from graft.rawfile import open_file, open_snapshot
+from graft.status import audit, status
 from graft.timetravel import snapshot_at
 from graft.transfer import export_file, import_file
-from tests.graft.support import content, fast_directory, fresh_store, new_replica, small_settings
+from graft.verify import verify
+from pagestore.runtime import Runtime
+from tests.graft.support import body, commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
 
-OFFSETS = st.integers(0, 3000)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), OFFSETS, st.binary(max_size=1500)),
-        st.tuples(st.just("read"), OFFSETS, st.integers(0, 2000)),
-        st.tuples(st.just("truncate"), OFFSETS, st.none()),
-    ),
-    max_size=12,
+_position = st.integers(0, 3000)
+_operation = st.one_of(
+    st.tuples(st.just("write"), st.binary(max_size=1400)),
+    st.tuples(st.just("seek"), _position),
+    st.tuples(st.just("read"), st.integers(-1, 1500)),
+    st.tuples(st.just("truncate"), st.none() | _position),
+    st.tuples(st.just("end"), st.integers(-300, 300)),
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(STEPS, min_size=1, max_size=3))
-def test_is_like_a_file_in_memory(sessions):
-    model = io.BytesIO()
-    with fast_directory() as directory, new_replica(directory / "r", fresh_store()) as replica:
-        for steps in sessions:
-            with open_file(replica, "r+b") as file:
-                for what, offset, value in steps:
-                    assert file.seek(offset) == model.seek(offset)
-                    if what == "write":
-                        assert file.write(value) == model.write(value)
-                    elif what == "read":
-                        assert file.read(value) == model.read(value)
-                    else:
-                        file.truncate(offset)
-                        if offset <= len(model.getvalue()):
-                            model.truncate(offset)
-                        else:
-                            model.write(b"") if len(model.getvalue()) >= offset else _extend(model, offset)
-                    assert file.seek(0, io.SEEK_END) == len(model.getvalue())
+@given(st.lists(st.tuples(st.sampled_from(["r+b", "r+b", "wb"]), st.lists(_operation, max_size=8)), max_size=4))
+def test_a_volume_is_a_file(sessions):
+    with fast_directory() as path:
+        replica = new_replica(path / "a", fresh_store(), spill_bytes=1024)
+        model = io.BytesIO()
+        for mode, operations in sessions:
+            model = io.BytesIO() if mode == "wb" else model
+            model.seek(0)
+            with open_file(replica, mode) as file:
+                for name, argument in operations:
+                    assert apply(file, name, argument) == apply(model, name, argument), name
+                    assert file.tell() == model.tell()
+            assert open_file(replica).read() == model.getvalue()
             assert content(replica.snapshot()) == model.getvalue()
-            with open_file(replica) as file:
-                assert file.read() == model.getvalue()
-
-
-def _extend(model, size):
-    model.seek(0, io.SEEK_END)
-    model.write(bytes(size - len(model.getvalue())))
-
-
-def test_a_failed_block_commits_nothing(tmp_path):
-    with new_replica(tmp_path / "r", fresh_store()) as replica:
-        with open_file(replica, "wb") as file:
-            file.write(b"kept")
-        with pytest.raises(RuntimeError, match="no"), open_file(replica, "r+b") as file:
-            file.write(b"lost")
-            raise RuntimeError("no")
         with open_file(replica) as file:
-            assert file.read() == b"kept"
-        with open_file(replica, "wb") as file:
-            file.write(b"new")
-        assert content(replica.snapshot()) == b"new"
+            for start in range(0, 3000, 700):
+                assert file.seek(start) == model.seek(start)
+                assert file.read(650) == model.read(650)
+        leave(replica)
 
 
-def test_one_writer_and_good_modes(tmp_path):
-    with new_replica(tmp_path / "r", fresh_store()) as replica, open_file(replica, "wb"):
-        with pytest.raises(WriterBusy):
-            open_file(replica, "r+b")
-        with pytest.raises(BadRequest, match="no such mode"):
-            open_file(replica, "a")
-        with open_file(replica) as file, pytest.raises(ValueError, match="seek"):
-            file.seek(-1)
+def apply(file, name, argument):
+    match name:
+        case "write":
+            return file.write(argument)
+        case "seek":
+            return file.seek(argument)
+        case "read":
+            return file.read(argument)
+        case "truncate":
+            if isinstance(file, io.BytesIO):  # which, unlike a file, does not grow by this
+                size = file.tell() if argument is None else argument
+                file.__setstate__((file.getvalue()[:size].ljust(size, b"\0"), file.tell(), None))
+                return size
+            return file.truncate(argument)
+        case "end":
+            # BytesIO clips a position before the start to 0, a file refuses it
+            size = file.seek(0, io.SEEK_END)
+            return file.seek(max(argument, -size), io.SEEK_END)
 
 
-@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 100_003])
-def test_import_push_clone_export(tmp_path, size):
-    data, store = os.urandom(size), fresh_store()
-    (tmp_path / "in").write_bytes(data)
-    with new_replica(tmp_path / "r", store) as replica:
-        seen = []
-        assert import_file(replica, tmp_path / "in", progress=lambda *at: seen.append(at)).bytes == size
-        assert not seen or seen[-1] == (size, size)
-        push(replica)
-        with open_file(replica, "wb") as file:
-            file.write(b"later")
-        push(replica)
-    with clone(tmp_path / "c", f"{store.url}#vol", store=store, settings=small_settings()) as other:
-        assert content(other.snapshot()) == b"later"
-        if size:
-            assert open_snapshot(snapshot_at(other, 1)).read() == data
-            assert export_file(snapshot_at(other, 1), tmp_path / "out").bytes == size
-            assert (tmp_path / "out").read_bytes() == data
-            with pytest.raises(BadRequest, match="exists"):
-                export_file(other.snapshot(), tmp_path / "out")
-            export_file(other.snapshot(), tmp_path / "out", overwrite=True)
-            assert (tmp_path / "out").read_bytes() == b"later"
-    assert not list(tmp_path.glob(".*.part"))
+@pytest.fixture
+def replica(tmp_path):
+    made = new_replica(tmp_path / "a", fresh_store())
+    yield made
+    leave(made)
 
 
-def test_what_cannot_be_imported(tmp_path):
-    with new_replica(tmp_path / "r", fresh_store()) as replica:
-        with pytest.raises(LocalStorageError, match="nowhere"):
-            import_file(replica, tmp_path / "nowhere")
-        with pytest.raises((BadRequest, LocalStorageError)):
-            import_file(replica, tmp_path)
-        assert replica.snapshot().page_count == 0
-        assert not list((tmp_path / "r" / "journal").glob("*.tmp"))
+def test_what_fails_in_a_block_is_not_committed(replica):
+    with open_file(replica, "wb") as file:
+        file.write(b"kept")
+    with pytest.raises(ZeroDivisionError), open_file(replica, "r+b") as file:
+        file.write(b"lost")
+        1 / 0  # noqa: B018
+    forgotten = open_file(replica, "r+b")
+    forgotten.write(b"lost")
+    with pytest.raises(WriterBusy):
+        open_file(replica, "wb")
+    forgotten.discard()
+    del forgotten
+    assert open_file(replica).read() == b"kept"
+    assert status(replica).local_commits == 1
+
+
+def test_bad_uses(replica):
+    with pytest.raises(BadRequest, match="mode"):
+        open_file(replica, "ab")
+    with open_file(replica) as file:
+        with pytest.raises(ValueError, match="seek"):
+            file.raw.seek(-1)
+        with pytest.raises(ValueError, match="whence"):
+            file.raw.seek(0, 7)
+        with pytest.raises(io.UnsupportedOperation):
+            file.write(b"x")
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 4096, 100_000, 5 * 1024 * 1024 + 17])
+def test_import_and_export(replica, tmp_path, size):
+    data = os.urandom(size)
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"replaced before")
+    import_file(replica, source)
+    source.write_bytes(data)
+    seen = []
+    assert import_file(replica, source, progress=lambda done, total: seen.append((done, total))).bytes == size
+    assert not seen or seen[-1] == (size, size)
+    assert export_file(replica.snapshot(), target).bytes == size
+    assert target.read_bytes() == data
+    assert target.stat().st_size == replica.snapshot().byte_size == size
+    push(replica)
+    with clone(tmp_path / "b", replica.remote_address, settings=small_settings(), store=replica.remote.store) as other:
+        with pytest.raises(BadRequest, match="exists"):
+            export_file(other.snapshot(), target)
+        export_file(other.snapshot(), target, overwrite=True)
+    assert target.read_bytes() == data
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_import_refuses_what_is_no_file(replica, tmp_path):
+    for path in (tmp_path / "absent", tmp_path):
+        with pytest.raises(LocalStorageError):
+            import_file(replica, path)
+    with pytest.raises(BadRequest, match="regular"):
+        import_file(replica, "/dev/null")
+    with pytest.raises(LocalStorageError):
+        export_file(replica.snapshot(), tmp_path / "absent" / "target")
+    commit(replica, [1], "goes on")
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from graft.clone import init
+from graft.push import push
+from graft.transfer import export_file, import_file
+root = Path(sys.argv[1])
+with init(root / "a", f"{root}/store#vol") as replica:
+    (root / "small").write_bytes(bytes(5_000_000))
+    import_file(replica, root / "small")
+    push(replica)
+    def peak():
+        for line in open("/proc/self/status"):
+            if line.startswith("RssAnon"):
+                return int(line.split()[1])
+    before = peak()
+    highest = before
+    def progress(done, total):
+        global highest
+        highest = max(highest, peak())
+    import_file(replica, root / "large", progress=progress)
+    highest = max(highest, peak())
+    push(replica)
+    highest = max(highest, peak())
+    export_file(replica.snapshot(), root / "out", progress=progress)
+    print(before, highest)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_stays_bounded(tmp_path):
+    """200 MB through import, push and export; file pages that the kernel may drop at any time do not count."""
+    block = os.urandom(1024 * 1024)
+    with (tmp_path / "large").open("wb") as file:
+        for number in range(200):
+            file.write(number.to_bytes(8, "big") + block[8:])
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, tmp_path], check=True, capture_output=True, text=True, timeout=120,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    before, highest = map(int, done.stdout.split())
+    assert highest - before < 60 * 1024, f"{before} KiB grew to {highest} KiB"
+    assert (tmp_path / "out").stat().st_size == 200 * 1024 * 1024
+
+
+def test_audit_status_log_and_verify(tmp_path):
+    clock = [1_700_000_000.0]
+
+    def now():
+        clock[0] += 60
+        return clock[0]
+
+    from graft.clone import init
+
+    store = fresh_store()
+    replica = init(
+        tmp_path / "a", f"{store.url}#vol", page_size=512, store=store, runtime=Runtime(now_s=now),
+        settings=small_settings(inline_bytes_max=0, cache_bytes_max=1 << 20),
+    )  # fmt: skip
+    assert status(replica).state == "up to date"
+    assert not verify(replica).problems
+    commit(replica, range(1, 21), "first")
+    commit(replica, [1], "second")
+    found = status(replica)
+    assert (found.state, found.local_commits, found.local_pages, found.remote_head) == ("ahead", 2, 20, 0)
+    assert found.journal_bytes > 20 * 512
+    push(replica, message="one")
+    commit(replica, [2], "third", page_count=10)
+    push(replica)
+    entries = list(log_entries(replica))
+    assert [(entry.lsn, entry.changed_pages, entry.page_count, entry.message) for entry in entries] == [
+        (2, 1, 10, None), (1, 20, 20, "one"),
+    ]  # fmt: skip
+    assert [entry.lsn for entry in log_entries(replica, 1)] == [2]
+    commit(replica, [3], "fourth")
+    reader = clone(
+        tmp_path / "b", f"{store.url}#vol", store=store,
+        settings=small_settings(cache_bytes_max=1 << 20, frame_bytes=512),
+    )  # fmt: skip
+    fresh = audit(reader)
+    assert (fresh.page_count, fresh.live_pages, fresh.cached_pages, fresh.missing_pages) == (10, 10, 0, 10)
+    seen = []
+    assert hydrate(reader, progress=lambda done, total: seen.append((done, total))).pages >= 10
+    assert seen[-1][0] == seen[-1][1]
+    assert audit(reader).missing_pages == 0
+    assert hydrate(reader).frames == 0
+    assert audit(replica).local_pages == 1
+    report = verify(reader)
+    assert (report.lsn, report.pages, report.problems) == (2, 10, ())
+
+    times = [datetime.fromtimestamp(entry.time_us / 1e6, UTC) for entry in reversed(entries)]
+    for lsn, moment in enumerate(times, 1):
+        for at in (lsn, str(lsn), moment, moment.isoformat(), moment.replace(tzinfo=None).isoformat()):
+            assert snapshot_at(reader, at).lsn == lsn
+    assert snapshot_at(reader, times[1].replace(year=2100)).lsn == 2
+    assert snapshot_at(reader, 1).read(15) == body(512, 15, "first")
+    assert snapshot_at(reader, 0).page_count == 0
+    assert open_snapshot(snapshot_at(reader, 1)).read() == content(snapshot_at(reader, 1))
+    for at in (3, -1, times[0].replace(year=2000), "nonsense"):
+        with pytest.raises(NoSuchVersion):
+            snapshot_at(reader, at)
+    leave(replica)
+    leave(reader)
