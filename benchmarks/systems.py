@@ -110,7 +110,7 @@ class Graft:
             facts = json.loads(database.execute("PRAGMA graft_info='json'").fetchall()[0][0])
         finally:
             database.close()
-        return str(facts.get("read_path", "python"))
+        return str(facts["read_path"])
 
 
 @dataclass(frozen=True, slots=True)
