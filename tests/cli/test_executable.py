@@ -55,10 +55,19 @@ def run(*args, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options)
 
 
+def heed_ctrl_c():
+    """Undo what a shell does to the jobs that it runs in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(script):
     """Run a script until it says that it is blocked, press Ctrl-C, and return how it ended."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PRELUDE + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PRELUDE + script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - no other thread holds a lock that this needs
     )
     assert process.stdout.readline() == "blocked\n"
     process.send_signal(signal.SIGINT)
@@ -129,6 +138,7 @@ def test_ctrl_c_in_a_long_statement(replica):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - as above
     )
     assert "begun" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
