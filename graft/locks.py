@@ -75,28 +75,37 @@ class PresenceLock:
     """Tells the first process that opens a directory from those that join it.
 
     The first one holds it exclusively while it recovers, then all share it for as long as they have the replica open.
+    Turning an exclusive flock into a shared one lets it go for a moment; a second one, the gate, keeps others out then.
     """
 
     def __init__(self, path: Path) -> None:
-        """Use the file at ``path``, created if absent."""
+        """Use the file at ``path`` and one beside it, created if absent."""
+        self._descriptor = self._gate = -1
         with local_errors(f"opening {path}"):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._gate = os.open(path.with_suffix(".gate"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except BaseException:
+                os.close(self._descriptor)
+                raise
 
     def enter(self) -> bool:
         """Join; tell whether nobody else was there. Call `settled` after recovering."""
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            self.settled()
             return False
         return True
 
     def settled(self) -> None:
         """Let others in."""
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Leave; may be called again."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        for descriptor in {self._descriptor, self._gate} - {-1}:
             os.close(descriptor)
+        self._descriptor = self._gate = -1

@@ -47,6 +47,7 @@ from tests.graft.support import (
     commit,
     commit_keys,
     content,
+    fast_directory,
     fresh_store,
     kill,
     leave,
@@ -54,6 +55,12 @@ from tests.graft.support import (
     segment_keys,
     small_settings,
 )
+
+
+@pytest.fixture
+def tmp_path():
+    with fast_directory() as path:
+        yield path
 
 
 @pytest.fixture

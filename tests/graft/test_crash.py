@@ -26,6 +26,7 @@ from tests.graft.support import (
     commit,
     content,
     dying_at,
+    fast_directory,
     fresh_store,
     kill,
     leave,
@@ -41,6 +42,12 @@ SPILLS = {"in memory": 1 << 20, "spilled": 0}
 
 def test_every_failpoint_is_here():
     assert sorted([*COMMIT_POINTS, *PUSH_POINTS, *PULL_POINTS]) == sorted(FAILPOINTS)
+
+
+@pytest.fixture
+def tmp_path():
+    with fast_directory() as path:
+        yield path
 
 
 @pytest.fixture(params=[False, True], ids=["alone", "beside another process"])

@@ -18,6 +18,7 @@ from tests.graft.support import (
     begin,
     commit,
     content,
+    fast_directory,
     fresh_store,
     leave,
     new_replica,
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 class Contenders:
     def __init__(self, path, store, count, **told):
-        told = {"path": str(path), "store": store.url, "seconds": 5, "commits": 10**9, "pushes": 0.02, **told}
+        told = {"path": str(path), "store": store.url, "seconds": 3, "commits": 10**9, "pushes": 0.02, **told}
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "tests.graft.contender", json.dumps({**told, "seed": seed})],
@@ -53,6 +54,12 @@ class Contenders:
                 assert process.returncode == 0, err
                 found.append(json.loads(out))
         return found
+
+
+@pytest.fixture
+def tmp_path():
+    with fast_directory() as path:
+        yield path
 
 
 @pytest.fixture

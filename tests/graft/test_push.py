@@ -23,6 +23,7 @@ from tests.graft.support import (
     body,
     commit,
     content,
+    fast_directory,
     fresh_store,
     leave,
     new_replica,
@@ -36,6 +37,12 @@ SIZES = {"inline": 32 * 1024, "large": 0}
 @pytest.fixture(params=SIZES)
 def inline_bytes_max(request):
     return SIZES[request.param]
+
+
+@pytest.fixture
+def tmp_path():
+    with fast_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""Locks between processes, each played by descriptors of its own."""
+
+import threading
+
+import pytest
+
+from graft.errors import BadRequest, WriterBusy
+from graft.locks import FileLock, PresenceLock
+from pagestore.runtime import Runtime
+
+
+def test_one_holder(tmp_path):
+    first, second = (FileLock(tmp_path / "lock", "the lock") for _ in range(2))
+    assert first.try_acquire()
+    assert not first.try_acquire(), "another thread would get it"
+    assert not second.try_acquire()
+    first.release()
+    with second.held(0):
+        assert not first.try_acquire()
+    with first.held(0):
+        pass
+    first.close()
+    second.close()
+
+
+def test_waiting_ends_in_time(tmp_path):
+    now = [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    runtime = Runtime(monotonic_s=lambda: now[0], sleep_s=sleep)
+    first, second = (FileLock(tmp_path / "lock", "the lock") for _ in range(2))
+    with first.held(0), pytest.raises(WriterBusy, match=r"the lock is busy .*waited 3 s"), second.held(3, runtime):
+        pass
+    assert 3 <= now[0] < 4
+    first.close()
+    second.close()
+
+
+def test_a_closed_lock(tmp_path):
+    lock = FileLock(tmp_path / "lock", "the lock")
+    assert lock.try_acquire()
+    lock.close()
+    lock.close()
+    lock.release()
+    with pytest.raises(BadRequest, match="closed"):
+        lock.try_acquire()
+
+
+def test_the_first_to_come_is_alone_until_it_settled(tmp_path):
+    first, second, third = (PresenceLock(tmp_path / "open.lock") for _ in range(3))
+    entered = []
+    assert first.enter()
+    joining = threading.Thread(target=lambda: entered.append(second.enter()))
+    joining.start()
+    joining.join(0.05)
+    assert not entered
+    first.settled()
+    joining.join(10)
+    assert entered == [False]
+    first.close()
+    assert not third.enter()
+    for lock in (first, second, third):
+        lock.close()
+    last = PresenceLock(tmp_path / "open.lock")
+    assert last.enter()
+    last.close()
