@@ -1,15 +1,20 @@
-"""`Parallel`: the one place in the page store where threads live."""
+"""`Parallel` and `Helpers`: the one place in the page store where threads live, but for those of an upload."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Self, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_IDLE_S_MAX = 10.0
+"""A helper thread that was idle for so long ends."""
 
 
 class Parallel:
@@ -79,3 +84,68 @@ class Parallel:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this Parallel is closed")
+
+
+class Helpers:
+    """Threads for work that may outlive its use: bounded, without a queue, ended by the process's end.
+
+    Work that finds no thread free is refused at once, so that nobody waits for a thread. May be used from several
+    threads at once. A forked process has no helpers: it is refused everything.
+    """
+
+    def __init__(self, threads_max: int) -> None:
+        """Allow that many threads; each is made when first needed."""
+        self._threads_max = threads_max
+        self._pid = os.getpid()
+        self._lock = Lock()  # guards the members below
+        self._threads = 0
+        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []  # inboxes; the last one was busy last
+        self._closed = False
+
+    def try_run(self, work: Callable[[], None]) -> bool:
+        """Begin ``work``, which must not raise, in another thread; tell whether there was one."""
+        if self._pid != os.getpid():
+            return False
+        with self._lock:
+            if self._closed:
+                return False
+            if self._idle:
+                self._idle.pop().put(work)
+                return True
+            if self._threads == self._threads_max:
+                return False
+            self._threads += 1
+        Thread(target=self._serve, args=(work,), name="pagestore-helper", daemon=True).start()
+        return True
+
+    def close(self) -> None:
+        """Begin nothing more; running work ends by itself, and is not waited for."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for inbox in idle:
+            inbox.put(None)
+
+    def _serve(self, work: Callable[[], None]) -> None:
+        inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        following: Callable[[], None] | None = work
+        while following is not None:
+            following()
+            following = None  # whatever it holds is not kept alive by an idle thread
+            with self._lock:
+                if self._closed:
+                    break
+                self._idle.append(inbox)
+            following = self._next(inbox)
+        with self._lock:
+            self._threads -= 1
+
+    def _next(self, inbox: "SimpleQueue[Callable[[], None] | None]") -> Callable[[], None] | None:
+        try:
+            return inbox.get(timeout=_IDLE_S_MAX)
+        except Empty:
+            with self._lock:
+                if inbox in self._idle:
+                    self._idle.remove(inbox)
+                    return None
+        return inbox.get()  # some work came at that very moment

@@ -12,7 +12,7 @@ from pagestore.runtime import SYSTEM, Runtime
 from pagestore.s3_api import ListPage, S3Api
 from pagestore.s3_client import S3Requests
 from pagestore.s3_errors import Answer, WrongReply, not_an_s3_object, unexpected
-from pagestore.s3_settings import S3Settings
+from pagestore.s3_settings import URL_OPTIONS, S3Settings
 from pagestore.s3_upload import MultipartUpload, cut_parts
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", re.ASCII)
@@ -39,10 +39,9 @@ class S3Store:
 
     @property
     def url(self) -> str:
-        """``s3://bucket/prefix``, with the endpoint, region and client if they were given."""
-        client = self._settings.client if self._settings.client != "auto" else None
-        options = {"endpoint": self._settings.endpoint, "region": self._settings.region, "client": client}
-        query = urlencode({name: value for name, value in options.items() if value}, safe=":/")
+        """``s3://bucket/prefix``, with those options of a URL that differ from the default."""
+        given = self._settings.model_dump(include=set(URL_OPTIONS), exclude_defaults=True)
+        query = urlencode({name: given[name] for name in URL_OPTIONS if name in given}, safe=":/")
         return f"s3://{self._bucket}/{self._base}".rstrip("/") + (f"?{query}" if query else "")
 
     @property

@@ -28,9 +28,10 @@ class S3Requests:
         self._bucket = bucket
         self._settings = settings
         self._runtime = runtime
-        self._lock = threading.Lock()  # guards `_api` and `_pid`
+        self._lock = threading.Lock()  # guards the members below
         self._api: S3Api | None = None
         self._pid = os.getpid()
+        self._closed = False
 
     @property
     def where(self) -> str:
@@ -70,14 +71,17 @@ class S3Requests:
             self._runtime.sleep_s(wait_s)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; `send` raises `RuntimeError` afterwards."""
         with self._lock:
+            self._closed = True
             api, self._api = self._api, None
         if api is not None:
             api.close()
 
     def _open(self) -> S3Api:
         with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the store of {self.where} is closed")
             if self._api is None or self._pid != os.getpid():
                 self._api = self._new_api()
                 self._pid = os.getpid()

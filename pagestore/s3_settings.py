@@ -5,12 +5,15 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pagestore.hedging import HedgePolicy
 from pagestore.keys import LIST_PAGE_KEYS
 from pagestore.metered import PART_BYTES_DEFAULT
 from pagestore.retry import RetryPolicy
 
 ClientName: TypeAlias = Literal["auto", "boto3", "obstore"]
 
+URL_OPTIONS = ("endpoint", "region", "client", "hedge_budget")
+"""Settings that an S3 URL may hold, in the order that it holds them."""
 PART_BYTES_MIN = 5 * 2**20
 """S3 refuses smaller parts (except the last)."""
 PARTS_MAX = 10_000
@@ -55,6 +58,18 @@ class S3Settings(BaseModel):
     """Parts in flight; a streamed upload holds at most two more in memory."""
     list_page_keys: int = Field(default=LIST_PAGE_KEYS, ge=1, le=LIST_PAGE_KEYS)
     """Keys asked for in one page of a listing."""
+
+    hedge_budget: float = Field(default=0.05, ge=0, le=0.5)
+    """Reads that may be asked for a second time because they are late, as a share of all reads; 0 for none."""
+    hedge_quantile: float = Field(default=0.95, ge=0.5, lt=1)
+    """A read is late when it takes longer than this share of the recent ones of its kind …"""
+    hedge_delay_min_s: float = Field(default=0.05, ge=0)
+    """… and longer than this."""
+
+    @property
+    def hedge_policy(self) -> HedgePolicy:
+        """The three numbers about hedging."""
+        return HedgePolicy(self.hedge_budget, self.hedge_quantile, self.hedge_delay_min_s)
 
     @property
     def retry_policy(self) -> RetryPolicy:

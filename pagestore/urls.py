@@ -4,6 +4,7 @@ s3://bucket/prefix                                       AWS, or the endpoint th
 s3://bucket/prefix?endpoint=http://127.0.0.1:9000        another S3-compatible server
 s3://bucket/prefix?endpoint=…&region=eu-central-1
 s3://bucket/prefix?client=boto3                          boto3, obstore, or auto: the faster one that will do
+s3://bucket/prefix?hedge_budget=0                        never ask a second time for a read that is late
 file:///home/ann/store, /home/ann/store, store           a directory
 memory://name                                            this process's memory
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from pagestore.hedge import HedgedStore
 from pagestore.localdir import LocalDirStore
 from pagestore.memory import MemoryStore
 from pagestore.objectstore import ObjectStore
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from pagestore.s3_settings import S3Settings
 
 _EXAMPLES = "use s3://bucket/prefix, file:///path, a plain path, or memory://name"
-_S3_OPTIONS = frozenset({"endpoint", "region", "client"})
 _CLIENT_VARIABLE = "GRAFT_S3_CLIENT"
 
 
@@ -68,12 +69,12 @@ def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None"
     from pydantic import ValidationError  # noqa: PLC0415 - other stores need neither pydantic nor boto3
 
     from pagestore.s3 import S3Store  # noqa: PLC0415
-    from pagestore.s3_settings import S3Settings  # noqa: PLC0415
+    from pagestore.s3_settings import URL_OPTIONS, S3Settings  # noqa: PLC0415
 
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(options.keys() - _S3_OPTIONS)
+    unknown = sorted(options.keys() - set(URL_OPTIONS))
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no option of an S3 URL; those are endpoint, region and client")
+        raise ValueError(f"{unknown[0]!r} is no option of an S3 URL; those are {', '.join(URL_OPTIONS)}")
     given = (settings or S3Settings()).model_dump() | options
     if given["client"] == "auto" and _CLIENT_VARIABLE in os.environ:
         given["client"] = os.environ[_CLIENT_VARIABLE]
@@ -81,6 +82,7 @@ def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None"
         chosen = S3Settings(**given)
     except ValidationError as error:
         told = error.errors()[0]
-        name = "client: " if told["loc"] == ("client",) else ""
+        name = f"{told['loc'][0]}: " if told["type"] != "value_error" else ""
         raise ValueError(name + told["msg"].removeprefix("Value error, ")) from None
-    return S3Store(parts.netloc, parts.path.strip("/"), settings=chosen, runtime=runtime)
+    store = S3Store(parts.netloc, parts.path.strip("/"), settings=chosen, runtime=runtime)
+    return HedgedStore(store, policy=chosen.hedge_policy, runtime=runtime) if chosen.hedge_budget else store

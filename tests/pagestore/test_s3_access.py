@@ -233,4 +233,4 @@ assert "botocore" not in sys.modules
 
 
 def client_of(store):
-    return type(store._requests._api).__name__
+    return type(store.inner._requests._api).__name__

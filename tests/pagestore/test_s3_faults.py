@@ -15,7 +15,7 @@ from pagestore.urls import open_store
 from tests.servers.faulty_proxy import Changed, Closed, Compressed, LostReply, Passed, Status, Truncated
 from tests.servers.process import free_ports
 
-SETTINGS = S3Settings(attempts_max=4, part_bytes=PART_BYTES_MIN, part_parallelism=2, read_timeout_s=10)
+SETTINGS = S3Settings(attempts_max=4, part_bytes=PART_BYTES_MIN, part_parallelism=2, read_timeout_s=10, hedge_budget=0)
 BODY = b"0123456789" * 100
 
 
