@@ -7,13 +7,14 @@ NATIVE := $(wildcard graft_sqlite_vfs/native/*.[ch])
 # Parallel test processes; the suite is mostly waiting for servers and disks.
 TEST_JOBS ?= 4
 
-.PHONY: demo test test-long lint format bench minio clean help
+.PHONY: demo test test-long test-sanitized lint format bench minio clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [REMOTE=s3://bucket/prefix]  run the main job end to end"
 	@echo "make test                              run the tests"
 	@echo "make test-long                         run the tests that take minutes too"
+	@echo "make test-sanitized                    run the VFS tests on an accelerator built with sanitizers"
 	@echo "make lint                              run every linter, as CI and pre-commit do"
 	@echo "make minio                             build MinIO into .cache/bin (needs Go), so that tests run against it"
 
@@ -47,6 +48,9 @@ test: $(VENV)/.test
 
 test-long: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(TEST_JOBS) $(ARGS)
+
+test-sanitized: $(VENV)/.test
+	scripts/test-sanitized $(BIN)/python -n $(TEST_JOBS) -k 'not pure' tests/vfs $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ import click
 from graft.remote import opened_remote, parse_remote, require_safe
 from graft_cli.options import as_json, command
 from graft_cli.output import document, fields, say
+from graft_sqlite_vfs.registration import READ_PATH
 
 
 @command(
@@ -31,7 +32,7 @@ def doctor(remote: str | None, as_json: bool) -> None:
         "platform": platform.platform(),
         "sqlite": apsw.sqlite_lib_version(),
         "apsw": apsw.apsw_version(),
-        "read_path": "python",
+        "read_path": str(READ_PATH),
     }
     if not as_json:
         fields([(name.replace("_", " "), value) for name, value in facts.items()])

@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from graft.errors import GraftError, WriterBusy
+from graft.errors import GraftError, StaleSnapshot, WriterBusy
 
 _LOG = logging.getLogger("graft")
 
@@ -24,9 +24,8 @@ def last_error() -> BaseException | None:
 
 
 def remember(error: BaseException) -> None:
-    """Keep an error for `last_error`, and log it unless it says that another writer was first."""
+    """Keep an error for `last_error`, and log it unless it only says that another writer was first."""
     cause = error.__cause__
-    told = cause if isinstance(cause, GraftError) else error
-    _last.error = told
-    if not isinstance(told, WriterBusy):
-        _LOG.error("%s", told)
+    _last.error = cause if isinstance(cause, GraftError) else error
+    if not isinstance(cause, WriterBusy | StaleSnapshot):
+        _LOG.error("%s", error)

@@ -228,7 +228,8 @@ static int pragma_in_python(graft_file *file, char **words)
     }
     if (PyErr_Occurred()) {
         words[0] = python_error_message(file->host);
-        code = python_error_code(file->host, ABI_ERROR);
+        code = words[0] == NULL ? python_error_code(file->host, ABI_ERROR)
+                                : python_told_error_code(file->host, ABI_ERROR);
     }
     Py_XDECREF(text);
     python_leave(&scope);

@@ -88,6 +88,16 @@ int python_lock_error_code(const sqlite_host *host)
     return python_error_code(host, ABI_IOERR);
 }
 
+int python_told_error_code(const sqlite_host *host, int otherwise)
+{
+    if (host->raises_pending)
+        return python_error_code(host, otherwise);
+    PyObject *exception = exception_take();
+    int code = exception == NULL ? otherwise : code_of(exception, otherwise);
+    Py_XDECREF(exception);
+    return code;
+}
+
 char *python_error_message(const sqlite_host *host)
 {
     PyObject *exception = exception_take();

@@ -52,6 +52,9 @@ int python_error_code(const sqlite_host *host, int otherwise);
 /* The same, for a caller that expects BUSY as an answer: nobody is told of that one. */
 int python_lock_error_code(const sqlite_host *host);
 
+/* The same, for a caller that has given the message to SQLite itself. */
+int python_told_error_code(const sqlite_host *host, int otherwise);
+
 /* Copy the message of the pending exception, which stays pending, into memory of the host; NULL if there is none. */
 char *python_error_message(const sqlite_host *host);
 

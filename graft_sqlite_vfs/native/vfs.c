@@ -1,5 +1,6 @@
 #include "vfs.h"
 
+#include "exceptions.h"
 #include "file.h"
 #include "host.h"
 
@@ -45,6 +46,17 @@ static PyObject *parameters_of(const sqlite_host *host, const char *name)
     return found;
 }
 
+/* Close what SQLite will not see; the exception that says why stays the pending one. */
+static void close_unused(PyObject *opened)
+{
+    PyObject *why = exception_take();
+    PyObject *done = PyObject_CallMethod(opened, "xClose", NULL);
+    if (done == NULL)
+        PyErr_WriteUnraisable(opened);
+    Py_XDECREF(done);
+    exception_put(why);
+}
+
 static int open_volume(const sqlite_host *host, const char *name, abi_file *file, int flags)
 {
     python_scope scope;
@@ -53,8 +65,11 @@ static int open_volume(const sqlite_host *host, const char *name, abi_file *file
     PyObject *found = parameters_of(host, name);
     PyObject *opened = found == NULL ? NULL : PyObject_CallFunction(hooks.open_file, "siO", name, flags, found);
     int code = ABI_OK;
-    if (opened == NULL || file_init((graft_file *)file, host, opened) < 0)
+    if (opened == NULL || file_init((graft_file *)file, host, opened) < 0) {
+        if (opened != NULL)
+            close_unused(opened);
         code = python_error_code(host, ABI_CANTOPEN);
+    }
     Py_XDECREF(opened);
     Py_XDECREF(found);
     python_leave(&scope);

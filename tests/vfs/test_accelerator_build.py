@@ -1,0 +1,57 @@
+"""The C sources: no warning under strict flags, SQLite's binary interface as in its own headers, nothing exported."""
+
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+NATIVE = Path(__file__).parents[2] / "graft_sqlite_vfs" / "native"
+COMPILER = shutil.which("gcc") or shutil.which("clang")
+STRICT = [
+    "-std=c11", "-O2", "-Werror", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual",
+    "-Wpointer-arith", "-Wundef", "-Wvla", "-fvisibility=hidden", "-fPIC",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C compiler here")
+
+
+def compiled(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([COMPILER, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def headers() -> Path:
+    found = Path(sysconfig.get_paths()["include"])
+    if not (found / "Python.h").exists():
+        pytest.skip("Python's headers are not installed")
+    return found
+
+
+def test_no_warning_under_strict_flags(headers, tmp_path):
+    done = compiled(
+        *STRICT, "-shared", "-pthread", "-isystem", headers, *NATIVE.glob("*.c"), "-o", tmp_path / "accelerator.so"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_is_exported_but_entry_points(headers, tmp_path):
+    if shutil.which("nm") is None:
+        pytest.skip("no nm here")
+    library = tmp_path / "accelerator.so"
+    assert compiled(*STRICT, "-shared", "-isystem", headers, *NATIVE.glob("*.c"), "-o", library).returncode == 0
+    listed = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[-1].lstrip("_") for line in listed.splitlines() if " T " in line}
+    assert names - {"init", "fini"} == {"PyInit__accelerator", "sqlite3_graftapsw_init", "sqlite3_extension_init"}
+
+
+def test_the_binary_interface_is_the_one_of_sqlites_headers():
+    source = Path(__file__).with_name("sqlite_abi_check.c")
+    probe = subprocess.run(
+        [COMPILER, "-E", "-x", "c", "-"], input="#include <sqlite3ext.h>\n", capture_output=True, text=True, check=False
+    )
+    if probe.returncode:
+        pytest.skip("SQLite's headers are not installed")
+    done = compiled("-std=c11", "-fsyntax-only", "-I", NATIVE, source)
+    assert (done.returncode, done.stderr) == (0, "")
