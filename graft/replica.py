@@ -23,6 +23,7 @@ from typing import Self
 
 from graft.bodies import BodyLoader
 from graft.cache import Cache
+from graft.commit_run import CommitRun
 from graft.errors import (
     BadRequest,
     GraftError,
@@ -58,7 +59,7 @@ class View:
     generation: int
     """The state generation that `state` was read at."""
     remote_map: PageMap
-    pending: tuple[LocalCommit, ...]
+    pending: CommitRun
     """Published local commits that the remote lacks, oldest first."""
     snapshot: Snapshot
 
@@ -324,7 +325,7 @@ class Replica:
         else:
             remote_map, byte_size = PageMap.empty(self.table), 0
         snapshot = self._snapshot(remote_map, byte_size, state.lsn, state.local_lsn, 0, version)
-        return View(state, generation, remote_map, (), snapshot)
+        return View(state, generation, remote_map, CommitRun.empty(), snapshot)
 
     def _with_commits(self, view: View, commits: Sequence[LocalCommit], *, content_changed: bool) -> View:
         """Return the view with local commits laid over."""
@@ -341,7 +342,7 @@ class Replica:
             len(view.pending) + len(commits),
             view.snapshot.content_version + content_changed,
         )
-        return View(view.state, view.generation, view.remote_map, (*view.pending, *commits), snapshot)
+        return View(view.state, view.generation, view.remote_map, view.pending.followed_by(commits), snapshot)
 
     def _snapshot(
         self, page_map: PageMap, byte_size: int, lsn: int, local_lsn: int, local_commits: int, version: int
