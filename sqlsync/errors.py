@@ -1,0 +1,63 @@
+"""The exceptions of documents, grouped by what a caller does next; messages are ready for a user to read.
+
+SqlSyncError
+├── MutationRejected       tell the user: the application's own logic, or a limit, refused the mutation
+│   └── ReducerFailed      mend the reducer: it raised, trapped or ran out of fuel, memory or time
+├── BadMutation            ask for something else: no such mutation, or its arguments do not fit
+├── ReducerTooOld          upgrade the application: the document was migrated further; pending work is kept
+├── DocumentBusy           retry soon: another process has this document directory open
+├── CoordinatorUnavailable retry later: no answer; pending mutations are kept
+├── CoordinatorRefused     mend the set-up: no permission, no such document, another reducer
+│   └── TimelineGap        send again from `expected`: mutations in between are missing
+├── TimelineExpired        choose: the coordinator forgot this timeline; pending work is kept for a new one
+└── CorruptTimeline        report it: bytes that fail a check are never applied
+"""
+
+
+class SqlSyncError(Exception):
+    """Anything that a document or coordinator could not do."""
+
+
+class MutationRejected(SqlSyncError):
+    """The mutation was refused, and none of its effects stayed; the message is the reason."""
+
+
+class ReducerFailed(MutationRejected):
+    """The reducer broke, or went over a limit, while it applied the mutation."""
+
+
+class BadMutation(SqlSyncError):
+    """No such mutation, or its arguments do not fit."""
+
+
+class ReducerTooOld(SqlSyncError):
+    """The document was migrated to a version that this reducer does not know."""
+
+
+class DocumentBusy(SqlSyncError):
+    """Another process has the document's directory open."""
+
+
+class CoordinatorUnavailable(SqlSyncError):
+    """The coordinator did not answer."""
+
+
+class CoordinatorRefused(SqlSyncError):
+    """The coordinator answered no."""
+
+
+class TimelineGap(CoordinatorRefused):
+    """Mutations before the ones that were sent are missing."""
+
+    def __init__(self, message: str, *, expected: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        """The LSN that the coordinator wants next."""
+
+
+class TimelineExpired(SqlSyncError):
+    """The timeline was not used for so long that it was forgotten."""
+
+
+class CorruptTimeline(SqlSyncError):
+    """A stored or received mutation fails a check."""

@@ -1,0 +1,131 @@
+"""Mutations and their envelope: what is captured once, when a mutation is called, so that every replay agrees.
+
+The stored form (version 1, integers little-endian)::
+
+    u8 version = 1 | u8 kind (0 named, 1 opaque) | u64 lsn | i64 now_us | u64 seed
+    u8 length, timeline | u16 length, actor (UTF-8) | u16 length, name (UTF-8; empty if opaque)
+    u32 length, body (JSON arguments, or the opaque bytes) | u64 xxh3-64 of all before
+"""
+
+import datetime as dt
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Self
+
+import xxhash
+
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.errors import BadMutation, CorruptTimeline
+from sqlsync.ids import TimelineId
+
+VERSION = 1
+BODY_BYTES_MAX = 16 * 1024 * 1024
+TEXT_BYTES_MAX = 2**16 - 1
+_FIXED = struct.Struct("<BBQqQ")
+_CHECKSUM = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A mutation by name, with arguments that JSON can say."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A mutation whose encoding is between client and reducer, as in SQLSync."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A call of the application's logic, with all that the logic may depend on besides the data."""
+
+    timeline: TimelineId
+    lsn: int
+    """Its place in the timeline: 0, 1, 2 … dense."""
+    body: Named | Opaque
+    actor: str
+    now_us: int
+    """When it was called, microseconds since the Unix epoch."""
+    seed: int
+    """64 random bits."""
+
+    @classmethod
+    def captured(
+        cls, timeline: TimelineId, lsn: int, body: Named | Opaque, *, actor: str = "", runtime: Runtime = SYSTEM
+    ) -> Self:
+        """Make a mutation now. Raises `BadMutation` for a body that cannot be stored."""
+        mutation = cls(
+            timeline, lsn, body, actor, int(runtime.now_s() * 1_000_000), int.from_bytes(runtime.entropy(8), "little")
+        )
+        encode(mutation)
+        return mutation
+
+    @property
+    def now(self) -> dt.datetime:
+        """When it was called, in UTC."""
+        return dt.datetime.fromtimestamp(self.now_us // 1_000_000, dt.UTC).replace(
+            microsecond=self.now_us % 1_000_000
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name, for people; opaque ones have none."""
+        return self.body.name if isinstance(self.body, Named) else ""
+
+
+def encode(mutation: Mutation) -> bytes:
+    """Return the stored form. Raises `BadMutation` for what it cannot say."""
+    actor, (name, body) = mutation.actor.encode(), _body(mutation.body)
+    if len(body) > BODY_BYTES_MAX or max(len(actor), len(name)) > TEXT_BYTES_MAX:
+        raise BadMutation(
+            f"mutation {mutation.name!r} is too large: {len(body)} bytes of arguments (at most {BODY_BYTES_MAX}), "
+            f"{len(name)} of name and {len(actor)} of actor (at most {TEXT_BYTES_MAX})"
+        )
+    kind = 0 if isinstance(mutation.body, Named) else 1
+    content = b"".join((
+        _FIXED.pack(VERSION, kind, mutation.lsn, mutation.now_us, mutation.seed),
+        len(mutation.timeline.raw).to_bytes(1, "little"), mutation.timeline.raw,
+        len(actor).to_bytes(2, "little"), actor,
+        len(name).to_bytes(2, "little"), name,
+        len(body).to_bytes(4, "little"), body,
+    ))  # fmt: skip
+    return content + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(content))
+
+
+def decode(data: bytes) -> Mutation:
+    """Read the stored form. Raises `CorruptTimeline` for anything else."""
+    content, checksum = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
+    if len(data) < _FIXED.size + _CHECKSUM.size or _CHECKSUM.unpack(checksum)[0] != xxhash.xxh3_64_intdigest(content):
+        raise CorruptTimeline(f"a mutation of {len(data)} bytes fails its checksum")
+    version, kind, lsn, now_us, seed = _FIXED.unpack_from(content)
+    if version != VERSION or kind > 1:
+        raise CorruptTimeline(f"a mutation has version {version} and kind {kind}; this is version {VERSION}")
+    parts, at = [], _FIXED.size
+    for width in (1, 2, 2, 4):
+        length = int.from_bytes(content[at : at + width], "little")
+        parts.append(content[at + width : at + width + length])
+        at += width + length
+    if at != len(content):
+        raise CorruptTimeline(f"a mutation of {len(data)} bytes does not fit its lengths")
+    timeline, actor, name, body = parts
+    try:
+        said = Named(name.decode(), json.loads(body)) if kind == 0 else Opaque(body)
+        return Mutation(TimelineId(timeline), lsn, said, actor.decode(), now_us, seed)
+    except ValueError as error:
+        raise CorruptTimeline(f"a mutation of {len(data)} bytes makes no sense: {error}") from error
+
+
+def _body(body: Named | Opaque) -> tuple[bytes, bytes]:
+    if isinstance(body, Opaque):
+        return b"", body.payload
+    try:
+        text = json.dumps(body.arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return body.name.encode(), text.encode()
+    except (TypeError, ValueError) as error:
+        raise BadMutation(f"the arguments of mutation {body.name!r} cannot be said in JSON: {error}") from error
