@@ -1,5 +1,6 @@
 """Fetch and pull: learn how far the remote is, and go there. Page lists move; page bodies do not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,13 +50,22 @@ def fetch(replica: Replica) -> FetchResult:
     return FetchResult(state.lsn, head)
 
 
-def pull(replica: Replica, *, policy: Policy = "abort", fork_name: str | None = None) -> PullResult:
+def pull(
+    replica: Replica,
+    *,
+    policy: Policy = "abort",
+    fork_name: str | None = None,
+    before_move: Callable[[], None] | None = None,
+) -> PullResult:
     """Move the replica to the newest remote version: one request if it is there already, else two round trips.
 
     Local commits that the remote lacks stay, if the remote has nothing new; else ``policy`` decides: ``abort`` raises
     `Diverged`, ``discard`` gives them up, ``fork`` pushes them to a new volume ``fork_name`` first. ``discard`` and
     ``fork`` apply even if the remote has nothing new. Raises `WriterBusy` when a write transaction stays open,
     `HistoryLost` or `Corrupt` when the remote cannot be right; the replica then stays as it is.
+
+    ``before_move`` is called when everything is read and the replica is about to change, if it is: with ``discard``,
+    local commits that were made until it returns are given up too.
     """
     if policy not in POLICIES:
         raise BadRequest(f"no such policy: {policy!r} (there are {', '.join(POLICIES)})")
@@ -83,8 +93,22 @@ def pull(replica: Replica, *, policy: Policy = "abort", fork_name: str | None = 
         if gives_up and policy == "fork":
             assert fork_name, "BUG: checked above"
             forked = fork_locked(replica, fork_name).name
-        _move(replica, view, head)
+        _move(replica, view, head, before_move, spare_new=policy != "discard" or before_move is None)
         return PullResult(view.state.lsn, head, len(view.pending) if gives_up else 0, forked)
+
+
+def discard(replica: Replica) -> int:
+    """Give up all local commits without asking the remote; return how many there were.
+
+    A push whose outcome is open is forgotten: if it landed, the next pull brings it. Raises `WriterBusy`.
+    """
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        if replica.shared.state_in_doubt:
+            replica.state_changed()
+        view = replica.view()
+        if view.pending:
+            _move(replica, view, view.state.lsn)
+        return len(view.pending)
 
 
 def _checked_head(replica: Replica, state: SyncState) -> LSN:
@@ -97,16 +121,25 @@ def _checked_head(replica: Replica, state: SyncState) -> LSN:
     return head
 
 
-def _move(replica: Replica, view: View, head: LSN) -> None:
+def _move(
+    replica: Replica,
+    view: View,
+    head: LSN,
+    before_move: Callable[[], None] | None = None,
+    *,
+    spare_new: bool = True,
+) -> None:
     chain = replica.remote.chain(replica.log, head, view.state.chain)
     remote_map: PageMap | None = None
     if chain:
         remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
         keep_inline(replica, [index for index in chain if index.commit.lsn > view.state.lsn])
     failpoint("pull: after fetch")
+    if before_move is not None:
+        before_move()
     with replica.writer_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         now = replica.view_of_writer()
-        if len(now.pending) != len(view.pending):
+        if spare_new and len(now.pending) != len(view.pending):
             raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
         replica.shared.begin_state()
         replica.state.advance(head, now.snapshot.local_lsn + 1, chain)

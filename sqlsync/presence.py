@@ -1,0 +1,116 @@
+"""Presence: what clients say of themselves just now: where their cursor is, who is typing. It is stored nowhere.
+
+A state lives until its time to live is over, its client says something newer, or it leaves. Listeners get the whole
+picture whenever it changes.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pagestore.runtime import SYSTEM, Runtime
+
+TTL_S = 30.0
+
+States = Mapping[str, Mapping[str, Any]]
+"""The state of each client, by its id."""
+Listener = Callable[[States], None]
+Unsubscribe = Callable[[], None]
+
+
+class Presence(Protocol):
+    """What a client may ask; threads may share it."""
+
+    def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
+        """Replace what ``client`` says of itself, for ``ttl_s`` seconds."""
+
+    def leave(self, client: str) -> None:
+        """Forget a client."""
+
+    def states(self) -> States:
+        """Return what is alive."""
+
+    def subscribe(self, listener: Listener) -> Unsubscribe:
+        """Call ``listener`` with all states now and after each change, until the returned function is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    state: Mapping[str, Any]
+    until_s: float
+
+
+class PresenceHub:
+    """The presence of one document, in the coordinator's process."""
+
+    def __init__(self, runtime: Runtime = SYSTEM) -> None:
+        """Begin with nobody."""
+        self._runtime = runtime
+        self._lock = threading.Lock()  # guards what follows
+        self._said: dict[str, _Said] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._number = 0
+
+    def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
+        """Replace what ``client`` says of itself; a repetition only lives longer, nobody is told."""
+        with self._lock:
+            before = self._said.get(client)
+            self._said[client] = _Said(dict(state), self._runtime.monotonic_s() + ttl_s)
+            expired = self._drop_expired()
+        if expired or before is None or before.state != state:
+            self._tell()
+
+    def leave(self, client: str) -> None:
+        """Forget a client."""
+        with self._lock:
+            left = self._said.pop(client, None) is not None
+            expired = self._drop_expired()
+        if left or expired:
+            self._tell()
+
+    def states(self) -> States:
+        """Return what is alive."""
+        self.expire()
+        with self._lock:
+            return {client: said.state for client, said in self._said.items()}
+
+    def expire(self) -> float | None:
+        """Forget what is over, tell listeners, and return how many seconds the next one has; None if nobody is here.
+
+        Whoever runs the hub calls this when the time has come; every other call looks too.
+        """
+        with self._lock:
+            expired = self._drop_expired()
+            ends = [said.until_s for said in self._said.values()]
+        if expired:
+            self._tell()
+        return max(0.0, min(ends) - self._runtime.monotonic_s()) if ends else None
+
+    def subscribe(self, listener: Listener) -> Unsubscribe:
+        """Call ``listener`` with all states now and after each change, until the returned function is called."""
+        with self._lock:
+            self._number += 1
+            number = self._number
+            self._listeners[number] = listener
+        listener(self.states())
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners.pop(number, None)
+
+        return unsubscribe
+
+    def _drop_expired(self) -> bool:
+        now_s = self._runtime.monotonic_s()
+        over = [client for client, said in self._said.items() if said.until_s <= now_s]
+        for client in over:
+            del self._said[client]
+        return bool(over)
+
+    def _tell(self) -> None:
+        with self._lock:
+            states = {client: said.state for client, said in self._said.items()}
+            listeners = list(self._listeners.values())
+        for listener in listeners:
+            listener(states)

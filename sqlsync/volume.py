@@ -1,0 +1,145 @@
+"""The volume behind a document: its replica, and the one connection that writes there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import apsw
+
+from graft.clone import clone, init
+from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, VolumeExists, local_errors
+from graft.locks import FileLock
+from graft.pull import discard
+from graft.remote import RemoteAddress, parse_remote
+from graft.replica import Replica, is_replica, open_replica
+from graft.settings import Durability, Settings
+from graft_sqlite_vfs.connect import connect
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.errors import DocumentBusy
+
+PAGE_SIZE = 4096
+"""What SQLSync's client can read; a volume that exists may have another one."""
+_TRIES = 10
+
+
+class DocumentVolume:
+    """A directory with the replica of a document's volume; one process has it at a time."""
+
+    def __init__(
+        self,
+        directory: Path,
+        remote: str | os.PathLike[str] | RemoteAddress,
+        *,
+        settings: Settings | None = None,
+        store: ObjectStore | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        """Open it; a volume that is not there is made. Raises `DocumentBusy` and what opening a replica raises."""
+        self._open = ExitStack()
+        with ExitStack() as opened:
+            with local_errors(f"opening {directory}"):
+                directory.mkdir(parents=True, exist_ok=True)
+            opened.callback(_claimed(directory).close)
+            self.replica = _replica(directory / "replica", _named(remote), settings, store, runtime)
+            opened.callback(self.replica.close)
+            # What a power cut takes from the replica is replayed from the timeline, or from the inbox.
+            self.connection = connect(self.replica.path, durability=Durability.RELAXED)
+            opened.callback(self.connection.close)
+            self.connection.pragma("auto_vacuum", 2)  # incremental; counts while the volume is empty
+            self._open = opened.pop_all()
+
+    @property
+    def lsn(self) -> int:
+        """The remote LSN that the replica builds on."""
+        return self.replica.view().state.lsn
+
+    @property
+    def unpushed(self) -> bool:
+        """Whether there are local commits."""
+        return bool(self.replica.view().pending)
+
+    @contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """Run a block in one write transaction, committed at its end; raises the errors of graft for the volume's."""
+        connection = self.connection
+        with volume_errors():
+            _begin(connection)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def reader(self) -> apsw.Connection:
+        """Return a connection that cannot write; the caller closes it."""
+        return connect(self.replica.path, flags=apsw.SQLITE_OPEN_READONLY)
+
+    def discard(self) -> int:
+        """Give up all local commits, asking nobody; return how many there were."""
+        return discard(self.replica)
+
+    def close(self) -> None:
+        """Let go of everything; may be called again."""
+        self._open.close()
+
+
+@contextmanager
+def volume_errors() -> Iterator[None]:
+    """Raise the error of graft that is behind an SQLite error, where there is one."""
+    try:
+        yield
+    except apsw.Error as error:
+        cause = error.__cause__
+        if isinstance(cause, GraftError):
+            raise cause from None
+        raise
+
+
+def _begin(connection: apsw.Connection) -> None:
+    for left in range(_TRIES, -1, -1):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            # What a dead writer left behind makes the first snapshot a stale one.
+            if not left:
+                raise
+        else:
+            return
+
+
+def _claimed(directory: Path) -> FileLock:
+    lock = FileLock(directory / "document.lock", f"the document in {directory}")
+    if not lock.try_acquire():
+        lock.close()
+        raise DocumentBusy(f"another process, or another object in this one, has {directory} open")
+    return lock
+
+
+def _named(remote: str | os.PathLike[str] | RemoteAddress) -> RemoteAddress:
+    address = parse_remote(remote)
+    if address.volume is None:
+        raise BadRequest(f"{address} names no volume; a document needs one, as in {address}#name")
+    return address
+
+
+def _replica(
+    path: Path, address: RemoteAddress, settings: Settings | None, store: ObjectStore | None, runtime: Runtime
+) -> Replica:
+    if not is_replica(path):
+        try:
+            return clone(path, address, settings=settings, store=store, runtime=runtime)
+        except NoSuchVolume:
+            try:
+                return init(path, address, page_size=PAGE_SIZE, settings=settings, store=store, runtime=runtime)
+            except VolumeExists:  # somebody else made it meanwhile
+                return clone(path, address, settings=settings, store=store, runtime=runtime)
+    replica = open_replica(path, settings=settings, store=store, runtime=runtime)
+    if replica.store_url != address.store_url or address.volume != replica.name:
+        found = replica.remote_address
+        replica.close()
+        raise OtherVolume(f"{path} is a replica of {found}, not of {address}")
+    return replica
