@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from graft.errors import local_errors
 from graft.sqlite import database_errors, opened
@@ -74,13 +75,14 @@ class Timeline:
             raw = TimelineId.new(self._runtime).raw
             self._database.execute("INSERT INTO meta VALUES ('id', ?), ('start', 0), ('seen', -1)", (raw,))
         self.id = TimelineId(raw)
-        self._start, self._seen = self._meta("start"), self._meta("seen")
+        self._start: int = self._meta("start")
+        self._seen: int = self._meta("seen")
         count, first, last = self._database.execute("SELECT count(*), min(lsn), max(lsn) FROM mutations").fetchone()
         if count and (first, last) != (self._start, self._start + count - 1):
             raise CorruptTimeline(
                 f"{self._path} holds {count} mutations with LSNs {first} to {last}; they should start at {self._start}"
             )
-        self._next_lsn = self._start + count
+        self._next_lsn: int = self._start + count
 
     @property
     def start(self) -> int:
@@ -189,7 +191,7 @@ class Timeline:
         with self._lock:
             self._database.close()
 
-    def _meta(self, key: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - each key has its own type
+    def _meta(self, key: str) -> Any:
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 

@@ -37,6 +37,8 @@ class DocumentVolume:
         runtime: Runtime = SYSTEM,
     ) -> None:
         """Open it; a volume that is not there is made. Raises `DocumentBusy` and what opening a replica raises."""
+        self.alive = True
+        """Whether `close` is still to come."""
         self._open = ExitStack()
         with ExitStack() as opened:
             with local_errors(f"opening {directory}"):
@@ -84,6 +86,7 @@ class DocumentVolume:
 
     def close(self) -> None:
         """Let go of everything; may be called again."""
+        self.alive = False
         self._open.close()
 
 

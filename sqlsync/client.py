@@ -1,0 +1,55 @@
+"""What the parts of an open document share: its timeline, its view, its receipts, and the locks around them."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from graft.snapshot import Snapshot
+from pagestore.runtime import Runtime
+from sqlsync.link import CoordinatorLink
+from sqlsync.receipts import Receipts
+from sqlsync.reducer import Reducer
+from sqlsync.timeline import Refusal, Timeline
+from sqlsync.view import View
+
+OnRejected = Literal["drop", "keep"] | Callable[[Refusal], None]
+"""What becomes of a mutation that was rejected for good: nothing, kept until retried or forgotten, or a call."""
+
+
+@dataclass(slots=True)
+class Client:
+    """An open document, inside."""
+
+    timeline: Timeline
+    view: View
+    reducer: Reducer
+    link: CoordinatorLink | None
+    on_rejected: OnRejected
+    runtime: Runtime
+    receipts: Receipts = field(default_factory=Receipts)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Guards the timeline, the receipts and changes of the view. Never held while somebody else is called back."""
+    syncing: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the one thread that talks to the coordinator and the remote; taken before `lock`."""
+    acknowledged: int = 0
+    """The coordinator has all mutations before this LSN."""
+    to_tell: list[Callable[[], None]] = field(default_factory=list)
+    """Call-backs that wait for `lock` to be free."""
+    view_changed: Callable[[Snapshot, Snapshot], None] | None = None
+    """Called with the views before and after, without `lock`."""
+
+    def tell(self) -> None:
+        """Run the call-backs that wait; the caller does not hold `lock`."""
+        while True:
+            with self.lock:
+                if not self.to_tell:
+                    return
+                teller = self.to_tell.pop(0)
+            teller()
+
+    def note_change(self, before: Snapshot) -> None:
+        """Have subscribers told that the view is another one than ``before``; the caller holds `lock`."""
+        changed, after = self.view_changed, self.view.snapshot()
+        if changed is not None and before.content_version != after.content_version:
+            self.to_tell.append(lambda: changed(before, after))

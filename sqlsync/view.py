@@ -1,0 +1,128 @@
+"""The view: the shared volume with a client's pending mutations run on top, as local commits of its replica.
+
+Invariants: while `stale`, the replica lacks pending mutations, so nobody reads it: readers keep the version that they
+were pinned to. One thread at a time changes the view (the document's lock); any thread reads.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import apsw
+
+from graft.pull import pull
+from graft.snapshot import Snapshot
+from sqlsync import tables
+from sqlsync.apply import Applied, Rejected, apply_batch
+from sqlsync.failpoints import failpoint
+from sqlsync.ids import TimelineId
+from sqlsync.mutation import Mutation
+from sqlsync.reducer import Bindings, Reducer, SQLValue
+from sqlsync.volume import DocumentVolume, volume_errors
+
+
+class View:
+    """A document's view."""
+
+    def __init__(self, volume: DocumentVolume, reducer: Reducer, *, record_positions: bool) -> None:
+        """Show ``volume``; with ``record_positions`` what runs here may be pushed from here."""
+        self.volume = volume
+        self._reducer = reducer
+        self._record_positions = record_positions
+        self.stale = False
+        """Whether pending mutations are to be replayed before anything else."""
+        self._reading = threading.Lock()  # guards the reader
+        self._reader = volume.reader()
+        self._reader.authorizer = _reads_only
+
+    def apply(self, mutation: Mutation) -> Applied | Rejected:
+        """Run one more mutation, in a local commit; a rejected one leaves nothing."""
+        with self.volume.transaction() as connection:
+            (outcome,) = apply_batch(connection, self._reducer, [mutation], record_positions=False)
+            if self._record_positions and isinstance(outcome, Applied):
+                tables.set_applied(connection, mutation.timeline, mutation.lsn)
+        return outcome
+
+    def replay(self, pending: Sequence[Mutation]) -> list[Applied | Rejected]:
+        """Run the pending mutations, in one local commit, and let readers see it."""
+        outcomes: list[Applied | Rejected] = []
+        if pending:
+            with self.volume.transaction() as connection:
+                outcomes = apply_batch(connection, self._reducer, pending, record_positions=self._record_positions)
+        self.stale = False
+        self._unpin()
+        return outcomes
+
+    def pull(self, before_move: Callable[[], None]) -> bool:
+        """Go to the newest remote version, without any local commit; tell whether the view became stale by that.
+
+        ``before_move`` is called when the view is about to change, if it is. Raises the errors of `graft.pull.pull`.
+        """
+
+        def moving() -> None:
+            before_move()
+            self.outdate()
+
+        done = pull(self.volume.replica, policy="discard", before_move=moving)
+        failpoint("rebase: after move")
+        return done.before != done.after or done.discarded_commits > 0
+
+    def restart(self) -> None:
+        """Give up the local commits without asking anybody; a replay is needed then."""
+        self.outdate()
+        self.volume.discard()
+
+    def outdate(self) -> None:
+        """Say that the replica is about to lose its pending mutations; readers stay where they are."""
+        self._pin()
+        self.stale = True
+
+    def settled(self, timeline: TimelineId) -> tuple[int, list[tuple[int, str]]]:
+        """Return how far the replica has a timeline, -1 for nowhere, and which of its mutations were rejected."""
+        with volume_errors():
+            applied = tables.applied(self.volume.connection, timeline)
+            rejected = [(row.lsn, row.reason) for row in tables.rejections(self.volume.connection, timeline)]
+        return -1 if applied is None else applied, rejected
+
+    def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
+        """Return the rows of a query; raises `apsw.Error`, and the errors of graft for the volume's."""
+        with self._reading, volume_errors():
+            return list(self._reader.execute(sql, bindings))
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest version of the replica."""
+        return self.volume.replica.snapshot()
+
+    def close(self) -> None:
+        """Close the reader."""
+        with self._reading:
+            self._reader.close()
+
+    def _pin(self) -> None:
+        with self._reading, volume_errors():
+            if not self._reader.in_transaction:
+                self._control("BEGIN; SELECT count(*) FROM sqlite_schema")
+
+    def _unpin(self) -> None:
+        with self._reading:
+            if self._reader.in_transaction:
+                self._control("COMMIT")
+
+    def _control(self, sql: str) -> None:
+        self._reader.authorizer = None
+        try:
+            self._reader.execute(sql).fetchall()
+        finally:
+            self._reader.authorizer = _reads_only
+
+
+_REFUSED = {apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH}
+
+
+def _reads_only(code: int, *_: str | None) -> int:
+    """Keep queries from ending what pins them, and from leaving the document; the reader cannot write anyway."""
+    return apsw.SQLITE_DENY if code in _REFUSED else apsw.SQLITE_OK
+
+
+def errors_of(outcomes: Sequence[Applied | Rejected]) -> list[str | None]:
+    """Return why each mutation failed, None where it did not."""
+    return [outcome.reason if isinstance(outcome, Rejected) else None for outcome in outcomes]
