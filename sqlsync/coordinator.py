@@ -132,17 +132,17 @@ class Coordinator:
     # Applying
 
     def step(self) -> int:
-        """Apply one batch of the inbox and push it; return how many mutations are in the volume now by that.
+        """Apply one batch of the inbox and push it; return how many entries the inbox could let go of by that.
 
         Raises the errors of graft when the volume cannot be reached; nothing is lost, step again later.
         """
         with self._applying:
             self._settle()
             while True:
-                batch = self._next_batch()
-                if not batch:
+                entries = self._inbox.first(self._batch_max)
+                if not entries:
                     return 0
-                self._apply(batch)
+                self._apply(entries)
                 failpoint("coordinator: after apply")
                 try:
                     push(self._volume.replica, layout=btree_layout)
@@ -150,8 +150,8 @@ class Coordinator:
                     self._pull()
                     continue
                 failpoint("coordinator: after push")
-                self._landed({mutation.timeline for mutation in batch})
-                return len(batch)
+                self._landed(entries)
+                return len(entries)
 
     def catch_up(self) -> None:
         """Learn what others pushed."""
@@ -214,13 +214,13 @@ class Coordinator:
             if (mutation.timeline, mutation.lsn) != (timeline, first.lsn + place):
                 wanted = first.lsn + place
                 raise TimelineGap(f"timeline {timeline}: {wanted} is missing before {mutation.lsn}", expected=wanted)
-        if expected == 0 and (first.lsn > 0 or first.now_us < (self._runtime.now_s() - self._expiry_s) * 1e6):
-            raise TimelineExpired(
-                f"timeline {timeline} is not known here, and its mutation {first.lsn} shows that it is not new: it was "
-                f"not used for more than {self._expiry_s:g} s and was forgotten"
-            )
         if first.lsn > expected:
             raise TimelineGap(f"timeline {timeline}: {expected} is missing before {first.lsn}", expected=expected)
+        if expected == 0 and first.now_us < (self._runtime.now_s() - self._expiry_s) * 1e6:
+            raise TimelineExpired(
+                f"timeline {timeline} is not known here, and it began more than {self._expiry_s:g} s ago: it may have "
+                "been forgotten, and what it says may have been applied before"
+            )
 
     def _expected(self, timeline: TimelineId) -> int:
         return max(self._positions.get(timeline, -1), self._inbox.last(timeline)) + 1
@@ -245,41 +245,33 @@ class Coordinator:
         self._learn()
         self._drop()
 
-    def _next_batch(self) -> list[Mutation]:
-        """Return what comes next; entries that can never be applied, as their timeline was forgotten, are dropped."""
-        while entries := self._inbox.first(self._batch_max):
-            with self._lock:
-                reached = dict(self._positions)
-            batch, gone = [], []
-            for mutation in entries:
-                position = reached.get(mutation.timeline, -1)
-                if mutation.lsn == position + 1:
-                    batch.append(mutation)
-                    reached[mutation.timeline] = mutation.lsn
-                else:
-                    gone.append(mutation)
-            if batch:
-                return batch
-            with self._lock:
-                self._inbox.drop(self._positions, gone=gone)
-        return []
-
-    def _apply(self, batch: Sequence[Mutation]) -> None:
+    def _apply(self, entries: Sequence[Mutation]) -> None:
+        """Apply those entries that follow what the volume has; the volume itself says what that is."""
         with self._lock:
             seen = dict(self._rejections_seen)
         with self._volume.transaction() as connection:
-            apply_batch(connection, self.reducer, batch, record_positions=True)
-            for timeline, lsn in seen.items():
-                tables.forget_rejections(connection, timeline, lsn)
+            batch, reached = [], dict[TimelineId, int]()
+            for mutation in entries:
+                if mutation.timeline not in reached:
+                    applied = tables.applied(connection, mutation.timeline)
+                    reached[mutation.timeline] = -1 if applied is None else applied
+                if mutation.lsn == reached[mutation.timeline] + 1:
+                    batch.append(mutation)
+                    reached[mutation.timeline] = mutation.lsn
+            if batch:
+                apply_batch(connection, self.reducer, batch, record_positions=True)
+                for timeline, lsn in seen.items():
+                    tables.forget_rejections(connection, timeline, lsn)
 
-    def _landed(self, timelines: set[TimelineId]) -> None:
+    def _landed(self, entries: Sequence[Mutation]) -> None:
+        """Take note of what the volume has by now; entries that do not follow it belong to a forgotten timeline."""
         with volume_errors():
-            found = {timeline: tables.applied(self._volume.connection, timeline) for timeline in timelines}
+            found = {timeline: tables.applied(self._volume.connection, timeline) for timeline in _timelines(entries)}
         with self._moved:
             self._positions.update({timeline: lsn for timeline, lsn in found.items() if lsn is not None})
             self._volume_lsn = self._volume.lsn
             self._moved.notify_all()
-        self._drop()
+        self._drop(entries)
 
     def _learn(self) -> None:
         """Read all positions; nothing of the replica is unpushed."""
@@ -290,9 +282,9 @@ class Coordinator:
             self._volume_lsn = self._volume.lsn
             self._moved.notify_all()
 
-    def _drop(self) -> None:
+    def _drop(self, gone: Sequence[Mutation] = ()) -> None:
         with self._lock:
-            self._inbox.drop(self._positions)
+            self._inbox.drop(self._positions, gone=gone)
         failpoint("coordinator: after drop")
 
     def _run(self) -> None:
@@ -306,3 +298,7 @@ class Coordinator:
             except GraftError:
                 with self._moved:  # the volume is out of reach; all is kept
                     self._moved.wait_for(lambda: self._stopping, _RETRY_S)
+
+
+def _timelines(mutations: Sequence[Mutation]) -> set[TimelineId]:
+    return {mutation.timeline for mutation in mutations}

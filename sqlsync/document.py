@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -198,12 +199,11 @@ class Document:
     def _take_up(self) -> None:
         """Make the view what the timeline says, without asking anybody unless pages are missing."""
         client = self._client
+        client.to_tell += [partial(deliver, client, refusal) for refusal in client.timeline.refusals()]
         mark, snapshot = client.timeline.take_view_mark(), client.view.snapshot()
         if mark != ViewMark(client.timeline.next_lsn, snapshot.local_lsn, snapshot.lsn):
             client.view.restart()
             rebase(client)
-        for refusal in client.timeline.refusals():
-            client.to_tell.append(lambda refusal=refusal: deliver(client, refusal))  # type: ignore[misc]
 
     def _run(self, mutation: Mutation) -> None:
         client = self._client

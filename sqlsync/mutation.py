@@ -69,9 +69,7 @@ class Mutation:
     @property
     def now(self) -> dt.datetime:
         """When it was called, in UTC."""
-        return dt.datetime.fromtimestamp(self.now_us // 1_000_000, dt.UTC).replace(
-            microsecond=self.now_us % 1_000_000
-        )
+        return dt.datetime.fromtimestamp(self.now_us // 1_000_000, dt.UTC).replace(microsecond=self.now_us % 1_000_000)
 
     @property
     def name(self) -> str:

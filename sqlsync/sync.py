@@ -56,7 +56,12 @@ def _submit_all(client: Client, link: CoordinatorLink) -> Acknowledged:
         try:
             answer = link.submit(timeline, batch, rejections_seen=seen)
         except TimelineGap as gap:
-            if gap.expected >= client.acknowledged or gap.expected < start:
+            if gap.expected < start:
+                raise TimelineExpired(
+                    f"the coordinator asks for mutation {gap.expected} of timeline {timeline}, which was applied long "
+                    "ago: it has forgotten the timeline; begin a new one"
+                ) from gap
+            if gap.expected >= client.acknowledged:
                 raise
             client.acknowledged = gap.expected
             continue

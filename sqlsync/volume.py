@@ -43,7 +43,8 @@ class DocumentVolume:
         with ExitStack() as opened:
             with local_errors(f"opening {directory}"):
                 directory.mkdir(parents=True, exist_ok=True)
-            opened.callback(_claimed(directory).close)
+            self.lock = _claimed(directory)
+            opened.callback(self.lock.close)
             self.replica = _replica(directory / "replica", _named(remote), settings, store, runtime)
             opened.callback(self.replica.close)
             # What a power cut takes from the replica is replayed from the timeline, or from the inbox.

@@ -91,3 +91,24 @@ def failpoint_hook(hook):
         yield
     finally:
         set_failpoint_hook(None)
+
+
+def kill_document(document):
+    """End a document as the death of its process would: nothing is written any more."""
+    client = document._client
+    _kill_volume(client.view.volume, [client.view._reader])
+    client.timeline.close()
+
+
+def kill_coordinator(coordinator):
+    """End a coordinator as the death of its process would."""
+    _kill_volume(coordinator._volume, [])
+    coordinator._inbox.close()
+
+
+def _kill_volume(volume, readers):
+    for connection in (*readers, volume.connection):
+        connection.close()  # what it did not commit is dropped
+    graft_support.kill(volume.replica)
+    volume.lock.close()
+    volume.alive = False
