@@ -1,0 +1,154 @@
+"""The primitives of bincode 1.3 as SQLSync uses it: fixed-width little-endian integers, u64 lengths, no padding.
+
+The layouts that are made of them stand where they belong: `graft_server.wire` for the network, the reducer ABI with
+the WebAssembly reducers.
+"""
+
+import struct
+from typing import Final
+
+_U8: Final = struct.Struct("<B")
+_U32: Final = struct.Struct("<I")
+_U64: Final = struct.Struct("<Q")
+_I32: Final = struct.Struct("<i")
+_I64: Final = struct.Struct("<q")
+_F64: Final = struct.Struct("<d")
+
+
+class BadBincode(ValueError):
+    """Bytes that are not what the layout says."""
+
+
+class Writer:
+    """Collects encoded values."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def u8(self, value: int) -> None:
+        """Add an unsigned byte, or the tag of an option."""
+        self._parts.append(_U8.pack(value))
+
+    def u32(self, value: int) -> None:
+        """Add an unsigned integer of 4 bytes, or the tag of an enum."""
+        self._parts.append(_U32.pack(value))
+
+    def u64(self, value: int) -> None:
+        """Add an unsigned integer of 8 bytes, or a length."""
+        self._parts.append(_U64.pack(value))
+
+    def i32(self, value: int) -> None:
+        """Add a signed integer of 4 bytes."""
+        self._parts.append(_I32.pack(value))
+
+    def i64(self, value: int) -> None:
+        """Add a signed integer of 8 bytes."""
+        self._parts.append(_I64.pack(value))
+
+    def f64(self, value: float) -> None:
+        """Add a float of 8 bytes."""
+        self._parts.append(_F64.pack(value))
+
+    def blob(self, value: bytes) -> None:
+        """Add bytes, after their length."""
+        self.u64(len(value))
+        self._parts.append(value)
+
+    def text(self, value: str) -> None:
+        """Add text in UTF-8, after its length in bytes."""
+        self.blob(value.encode())
+
+    def raw(self, value: bytes) -> None:
+        """Add bytes as they are."""
+        self._parts.append(value)
+
+    def value(self) -> bytes:
+        """Return all that was added."""
+        return b"".join(self._parts)
+
+
+class Reader:
+    """Takes encoded values from bytes, from the front; raises `BadBincode` where they end early or make no sense."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read ``data``."""
+        self._data = data
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        """How many bytes there still are."""
+        return len(self._data) - self._at
+
+    def u8(self) -> int:
+        """Take an unsigned byte."""
+        return self._take(1)[0]
+
+    def u32(self) -> int:
+        """Take an unsigned integer of 4 bytes."""
+        return int.from_bytes(self._take(4), "little")
+
+    def u64(self) -> int:
+        """Take an unsigned integer of 8 bytes."""
+        return int.from_bytes(self._take(8), "little")
+
+    def i32(self) -> int:
+        """Take a signed integer of 4 bytes."""
+        return int.from_bytes(self._take(4), "little", signed=True)
+
+    def i64(self) -> int:
+        """Take a signed integer of 8 bytes."""
+        return int.from_bytes(self._take(8), "little", signed=True)
+
+    def f64(self) -> float:
+        """Take a float of 8 bytes."""
+        (value,) = _F64.unpack(self._take(8))
+        return float(value)
+
+    def tag(self, count: int) -> int:
+        """Take the tag of an enum with ``count`` variants."""
+        found = self.u32()
+        if found >= count:
+            raise BadBincode(f"an enum of {count} variants has tag {found}")
+        return found
+
+    def option(self) -> bool:
+        """Take the tag of an option: whether a value follows."""
+        found = self.u8()
+        if found > 1:
+            raise BadBincode(f"an option has tag {found}")
+        return found == 1
+
+    def length(self, size_min: int = 1) -> int:
+        """Take the length of a sequence whose elements have at least ``size_min`` bytes each."""
+        found = self.u64()
+        if found * size_min > self.left:
+            raise BadBincode(f"a length of {found} where only {self.left} bytes follow")
+        return found
+
+    def blob(self) -> bytes:
+        """Take bytes with their length."""
+        return self._take(self.length())
+
+    def text(self) -> str:
+        """Take text in UTF-8 with its length."""
+        raw = self.blob()
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise BadBincode(f"a text of {len(raw)} bytes is not UTF-8: {error}") from error
+
+    def rest(self) -> bytes:
+        """Take all that is left."""
+        return self._take(self.left)
+
+    def end(self) -> None:
+        """Check that nothing is left."""
+        if self.left:
+            raise BadBincode(f"{self.left} bytes too many")
+
+    def _take(self, count: int) -> bytes:
+        if count > self.left:
+            raise BadBincode(f"{count} bytes expected where only {self.left} follow")
+        self._at += count
+        return self._data[self._at - count : self._at]
