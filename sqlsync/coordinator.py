@@ -34,7 +34,7 @@ from sqlsync.link import Acknowledged
 from sqlsync.mutation import Mutation
 from sqlsync.presence import PresenceHub
 from sqlsync.reducer import Bindings, Reducer, SQLValue
-from sqlsync.timeline import body_of
+from sqlsync.timeline import body_of, may_be_forgotten
 from sqlsync.volume import DocumentVolume, volume_errors
 
 BATCH_MUTATIONS_MAX = 2000
@@ -72,6 +72,7 @@ class Coordinator:
         self._lock = threading.Lock()  # guards all that follows
         self._moved = threading.Condition(self._lock)
         self._positions: dict[TimelineId, int] = {}
+        self._forgotten_us: int | None = None
         self._volume_lsn = 0
         self._rejections_seen: dict[TimelineId, int] = {}
         self._stopping = False
@@ -88,14 +89,21 @@ class Coordinator:
 
     # What clients ask
 
-    def submit(self, timeline: TimelineId, mutations: Sequence[Mutation], *, rejections_seen: int = -1) -> Acknowledged:
+    def submit(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
+    ) -> Acknowledged:
         """Take mutations of one timeline, durably; see `sqlsync.link.CoordinatorLink`."""
         try:
-            return self._submit(timeline, mutations, rejections_seen)
+            return self._submit(timeline, mutations, rejections_seen, born_us)
         except (TimelineGap, TimelineExpired):
             # Another coordinator may have taken what is missing here.
             self.catch_up()
-            return self._submit(timeline, mutations, rejections_seen)
+            return self._submit(timeline, mutations, rejections_seen, born_us)
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
@@ -191,13 +199,15 @@ class Coordinator:
     ) -> None:
         self.close()
 
-    def _submit(self, timeline: TimelineId, mutations: Sequence[Mutation], rejections_seen: int) -> Acknowledged:
+    def _submit(
+        self, timeline: TimelineId, mutations: Sequence[Mutation], rejections_seen: int, born_us: int | None
+    ) -> Acknowledged:
         with self._moved:
             if not self._volume.alive:
                 raise CoordinatorUnavailable("the coordinator was closed")
             expected = self._expected(timeline)
             if mutations:
-                self._check(timeline, mutations, expected)
+                self._check(timeline, mutations, expected, born_us)
             fresh = [mutation for mutation in mutations if mutation.lsn >= expected]
             self._inbox.add(fresh)
             if rejections_seen > self._rejections_seen.get(timeline, -1):
@@ -208,7 +218,7 @@ class Coordinator:
         with self._lock:
             return self._acknowledged(timeline)
 
-    def _check(self, timeline: TimelineId, mutations: Sequence[Mutation], expected: int) -> None:
+    def _check(self, timeline: TimelineId, mutations: Sequence[Mutation], expected: int, born_us: int | None) -> None:
         first = mutations[0]
         for place, mutation in enumerate(mutations):
             if (mutation.timeline, mutation.lsn) != (timeline, first.lsn + place):
@@ -216,10 +226,10 @@ class Coordinator:
                 raise TimelineGap(f"timeline {timeline}: {wanted} is missing before {mutation.lsn}", expected=wanted)
         if first.lsn > expected:
             raise TimelineGap(f"timeline {timeline}: {expected} is missing before {first.lsn}", expected=expected)
-        if expected == 0 and first.now_us < (self._runtime.now_s() - self._expiry_s) * 1e6:
+        if expected == 0 and may_be_forgotten(born_us, self._forgotten_us):
             raise TimelineExpired(
-                f"timeline {timeline} is not known here, and it began more than {self._expiry_s:g} s ago: it may have "
-                "been forgotten, and what it says may have been applied before"
+                f"timeline {timeline} is not known here, and it is as old as others that were forgotten: what it says "
+                "may have been applied before"
             )
 
     def _expected(self, timeline: TimelineId) -> int:
@@ -259,9 +269,9 @@ class Coordinator:
                     batch.append(mutation)
                     reached[mutation.timeline] = mutation.lsn
             if batch:
-                apply_batch(connection, self.reducer, batch, record_positions=True)
-                for timeline, lsn in seen.items():
-                    tables.forget_rejections(connection, timeline, lsn)
+                apply_batch(self._volume.sandbox, self.reducer, batch, used_us=int(self._runtime.now_s() * 1e6))
+                for timeline in tables.rejected_timelines(connection) & seen.keys():
+                    tables.forget_rejections(connection, timeline, seen[timeline])
 
     def _landed(self, entries: Sequence[Mutation]) -> None:
         """Take note of what the volume has by now; entries that do not follow it belong to a forgotten timeline."""
@@ -277,8 +287,9 @@ class Coordinator:
         """Read all positions; nothing of the replica is unpushed."""
         with volume_errors():
             found = tables.positions(self._volume.connection)
+            forgotten_us = tables.forgotten_us(self._volume.connection)
         with self._moved:
-            self._positions = found
+            self._positions, self._forgotten_us = found, forgotten_us
             self._volume_lsn = self._volume.lsn
             self._moved.notify_all()
 

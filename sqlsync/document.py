@@ -68,7 +68,7 @@ class Document:
             opened.callback(volume.close)
             timeline = Timeline(path / FILE, runtime)
             opened.callback(timeline.close)
-            view = View(volume, reducer, record_positions=link is None)
+            view = View(volume, reducer, record_positions=link is None, runtime=runtime)
             opened.callback(view.close)
             self._client = Client(timeline, view, reducer, link, on_rejected, runtime, acknowledged=timeline.start)
             self._take_up()

@@ -5,6 +5,7 @@ SqlSyncError
 │   └── ReducerFailed      mend the reducer: it raised, trapped or ran out of fuel, memory or time
 ├── BadMutation            ask for something else: no such mutation, or its arguments do not fit
 ├── ReducerTooOld          upgrade the application: the document was migrated further; pending work is kept
+├── MigrationFailed        mend the reducer: a migration step failed, and left the document as it was
 ├── DocumentBusy           retry soon: another process has this document directory open
 ├── CoordinatorUnavailable retry later: no answer; pending mutations are kept
 ├── CoordinatorRefused     mend the set-up: no permission, no such document, another reducer
@@ -32,6 +33,10 @@ class BadMutation(SqlSyncError):
 
 class ReducerTooOld(SqlSyncError):
     """The document was migrated to a version that this reducer does not know."""
+
+
+class MigrationFailed(SqlSyncError):
+    """A migration step of the reducer failed; nothing of it stayed."""
 
 
 class DocumentBusy(SqlSyncError):

@@ -23,11 +23,19 @@ class Acknowledged:
 class CoordinatorLink(Protocol):
     """What a document asks of a coordinator; threads may share it."""
 
-    def submit(self, timeline: TimelineId, mutations: Sequence[Mutation], *, rejections_seen: int = -1) -> Acknowledged:
+    def submit(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
+    ) -> Acknowledged:
         """Hand over mutations of one timeline, in order; those it has already are ignored. None at all is a question.
 
-        ``rejections_seen`` is the LSN up to which the author has stored its rejections. Raises `TimelineGap`,
-        `TimelineExpired`, `CoordinatorUnavailable`, `CoordinatorRefused`.
+        ``rejections_seen`` is the LSN up to which the author has stored its rejections; ``born_us`` says when the
+        timeline began, by the author's clock (None: just now), so that one that was forgotten is told from a new one.
+        Raises `TimelineGap`, `TimelineExpired`, `CoordinatorUnavailable`, `CoordinatorRefused`.
         """
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:

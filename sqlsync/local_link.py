@@ -21,9 +21,16 @@ class LocalLink:
         """The presence of the document's clients."""
         return self._coordinator.presence
 
-    def submit(self, timeline: TimelineId, mutations: Sequence[Mutation], *, rejections_seen: int = -1) -> Acknowledged:
+    def submit(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
+    ) -> Acknowledged:
         """Hand over mutations."""
-        return self._coordinator.submit(timeline, mutations, rejections_seen=rejections_seen)
+        return self._coordinator.submit(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Wait until a mutation is in the volume."""

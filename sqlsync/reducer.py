@@ -3,7 +3,7 @@
 import datetime as dt
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import NoReturn, Protocol
 
 from sqlsync.mutation import Mutation
 
@@ -31,15 +31,18 @@ class ReducerContext(Protocol):
         """Random numbers from the mutation's seed."""
 
     def query(self, sql: str, bindings: Bindings = ()) -> Iterator[tuple[SQLValue, ...]]:
-        """Run SQL (one statement or several) and return the rows; `query_columns` names their columns."""
+        """Run SQL (one statement or several, which use up the bindings in turn) and return the rows.
+
+        Raises apsw's errors, which a reducer may handle: the statement left nothing then.
+        """
 
     def query_columns(self, sql: str, bindings: Bindings = ()) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
-        """Run one statement; returns the names of its columns, and its rows."""
+        """Run SQL like `query`; returns the names of the columns, and the rows."""
 
     def execute(self, sql: str, bindings: Bindings = ()) -> int:
-        """Run SQL (one statement or several; bindings belong to the first that takes any); returns rows changed."""
+        """Run SQL like `query`; returns how many rows were changed."""
 
-    def reject(self, reason: str) -> Any:
+    def reject(self, reason: str) -> NoReturn:
         """Refuse the mutation: raises `MutationRejected`."""
 
 

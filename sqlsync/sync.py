@@ -52,9 +52,9 @@ def _submit_all(client: Client, link: CoordinatorLink) -> Acknowledged:
             timeline, start, end = client.timeline.id, client.timeline.start, client.timeline.next_lsn
             client.acknowledged = max(client.acknowledged, start)
             batch = client.timeline.pending(client.acknowledged, SUBMIT_MUTATIONS_MAX)
-            seen = client.timeline.rejections_seen
+            seen, born_us = client.timeline.rejections_seen, client.timeline.born_us
         try:
-            answer = link.submit(timeline, batch, rejections_seen=seen)
+            answer = link.submit(timeline, batch, rejections_seen=seen, born_us=born_us)
         except TimelineGap as gap:
             if gap.expected < start:
                 raise TimelineExpired(

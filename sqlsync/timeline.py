@@ -1,7 +1,8 @@
 """The timeline: what one client called and has not seen confirmed, durable before it runs.
 
     directory/timeline.db (SQLite, WAL, synchronous=FULL)
-        meta        id, start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored), view
+        meta        id, start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored),
+                    born (when the timeline began, microseconds since the Unix epoch), view
         mutations   LSNs start, start + 1, … without a gap; the stored form of sqlsync.mutation
         rejections  what the coordinator refused, until the application was told
 
@@ -25,6 +26,8 @@ from sqlsync.ids import TimelineId
 from sqlsync.mutation import Mutation, Named, Opaque, decode, encode
 
 FILE = "timeline.db"
+CLOCKS_APART_US = 24 * 3600 * 1_000_000
+"""How far the clocks of a client and a coordinator may be apart without harm, when timelines expire."""
 VERSION = 1
 _SCHEMA = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -73,8 +76,11 @@ class Timeline:
         raw = self._meta("id")
         if raw is None:
             raw = TimelineId.new(self._runtime).raw
-            self._database.execute("INSERT INTO meta VALUES ('id', ?), ('start', 0), ('seen', -1)", (raw,))
+            self._database.execute(
+                "INSERT INTO meta VALUES ('id', ?), ('start', 0), ('seen', -1), ('born', ?)", (raw, self._now_us())
+            )
         self.id = TimelineId(raw)
+        self._born_us: int = self._meta("born")
         self._start: int = self._meta("start")
         self._seen: int = self._meta("seen")
         count, first, last = self._database.execute("SELECT count(*), min(lsn), max(lsn) FROM mutations").fetchone()
@@ -93,6 +99,11 @@ class Timeline:
     def next_lsn(self) -> int:
         """The LSN that the next mutation gets."""
         return self._next_lsn
+
+    @property
+    def born_us(self) -> int:
+        """When the timeline began, microseconds since the Unix epoch by this machine's clock."""
+        return self._born_us
 
     @property
     def rejections_seen(self) -> int:
@@ -161,15 +172,16 @@ class Timeline:
 
     def renew(self) -> TimelineId:
         """Go on as a new timeline, with the same pending mutations under new LSNs; return its id."""
-        pending, fresh = self.pending(), TimelineId.new(self._runtime)
+        pending, fresh, born_us = self.pending(), TimelineId.new(self._runtime), self._now_us()
         with self._transaction() as database:
             database.execute("DELETE FROM mutations")
             for lsn, mutation in enumerate(pending):
                 data = encode(replace(mutation, timeline=fresh, lsn=lsn))
                 database.execute("INSERT INTO mutations VALUES (?, ?)", (lsn, data))
-            for key, value in (("id", fresh.raw), ("start", 0), ("seen", -1)):
+            for key, value in (("id", fresh.raw), ("start", 0), ("seen", -1), ("born", born_us)):
                 database.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
-        self.id, self._start, self._seen, self._next_lsn = fresh, 0, -1, len(pending)
+        self.id, self._born_us = fresh, born_us
+        self._start, self._seen, self._next_lsn = 0, -1, len(pending)
         return fresh
 
     def mark_view(self, mark: ViewMark) -> None:
@@ -190,6 +202,9 @@ class Timeline:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+    def _now_us(self) -> int:
+        return int(self._runtime.now_s() * 1_000_000)
 
     def _meta(self, key: str) -> Any:
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -213,3 +228,11 @@ def body_of(name_or_payload: str | bytes, arguments: dict[str, object]) -> Named
     if isinstance(name_or_payload, bytes):
         return Opaque(name_or_payload)
     return Named(name_or_payload, arguments)
+
+
+def may_be_forgotten(born_us: int | None, forgotten_us: int | None) -> bool:
+    """Tell whether a timeline that a volume does not know may have been there, and been forgotten.
+
+    ``born_us`` is when it began, None for now; ``forgotten_us`` since when a timeline must have been used to be kept.
+    """
+    return born_us is not None and forgotten_us is not None and born_us < forgotten_us + CLOCKS_APART_US

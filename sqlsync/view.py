@@ -11,10 +11,12 @@ import apsw
 
 from graft.pull import pull
 from graft.snapshot import Snapshot
+from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import tables
-from sqlsync.apply import Applied, Rejected, apply_batch
+from sqlsync.apply import Applied, Outcome, Rejected, apply_batch
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
+from sqlsync.migrate import check_version
 from sqlsync.mutation import Mutation
 from sqlsync.reducer import Bindings, Reducer, SQLValue
 from sqlsync.volume import DocumentVolume, volume_errors
@@ -23,31 +25,37 @@ from sqlsync.volume import DocumentVolume, volume_errors
 class View:
     """A document's view."""
 
-    def __init__(self, volume: DocumentVolume, reducer: Reducer, *, record_positions: bool) -> None:
+    def __init__(
+        self, volume: DocumentVolume, reducer: Reducer, *, record_positions: bool, runtime: Runtime = SYSTEM
+    ) -> None:
         """Show ``volume``; with ``record_positions`` what runs here may be pushed from here."""
         self.volume = volume
         self._reducer = reducer
         self._record_positions = record_positions
+        self._runtime = runtime
         self.stale = False
         """Whether pending mutations are to be replayed before anything else."""
         self._reading = threading.Lock()  # guards the reader
         self._reader = volume.reader()
         self._reader.authorizer = _reads_only
 
-    def apply(self, mutation: Mutation) -> Applied | Rejected:
+    def apply(self, mutation: Mutation) -> Outcome:
         """Run one more mutation, in a local commit; a rejected one leaves nothing."""
         with self.volume.transaction() as connection:
-            (outcome,) = apply_batch(connection, self._reducer, [mutation], record_positions=False)
+            (outcome,) = apply_batch(self.volume.sandbox, self._reducer, [mutation])
             if self._record_positions and isinstance(outcome, Applied):
-                tables.set_applied(connection, mutation.timeline, mutation.lsn)
+                tables.set_applied(connection, mutation.timeline, mutation.lsn, used_us=self._now_us())
         return outcome
 
-    def replay(self, pending: Sequence[Mutation]) -> list[Applied | Rejected]:
-        """Run the pending mutations, in one local commit, and let readers see it."""
-        outcomes: list[Applied | Rejected] = []
+    def replay(self, pending: Sequence[Mutation]) -> list[Outcome]:
+        """Run the pending mutations, in one local commit, and let readers see it; raises `ReducerTooOld` first."""
+        with volume_errors():
+            check_version(tables.version(self.volume.connection), self._reducer)
+        outcomes: list[Outcome] = []
         if pending:
-            with self.volume.transaction() as connection:
-                outcomes = apply_batch(connection, self._reducer, pending, record_positions=self._record_positions)
+            used_us = self._now_us() if self._record_positions else None
+            with self.volume.transaction():
+                outcomes = apply_batch(self.volume.sandbox, self._reducer, pending, used_us=used_us)
         self.stale = False
         self._unpin()
         return outcomes
@@ -97,6 +105,9 @@ class View:
         with self._reading:
             self._reader.close()
 
+    def _now_us(self) -> int:
+        return int(self._runtime.now_s() * 1_000_000)
+
     def _pin(self) -> None:
         with self._reading, volume_errors():
             if not self._reader.in_transaction:
@@ -123,6 +134,6 @@ def _reads_only(code: int, *_: str | None) -> int:
     return apsw.SQLITE_DENY if code in _REFUSED else apsw.SQLITE_OK
 
 
-def errors_of(outcomes: Sequence[Applied | Rejected]) -> list[str | None]:
+def errors_of(outcomes: Sequence[Outcome]) -> list[str | None]:
     """Return why each mutation failed, None where it did not."""
     return [outcome.reason if isinstance(outcome, Rejected) else None for outcome in outcomes]

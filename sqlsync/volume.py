@@ -18,10 +18,10 @@ from graft_sqlite_vfs.connect import connect
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.errors import DocumentBusy
+from sqlsync.sandbox import Sandbox
 
 PAGE_SIZE = 4096
 """What SQLSync's client can read; a volume that exists may have another one."""
-_TRIES = 10
 
 
 class DocumentVolume:
@@ -51,6 +51,7 @@ class DocumentVolume:
             self.connection = connect(self.replica.path, durability=Durability.RELAXED)
             opened.callback(self.connection.close)
             self.connection.pragma("auto_vacuum", 2)  # incremental; counts while the volume is empty
+            self.sandbox = Sandbox(self.connection, runtime=runtime)
             self._open = opened.pop_all()
 
     @property
@@ -68,7 +69,7 @@ class DocumentVolume:
         """Run a block in one write transaction, committed at its end; raises the errors of graft for the volume's."""
         connection = self.connection
         with volume_errors():
-            _begin(connection)
+            self.sandbox.begin()
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -101,18 +102,6 @@ def volume_errors() -> Iterator[None]:
         if isinstance(cause, GraftError):
             raise cause from None
         raise
-
-
-def _begin(connection: apsw.Connection) -> None:
-    for left in range(_TRIES, -1, -1):
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except apsw.BusyError:
-            # What a dead writer left behind makes the first snapshot a stale one.
-            if not left:
-                raise
-        else:
-            return
 
 
 def _claimed(directory: Path) -> FileLock:

@@ -105,8 +105,8 @@ class ChaosLink:
         self.simulation, self.party = simulation, party
         self.late = []
 
-    def submit(self, timeline, mutations, *, rejections_seen=-1):
-        rng, message = self.simulation.rng, (timeline, list(mutations), rejections_seen)
+    def submit(self, timeline, mutations, **said):
+        rng, message = self.simulation.rng, (timeline, list(mutations), said)
         coordinator = self._coordinator()
         if self.simulation.wild and rng.random() < 0.2:
             self.late.append(message)  # a copy that arrives some time later, at anybody
@@ -114,7 +114,7 @@ class ChaosLink:
             raise CoordinatorUnavailable("the message was lost")
         if self.simulation.wild and self.late and rng.random() < 0.3:
             self._deliver(coordinator, self.late.pop(rng.randrange(len(self.late))))
-        answer = coordinator.submit(timeline, mutations, rejections_seen=rejections_seen)
+        answer = coordinator.submit(timeline, mutations, **said)
         if self.simulation.wild and rng.random() < 0.1:
             raise CoordinatorUnavailable("the answer was lost")
         return answer
@@ -133,9 +133,9 @@ class ChaosLink:
 
     @staticmethod
     def _deliver(coordinator, message):
-        timeline, mutations, seen = message
+        timeline, mutations, said = message
         with contextlib.suppress(SqlSyncError):
-            coordinator.submit(timeline, mutations, rejections_seen=seen)
+            coordinator.submit(timeline, mutations, **said)
 
 
 class Simulation:
@@ -201,7 +201,8 @@ class Simulation:
         action, party = self.rng.choices(
             [
                 (self._mutate, client), (self._sync, client), (self._apply, coordinator), (self._close, client),
-                (self._close, coordinator), (self._cut, client), (self._cut, coordinator), (self._lose_disk, coordinator),
+                (self._close, coordinator), (self._cut, client), (self._cut, coordinator),
+                (self._lose_disk, coordinator),
             ],
             weights=[30, 25, 20, 3, 3, 4, 4, 1],
         )[0]  # fmt: skip

@@ -1,0 +1,51 @@
+"""What reducers may do with SQL; decided when a statement is prepared, by what SQLite says that it would do."""
+
+import apsw
+
+from sqlsync.tables import PREFIX
+
+_TEMPORARY = "reducers may not make temporary tables, views or triggers: they would outlive the mutation"
+_OTHER_DATABASE = "reducers may not attach or detach databases: they have the document alone"
+_NEVER = {
+    apsw.SQLITE_TRANSACTION: "reducers may not begin or end transactions: each mutation has one already",
+    apsw.SQLITE_ATTACH: _OTHER_DATABASE,
+    apsw.SQLITE_DETACH: _OTHER_DATABASE,
+    apsw.SQLITE_CREATE_TEMP_INDEX: _TEMPORARY,
+    apsw.SQLITE_CREATE_TEMP_TABLE: _TEMPORARY,
+    apsw.SQLITE_CREATE_TEMP_TRIGGER: _TEMPORARY,
+    apsw.SQLITE_CREATE_TEMP_VIEW: _TEMPORARY,
+}
+_READABLE_PRAGMAS = frozenset({
+    "application_id", "auto_vacuum", "collation_list", "data_version", "encoding", "foreign_key_check",
+    "foreign_key_list", "foreign_keys", "freelist_count", "index_info", "index_list", "index_xinfo", "page_count",
+    "page_size", "table_info", "table_list", "table_xinfo", "user_version",
+})  # fmt: skip
+_PRAGMAS_OF_A_TABLE = frozenset({
+    "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_list",
+    "table_xinfo",
+})  # fmt: skip
+_MIGRATION_PRAGMAS = frozenset({"defer_foreign_keys"})
+_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
+_NOT_NAMES = frozenset(
+    {apsw.SQLITE_ANALYZE, apsw.SQLITE_FUNCTION, apsw.SQLITE_PRAGMA, apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE}
+)
+
+
+def refusal(code: int, first: str | None, second: str | None, *, migrating: bool) -> str | None:
+    """Return what a reducer may not do, in words, if SQLite's authorizer asks for that; None if it may."""
+    if code in _NEVER:
+        return _NEVER[code]
+    if code == apsw.SQLITE_PRAGMA and not _may_ask(first or "", second, migrating=migrating):
+        return f"reducers may not use PRAGMA {first}" + ("" if second is None else f" = {second}")
+    if code == apsw.SQLITE_FUNCTION and second is not None and second.lower() in _FUNCTIONS:
+        return f"reducers may not call {second}()"
+    if code not in _NOT_NAMES and any(name.lower().startswith(PREFIX) for name in (first, second) if name):
+        return f"reducers may not touch what is called {PREFIX}…: it is what makes each mutation apply once"
+    return None
+
+
+def _may_ask(pragma: str, value: str | None, *, migrating: bool) -> bool:
+    name = pragma.lower()
+    if migrating and name in _MIGRATION_PRAGMAS:
+        return True
+    return name in _READABLE_PRAGMAS and (value is None or name in _PRAGMAS_OF_A_TABLE)

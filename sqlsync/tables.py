@@ -1,0 +1,147 @@
+"""The tables that sqlsync keeps inside the volume, so that they change in the same transaction as a mutation's effects.
+
+    __sqlsync_timelines   how far each timeline was applied; to the letter the table of SQLSync 0.3.2
+    __sqlsync_uses        when each timeline was written to last, for its expiry
+    __sqlsync_rejections  what was refused and why, until its author says that it knows
+    __sqlsync_meta        version: up to which version the reducer's migrations ran;
+                          forgotten_us: timelines that were not used since before this moment may have been forgotten
+
+They are made with the first thing that is to be written there. Every function runs inside the caller's transaction.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apsw
+
+from sqlsync.ids import TimelineId
+
+PREFIX = "__sqlsync_"
+USE_GRAIN_US = 3600 * 1_000_000
+"""The last use is known to the hour, so that a busy timeline does not write it with every batch."""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS __sqlsync_timelines (id BLOB PRIMARY KEY, lsn INTEGER) STRICT",
+    "CREATE TABLE IF NOT EXISTS __sqlsync_uses (id BLOB PRIMARY KEY, used_us INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS __sqlsync_rejections (id BLOB, lsn INTEGER, reason TEXT NOT NULL,
+        PRIMARY KEY (id, lsn)) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS __sqlsync_meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionRow:
+    """A mutation that was refused."""
+
+    lsn: int
+    reason: str
+
+
+def make(connection: apsw.Connection) -> None:
+    """Make the tables that are not there."""
+    for statement in _TABLES:
+        connection.execute(statement)
+
+
+def applied(connection: apsw.Connection, timeline: TimelineId) -> int | None:
+    """Return the LSN up to which a timeline was applied or rejected, None if the volume does not know it."""
+    if not _is_there(connection, "timelines"):
+        return None
+    row = connection.execute("SELECT lsn FROM __sqlsync_timelines WHERE id = ?", (timeline.raw,)).fetchone()
+    return row[0] if row else None
+
+
+def positions(connection: apsw.Connection) -> dict[TimelineId, int]:
+    """Return how far every timeline was applied."""
+    if not _is_there(connection, "timelines"):
+        return {}
+    return {TimelineId(raw): lsn for raw, lsn in connection.execute("SELECT id, lsn FROM __sqlsync_timelines")}
+
+
+def set_applied(connection: apsw.Connection, timeline: TimelineId, lsn: int, *, used_us: int) -> None:
+    """Move a timeline's position, and note that it was used at ``used_us``."""
+    make(connection)
+    connection.execute(
+        "INSERT INTO __sqlsync_timelines VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET lsn = excluded.lsn",
+        (timeline.raw, lsn),
+    )
+    connection.execute(
+        "INSERT INTO __sqlsync_uses VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET used_us = excluded.used_us "
+        "WHERE used_us <= excluded.used_us - ?",
+        (timeline.raw, used_us, USE_GRAIN_US),
+    )
+
+
+def reject(connection: apsw.Connection, timeline: TimelineId, rows: Iterable[RejectionRow]) -> None:
+    """Note what was refused."""
+    make(connection)
+    connection.executemany(
+        "INSERT OR REPLACE INTO __sqlsync_rejections VALUES (?, ?, ?)",
+        [(timeline.raw, row.lsn, row.reason) for row in rows],
+    )
+
+
+def rejections(connection: apsw.Connection, timeline: TimelineId) -> list[RejectionRow]:
+    """Return what was refused of a timeline, in order."""
+    if not _is_there(connection, "rejections"):
+        return []
+    rows = connection.execute("SELECT lsn, reason FROM __sqlsync_rejections WHERE id = ? ORDER BY lsn", (timeline.raw,))
+    return [RejectionRow(lsn, reason) for lsn, reason in rows]
+
+
+def rejected_timelines(connection: apsw.Connection) -> set[TimelineId]:
+    """Return the timelines that have rejections."""
+    if not _is_there(connection, "rejections"):
+        return set()
+    return {TimelineId(raw) for (raw,) in connection.execute("SELECT DISTINCT id FROM __sqlsync_rejections")}
+
+
+def forget_rejections(connection: apsw.Connection, timeline: TimelineId, lsn: int) -> None:
+    """Remove a timeline's rejections up to an LSN: its author knows of them."""
+    if _is_there(connection, "rejections"):
+        connection.execute("DELETE FROM __sqlsync_rejections WHERE id = ? AND lsn <= ?", (timeline.raw, lsn))
+
+
+def forget_timelines(connection: apsw.Connection, before_us: int) -> int:
+    """Remove all of the timelines that were not used since ``before_us``; return how many they were."""
+    if not _is_there(connection, "uses"):
+        return 0
+    gone = connection.execute("SELECT id FROM __sqlsync_uses WHERE used_us < ?", (before_us,)).fetchall()
+    if gone:
+        for table in ("timelines", "uses", "rejections"):
+            connection.executemany(f"DELETE FROM __sqlsync_{table} WHERE id = ?", gone)  # noqa: S608 - our own names
+        _set_meta(connection, "forgotten_us", max(before_us, forgotten_us(connection) or before_us))
+    return len(gone)
+
+
+def forgotten_us(connection: apsw.Connection) -> int | None:
+    """Return before which moment a timeline must have been used last to be forgotten; None if none ever was."""
+    return _meta(connection, "forgotten_us")
+
+
+def version(connection: apsw.Connection) -> int:
+    """Return up to which version the migrations ran, 0 for none."""
+    return _meta(connection, "version") or 0
+
+
+def set_version(connection: apsw.Connection, number: int) -> None:
+    """Note that the migration to a version ran."""
+    make(connection)
+    _set_meta(connection, "version", number)
+
+
+def _is_there(connection: apsw.Connection, table: str) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", (PREFIX + table,))
+    return found.fetchone() is not None
+
+
+def _meta(connection: apsw.Connection, key: str) -> int | None:
+    if not _is_there(connection, "meta"):
+        return None
+    row = connection.execute("SELECT value FROM __sqlsync_meta WHERE key = ?", (key,)).fetchone()
+    return row[0] if row else None
+
+
+def _set_meta(connection: apsw.Connection, key: str, value: int) -> None:
+    connection.execute(
+        "INSERT INTO __sqlsync_meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+    )
