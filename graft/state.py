@@ -1,7 +1,7 @@
 """The state: the small facts about a replica that must survive anything, in one SQLite database.
 
 Invariants: the chain is what leads from the sync point's commit down to its base; an intent is there exactly from
-before an append until its outcome is known.
+before an append until its outcome is known; `_decoded` holds no index whose head differs from the stored one.
 """
 
 import sqlite3
@@ -75,7 +75,9 @@ class State:
         if not path.is_file():
             raise NotAReplica(f"{path.parent} is not a replica (it has no {path.name}); see `graft clone --help`")
         self._path = path
-        self._lock = threading.Lock()  # guards the connection
+        self._lock = threading.Lock()  # guards the connection and what was decoded
+        self._decoded: dict[LSN, CommitIndex] = {}
+        """The indexes of the last chain that was read or written: after a long history they take long to decode."""
         with database_errors(f"opening {path}"):
             self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
 
@@ -115,6 +117,7 @@ class State:
             database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
             database.execute("DELETE FROM intent")
             _write_chain(database, chain)
+            self._decoded = {LSN(index.commit.lsn): index for index in chain}
 
     def switch(self, identity: Identity, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex]) -> None:
         """Make this a replica of another log."""
@@ -173,13 +176,11 @@ class State:
         if row is None or sync is None:
             raise Corrupt(f"{self._path} holds no identity or sync point")
         identity = Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
-        chain = []
-        for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall():
-            with remote_errors(f"{self._path}: commit {lsn}"):
-                index = CommitIndex.decode(head, identity.log, LSN(lsn))
-                for number, data in self._database.execute("SELECT number, data FROM chunks WHERE lsn = ?", (lsn,)):
-                    index.keep(number, data)
-            chain.append(index)
+        chain = [
+            self._index(identity.log, LSN(lsn), head)
+            for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall()
+        ]
+        self._decoded = {LSN(index.commit.lsn): index for index in chain}
         if [index.commit.lsn for index in chain[:1]] != [sync[0]][: sync[0]] or (
             chain and not chain[-1].commit.is_base
         ):
@@ -193,6 +194,18 @@ class State:
             tuple(chain),
             Intent(LogId.parse(intent[0]), LSN(intent[1]), *intent[2:]) if intent else None,
         )
+
+    def _index(self, log: LogId, lsn: LSN, head: bytes) -> CommitIndex:
+        index = self._decoded.get(lsn)
+        with remote_errors(f"{self._path}: commit {lsn}"):
+            if index is None or index.commit.log != log or index.head != head:
+                index = CommitIndex.decode(head, log, lsn)
+            stored = self._database.execute("SELECT number FROM chunks WHERE lsn = ?", (lsn,)).fetchall()
+            for (number,) in stored:
+                if index.lacks(number):
+                    query = "SELECT data FROM chunks WHERE lsn = ? AND number = ?"
+                    index.keep(number, self._database.execute(query, (lsn, number)).fetchone()[0])
+        return index
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
