@@ -14,10 +14,10 @@ import apsw
 
 from sqlsync import tables
 from sqlsync.context import Context, is_of_environment
+from sqlsync.envelope import Mutation
 from sqlsync.errors import BadMutation, MutationRejected, ReducerFailed
 from sqlsync.ids import TimelineId
 from sqlsync.migrate import migrate
-from sqlsync.mutation import Mutation
 from sqlsync.reducer import Reducer
 from sqlsync.sandbox import SAVEPOINT, Sandbox
 

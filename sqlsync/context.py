@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import apsw
 
 from graft.errors import GraftError
+from sqlsync.envelope import Mutation
 from sqlsync.errors import MutationRejected, ReducerFailed
-from sqlsync.mutation import Mutation
 from sqlsync.reducer import Bindings, SQLValue
 
 REDUCERS_FLAG = apsw.SQLITE_PREPARE_PERSISTENT

@@ -26,12 +26,12 @@ from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import tables
 from sqlsync.apply import apply_batch
+from sqlsync.envelope import Mutation
 from sqlsync.errors import CoordinatorUnavailable, MutationRejected, TimelineExpired, TimelineGap
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.inbox import FILE, Inbox
 from sqlsync.link import Acknowledged
-from sqlsync.mutation import Mutation
 from sqlsync.presence import PresenceHub
 from sqlsync.reducer import Bindings, Reducer, SQLValue
 from sqlsync.timeline import body_of, may_be_forgotten

@@ -22,12 +22,12 @@ from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import sync as rounds
 from sqlsync.apply import Rejected
 from sqlsync.client import Client, OnRejected
+from sqlsync.envelope import Mutation, Opaque
 from sqlsync.errors import MutationRejected, ReducerFailed, SqlSyncError
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.link import CoordinatorLink
 from sqlsync.loop import POLL_S, SyncLoop
-from sqlsync.mutation import Mutation, Opaque
 from sqlsync.rebase import deliver, rebase
 from sqlsync.receipts import Receipt
 from sqlsync.reducer import Bindings, Reducer, SQLValue

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from graft.sqlite import database_errors, opened
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.envelope import Mutation, decode, encode
 from sqlsync.ids import TimelineId
-from sqlsync.mutation import Mutation, decode, encode
 
 FILE = "inbox.db"
 VERSION = 1

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sqlsync.envelope import Mutation
 from sqlsync.ids import TimelineId
-from sqlsync.mutation import Mutation
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from sqlsync.coordinator import Coordinator
+from sqlsync.envelope import Mutation
 from sqlsync.ids import TimelineId
 from sqlsync.link import Acknowledged
-from sqlsync.mutation import Mutation
 from sqlsync.presence import Presence
 
 

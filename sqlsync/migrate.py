@@ -9,8 +9,8 @@ import apsw
 
 from sqlsync import tables
 from sqlsync.context import is_of_environment
+from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import MigrationFailed, ReducerTooOld
-from sqlsync.mutation import Mutation, Named
 from sqlsync.reducer import Reducer
 from sqlsync.sandbox import Sandbox
 

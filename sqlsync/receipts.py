@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 from enum import StrEnum
 
+from sqlsync.envelope import Mutation
 from sqlsync.errors import MutationRejected
-from sqlsync.mutation import Mutation
 
 
 class ReceiptState(StrEnum):

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn, Protocol
 
-from sqlsync.mutation import Mutation
+from sqlsync.envelope import Mutation
 
 SQLValue = None | int | float | str | bytes
 Bindings = Sequence[SQLValue] | Mapping[str, SQLValue]

@@ -15,7 +15,7 @@ import apsw
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import authority, sqlclock
 from sqlsync.context import Context
-from sqlsync.mutation import Mutation
+from sqlsync.envelope import Mutation
 
 SAVEPOINT = "__sqlsync_mutation"
 

@@ -3,7 +3,7 @@
     directory/timeline.db (SQLite, WAL, synchronous=FULL)
         meta        id, start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored),
                     born (when the timeline began, microseconds since the Unix epoch), view
-        mutations   LSNs start, start + 1, … without a gap; the stored form of sqlsync.mutation
+        mutations   LSNs start, start + 1, … without a gap; the stored form of sqlsync.envelope
         rejections  what the coordinator refused, until the application was told
 
 Invariants: the next LSN is ``start`` plus the number of mutations. A prefix is dropped in the same transaction that
@@ -21,9 +21,9 @@ from typing import Any
 from graft.errors import local_errors
 from graft.sqlite import database_errors, opened
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.envelope import Mutation, Named, Opaque, decode, encode
 from sqlsync.errors import CorruptTimeline
 from sqlsync.ids import TimelineId
-from sqlsync.mutation import Mutation, Named, Opaque, decode, encode
 
 FILE = "timeline.db"
 CLOCKS_APART_US = 24 * 3600 * 1_000_000

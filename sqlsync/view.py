@@ -14,10 +14,10 @@ from graft.snapshot import Snapshot
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import tables
 from sqlsync.apply import Applied, Outcome, Rejected, apply_batch
+from sqlsync.envelope import Mutation
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.migrate import check_version
-from sqlsync.mutation import Mutation
 from sqlsync.reducer import Bindings, Reducer, SQLValue
 from sqlsync.volume import DocumentVolume, volume_errors
 

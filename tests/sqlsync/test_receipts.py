@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
+from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import MutationRejected
 from sqlsync.ids import TimelineId
-from sqlsync.mutation import Mutation, Named
 from sqlsync.receipts import Receipt, Receipts, ReceiptState
 
 

@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 
 from graft.errors import Unsupported
+from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import CorruptTimeline
-from sqlsync.mutation import Mutation, Named
 from sqlsync.timeline import FILE, Timeline, ViewMark
 from tests.graft.support import fast_directory
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import xxhash
+from pydantic_core import to_jsonable_python
 
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.errors import BadMutation, CorruptTimeline
@@ -59,10 +60,15 @@ class Mutation:
     def captured(
         cls, timeline: TimelineId, lsn: int, body: Named | Opaque, *, actor: str = "", runtime: Runtime = SYSTEM
     ) -> Self:
-        """Make a mutation now. Raises `BadMutation` for a body that cannot be stored."""
-        mutation = cls(
-            timeline, lsn, body, actor, int(runtime.now_s() * 1_000_000), int.from_bytes(runtime.entropy(8), "little")
-        )
+        """Make a mutation now, of what its body is once it was stored.
+
+        Dates, models and the like become what pydantic says of them in JSON. Raises `BadMutation` for a body that
+        cannot be stored.
+        """
+        now_us, seed = int(runtime.now_s() * 1_000_000), int.from_bytes(runtime.entropy(8), "little")
+        if isinstance(body, Named):
+            body = Named(body.name, json.loads(_body(body)[1]))
+        mutation = cls(timeline, lsn, body, actor, now_us, seed)
         encode(mutation)
         return mutation
 
@@ -79,7 +85,7 @@ class Mutation:
 
 def encode(mutation: Mutation) -> bytes:
     """Return the stored form. Raises `BadMutation` for what it cannot say."""
-    actor, (name, body) = mutation.actor.encode(), _body(mutation.body)
+    (name, body), actor = _body(mutation.body), mutation.actor.encode()
     if len(body) > BODY_BYTES_MAX or max(len(actor), len(name)) > TEXT_BYTES_MAX:
         raise BadMutation(
             f"mutation {mutation.name!r} is too large: {len(body)} bytes of arguments (at most {BODY_BYTES_MAX}), "
@@ -123,7 +129,9 @@ def _body(body: Named | Opaque) -> tuple[bytes, bytes]:
     if isinstance(body, Opaque):
         return b"", body.payload
     try:
-        text = json.dumps(body.arguments, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(
+            body.arguments, default=to_jsonable_python, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
         return body.name.encode(), text.encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise BadMutation(f"the arguments of mutation {body.name!r} cannot be said in JSON: {error}") from error
