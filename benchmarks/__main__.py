@@ -1,26 +1,34 @@
-"""Benchmarks that anyone can run: ``python -m benchmarks local``. See docs/reference/benchmarks.md."""
+"""Benchmarks that anyone can run: ``python -m benchmarks local``, ``python -m benchmarks remote``.
+
+See docs/reference/benchmarks.md.
+"""
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import apsw
 from rich.console import Console
 
+from benchmarks import remote, remote_sizes, remote_targets, sizes, targets
 from benchmarks import rows as row_format
 from benchmarks.local import SCENARIOS
-from benchmarks.measure import measure
+from benchmarks.measure import Measured, Suite, measure
 from benchmarks.plots import can_plot, plot
-from benchmarks.report import print_rows, print_verdicts
-from benchmarks.sizes import QUICK, Sizes
-from benchmarks.systems import Graft
-from benchmarks.targets import judge
+from benchmarks.remote_systems import CLIENTS
+from benchmarks.report import print_remote_rows, print_rows, print_verdicts
+from benchmarks.rows import Row
+from benchmarks.systems import SYSTEMS, Graft
+from benchmarks.targets import Verdict
+
+Judge = Callable[[Sequence[Row]], Sequence[Verdict]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("benchmarks: --plot needs matplotlib: pip install --group bench\n")
         return 2
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    scenarios = [SCENARIOS[name] for name in options.only or SCENARIOS]
     with ExitStack() as stack:
         if options.work:
             directory = Path(options.work)
@@ -39,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-benchmarks-")))
         console.print(_machine())
         console.print(_read_paths(directory))
-        rows = measure(scenarios, directory, QUICK if options.quick else Sizes(), _told)
-    print_rows(console, rows)
-    print_verdicts(console, judge(rows))
+        prepare: Callable[[argparse.Namespace, Path, ExitStack], _Prepared] = options.prepare
+        prepared = prepare(options, directory, stack)
+        chosen = [prepared.scenarios[name] for name in options.only or prepared.scenarios]
+        rows = measure(chosen, directory, prepared.suite, _told)
+    prepared.print_rows(console, rows)
+    print_verdicts(console, prepared.judge(rows))
     if options.quick:
         console.print("--quick: sizes are tiny, so that none of these figures says anything about speed.")
     if options.json:
@@ -51,15 +61,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Prepared:
+    scenarios: Mapping[str, Measured]
+    suite: Suite
+    judge: Judge
+    print_rows: Callable[[Console, Sequence[Row]], None]
+
+
+def _local(options: argparse.Namespace, _directory: Path, _stack: ExitStack) -> _Prepared:
+    chosen = sizes.QUICK if options.quick else sizes.Sizes()
+    suite = Suite("benchmarks.worker", SYSTEMS, chosen.rounds, sizes.as_json(chosen))
+    return _Prepared(SCENARIOS, suite, targets.judge, print_rows)
+
+
+def _remote(options: argparse.Namespace, directory: Path, stack: ExitStack) -> _Prepared:
+    chosen = remote_sizes.QUICK if options.quick else remote_sizes.RemoteSizes()
+    if options.latency_ms is not None:
+        chosen = dataclasses.replace(chosen, latency_ms=options.latency_ms)
+    proxy = stack.enter_context(remote.slow_server(directory / "server"))
+    suite = Suite(
+        "benchmarks.remote_worker",
+        CLIENTS,
+        chosen.rounds,
+        dataclasses.asdict(chosen),
+        facts={"control_port": proxy.control_port},
+        environment=remote.environment(proxy),
+        watches_memory=False,
+    )
+    return _Prepared(remote.SCENARIOS, suite, remote_targets.judge, print_remote_rows)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     local = commands.add_parser("local", help="this project against plain SQLite on this machine")
-    local.add_argument("--json", metavar="FILE", help="write the rows as JSON")
-    local.add_argument("--plot", metavar="DIR", help="write a picture for each scenario; needs matplotlib")
-    local.add_argument("--only", metavar="SCENARIO", nargs="+", choices=SCENARIOS, help=", ".join(SCENARIOS))
-    local.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    local.add_argument("--work", metavar="DIR", help="keep databases here between runs; needs about 10 GB")
+    local.set_defaults(prepare=_local)
+    distant = commands.add_parser("remote", help="this project against a bucket behind a slow network")
+    distant.set_defaults(prepare=_remote)
+    distant.add_argument("--latency-ms", metavar="MS", type=float, help="what a request waits; 20 by default")
+    for command, scenarios, needs in (
+        (local, tuple(SCENARIOS), "about 10 GB"),
+        (distant, tuple(remote.SCENARIOS), "about 2 GB"),
+    ):
+        command.add_argument("--json", metavar="FILE", help="write the rows as JSON")
+        command.add_argument("--plot", metavar="DIR", help="write a picture for each scenario; needs matplotlib")
+        command.add_argument("--only", metavar="SCENARIO", nargs="+", choices=scenarios, help=", ".join(scenarios))
+        command.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+        command.add_argument("--work", metavar="DIR", help=f"keep databases here between runs; needs {needs}")
     return parser
 
 

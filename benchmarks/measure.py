@@ -7,14 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.memory import rss_anon_bytes
 from benchmarks.rows import Reading, Row, summed_up
-from benchmarks.scenarios.scenario import Scenario
-from benchmarks.sizes import Sizes, as_json
-from benchmarks.systems import SYSTEMS
 
 _SAMPLE_S = 0.02
 
@@ -22,17 +21,59 @@ Told = Callable[[str], None]
 """Takes what is being done."""
 
 
-def measure(scenarios: Sequence[Scenario], directory: Path, sizes: Sizes, told: Told) -> list[Row]:
+class Measured(Protocol):
+    """A scenario, as far as it matters here."""
+
+    @property
+    def name(self) -> str:
+        """The name on the command line."""
+        ...
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that take part, if they can run here."""
+        ...
+
+
+class Compared(Protocol):
+    """A system, as far as it matters here."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables that the measured process needs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Scenarios that are measured alike."""
+
+    worker: str
+    """The module that the measured processes run."""
+    systems: Mapping[str, Compared]
+    """All that can run here, by name."""
+    rounds: int
+    sizes: Mapping[str, object]
+    """What the worker is told of how much to do."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What else it is told."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of all its processes."""
+    watches_memory: bool = True
+    """Whether ``rss_anon_bytes`` is a metric of each process."""
+
+
+def measure(scenarios: Sequence[Measured], directory: Path, suite: Suite, told: Told) -> list[Row]:
     """Measure the scenarios with all their systems in ``directory``; raises if a measured process fails."""
     rows: list[Row] = []
     for scenario in scenarios:
-        systems = [name for name in scenario.systems if name in SYSTEMS]
+        systems = [name for name in scenario.systems if name in suite.systems]
         told(f"{scenario.name}: preparing")
-        _in_process("prepare", scenario, systems, directory, sizes)
+        _in_process("prepare", scenario, systems, directory, suite)
         readings: list[tuple[str, Reading]] = []
-        for number, system in alternating(systems, sizes.rounds):
-            told(f"{scenario.name}: round {number} of {sizes.rounds}, {system}")
-            found = _in_process("run", scenario, [system], directory, sizes)
+        for number, system in alternating(systems, suite.rounds):
+            told(f"{scenario.name}: round {number} of {suite.rounds}, {system}")
+            found = _in_process("run", scenario, [system], directory, suite)
             readings.extend((system, reading) for reading in found)
         rows.extend(summed_up(readings))
     return rows
@@ -47,7 +88,7 @@ def alternating(systems: Sequence[str], rounds: int) -> Iterator[tuple[int, str]
 
 
 def _in_process(
-    action: str, scenario: Scenario, systems: Sequence[str], directory: Path, sizes: Sizes
+    action: str, scenario: Measured, systems: Sequence[str], directory: Path, suite: Suite
 ) -> list[Reading]:
     shared = directory / "shared"
     shared.mkdir(exist_ok=True)
@@ -57,13 +98,15 @@ def _in_process(
         "systems": list(systems),
         "directory": str(directory / scenario.name),
         "shared": str(shared),
-        "sizes": as_json(sizes),
+        "sizes": suite.sizes,
+        "facts": suite.facts,
     }
     environment = {name: value for name, value in os.environ.items() if name != "GRAFT_PURE"}
+    environment.update(suite.environment)
     if action == "run":
-        environment.update(SYSTEMS[systems[0]].environment)
+        environment.update(suite.systems[systems[0]].environment)
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.worker"],
+        [sys.executable, "-m", suite.worker],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -80,7 +123,7 @@ def _in_process(
             f"{action} of {scenario.name} with {', '.join(systems)} failed with exit status {process.returncode}"
         )
     readings = [Reading(**reading) for reading in json.loads(answer)]
-    if readings and anon_peak:
+    if readings and anon_peak and suite.watches_memory:
         readings.append(Reading(scenario.name, "rss_anon_bytes", anon_peak))
     return readings
 

@@ -31,6 +31,29 @@ def print_rows(console: Console, rows: Sequence[Row]) -> None:
     console.print(table)
 
 
+_WIDE = ("seconds", "requests", "round_trips", "bytes_up", "bytes_down", "remote_bytes", "rss_growth_bytes")
+
+
+def print_remote_rows(console: Console, rows: Sequence[Row]) -> None:
+    """Print the medians of all metrics of a scenario and system in one line, and the spread of its time."""
+    table = Table("scenario", "system", title="Medians; of the time also the smallest and the largest run")
+    for title in ("seconds", "min", "max", "runs", *(metric.removesuffix("_bytes") for metric in _WIDE[1:])):
+        table.add_column(title, justify="right")
+    cells = {(row.scenario, row.system, row.metric): row for row in rows}
+    previous = ""
+    for scenario, system in dict.fromkeys((row.scenario, row.system) for row in rows):
+        family = scenario.partition("/")[0]
+        if previous not in {"", family}:
+            table.add_section()
+        previous = family
+        time, *others = (cells.get((scenario, system, metric)) for metric in _WIDE)
+        if time is not None:
+            spread = (quantity(value, time.unit) for value in (time.median, time.min, time.max))
+            found = (quantity(row.median, row.unit) if row else "" for row in others)
+            table.add_row(scenario, system, *spread, str(time.runs), *found)
+    console.print(table)
+
+
 def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print the targets, and whether each is met."""
     table = Table("figure", title="Targets")
@@ -51,8 +74,10 @@ def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
 
 def quantity(value: float, unit: str) -> str:
     """Return a value as people say it: 0.0000731 s --> "73.1 µs"."""
+    if not unit:
+        return f"{value:,.0f}"
     if unit == "bytes":
-        return f"{value / 1e6:,.1f} MB"
+        return f"{value / 1e6:,.1f} MB" if value >= 1e6 else f"{value / 1e3:,.1f} KB"
     if value < 1e-3:
         return f"{value * 1e6:.1f} µs"
     if value < 1:

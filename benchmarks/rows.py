@@ -12,9 +12,16 @@ UNITS = {
     "rss_anon_bytes": "bytes",
     "disk_bytes": "bytes",
     "live_bytes": "bytes",
+    "requests": "",
+    "round_trips": "",
+    "bytes_up": "bytes",
+    "bytes_down": "bytes",
+    "remote_bytes": "bytes",
+    "rss_growth_bytes": "bytes",
 }
 """Metrics with their units. ``rss_anon_bytes`` is the peak of memory that no file backs: mapped cache files count in
-``rss_bytes``, though the system takes their memory back whenever it likes."""
+``rss_bytes``, though the system takes their memory back whenever it likes. ``rss_growth_bytes`` is how far
+``rss_anon_bytes`` rose while something was done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,15 +107,26 @@ MEMORY = Target(
 
 def judge(rows: Sequence[Row]) -> list[Verdict]:
     """Return the targets that these rows say something of, with what they say."""
-    medians = {Cell(row.scenario, row.system, row.metric): row.median for row in rows}
-    verdicts = []
-    for target in TARGETS:
-        value = medians.get(target.value)
-        against = medians.get(target.against) if target.against else 1.0
-        if value is not None and against:
-            verdicts.append(Verdict(target, target.factor * value / against, target.limit))
+    medians = _medians(rows)
+    verdicts = judge_by(TARGETS, rows)
     live = medians.get(Cell("memory", "graft", "live_bytes"))
     peak = medians.get(MEMORY.value)
     if live is not None and peak is not None:
         verdicts.append(Verdict(MEMORY, peak, live / _PAGE_BYTES * _BYTES_PER_PAGE + _BASE_BYTES))
     return verdicts
+
+
+def judge_by(targets: Sequence[Target], rows: Sequence[Row]) -> list[Verdict]:
+    """Return those of the targets that these rows say something of, with what they say."""
+    medians = _medians(rows)
+    verdicts = []
+    for target in targets:
+        value = medians.get(target.value)
+        against = medians.get(target.against) if target.against else 1.0
+        if value is not None and against:
+            verdicts.append(Verdict(target, target.factor * value / against, target.limit))
+    return verdicts
+
+
+def _medians(rows: Sequence[Row]) -> dict[Cell, float]:
+    return {Cell(row.scenario, row.system, row.metric): row.median for row in rows}

@@ -14,9 +14,9 @@ import uuid
 
 import pytest
 
+from benchmarks.servers.process import shared_server
 from tests.servers import s3_servers
 from tests.servers.faulty_proxy import FaultyProxy
-from tests.servers.process import shared_server
 
 _REAL_SERVERS = {"seaweedfs_endpoint", "minio_endpoint", "real_s3_url"}
 

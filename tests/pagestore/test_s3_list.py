@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from benchmarks.servers.process import HOST
 from pagestore.runtime import SYSTEM
 from pagestore.s3_access import Access
 from pagestore.s3_api import ListedObject, ListPage
@@ -16,7 +17,6 @@ from pagestore.s3_list import SignedLister, _tls_context, error_reply, read_page
 from pagestore.s3_settings import S3Settings
 from pagestore.s3_sigv4 import Credentials, canonical_query, signed_headers
 from tests.servers import s3_servers
-from tests.servers.process import HOST
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 AWS_EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")

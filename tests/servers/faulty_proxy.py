@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from tests.servers.process import HOST
+from benchmarks.servers.process import HOST
 
 
 @dataclass(frozen=True)

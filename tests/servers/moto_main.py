@@ -10,7 +10,7 @@ import threading
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
-from tests.servers.process import HOST
+from benchmarks.servers.process import HOST
 
 _application = DomainDispatcherApplication(create_backend_app)
 _one_request = threading.Lock()

@@ -10,26 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from benchmarks.servers.process import HOST, ServerSpec
+from benchmarks.servers.seaweedfs import (
+    BUCKET,
+    FAKE_AWS,
+    FAKE_KEY_ID,
+    FAKE_SECRET,
+    bucket_works,
+    environment,
+    seaweedfs,
+)
 
-from tests.servers.process import HOST, ServerSpec, free_ports
+__all__ = ["BUCKET", "FAKE_AWS", "FAKE_KEY_ID", "FAKE_SECRET", "find_minio", "minio", "moto", "seaweedfs"]
 
 ROOT = Path(__file__).parents[2]
-BUCKET = "graft-test"
-FAKE_KEY_ID = "graft-test-fake-key-id"
-FAKE_SECRET = "graft-test-fake-secret"
-FAKE_AWS = {
-    "AWS_ACCESS_KEY_ID": FAKE_KEY_ID,
-    "AWS_SECRET_ACCESS_KEY": FAKE_SECRET,
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    "NO_PROXY": HOST,
-    "no_proxy": HOST,
-}
 
 
 def moto() -> ServerSpec:
@@ -38,7 +32,7 @@ def moto() -> ServerSpec:
     def command(_data: Path, port: int) -> Sequence[str | Path]:
         return [sys.executable, "-m", "tests.servers.moto_main", str(port)]
 
-    return ServerSpec(command, _bucket_works, _environment(PYTHONPATH=str(ROOT)))
+    return ServerSpec(command, bucket_works, environment(PYTHONPATH=str(ROOT)))
 
 
 def minio(binary: Path) -> ServerSpec:
@@ -48,33 +42,7 @@ def minio(binary: Path) -> ServerSpec:
         return [binary, "server", data, "--address", f"{HOST}:{port}", "--quiet"]
 
     settings = {"MINIO_ROOT_USER": FAKE_KEY_ID, "MINIO_ROOT_PASSWORD": FAKE_SECRET, "MINIO_CI_CD": "1"}
-    return ServerSpec(command, _bucket_works, _environment(**settings, MINIO_BROWSER="off", MINIO_UPDATE="off"))
-
-
-def seaweedfs() -> ServerSpec:
-    """Return SeaweedFS: master, volume server, filer and S3 gateway in one process."""
-    binary = Path(sys.executable).parent / "weed"
-
-    def command(data: Path, port: int) -> Sequence[str | Path]:
-        master, volume, filer = free_ports(3, also_offset=10_000)
-        return [
-            binary if binary.exists() else "weed",
-            "server",
-            f"-dir={data}",
-            f"-ip={HOST}",
-            f"-ip.bind={HOST}",
-            f"-master.port={master}",
-            "-master.volumeSizeLimitMB=64",
-            f"-volume.port={volume}",
-            "-volume.max=200",
-            f"-filer.port={filer}",
-            "-s3",
-            f"-s3.port={port}",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-        ]
-
-    return ServerSpec(command, _bucket_works, _environment())
+    return ServerSpec(command, bucket_works, environment(**settings, MINIO_BROWSER="off", MINIO_UPDATE="off"))
 
 
 def find_minio() -> Path | None:
@@ -89,36 +57,3 @@ def find_minio() -> Path | None:
         subprocess.run([ROOT / "scripts" / "build-minio"], check=True)
         return built
     return None
-
-
-def _bucket_works(endpoint: str) -> bool:
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=FAKE_KEY_ID,
-        aws_secret_access_key=FAKE_SECRET,
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5),
-    )
-    try:
-        _ensure_bucket(client)
-        client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
-        client.delete_object(Bucket=BUCKET, Key="ready")
-    except (ClientError, BotoCoreError):
-        return False
-    finally:
-        client.close()
-    return True
-
-
-def _ensure_bucket(client) -> None:
-    try:
-        client.create_bucket(Bucket=BUCKET)
-    except ClientError as error:
-        if not error.response["Error"]["Code"].startswith("BucketAlready"):
-            raise
-
-
-def _environment(**more: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return inherited | FAKE_AWS | more

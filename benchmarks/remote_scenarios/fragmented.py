@@ -1,0 +1,65 @@
+"""`scan_fragmented` and `warm`: reading a small table after a long history of scattered one-row pushes."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from benchmarks.messages import LOOKUP, random_ids
+from benchmarks.remote_scenarios.reading import look_up, scan
+from benchmarks.remote_scenarios.scenario import Place, warm_up
+from benchmarks.remote_systems import FAST
+from benchmarks.rows import Reading
+from graft_sqlite_vfs.connect import connect
+
+_WARM_SCANS = 3
+
+
+class ScanFragmented:
+    """A full scan by a reader that has read one row: the small table after each history, the large one after all."""
+
+    name = "scan_fragmented"
+    systems = FAST
+
+    def prepare(self, place: Place) -> None:
+        """Put the volumes there."""
+        for size, pushes in self._cases(place):
+            place.volume(size, pushes, with_history=True)
+
+    def run(self, place: Place) -> Iterator[Reading]:
+        """Scan each."""
+        warm_up(place)
+        for size, pushes in self._cases(place):
+            url = place.volume(size, pushes, with_history=True)
+            with closing(connect(place.clone("reader", url))) as database:
+                database.execute(LOOKUP, (1,)).fetchall()
+                name = f"{self.name}/{'small' if size == place.sizes.small_table_bytes else 'large'}-{pushes}"
+                yield from place.measure(name, lambda: scan(database), remote=url)
+
+    def _cases(self, place: Place) -> list[tuple[int, int]]:
+        sizes = place.sizes
+        small = [(sizes.small_table_bytes, pushes) for pushes in (0, *sizes.small_histories)]
+        return [*small, (sizes.table_bytes, max(sizes.histories))]
+
+
+class Warm:
+    """The same reads again, when everything is here: how history shows in local speed."""
+
+    name = "warm"
+    systems = FAST
+
+    def prepare(self, place: Place) -> None:
+        """Put the volumes there."""
+        for pushes in (0, *place.sizes.small_histories):
+            place.volume(place.sizes.small_table_bytes, pushes, with_history=True)
+
+    def run(self, place: Place) -> Iterator[Reading]:
+        """Scan and look up each, after a first scan."""
+        sizes = place.sizes
+        ids = random_ids(sizes.small_table_bytes, sizes.warm_lookups, seed=8)
+        for pushes in (0, *sizes.small_histories):
+            url = place.volume(sizes.small_table_bytes, pushes, with_history=True)
+            with closing(connect(place.clone("reader", url))) as database:
+                database.execute("PRAGMA cache_size = -500")  # so that reads reach what lies beneath SQLite
+                scan(database)
+                for _ in range(_WARM_SCANS):
+                    yield from place.measure(f"warm/scan-{pushes}", lambda: scan(database))
+                yield from place.measure(f"warm/lookup-{pushes}", lambda: look_up(database, ids))

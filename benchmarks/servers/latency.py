@@ -1,0 +1,67 @@
+"""Starting the latency proxy, and talking to it."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.servers.process import HOST
+from benchmarks.servers.traffic import SeenRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyAddress:
+    """Where a running proxy is."""
+
+    port: int
+    control_port: int
+
+    @property
+    def endpoint(self) -> str:
+        """What an S3 client is told."""
+        return f"http://{HOST}:{self.port}"
+
+
+@contextmanager
+def latency_proxy(upstream: str) -> Iterator[ProxyAddress]:
+    """Run a proxy to an http://host:port, without latency at first, for a block."""
+    command = [sys.executable, "-m", "benchmarks.servers.latency_proxy", urlsplit(upstream).netloc]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None, "BUG: no pipe"
+            port, control_port = process.stdout.readline().split()
+            yield ProxyAddress(int(port), int(control_port))
+        finally:
+            process.kill()
+
+
+class ProxyControl:
+    """A control connection to the proxy."""
+
+    def __init__(self, control_port: int) -> None:
+        """Connect."""
+        self._socket = socket.create_connection((HOST, control_port))
+        self._lines = self._socket.makefile("rw")
+
+    def begin(self, latency_ms: float) -> None:
+        """Forget what was seen, and let every request wait."""
+        self._do({"latency_ms": latency_ms, "clear": True})
+
+    def end(self) -> list[SeenRequest]:
+        """Let no request wait any more, and return those seen since `begin`."""
+        return [SeenRequest(*request) for request in self._do({"latency_ms": 0, "report": True})]
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._lines.close()
+        self._socket.close()
+
+    def _do(self, order: dict[str, Any]) -> Any:
+        self._lines.write(json.dumps(order) + "\n")
+        self._lines.flush()
+        return json.loads(self._lines.readline())
