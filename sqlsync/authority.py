@@ -18,11 +18,12 @@ _NEVER = {
 _READABLE_PRAGMAS = frozenset({
     "application_id", "auto_vacuum", "collation_list", "data_version", "encoding", "foreign_key_check",
     "foreign_key_list", "foreign_keys", "freelist_count", "index_info", "index_list", "index_xinfo", "page_count",
-    "page_size", "table_info", "table_list", "table_xinfo", "user_version",
+    "page_size", "quick_check", "table_info", "table_list", "table_xinfo", "user_version",
 })  # fmt: skip
+# SQLite itself asks for quick_check where ALTER TABLE adds a column to a STRICT table.
 _PRAGMAS_OF_A_TABLE = frozenset({
-    "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_list",
-    "table_xinfo",
+    "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "quick_check", "table_info",
+    "table_list", "table_xinfo",
 })  # fmt: skip
 _MIGRATION_PRAGMAS = frozenset({"defer_foreign_keys"})
 _FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})

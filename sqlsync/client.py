@@ -34,6 +34,8 @@ class Client:
     """Held by the one thread that talks to the coordinator and the remote; taken before `lock`."""
     acknowledged: int = 0
     """The coordinator has all mutations before this LSN."""
+    is_expired: bool = False
+    """Whether the volume may have forgotten the timeline, and with it what it had applied; without a coordinator."""
     to_tell: list[Callable[[], None]] = field(default_factory=list)
     """Call-backs that wait for `lock` to be free."""
     view_changed: Callable[[Snapshot, Snapshot], None] | None = None

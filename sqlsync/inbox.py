@@ -2,7 +2,7 @@
 
     directory/inbox.db (SQLite, WAL, synchronous=FULL)
         meta      id: the coordinator's own timeline
-        entries   mutations in the order of their arrival, until the volume has them
+        entries   mutations in the order of their arrival, and when that was, until the volume has them
 
 Invariants: the entries of one timeline are dense and in order; all of them are in memory too. Threads may share it.
 """
@@ -19,12 +19,13 @@ from graft.sqlite import database_errors, opened
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.envelope import Mutation, decode, encode
 from sqlsync.ids import TimelineId
+from sqlsync.timeline import may_be_forgotten
 
 FILE = "inbox.db"
 VERSION = 1
 _SCHEMA = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL) STRICT;
+    CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, taken_us INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
 """
 
 
@@ -36,6 +37,7 @@ class Inbox:
         self._path = path
         self._lock = threading.Lock()  # guards all that follows
         self._entries: OrderedDict[int, Mutation] = OrderedDict()
+        self._taken_us: dict[int, int] = {}
         self._last: dict[TimelineId, int] = {}
         with database_errors(f"opening {path}"):
             self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
@@ -43,8 +45,9 @@ class Inbox:
                 self._database.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (TimelineId.new(runtime).raw,))
                 (raw,) = self._database.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()
                 self.id = TimelineId(raw)
-                for seq, data in self._database.execute("SELECT seq, data FROM entries ORDER BY seq"):
+                for seq, taken_us, data in self._database.execute("SELECT * FROM entries ORDER BY seq"):
                     self._entries[seq] = mutation = decode(data)
+                    self._taken_us[seq] = taken_us
                     self._last[mutation.timeline] = mutation.lsn
                 (found,) = self._database.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
                 self._seq = found or 0
@@ -59,16 +62,21 @@ class Inbox:
         """Return the LSN of a timeline's last entry, -1 if it has none."""
         return self._last.get(timeline, -1)
 
-    def add(self, mutations: Sequence[Mutation]) -> None:
+    def timelines(self) -> set[TimelineId]:
+        """Return the timelines that have entries."""
+        with self._lock:
+            return set(self._last)
+
+    def add(self, mutations: Sequence[Mutation], *, taken_us: int) -> None:
         """Store mutations durably, behind the others; one thread at a time, which has checked that they follow."""
         if not mutations:
             return
-        rows = [(self._seq + place, encode(mutation)) for place, mutation in enumerate(mutations, 1)]
+        rows = [(self._seq + place, taken_us, encode(mutation)) for place, mutation in enumerate(mutations, 1)]
         with self._transaction() as database:
-            database.executemany("INSERT INTO entries VALUES (?, ?)", rows)
+            database.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
         with self._lock:
-            for (seq, _), mutation in zip(rows, mutations, strict=True):
-                self._entries[seq] = mutation
+            for (seq, _, _), mutation in zip(rows, mutations, strict=True):
+                self._entries[seq], self._taken_us[seq] = mutation, taken_us
                 self._last[mutation.timeline] = mutation.lsn
             self._seq += len(mutations)
 
@@ -77,14 +85,26 @@ class Inbox:
         with self._lock:
             return list(islice(self._entries.values(), limit))
 
-    def drop(self, positions: Mapping[TimelineId, int], *, gone: Sequence[Mutation] = ()) -> None:
-        """Drop the entries that the volume has: of each timeline those up to its position; and those in ``gone``."""
+    def drop(
+        self,
+        positions: Mapping[TimelineId, int],
+        *,
+        gone: Sequence[Mutation] = (),
+        forgotten_us: int | None = None,
+    ) -> None:
+        """Drop the entries that the volume has: of each timeline those up to its position; and those in ``gone``.
+
+        With ``forgotten_us`` also entries that were taken so long ago that their timeline, which the volume does not
+        know, may have been forgotten with what it says: their author still has them, and learns of that.
+        """
         lost = {(mutation.timeline, mutation.lsn) for mutation in gone}
         with self._lock:
             dropped = [
                 seq
                 for seq, entry in self._entries.items()
-                if entry.lsn <= positions.get(entry.timeline, -1) or (entry.timeline, entry.lsn) in lost
+                if entry.lsn <= positions.get(entry.timeline, -1)
+                or (entry.timeline, entry.lsn) in lost
+                or (entry.timeline not in positions and may_be_forgotten(self._taken_us[seq], forgotten_us))
             ]
         if not dropped:
             return
@@ -95,7 +115,7 @@ class Inbox:
                 database.executemany("DELETE FROM entries WHERE seq = ?", [(seq,) for seq in dropped])
         with self._lock:
             for seq in dropped:
-                del self._entries[seq]
+                del self._entries[seq], self._taken_us[seq]
             self._last = {entry.timeline: entry.lsn for entry in self._entries.values()}
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ def rebase(client: Client) -> None:
     if not client.view.stale:
         return
     applied, rejected = client.view.settled(client.timeline.id)
+    client.is_expired = client.link is None and applied < 0 and _may_be_forgotten(client)
     settle(client, applied, rejected)
     failpoint("rebase: after confirm")
     pending = client.timeline.pending()
@@ -37,6 +38,11 @@ def settle(client: Client, applied: int, rejected: list[tuple[int, str]]) -> Non
     client.acknowledged = max(client.acknowledged, client.timeline.start)
     client.to_tell += client.receipts.settled(client.timeline.start, reasons)
     client.to_tell += [partial(deliver, client, refusal) for refusal in fresh]
+
+
+def _may_be_forgotten(client: Client) -> bool:
+    timeline = client.timeline
+    return timeline.start > 0 or (timeline.next_lsn > 0 and client.view.may_have_forgotten(timeline.born_us))
 
 
 def deliver(client: Client, refusal: Refusal) -> None:

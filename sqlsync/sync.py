@@ -83,6 +83,11 @@ def _sync_directly(client: Client) -> None:
     for _ in range(_PUSHES_MAX):
         _pull(client)
         with client.lock:
+            if client.is_expired:
+                raise TimelineExpired(
+                    f"the volume does not know timeline {client.timeline.id} any more: it was not used for so long "
+                    "that it was forgotten; begin a new one"
+                )
             _forget_told(client)
             through = client.timeline.next_lsn - 1
             _, rejected = client.view.settled(client.timeline.id)

@@ -9,7 +9,7 @@
 They are made with the first thing that is to be written there. Every function runs inside the caller's transaction.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import apsw
@@ -101,11 +101,13 @@ def forget_rejections(connection: apsw.Connection, timeline: TimelineId, lsn: in
         connection.execute("DELETE FROM __sqlsync_rejections WHERE id = ? AND lsn <= ?", (timeline.raw, lsn))
 
 
-def forget_timelines(connection: apsw.Connection, before_us: int) -> int:
-    """Remove all of the timelines that were not used since ``before_us``; return how many they were."""
+def forget_timelines(connection: apsw.Connection, before_us: int, *, keep: Collection[TimelineId] = ()) -> int:
+    """Remove all of the timelines that were not used since ``before_us``, but for some; return how many they were."""
     if not _is_there(connection, "uses"):
         return 0
-    gone = connection.execute("SELECT id FROM __sqlsync_uses WHERE used_us < ?", (before_us,)).fetchall()
+    kept = {timeline.raw for timeline in keep}
+    rows = connection.execute("SELECT id FROM __sqlsync_uses WHERE used_us < ?", (before_us,)).fetchall()
+    gone = [row for row in rows if row[0] not in kept]
     if gone:
         for table in ("timelines", "uses", "rejections"):
             connection.executemany(f"DELETE FROM __sqlsync_{table} WHERE id = ?", gone)  # noqa: S608 - our own names

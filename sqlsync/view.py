@@ -19,6 +19,7 @@ from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.migrate import check_version
 from sqlsync.reducer import Bindings, Reducer, SQLValue
+from sqlsync.timeline import may_be_forgotten
 from sqlsync.volume import DocumentVolume, volume_errors
 
 
@@ -90,6 +91,11 @@ class View:
             applied = tables.applied(self.volume.connection, timeline)
             rejected = [(row.lsn, row.reason) for row in tables.rejections(self.volume.connection, timeline)]
         return -1 if applied is None else applied, rejected
+
+    def may_have_forgotten(self, born_us: int) -> bool:
+        """Tell whether the volume may have forgotten a timeline that it does not know, by when it began."""
+        with volume_errors():
+            return may_be_forgotten(born_us, tables.forgotten_us(self.volume.connection))
 
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
         """Return the rows of a query; raises `apsw.Error`, and the errors of graft for the volume's."""

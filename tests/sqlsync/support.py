@@ -61,8 +61,8 @@ class Stage:
         self._names = itertools.count(1)
         self.open = []
 
-    def coordinator(self, name="coordinator", **options):
-        found = Coordinator(self.directory / name, self.remote, Notes(), store=self.store, **options)
+    def coordinator(self, name="coordinator", *, reducer=None, **options):
+        found = Coordinator(self.directory / name, self.remote, reducer or Notes(), store=self.store, **options)
         self.open.append(found)
         return found
 

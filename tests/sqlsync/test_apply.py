@@ -193,6 +193,11 @@ def test_a_refused_statement_is_refused_again_though_others_may_run_it(sandbox):
         "CREATE VIRTUAL TABLE boxes USING rtree(id, x0, x1); INSERT INTO boxes VALUES (1, 2, 3)",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9) INSERT INTO t (x) SELECT i FROM n",
         "ANALYZE",
+        "CREATE TABLE s (x INTEGER) STRICT; ALTER TABLE s ADD COLUMN y TEXT NOT NULL DEFAULT 'y'",
+        (
+            "CREATE TABLE a (x); ALTER TABLE a RENAME COLUMN x TO y; ALTER TABLE a RENAME TO b; ALTER TABLE b ADD z; "
+            "ALTER TABLE b DROP COLUMN y"
+        ),
     ],
 )
 def test_what_a_reducer_may_do(sandbox, sql):

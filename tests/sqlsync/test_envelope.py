@@ -63,8 +63,8 @@ class Place(BaseModel):
 def test_arguments_are_at_once_what_they_will_be_at_every_replay():
     timeline = TimelineId(bytes(32))
     given = {
-        "when": dt.datetime(2024, 2, 29, tzinfo=dt.UTC), "id": uuid.UUID(int=1), "place": Place(shelf=2), "pair": (1, 2),
-        "keys": {1: "one"},
+        "when": dt.datetime(2024, 2, 29, tzinfo=dt.UTC), "id": uuid.UUID(int=1), "place": Place(shelf=2),
+        "pair": (1, 2), "keys": {1: "one"},
     }  # fmt: skip
     mutation = Mutation.captured(timeline, 0, Named("add", given))
     assert mutation.body.arguments == {
@@ -88,11 +88,8 @@ def test_what_json_cannot_say_is_no_argument(value):
 
 
 def test_what_is_too_large_is_told_with_its_sizes():
-    for body, actor in (
-        (Opaque(bytes(16 * 1024 * 1024 + 1)), ""),
-        (Named("x" * 70000, {}), ""),
-        (Opaque(b""), "y" * 70000),
-    ):
+    long = "x" * 70000
+    for body, actor in ((Opaque(bytes(16 * 1024 * 1024 + 1)), ""), (Named(long, {}), ""), (Opaque(b""), long)):
         with pytest.raises(BadMutation, match="is too large"):
             Mutation.captured(TimelineId(bytes(16)), 0, body, actor=actor)
 
