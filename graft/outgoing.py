@@ -1,8 +1,7 @@
 """The way out: local commits become one segment and one commit, in memory bounded by a few frames."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain as chained
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +13,17 @@ from graft.journal import LocalCommit
 from graft.locations import JOURNAL_TAG
 from graft.pagemap import PageMap
 from graft.replica import Replica
+from graft.segment_out import Layout, write_segment
 from graft.snapshot import Snapshot
 from metastore.build import NewCommit, Origin, build_commit
 from metastore.ids import LogId
 from metastore.index import CommitIndex
 from metastore.placement import OwnObject, SegmentRef
 from metastore.rollup import Changes
-from pagestore.ids import SegmentId
-from pagestore.pages import PageIdx
-from pagestore.segment import DecodedFrame, FrameExtent, segment_key
-from pagestore.segment_writer import SegmentWriter
+from pagestore.segment import DecodedFrame, FrameExtent
 
 _CACHE_BATCH_FRAMES = 64
 _LAYOUT_PAGES_MIN = 256
-
-Layout = Callable[[Snapshot], Iterable[int]]
-"""Returns pages of a snapshot in the order in which cold readers want them side by side; a hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +59,20 @@ def prepare(
     """
     pages = _changed_pages(commits, snapshot)
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
-    if layout is not None and laid_out:
-        pages = _in_order(pages, layout(snapshot))
-    segment = SegmentId.new(replica.runtime)
-    writer = SegmentWriter(
-        segment,
-        replica.page_size,
-        frame_bytes=replica.settings.frame_bytes,
-        codec=replica.settings.codec_id,
-        layout_order=laid_out,
-    )
     failpoint("push: before segment")
-    inline = _written(replica, writer, segment, pages, snapshot)
+    order = layout(snapshot) if layout and laid_out else None
+    written = write_segment(replica.remote, replica.settings, snapshot, pages, order)
     failpoint("push: after segment")
     changes = Changes(
-        segment=segment,
-        frames=writer.frames,
-        inline=inline,
+        segment=written.segment,
+        frames=written.frames,
+        inline=written.inline,
+        dictionary_bytes=written.dictionary_bytes,
         byte_size=snapshot.byte_size,
         page_count=snapshot.page_count,
         min_page_count=min([snapshot.page_count, *(commit.min_page_count for commit in commits)]),
     )
-    provisional = SegmentRef(segment, OwnObject())
+    provisional = SegmentRef(written.segment, OwnObject(written.dictionary_bytes))
     new_map = remote_map.with_placements(
         changes.placements(), [provisional], snapshot.page_count, changes.min_page_count
     )
@@ -103,9 +89,9 @@ def prepare(
             runtime=replica.runtime,
         )
         index = CommitIndex.decode(commit.data, log, commit.lsn)
-    ref = next((ref for ref in index.commit.segments if ref.segment == segment), provisional)
-    replica.table.rehome(ref, [frame.offset for frame in writer.frames])
-    return Outgoing(commit, index, new_map, ref, writer.frames, len(pages), writer.size, bool(inline))
+    ref = next((ref for ref in index.commit.segments if ref.segment == written.segment), provisional)
+    replica.table.rehome(ref, [frame.offset for frame in written.frames])
+    return Outgoing(commit, index, new_map, ref, written.frames, len(pages), written.size, bool(written.inline))
 
 
 def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:
@@ -128,44 +114,6 @@ def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.ND
     changed = changed[changed <= snapshot.page_count]
     in_journal = [bool(snapshot.page_map.location(page) & JOURNAL_TAG) for page in changed.tolist()]
     return changed[np.array(in_journal, np.bool_)] if len(changed) else changed
-
-
-def _in_order(pages: npt.NDArray[np.int64], order: Iterable[int]) -> npt.NDArray[np.int64]:
-    """Return the same pages, those that ``order`` names first and in its order."""
-    wanted = np.fromiter(order, np.int64)
-    _, first = np.unique(wanted, return_index=True)
-    wanted = wanted[np.sort(first)]
-    wanted = wanted[np.isin(wanted, pages)]
-    return np.concatenate((wanted, pages[~np.isin(pages, wanted)]))
-
-
-def _written(
-    replica: Replica,
-    writer: SegmentWriter,
-    segment: SegmentId,
-    pages: npt.NDArray[np.int64],
-    snapshot: Snapshot,
-) -> bytes:
-    """Return the segment if it goes inline, else upload it and return nothing."""
-    if not len(pages):
-        return b""
-    encoded = _encoded(writer, pages, snapshot)
-    buffered: list[bytes] = []
-    for part in encoded:
-        buffered.append(part)
-        if writer.size > replica.settings.inline_bytes_max:
-            with remote_errors(f"uploading segment {segment} to {replica.remote.store.url}"):
-                replica.remote.store.put_stream(segment_key(segment), chained(buffered, encoded))
-            return b""
-    return b"".join(buffered)
-
-
-def _encoded(writer: SegmentWriter, pages: npt.NDArray[np.int64], snapshot: Snapshot) -> Iterator[bytes]:
-    for page in pages.tolist():
-        part = writer.add(PageIdx(page), snapshot.read(page))
-        if part:
-            yield part
-    yield writer.finish()
 
 
 def _decoded(frame: FrameExtent, snapshot: Snapshot) -> DecodedFrame:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from graft.errors import Diverged, GraftError, remote_errors
 from graft.failpoints import failpoint
 from graft.journal import LocalCommit
-from graft.outgoing import Layout, Outgoing, keep_in_cache, prepare
+from graft.outgoing import Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
 from graft.replica import Replica, View
+from graft.segment_out import Layout
 from graft.state import Intent
 from metastore.append import Lost, append
 from metastore.index import CommitIndex

@@ -15,7 +15,7 @@ from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.volumes import check_name
-from pagestore.frame_fetch import fetch_frames
+from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.probe import require_conditional_writes
@@ -61,6 +61,8 @@ class Remote:
         self.runtime = runtime
         self.commits: CommitLog = ObjectCommitLog(store)
         self.parallel = Parallel(min(settings.parallelism, store.parallelism))
+        self.dictionaries: Dictionaries = RecentDictionaries()
+        """Of segments; a replica keeps them on disk."""
 
     def head(self, log: LogId) -> LSN:
         """Return the newest LSN, 0 for an empty log; one request."""
@@ -75,8 +77,13 @@ class Remote:
         with remote_errors(f"reading commit {head} of log {log}"):
             return read_chain(self.commits, self.parallel, log, head, known=by_lsn)
 
-    def frames(self, keys: Sequence[FrameKey], page_size: int) -> Iterator[tuple[FrameKey, DecodedFrame]]:
-        """Yield frames, verified; neighbours are read together, and all in parallel."""
+    def frames(
+        self, keys: Sequence[FrameKey], page_size: int, dictionaries: Dictionaries | None = None
+    ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
+        """Yield frames, verified; neighbours are read together, and all in parallel.
+
+        Those who trust no dictionary that is here already bring their own keeping of ``dictionaries``.
+        """
         by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
         with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
             for location, frame in fetch_frames(
@@ -84,6 +91,7 @@ class Remote:
                 self.parallel,
                 [key.locate() for key in keys],
                 page_size,
+                dictionaries=dictionaries or self.dictionaries,
                 gap_bytes_max=self.settings.fetch_gap_bytes_max,
             ):
                 yield by_place[location.key, location.offset], frame

@@ -24,6 +24,7 @@ from typing import Self
 from graft.bodies import BodyLoader
 from graft.cache import Cache
 from graft.commit_run import CommitRun
+from graft.dictionaries import DictionaryShelf
 from graft.errors import (
     BadRequest,
     GraftError,
@@ -108,6 +109,7 @@ class Replica:
         self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
         self.remote: Remote = open_remote(self.store_url, store=store, settings=settings, runtime=self.runtime)
         opened.callback(self.remote.close if store is None else self.remote.parallel.close)
+        self.remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
         self.shared = SharedCounters(path / "shared")
         opened.callback(self.shared.close)
         with local_errors(f"opening {path}"):

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pagestore.codec import Codec
+from pagestore.dictionary import DICTIONARY_BYTES_MAX
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -37,7 +38,11 @@ class Settings(BaseModel):
     """Dirty pages that a transaction keeps in memory before it spills to a file."""
     frame_bytes: int = Field(default=64 * KIB, ge=512, le=4 * MIB)
     """Uncompressed pages per frame."""
-    codec: Literal["raw", "lz4", "zstd"] = "lz4"
+    codec: Literal["raw", "lz4", "zstd"] = "zstd"
+    one_frame_bytes_max: int = Field(default=512 * KIB, ge=0, le=4 * MIB)
+    """Uncompressed pages up to which a segment is a single frame if it then fits inside its commit."""
+    dictionary_bytes_max: int = Field(default=110 * KIB, ge=0, le=DICTIONARY_BYTES_MAX)
+    """Of the dictionary that a large segment compressed with zstd gets, uncompressed; 0 for none."""
     inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
     """Largest segment that travels inside its commit."""
     fetch_gap_bytes_max: int = Field(default=16 * KIB, ge=0)

@@ -13,6 +13,7 @@ from graft.pagemap import compose
 from graft.replica import Replica
 from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES
+from pagestore.frame_fetch import Dictionaries, RecentDictionaries
 
 _BATCH_FRAMES = 256
 
@@ -61,21 +62,23 @@ def _verify(replica: Replica, head: LSN, progress: Progress | None) -> VerifyRep
         ):
             places[frame][slot] = number * CHUNK_PAGES + low + 1
     problems: list[str] = []
+    dictionaries = RecentDictionaries()  # from the remote too, whatever is here
     keys = {replica.table.key(frame): slots for frame, slots in places.items()}
     ordered = list(keys)
     for start in range(0, len(ordered), _BATCH_FRAMES):
-        problems.extend(_checked(replica, ordered[start : start + _BATCH_FRAMES], keys))
+        problems.extend(_checked(replica, ordered[start : start + _BATCH_FRAMES], keys, dictionaries))
         if progress:
             progress(min(start + _BATCH_FRAMES, len(ordered)), len(ordered))
     return VerifyReport(head, pages, len(ordered), sum(key.length for key in ordered), tuple(problems))
 
 
-def _checked(replica: Replica, batch: list[FrameKey], slots: dict[FrameKey, dict[int, int]]) -> list[str]:
-
+def _checked(
+    replica: Replica, batch: list[FrameKey], slots: dict[FrameKey, dict[int, int]], dictionaries: Dictionaries
+) -> list[str]:
     try:
         return [
             f"the frame at {key.offset} of segment {key.ref.segment} lacks page {page}"
-            for key, frame in replica.remote.frames(batch, replica.page_size)
+            for key, frame in replica.remote.frames(batch, replica.page_size, dictionaries)
             for slot, page in slots[key].items()
             if slot >= len(frame.pages) or int(frame.pages[slot]) != page
         ]
@@ -84,4 +87,4 @@ def _checked(replica: Replica, batch: list[FrameKey], slots: dict[FrameKey, dict
     except GraftError as error:
         if len(batch) == 1:
             return [str(error)]
-        return [problem for key in batch for problem in _checked(replica, [key], slots)]
+        return [problem for key in batch for problem in _checked(replica, [key], slots, dictionaries)]

@@ -40,23 +40,32 @@ def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
     return found if plausible else ()
 
 
-def read_order(read: PageReader, roots: Iterable[int], page_count: int) -> list[int]:
-    """Return the pages of B-trees in the order in which cold readers want them side by side.
+def reading_order(read: PageReader, roots: Iterable[int], page_count: int) -> tuple[list[int], list[int]]:
+    """Return the pages on the way down and the leaves of B-trees, each in the order in which cold readers want them.
 
-    First page 1 and all interior pages, each tree's level by level, so that the way down to any row lies together; then
-    each tree's leaves in key order. ``roots`` are the trees' root pages. Only interior pages are read, and one leaf of
-    each tree. Pages that no tree names (overflow, free list, pointer map) are not in the list.
+    On the way down: the schema, whole, since every reader reads it; then the interior pages of all trees from the top,
+    level by level and within a level tree by tree, so that however large the database is, what all readers need comes
+    first. Then each tree's leaves in key order. ``roots`` are the trees' root pages. Only interior pages are read, and
+    one leaf of each tree. Pages that no tree names (overflow, free list, pointer map) are in neither list.
     """
-    interior, seen = [1], {1}
-    leaves: list[int] = []
-    for root in dict.fromkeys((1, *roots)):
-        level = [root]
-        while level and is_interior(read(level[0]), level[0]):
-            interior.extend(index for index in level if index != 1)
-            seen.update(level)
-            level = [
-                child for index in level for child in children(read(index), index, page_count) if child not in seen
-            ]
-        leaves.extend(index for index in level if index not in seen)
+    seen: set[int] = set()
+    schema = _levels(read, 1, page_count, seen)
+    trees = [_levels(read, root, page_count, seen) for root in dict.fromkeys(roots)]
+    depth = max(map(len, trees), default=0)
+    interior = [page for level in range(depth - 1) for tree in trees if level < len(tree) - 1 for page in tree[level]]
+    leaves = [page for tree in trees if tree for page in tree[-1]]
+    return [page for level in schema for page in level] + interior, leaves
+
+
+def _levels(read: PageReader, root: int, page_count: int, seen: set[int]) -> list[list[int]]:
+    """Return a tree's pages that were not seen yet, level by level from its root; the leaves are the last level."""
+    levels: list[list[int]] = []
+    level = [root] if root not in seen else []
+    while level:
         seen.update(level)
-    return interior + leaves
+        levels.append(level)
+        if not is_interior(read(level[0]), level[0]):
+            break
+        below = dict.fromkeys(child for index in level for child in children(read(index), index, page_count))
+        level = [child for child in below if child not in seen]
+    return levels

@@ -1,19 +1,18 @@
-"""The layout of a bulk load for cold reads: the way down to every row side by side, then leaves in key order."""
+"""The layout of a database for cold reads: the way down to every row side by side, then leaves in key order."""
 
-from collections.abc import Iterable
-
+from graft.segment_out import ReadingOrder
 from graft.snapshot import Snapshot
-from graft_sqlite_vfs.btree import read_order
+from graft_sqlite_vfs.btree import reading_order
 from graft_sqlite_vfs.header import is_database
 from graft_sqlite_vfs.schema import root_pages
 
 
-def btree_layout(snapshot: Snapshot) -> Iterable[int]:
-    """Return a database's pages in the order in which `graft.outgoing.prepare` should write them.
+def btree_layout(snapshot: Snapshot) -> ReadingOrder:
+    """Return the order in which `graft.segment_out.write_segment` should write a database's pages.
 
-    Nothing for a raw volume. Reads every interior page and the schema.
+    Empty for a raw volume. Reads every interior page and the schema.
     """
     if not snapshot.page_count or not is_database(snapshot.read(1)):
-        return ()
+        return ReadingOrder()
     roots = root_pages(snapshot.read, snapshot.page_count)
-    return read_order(snapshot.read, roots, snapshot.page_count)
+    return ReadingOrder(*reading_order(snapshot.read, roots, snapshot.page_count))

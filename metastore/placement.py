@@ -44,6 +44,9 @@ def commit_key(log: LogId, lsn: LSN) -> str:
 class OwnObject:
     """The segment is an object of its own."""
 
+    dictionary_bytes: int = 0
+    """Stored length of the dictionary behind its header, 0 for none."""
+
 
 @dataclass(frozen=True, slots=True)
 class InCommit:
@@ -65,9 +68,8 @@ class SegmentRef:
         """Return where ``length`` bytes from ``offset`` in the segment are in the store."""
         if isinstance(self.home, InCommit):
             key, offset = commit_key(self.home.log, self.home.lsn), self.home.offset + offset
-        else:
-            key = segment_key(self.segment)
-        return FrameLocation(key=key, offset=offset, length=length, segment=self.segment)
+            return FrameLocation(key=key, offset=offset, length=length, segment=self.segment)
+        return FrameLocation(segment_key(self.segment), offset, length, self.segment, self.home.dictionary_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class Changes:
     page_count: int
     min_page_count: int
     """Smallest page count that the volume had since the commit before, this one's included."""
+    dictionary_bytes: int = 0
+    """Stored length of the segment's dictionary, 0 for none; inline segments have none."""
 
     def placements(self) -> dict[int, ChunkPlacement]:
         """Return the places by chunk, with segment ordinal 0."""
@@ -108,7 +110,7 @@ def cut(number: int, placement: ChunkPlacement, page_count: int) -> ChunkPlaceme
 
 
 def _own_segment(changes: Changes) -> SegmentRef | SegmentId:
-    return changes.segment if changes.inline else SegmentRef(changes.segment, OwnObject())
+    return changes.segment if changes.inline else SegmentRef(changes.segment, OwnObject(changes.dictionary_bytes))
 
 
 def _with_used_segments(

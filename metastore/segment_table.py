@@ -16,10 +16,11 @@ from metastore.ids import LogId
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
 from pagestore.codec import Codec, compress, decompress
+from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX
 from pagestore.errors import CorruptObject, UnsupportedFormat
 from pagestore.ids import ID_BYTES, SegmentId
 
-_OWN_OBJECT, _IN_COMMIT, _IN_THIS_COMMIT = 0, 1, 2
+_OWN_OBJECT, _IN_COMMIT, _IN_THIS_COMMIT, _WITH_DICTIONARY = 0, 1, 2, 3
 _ROW_BYTES = 2 * ID_BYTES + 1 + 8 + 8
 _COMPRESS_BYTES_MIN = 128
 _NO_LOG = bytes(ID_BYTES)
@@ -33,7 +34,9 @@ def encode_segments(segments: Sequence[SegmentRef | SegmentId]) -> bytes:
         home = ref.home if isinstance(ref, SegmentRef) else None
         if isinstance(home, InCommit):
             lsns[row], offsets[row] = home.lsn, home.offset
-        homes.append(_IN_THIS_COMMIT if home is None else _IN_COMMIT if isinstance(home, InCommit) else _OWN_OBJECT)
+        elif home is not None:
+            offsets[row] = home.dictionary_bytes
+        homes.append(_kind_of(home))
         logs.append(home.log.raw if isinstance(home, InCommit) else _NO_LOG)
     lsns[1:] -= lsns[:-1].copy()
     ids = (ref.segment.raw if isinstance(ref, SegmentRef) else ref.raw for ref in segments)
@@ -69,8 +72,20 @@ def decode_segments(data: memoryview, rows: int, here: InCommit) -> tuple[Segmen
         if home == _IN_COMMIT:
             log_id = known_logs.setdefault(log, LogId(log))
             refs.append(SegmentRef(segment, InCommit(log_id, LSN(lsns[row]), offsets[row])))
+        elif home == _WITH_DICTIONARY:
+            if not 0 < offsets[row] <= DICTIONARY_STORED_BYTES_MAX:
+                raise CorruptCommit(f"segment {segment} has a dictionary of {offsets[row]} stored bytes")
+            refs.append(SegmentRef(segment, OwnObject(offsets[row])))
         elif home in {_OWN_OBJECT, _IN_THIS_COMMIT}:
             refs.append(SegmentRef(segment, OwnObject() if home == _OWN_OBJECT else here))
         else:
             raise UnsupportedCommit(f"segment {segment} has a home of kind {home}; upgrade graft")
     return tuple(refs)
+
+
+def _kind_of(home: OwnObject | InCommit | None) -> int:
+    if home is None:
+        return _IN_THIS_COMMIT
+    if isinstance(home, InCommit):
+        return _IN_COMMIT
+    return _WITH_DICTIONARY if home.dictionary_bytes else _OWN_OBJECT

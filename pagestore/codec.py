@@ -1,4 +1,7 @@
-"""Compression of frame bodies: one byte names the codec, and wrong bytes never come out unnoticed."""
+"""Compression of plain bytes: one byte names the codec, and wrong bytes never come out unnoticed.
+
+`pagestore.framecodec` adds what only frames of pages can have: a dictionary, and columns.
+"""
 
 import threading
 from enum import IntEnum
@@ -23,6 +26,14 @@ class Codec(IntEnum):
     """One LZ4 block (not the LZ4 frame format), without a length prefix."""
     ZSTD = 2
     """One Zstandard frame (RFC 8878) that states its content size."""
+    ZSTD_DICTIONARY = 3
+    """The same, made with the dictionary of the segment; for frames only."""
+    ZSTD_STRIDES = 4
+    """The same, of pages that were turned into differences at a stride (`pagestore.strides`); for frames only."""
+
+
+PLAIN_CODECS = (Codec.RAW, Codec.LZ4, Codec.ZSTD)
+"""Those that need nothing but the bytes."""
 
 
 class _ZstdContexts(threading.local):
@@ -47,7 +58,7 @@ def check_level(codec: Codec, level: int | None) -> int | None:
     ``None`` is the codec's default: fast mode for LZ4, level 3 for ZSTD. LZ4 levels 1…12 are its
     high-compression mode; ZSTD has levels 1…22; RAW has none.
     """
-    level_max = {Codec.RAW: 0, Codec.LZ4: LZ4_LEVEL_MAX, Codec.ZSTD: ZSTD_LEVEL_MAX}[codec]
+    level_max = {Codec.RAW: 0, Codec.LZ4: LZ4_LEVEL_MAX}.get(codec, ZSTD_LEVEL_MAX)
     if level is not None and not 1 <= level <= level_max:
         raise ValueError(f"{codec.name} has levels 1 to {level_max}, not {level}" if level_max else "RAW has no level")
     return level
@@ -59,6 +70,7 @@ def compress(data: Data, codec: Codec, level: int | None = None) -> tuple[Codec,
     Safe to call from several threads; LZ4 and ZSTD run without the GIL. Raises `ValueError` for a level that
     the codec does not have.
     """
+    assert codec in PLAIN_CODECS, f"BUG: {codec.name} is for frames"
     check_level(codec, level)
     if codec != Codec.RAW:
         stored = _compress(data, codec, level)
@@ -93,7 +105,7 @@ def decompress(codec: int, data: Data, raw_length: int) -> bytes:
             raise CorruptObject(f"{len(data)} bytes stored raw where {raw_length} belong")
         raw = bytes(data)
     else:
-        raise UnsupportedFormat(f"codec {codec} is unknown; this release knows {', '.join(map(str, Codec))}")
+        raise UnsupportedFormat(f"codec {codec} is unknown here; known are {', '.join(map(str, PLAIN_CODECS))}")
     if len(raw) != raw_length:
         raise CorruptObject(f"{len(data)} bytes decompress to {len(raw)} bytes, not {raw_length}")
     return raw
@@ -108,11 +120,16 @@ def _decompress_lz4(data: Data, raw_length: int) -> bytes:
 
 
 def _decompress_zstd(data: Data, raw_length: int) -> bytes:
+    return decompress_zstd(_zstd.decompressor, data, raw_length)
+
+
+def decompress_zstd(decompressor: zstandard.ZstdDecompressor, data: Data, raw_length: int) -> bytes:
+    """Return the content of one Zstandard frame, which must be ``raw_length`` bytes; raises `CorruptObject`."""
     try:
         # The library allocates what the frame's header claims, so the claim is judged first.
         content_length = zstandard.frame_content_size(data)
         if content_length != raw_length:
             raise CorruptObject(f"a Zstandard frame claims {content_length} bytes where {raw_length} belong")
-        return _zstd.decompressor.decompress(data, max_output_size=raw_length, allow_extra_data=False)
+        return decompressor.decompress(data, max_output_size=raw_length, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptObject(f"{len(data)} bytes are no Zstandard frame of {raw_length} bytes: {error}") from error

@@ -22,6 +22,8 @@ class FrameLocation:
     """Stored bytes."""
     segment: SegmentId
     """That the frame belongs to and is verified against."""
+    dictionary_bytes: int = 0
+    """Stored length of the dictionary that lies behind the segment's header, 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

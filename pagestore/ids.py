@@ -49,3 +49,8 @@ class SegmentId(TypedId):
     """Names a segment."""
 
     prefix: ClassVar[str] = "s"
+
+    @property
+    def seed(self) -> int:
+        """The random half, which seeds the checksums in a segment; see ``docs/adr/0002-segment-frames.md``."""
+        return int.from_bytes(self.raw[8:], "big")

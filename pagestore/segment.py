@@ -1,9 +1,9 @@
-"""The byte layout of a segment: header, frames, directory, trailer. ``docs/formats/segment.md`` specifies it.
+"""The byte layout of a segment: header, dictionary, frames, directory, trailer (``docs/formats/segment.md``).
 
-A frame is self-contained: its bytes, the segment's id and the page size are all that it takes to read and
-verify it. Its checksum is seeded with the segment's id, so that a frame of another segment never passes for
-one of this. All integers are little-endian. No function here does any I/O; all are safe to call from several
-threads.
+A frame is self-contained: its bytes, the segment's id, the page size and, if the segment has one, its dictionary are
+all that it takes to read and verify it. Its checksum is seeded with the segment's id, so that a frame of another
+segment never passes for one of this. All integers are little-endian. No function here does any I/O; all are safe to
+call from several threads.
 """
 
 import struct
@@ -15,18 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from pagestore.codec import Codec, compress, decompress
+from pagestore.codec import Codec
+from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX, Dictionary
 from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.framecodec import compress_pages, decompress_pages
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PAGE_IDX_MAX, PageIdx, check_page_size
 
 SEGMENT_MAGIC = b"graftseg"
-SEGMENT_VERSION = 1
+SEGMENT_VERSION = 2
+"""Version 1 is the same without dictionaries and the codecs that only frames have; both are read, the lower one written
+where it will do."""
 FRAME_RAW_BYTES_MAX = 16 * 1024 * 1024
 """What a frame's pages may take decompressed, so that a reader knows how much memory a frame can ask for."""
 
-# magic, version, cipher, reserved, key id, page size, reserved, segment id
+# magic, version, cipher, reserved, key id, page size, dictionary's stored length, segment id
 _HEADER = struct.Struct("<8sHBBIII16s")
 # codec, cipher, page count, stored body length, xxh3-64 of page list and raw body
 _FRAME = struct.Struct("<BBHIQ")
@@ -55,6 +59,15 @@ class FrameExtent:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """What a segment's first bytes tell."""
+
+    page_size: int
+    dictionary_bytes: int
+    """Stored length of the dictionary, which follows the header; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True)
 class DirectoryEntry:
     """What a segment's directory tells of one frame."""
 
@@ -78,32 +91,37 @@ def segment_key(segment: SegmentId) -> str:
     return f"segments/{segment}"
 
 
-def encode_header(segment: SegmentId, page_size: int) -> bytes:
+def encode_header(segment: SegmentId, page_size: int, version: int = 1, dictionary_bytes: int = 0) -> bytes:
     """Return a segment's first `SEGMENT_HEADER_BYTES` bytes."""
-    return _HEADER.pack(SEGMENT_MAGIC, SEGMENT_VERSION, 0, 0, 0, check_page_size(page_size), 0, segment.raw)
+    assert version > 1 or not dictionary_bytes, "BUG: a segment of version 1 has no dictionary"
+    return _HEADER.pack(
+        SEGMENT_MAGIC, version, 0, 0, 0, check_page_size(page_size), dictionary_bytes, segment.raw
+    )  # fmt: skip
 
 
-def decode_header(data: Data, segment: SegmentId) -> int:
-    """Return the page size; raises `CorruptObject` if ``data`` does not start as ``segment`` does.
+def decode_header(data: Data, segment: SegmentId) -> SegmentHeader:
+    """Read the header; raises `CorruptObject` if ``data`` does not start as ``segment`` does.
 
     Raises `UnsupportedFormat` for another version, encryption, or a reserved field in use.
     """
     if len(data) < SEGMENT_HEADER_BYTES:
         raise CorruptObject(f"segment {segment} has {len(data)} bytes, fewer than a header's {SEGMENT_HEADER_BYTES}")
-    magic, version, cipher, reserved, key_id, page_size, reserved_too, raw = _HEADER.unpack_from(data)
+    magic, version, cipher, reserved, key_id, page_size, dictionary_bytes, raw = _HEADER.unpack_from(data)
     if magic != SEGMENT_MAGIC:
         raise CorruptObject(f"segment {segment} starts with {magic!r}, not {SEGMENT_MAGIC!r}")
-    if version != SEGMENT_VERSION:
-        raise UnsupportedFormat(f"segment {segment} has version {version}; this release knows {SEGMENT_VERSION}")
-    if cipher or key_id or reserved or reserved_too:
+    if not 1 <= version <= SEGMENT_VERSION:
+        raise UnsupportedFormat(f"segment {segment} has version {version}; this release knows 1 to {SEGMENT_VERSION}")
+    if cipher or key_id or reserved or (version == 1 and dictionary_bytes):
         raise UnsupportedFormat(
-            f"segment {segment} uses cipher {cipher}, key {key_id}, reserved {reserved} and {reserved_too}; "
-            "this release knows none of them"
+            f"segment {segment} of version {version} uses cipher {cipher}, key {key_id}, reserved {reserved} and "
+            f"{dictionary_bytes}; this release knows none of them"
         )
     if raw != segment.raw:
         raise CorruptObject(f"segment {segment} holds the bytes of segment {SegmentId(raw)}")
+    if dictionary_bytes > DICTIONARY_STORED_BYTES_MAX:
+        raise CorruptObject(f"segment {segment} claims a dictionary of {dictionary_bytes} stored bytes")
     try:
-        return check_page_size(page_size)
+        return SegmentHeader(check_page_size(page_size), dictionary_bytes)
     except ValueError as error:
         raise CorruptObject(f"segment {segment}: {error}") from error
 
@@ -115,22 +133,23 @@ def encode_frame(
     bodies: Sequence[Data],
     codec: Codec,
     level: int | None = None,
+    dictionary: Dictionary | None = None,
 ) -> bytes:
     """Return one frame: ``bodies[i]`` is the content of ``pages[i]``, which ascend.
 
-    Stored raw where ``codec`` would not make the bodies shorter. Raises `ValueError` for pages or bodies that
-    no frame can hold.
+    `Codec.ZSTD_DICTIONARY` needs the segment's ``dictionary``. Stored raw where ``codec`` would not make the bodies
+    shorter. Raises `ValueError` for pages or bodies that no frame can hold.
     """
     _check_pages(page_size, pages, bodies)
     page_list = struct.pack(f"<{len(pages)}I", *pages)
     raw = b"".join((page_list, *bodies))
-    checksum = xxhash.xxh3_64_intdigest(raw, _seed(segment))
-    used, stored = compress(memoryview(raw)[len(page_list) :], codec, level)
+    checksum = xxhash.xxh3_64_intdigest(raw, segment.seed)
+    used, stored = compress_pages(memoryview(raw)[len(page_list) :], page_size, codec, level, dictionary)
     return b"".join((_FRAME.pack(used, 0, len(pages), len(stored), checksum), page_list, stored))
 
 
-def decode_frame(data: Data, segment: SegmentId, page_size: int) -> DecodedFrame:
-    """Verify and decompress one frame, ``data`` being exactly its bytes.
+def decode_frame(data: Data, segment: SegmentId, page_size: int, dictionary: Dictionary | None = None) -> DecodedFrame:
+    """Verify and decompress one frame, ``data`` being exactly its bytes, with the segment's dictionary if it has one.
 
     Raises `CorruptObject` for anything but a whole frame of this segment, `UnsupportedFormat` for an
     encrypted one or an unknown codec. Keeps no reference to ``data``.
@@ -150,10 +169,10 @@ def decode_frame(data: Data, segment: SegmentId, page_size: int) -> DecodedFrame
         )
     page_list = view[FRAME_HEADER_BYTES:body_start]
     try:
-        body = decompress(codec, view[body_start:], raw_length)
+        body = decompress_pages(codec, view[body_start:], raw_length, page_size, dictionary)
     except (CorruptObject, UnsupportedFormat) as error:
         raise type(error)(f"a frame of segment {segment}: {error}") from error
-    found = xxhash.xxh3_64(page_list, _seed(segment))
+    found = xxhash.xxh3_64(page_list, segment.seed)
     found.update(body)
     if found.intdigest() != checksum:
         raise CorruptObject(
@@ -171,10 +190,10 @@ def encode_footer(frames: Sequence[FrameExtent], directory_offset: int, checksum
     return footer + _CHECKSUM.pack(checksum.intdigest())
 
 
-def decode_footer(data: Data, segment: SegmentId) -> list[DirectoryEntry]:
+def decode_footer(data: Data, segment: SegmentId, frames_start: int = SEGMENT_HEADER_BYTES) -> list[DirectoryEntry]:
     """Return the directory of a whole segment, after verifying the checksum over all of it.
 
-    Raises `CorruptObject` unless the frames fill the segment from header to directory without gap or overlap.
+    Raises `CorruptObject` unless the frames fill the segment from ``frames_start`` to directory without gap or overlap.
     """
     view = memoryview(data)
     if len(view) < SEGMENT_HEADER_BYTES + TRAILER_BYTES:
@@ -191,7 +210,7 @@ def decode_footer(data: Data, segment: SegmentId) -> list[DirectoryEntry]:
             f"before a directory at {directory_offset}"
         )
     entries: list[DirectoryEntry] = []
-    end = SEGMENT_HEADER_BYTES
+    end = frames_start
     for offset, length, page_count, unused in _DIRECTORY_ENTRY.iter_unpack(view[directory_offset:trailer_start]):
         if offset != end:
             raise CorruptObject(f"segment {segment}: frame {len(entries)} starts at {offset}, not at {end}")
@@ -203,11 +222,6 @@ def decode_footer(data: Data, segment: SegmentId) -> list[DirectoryEntry]:
     if reserved:
         raise UnsupportedFormat(f"segment {segment} uses a reserved field of its directory or trailer")
     return entries
-
-
-def _seed(segment: SegmentId) -> int:
-    """The id's random half; see ``docs/adr/0002-segment-frames.md``."""
-    return int.from_bytes(segment.raw[8:], "big")
 
 
 def _check_pages(page_size: int, pages: Sequence[PageIdx], bodies: Sequence[Data]) -> None:

@@ -4,11 +4,19 @@ from collections.abc import Iterator
 
 from pyroaring import BitMap
 
+from pagestore.dictionary import decode_dictionary
 from pagestore.errors import CorruptObject
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PageIdx
-from pagestore.segment import DecodedFrame, FrameExtent, decode_footer, decode_frame, decode_header
+from pagestore.segment import (
+    SEGMENT_HEADER_BYTES,
+    DecodedFrame,
+    FrameExtent,
+    decode_footer,
+    decode_frame,
+    decode_header,
+)
 
 
 def read_segment(data: Data, segment: SegmentId) -> Iterator[tuple[FrameExtent, DecodedFrame]]:
@@ -18,10 +26,15 @@ def read_segment(data: Data, segment: SegmentId) -> Iterator[tuple[FrameExtent, 
     `CorruptObject` or `UnsupportedFormat`, both naming the segment. Holds one decompressed frame at a time.
     """
     view = memoryview(data)
-    page_size = decode_header(view, segment)
+    header = decode_header(view, segment)
+    frames_start = SEGMENT_HEADER_BYTES + header.dictionary_bytes
+    entries = decode_footer(view, segment, frames_start)
+    dictionary = None
+    if header.dictionary_bytes:
+        dictionary = decode_dictionary(view[SEGMENT_HEADER_BYTES:frames_start], segment)
     seen = BitMap()
-    for entry in decode_footer(view, segment):
-        frame = decode_frame(view[entry.offset : entry.offset + entry.length], segment, page_size)
+    for entry in entries:
+        frame = decode_frame(view[entry.offset : entry.offset + entry.length], segment, header.page_size, dictionary)
         pages = tuple(PageIdx(page) for page in frame.pages.tolist())
         if len(pages) != entry.page_count:
             raise CorruptObject(

@@ -6,14 +6,24 @@ Invariants:
 - ``size`` counts the bytes already returned, and ``_checksum`` has seen exactly these.
 """
 
+from collections.abc import Sequence
+
 from pyroaring import BitMap
 from xxhash import xxh3_64
 
-from pagestore.codec import Codec, check_level
+from pagestore.codec import PLAIN_CODECS, Codec, check_level
+from pagestore.dictionary import Dictionary, encode_dictionary
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PAGE_IDX_MAX, PageIdx, check_page_size
-from pagestore.segment import FRAME_RAW_BYTES_MAX, FrameExtent, encode_footer, encode_frame, encode_header
+from pagestore.segment import (
+    FRAME_RAW_BYTES_MAX,
+    SEGMENT_VERSION,
+    FrameExtent,
+    encode_footer,
+    encode_frame,
+    encode_header,
+)
 
 FRAME_BYTES_DEFAULT = 65536
 
@@ -33,8 +43,13 @@ class SegmentWriter:
         codec: Codec = Codec.LZ4,
         level: int | None = None,
         layout_order: bool = False,
+        dictionary: Dictionary | None = None,
+        version: int | None = None,
     ) -> None:
         """Begin ``segment``; a frame takes ``frame_bytes`` of uncompressed pages, and one page at least.
+
+        With a ``dictionary``, which becomes part of the segment, `Codec.ZSTD` means `Codec.ZSTD_DICTIONARY`. The
+        format's ``version`` follows from that, unless frames that need a newer one will be appended.
 
         Pages come in ascending order or, with ``layout_order``, in the order in which they will be read: then
         each frame takes the next ones, whatever their indexes. Raises `ValueError` for settings that no
@@ -43,14 +58,20 @@ class SegmentWriter:
         self.frames: list[FrameExtent] = []
         self.size = 0
         """Bytes produced so far."""
-        self._segment = segment
+        self.dictionary_bytes = 0
+        """Of these, those of the dictionary."""
+        self.segment = segment
         self._page_size = check_page_size(page_size)
+        self._dictionary = dictionary
+        self._layout_order = layout_order
+        self._version = version or (SEGMENT_VERSION if dictionary or codec not in PLAIN_CODECS else 1)
         self._frame_page_count = max(1, frame_bytes // page_size)
         if self._frame_page_count * page_size > FRAME_RAW_BYTES_MAX:
             raise ValueError(f"a frame takes at most {FRAME_RAW_BYTES_MAX} bytes, not {frame_bytes}")
-        self._codec = codec
+        if codec == Codec.ZSTD_DICTIONARY and not dictionary:
+            raise ValueError("compression with a dictionary needs one")
         self._level = check_level(codec, level)
-        self._layout_order = layout_order
+        self._codec = Codec.ZSTD_DICTIONARY if dictionary and codec == Codec.ZSTD else codec
         self._seen = BitMap()
         self._last_page = 0
         self._waiting: list[tuple[PageIdx, bytes]] = []
@@ -71,6 +92,20 @@ class SegmentWriter:
         self._waiting.append((page, bytes(body)))
         return self._frame() if len(self._waiting) == self._frame_page_count else b""
 
+    def append(self, pages: Sequence[PageIdx], frame: bytes) -> bytes:
+        """Take a frame that `pagestore.segment.encode_frame` made for this segment; return the bytes that became ready.
+
+        Frames may so be made in other threads. Raises `ValueError` if a page does not belong here; the writer is of no
+        more use then.
+        """
+        assert not self._finished, "BUG: a frame is appended to a finished segment"
+        assert not self._waiting, "BUG: a frame is appended between the pages of another one"
+        assert self._version > 1 or frame[0] in PLAIN_CODECS, "BUG: a frame that is newer than its segment's version"
+        for page in pages:
+            self._check_order(page)
+            self._last_page = page
+        return self._placed(frame, tuple(pages))
+
     def finish(self) -> bytes:
         """Return the last frame, directory and trailer; ``frames`` and ``size`` are complete afterwards."""
         assert not self._finished, "BUG: a segment is finished twice"
@@ -85,22 +120,30 @@ class SegmentWriter:
             raise ValueError(f"page indexes are from 1 to {PAGE_IDX_MAX}, not {page}")
         if not self._layout_order:
             if page <= self._last_page:
-                raise ValueError(f"page {page} comes after page {self._last_page} in segment {self._segment}")
+                raise ValueError(f"page {page} comes after page {self._last_page} in segment {self.segment}")
         elif page in self._seen:
-            raise ValueError(f"page {page} comes twice in segment {self._segment}")
+            raise ValueError(f"page {page} comes twice in segment {self.segment}")
         else:
             self._seen.add(page)
 
     def _header_if_first(self) -> bytes:
-        return b"" if self.size else self._produce(encode_header(self._segment, self._page_size))
+        if self.size:
+            return b""
+        dictionary = encode_dictionary(self.segment, self._dictionary) if self._dictionary else b""
+        self.dictionary_bytes = len(dictionary)
+        header = encode_header(self.segment, self._page_size, self._version, len(dictionary))
+        return self._produce(header + dictionary)
 
     def _frame(self) -> bytes:
-        header = self._header_if_first()
         if self._layout_order:
             self._waiting.sort()
         pages, bodies = zip(*self._waiting, strict=True)
         self._waiting.clear()
-        frame = encode_frame(self._segment, self._page_size, pages, bodies, self._codec, self._level)
+        frame = encode_frame(self.segment, self._page_size, pages, bodies, self._codec, self._level, self._dictionary)
+        return self._placed(frame, pages)
+
+    def _placed(self, frame: bytes, pages: tuple[PageIdx, ...]) -> bytes:
+        header = self._header_if_first()
         self.frames.append(FrameExtent(self.size, len(frame), pages))
         return header + self._produce(frame)
 

@@ -30,6 +30,8 @@ def small_settings(**chosen):
         "journal_file_bytes": 16 * 1024,
         "spill_bytes": 4 * 4096,
         "frame_bytes": 4096,
+        "codec": "lz4",  # makes these bodies less small, so that some segments do not fit inside their commits
+        "one_frame_bytes_max": 0,
         "inline_bytes_max": 2048,
         "lock_timeout_s": 0.0,
     }

@@ -71,13 +71,16 @@ class Replicas(RuleBasedStateMachine):
         inline=st.sampled_from([0, 400, 32 * 1024]),
         spill=st.sampled_from([0, 2048, 1 << 20]),
         frame=st.sampled_from([512, 2048, 65536]),
+        codec=st.sampled_from(["raw", "lz4", "zstd"]),
+        one_frame=st.sampled_from([0, 4096, 65536]),
         eager=st.booleans(),
     )
-    def start(self, page_size, inline, spill, frame, eager):
+    def start(self, page_size, inline, spill, frame, codec, one_frame, eager):
         self.page_size = page_size
         self.eager = eager
         self.chosen = {
             "inline_bytes_max": inline, "spill_bytes": spill, "frame_bytes": frame,
+            "codec": codec, "one_frame_bytes_max": one_frame,
             "cache_bytes_max": 6 * page_size + 4096, "cache_file_bytes": 2 * page_size,
             "journal_file_bytes": 8 * page_size,
         }  # fmt: skip

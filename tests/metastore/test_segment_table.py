@@ -10,6 +10,7 @@ from metastore.ids import LogId
 from metastore.lsn import LSN, LSN_MAX
 from metastore.placement import InCommit, OwnObject, SegmentRef
 from metastore.segment_table import decode_segments, encode_segments
+from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX
 from pagestore.ids import SegmentId
 
 LOG = LogId(bytes(range(16)))
@@ -22,7 +23,7 @@ def some_refs(count, seed=1):
     for number in range(count):
         segment = SegmentId((1_700_000_000_000 - 5000 * number).to_bytes(6, "big") + chance.randbytes(10))
         home = InCommit(LOG, LSN(count + 5 - number), chance.randint(300, 900))
-        refs.append(SegmentRef(segment, chance.choice([OwnObject(), home, home, home])))
+        refs.append(SegmentRef(segment, chance.choice([OwnObject(), OwnObject(50_000 + number), home, home])))
     return refs
 
 
@@ -57,9 +58,19 @@ def test_wrong_rows_codecs_and_homes_are_refused():
     with pytest.raises(UnsupportedCommit, match="codec 9"):
         decode_segments(memoryview(b"\x09" + data[1:]), 2, HERE)
     homes = bytearray(data)
-    homes[1 + 32] = 3
-    with pytest.raises(UnsupportedCommit, match=r"segment s-.* has a home of kind 3; upgrade graft"):
+    homes[1 + 32] = 4
+    with pytest.raises(UnsupportedCommit, match=r"segment s-.* has a home of kind 4; upgrade graft"):
         decode_segments(memoryview(bytes(homes)), 2, HERE)
+
+
+@pytest.mark.parametrize("length", [0, DICTIONARY_STORED_BYTES_MAX + 1, 2**64 - 1])
+def test_impossible_dictionaries_are_refused(length):
+    data = bytearray(encode_segments([SegmentRef(SegmentId(bytes(range(16))), OwnObject(7))]))
+    assert data[1 + 16] == 3
+    assert data[-8:] == struct.pack("<Q", 7)
+    data[-8:] = struct.pack("<Q", length)
+    with pytest.raises(CorruptCommit, match="dictionary"):
+        decode_segments(memoryview(bytes(data)), 1, HERE)
 
 
 def test_no_cut_table_decodes():

@@ -7,14 +7,14 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.codec import Codec, compress, decompress
+from pagestore.codec import PLAIN_CODECS, Codec, compress, decompress
 from pagestore.errors import CorruptObject, UnsupportedFormat
 
 TEXT = b"the same words again, " * 200
 BODIES = st.one_of(st.binary(max_size=600), st.binary(min_size=1, max_size=8).map(lambda piece: piece * 300))
 
 
-@given(BODIES, st.sampled_from(Codec))
+@given(BODIES, st.sampled_from(PLAIN_CODECS))
 def test_what_goes_in_comes_out(body, codec):
     used, stored = compress(body, codec)
     assert len(stored) <= len(body)
@@ -22,7 +22,7 @@ def test_what_goes_in_comes_out(body, codec):
 
 
 @pytest.mark.parametrize("data_type", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("codec", PLAIN_CODECS)
 def test_any_buffer_will_do(codec, data_type):
     used, stored = compress(data_type(TEXT), codec)
     assert used == codec
@@ -50,7 +50,7 @@ def test_levels_that_the_codec_lacks_are_refused(codec, level):
         compress(TEXT, codec, level)
 
 
-@given(st.sampled_from(Codec), st.data())
+@given(st.sampled_from(PLAIN_CODECS), st.data())
 def test_no_other_length_is_accepted(codec, data):
     used, stored = compress(TEXT, codec)
     wrong = data.draw(st.integers(0, 3 * len(TEXT)).filter(lambda length: length != len(TEXT)))
@@ -67,7 +67,7 @@ def test_noise_raises_nothing_but_corrupt(codec, noise, raw_length):
     assert len(raw) == raw_length
 
 
-@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("codec", PLAIN_CODECS)
 def test_truncated_or_longer_bytes_are_corrupt(codec):
     used, stored = compress(TEXT, codec)
     for wrong in [*(stored[:length] for length in range(len(stored))), stored + b"\0"]:

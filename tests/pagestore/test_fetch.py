@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagestore.codec import Codec
 from pagestore.errors import CorruptObject, ObjectNotFound, UnsupportedFormat
 from pagestore.fetch import FrameLocation, RangeRead, plan_fetch
-from pagestore.frame_fetch import fetch_frames
+from pagestore.frame_fetch import RecentDictionaries, fetch_frames
 from pagestore.parallel import Parallel
-from pagestore.segment import segment_key
-from tests.pagestore.sample_segment import OTHER_SEGMENT, PAGE_SIZE, SEGMENT, body_of, write_segment
+from pagestore.segment import SEGMENT_HEADER_BYTES, segment_key
+from pagestore.segment_writer import SegmentWriter
+from tests.pagestore.sample_segment import DICTIONARY, OTHER_SEGMENT, PAGE_SIZE, SEGMENT, body_of, write_segment
 
 KEY = segment_key(SEGMENT)
 
@@ -127,6 +129,36 @@ def test_a_segment_inside_another_object(parallel):
     inline = [FrameLocation("commit", 1000 + frame.offset, frame.length, SEGMENT) for frame in frames]
     store = DictStore({"commit": bytes(1000) + data + bytes(50)})
     assert fetched(store, parallel, inline) == {page: body_of(page) for page in (1, 2, 3)}
+
+
+def with_dictionary(pages):
+    writer = SegmentWriter(SEGMENT, PAGE_SIZE, frame_bytes=PAGE_SIZE, codec=Codec.ZSTD, dictionary=DICTIONARY)
+    data = b"".join([*(writer.add(page, body_of(page)) for page in pages), writer.finish()])
+    return data, [
+        FrameLocation(KEY, extent.offset, extent.length, SEGMENT, writer.dictionary_bytes) for extent in writer.frames
+    ]
+
+
+def test_a_dictionary_comes_along_once(parallel):
+    data, frames = with_dictionary(range(1, 60))
+    store, dictionaries = DictStore({KEY: data}), RecentDictionaries()
+    assert fetched(store, parallel, [frames[0]], dictionaries=dictionaries) == {1: body_of(1)}
+    assert store.reads == [(KEY, SEGMENT_HEADER_BYTES, frames[0].dictionary_bytes + frames[0].length)]
+    assert fetched(store, parallel, frames[40:42], dictionaries=dictionaries) == {41: body_of(41), 42: body_of(42)}
+    assert len(store.reads) == 2
+    assert store.reads[1][1] == frames[40].offset
+    assert fetched(store, parallel, [frames[50]], gap_bytes_max=0) == {51: body_of(51)}
+    assert [read[1] for read in sorted(store.reads[2:])] == [SEGMENT_HEADER_BYTES, frames[50].offset]
+
+
+def test_a_damaged_dictionary_is_named_with_its_place(parallel):
+    data, frames = with_dictionary([1, 2])
+    wrong = bytearray(data)
+    wrong[SEGMENT_HEADER_BYTES + 10] ^= 1
+    with pytest.raises(
+        CorruptObject, match=rf"object {KEY}, \d+ bytes at offset {SEGMENT_HEADER_BYTES}: the dictionary"
+    ):
+        fetched(DictStore({KEY: bytes(wrong)}), parallel, frames)
 
 
 @pytest.mark.parametrize("kept", [0, 1, -100])

@@ -6,7 +6,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.codec import Codec
+from pagestore.codec import PLAIN_CODECS, Codec
+from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX, encode_dictionary
 from pagestore.errors import CorruptObject, UnsupportedFormat
 from pagestore.pages import PAGE_IDX_MAX
 from pagestore.segment import (
@@ -21,6 +22,7 @@ from pagestore.segment import (
 from pagestore.segment_reader import read_segment
 from pagestore.segment_writer import SegmentWriter
 from tests.pagestore.sample_segment import (
+    DICTIONARY,
     GOLDEN,
     OTHER_SEGMENT,
     PAGE_SIZE,
@@ -70,7 +72,10 @@ def test_a_segment_reads_back(seeds, page_size, codec, frame_bytes, layout_order
     if layout_order:
         random.shuffle(pages)
     bodies = {page: (seed * page_size)[:page_size] for page, seed in seeds.items()}
-    writer = SegmentWriter(SEGMENT, page_size, frame_bytes=frame_bytes, codec=codec, layout_order=layout_order)
+    writer = SegmentWriter(
+        SEGMENT, page_size, frame_bytes=frame_bytes, codec=codec, layout_order=layout_order,
+        dictionary=DICTIONARY if codec is Codec.ZSTD_DICTIONARY else None,
+    )  # fmt: skip
     data = b"".join([*(writer.add(page, bodies[page]) for page in pages), writer.finish()])
 
     assert content(data, page_size=page_size) == bodies
@@ -87,7 +92,7 @@ def test_a_frame_is_read_without_its_segment(codec):
     data, frames = write_segment(codec=codec)
     for extent in frames:
         stored = memoryview(data)[extent.offset : extent.offset + extent.length]
-        frame = decode_frame(stored, SEGMENT, PAGE_SIZE)
+        frame = decode_frame(stored, SEGMENT, PAGE_SIZE, DICTIONARY)
         assert frame.pages.dtype == np.uint32
         assert tuple(frame.pages.tolist()) == extent.pages
         assert frame.body == b"".join(body_of(page) for page in extent.pages)
@@ -197,10 +202,10 @@ def test_every_truncation_of_a_segment_is_noticed(codec):
 @pytest.mark.parametrize("codec", Codec)
 def test_no_flipped_bit_of_a_frame_gives_a_wrong_page(codec):
     pages, bodies = [3, 9], [body_of(3), body_of(9)]
-    stored = encode_frame(SEGMENT, PAGE_SIZE, pages, bodies, codec)
+    stored = encode_frame(SEGMENT, PAGE_SIZE, pages, bodies, codec, dictionary=DICTIONARY)
     for wrong in flips(stored):
         try:
-            frame = decode_frame(wrong, SEGMENT, PAGE_SIZE)
+            frame = decode_frame(wrong, SEGMENT, PAGE_SIZE, DICTIONARY)
         except BAD:
             continue
         assert codec is not Codec.RAW
@@ -210,7 +215,7 @@ def test_no_flipped_bit_of_a_frame_gives_a_wrong_page(codec):
 
 @pytest.mark.parametrize("codec", Codec)
 def test_every_truncation_of_a_frame_is_noticed(codec):
-    stored = encode_frame(SEGMENT, PAGE_SIZE, [3, 9], [body_of(3), body_of(9)], codec)
+    stored = encode_frame(SEGMENT, PAGE_SIZE, [3, 9], [body_of(3), body_of(9)], codec, dictionary=DICTIONARY)
     for wrong in [*(stored[:length] for length in range(len(stored))), stored + b"\0"]:
         with pytest.raises(CorruptObject, match=str(SEGMENT)):
             decode_frame(wrong, SEGMENT, PAGE_SIZE)
@@ -263,7 +268,8 @@ def test_a_page_in_two_frames_is_refused():
     ("offset", "value", "error"),
     [
         (0, b"GRAFTSEG", CorruptObject),
-        (8, b"\x02\x00", UnsupportedFormat),  # version
+        (8, b"\x03\x00", UnsupportedFormat),  # version
+        (8, b"\x00\x00", UnsupportedFormat),
         (10, b"\x01", UnsupportedFormat),  # cipher
         (11, b"\x01", UnsupportedFormat),  # reserved
         (12, b"\x01\x00\x00\x00", UnsupportedFormat),  # key id
@@ -311,11 +317,65 @@ def test_the_largest_frame_there_may_be():
 
 @pytest.mark.parametrize("codec", Codec)
 def test_golden_bytes(codec):
-    golden = (GOLDEN / f"segment_v1_{codec.name.lower()}.golden").read_bytes()
-    assert golden[SEGMENT_HEADER_BYTES] == codec, "the first frame uses the codec"
+    version = 1 if codec in PLAIN_CODECS else 2
+    golden = (GOLDEN / f"segment_v{version}_{codec.name.lower()}.golden").read_bytes()
+    (dictionary_bytes,) = struct.unpack_from("<I", golden, 20)
+    assert golden[SEGMENT_HEADER_BYTES + dictionary_bytes] == codec, "the first frame uses the codec"
+    assert bool(dictionary_bytes) == (codec is Codec.ZSTD_DICTIONARY)
     assert content(golden) == {page: body_of(page) for page in PAGES}
+    assert write_segment(codec=codec)[0][:40] == golden[:40]
     if codec is Codec.RAW:
         assert write_segment(codec=codec)[0] == golden, "compressors may differ between versions; raw may not"
+
+
+def test_a_segment_without_what_is_new_is_of_the_old_version():
+    for codec in PLAIN_CODECS:
+        assert write_segment(codec=codec)[0][8:10] == b"\x01\x00"
+
+
+def test_frames_may_be_made_elsewhere_and_appended():
+    writer = SegmentWriter(SEGMENT, PAGE_SIZE, layout_order=True, dictionary=DICTIONARY)
+    made = [
+        ([70000], Codec.ZSTD_STRIDES),
+        ([2, 9], Codec.ZSTD_DICTIONARY),
+        ([1], Codec.RAW),
+    ]
+    data = b"".join(
+        writer.append(
+            pages, encode_frame(SEGMENT, PAGE_SIZE, pages, [*map(body_of, pages)], codec, dictionary=DICTIONARY)
+        )
+        for pages, codec in made
+    )
+    data += writer.finish()
+    assert content(data) == {page: body_of(page) for page in (1, 2, 9, 70000)}
+    assert [extent for extent, _ in read_segment(data, SEGMENT)] == writer.frames
+    again = SegmentWriter(SEGMENT, PAGE_SIZE, layout_order=True)
+    again.append([4], encode_frame(SEGMENT, PAGE_SIZE, [4], [body_of(4)], Codec.RAW))
+    with pytest.raises(ValueError, match="comes twice"):
+        again.append([4], encode_frame(SEGMENT, PAGE_SIZE, [4], [body_of(4)], Codec.RAW))
+
+
+def test_a_frame_that_needs_a_dictionary_is_refused_without_one():
+    stored = encode_frame(SEGMENT, PAGE_SIZE, [3], [body_of(3)], Codec.ZSTD_DICTIONARY, dictionary=DICTIONARY)
+    with pytest.raises(CorruptObject, match="its segment has none"):
+        decode_frame(stored, SEGMENT, PAGE_SIZE)
+    with pytest.raises(ValueError, match="needs one"):
+        SegmentWriter(SEGMENT, PAGE_SIZE, codec=Codec.ZSTD_DICTIONARY)
+
+
+def test_a_dictionary_of_another_segment_is_refused():
+    data, _ = write_segment(codec=Codec.ZSTD_DICTIONARY)
+    mine, other = encode_dictionary(SEGMENT, DICTIONARY), encode_dictionary(OTHER_SEGMENT, DICTIONARY)
+    assert data.count(mine) == 1
+    with pytest.raises(CorruptObject, match="dictionary"):
+        content(resealed(data.replace(mine, other)))
+
+
+def test_a_dictionary_that_is_too_long_is_refused_before_it_is_looked_for():
+    data, _ = write_segment(codec=Codec.ZSTD_DICTIONARY)
+    wrong = data[:20] + struct.pack("<I", DICTIONARY_STORED_BYTES_MAX + 1) + data[24:]
+    with pytest.raises(CorruptObject, match="claims a dictionary"):
+        content(resealed(wrong))
 
 
 def test_golden_bytes_in_layout_order():

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from graft_sqlite_vfs.btree import children, is_interior, read_order
+from graft_sqlite_vfs.btree import children, is_interior, reading_order
 from graft_sqlite_vfs.schema import root_pages
 
 
@@ -58,16 +58,22 @@ def test_children_are_those_that_sqlite_knows(database):
     assert interior
 
 
-def test_read_order_has_the_interior_first_then_leaves_in_key_order(database):
+def test_the_way_down_comes_first_then_leaves_in_key_order(database):
     read, count = reader(database)
     roots = [root for (root,) in database.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage")]
-    order = read_order(read, roots, count)
+    way_down, order = reading_order(read, roots, count)
     kinds = {page: kind for _, _, page, kind in stat(database)}
-    assert order[0] == 1
-    assert len(set(order)) == len(order)
-    assert set(order) == {page for page, kind in kinds.items() if kind != "overflow"}
-    first_leaf = next(i for i, page in enumerate(order) if page != 1 and kinds[page] == "leaf")
-    assert all(kinds[page] == "leaf" for page in order[first_leaf:])
+    depths = {page: path.count("/") for _, path, page, _ in stat(database)}
+    schema = [page for tree, _, page, _ in stat(database) if tree == "sqlite_schema"]
+    assert way_down[0] == 1
+    assert set(way_down[: len(schema)]) == set(schema)
+    assert all(kinds[page] == "internal" for page in way_down[len(schema) :])
+    assert [depths[page] for page in way_down[len(schema) :]] == sorted(
+        depths[page] for page in way_down[len(schema) :]
+    )
+    assert all(kinds[page] == "leaf" for page in order)
+    assert len(set(way_down + order)) == len(way_down + order)
+    assert set(way_down + order) == {page for page, kind in kinds.items() if kind != "overflow"}
     for name in ("a", "b", "a_text"):
         leaves = [page for tree, _, page, kind in stat(database) if tree == name and kind == "leaf"]
         assert [page for page in order if page in set(leaves)] == leaves
@@ -82,7 +88,7 @@ def test_only_interior_pages_and_one_leaf_a_tree_are_read(database):
         asked.add(page)
         return read(page)
 
-    read_order(counted, roots, count)
+    reading_order(counted, roots, count)
     interior = {page for _, _, page, kind in stat(database) if kind == "internal"}
     assert len(asked - interior) <= len(roots) + 1
 
