@@ -10,7 +10,7 @@ the other way round.
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ import apsw
 
 from graft.errors import Diverged, GraftError
 from graft.remote import RemoteAddress
+from graft.replica import Replica
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
@@ -53,6 +54,7 @@ class Coordinator:
         actor: str = "",
         expiry_s: float = EXPIRY_S,
         batch_mutations_max: int = BATCH_MUTATIONS_MAX,
+        on_moved: Callable[[], None] | None = None,
         settings: Settings | None = None,
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
@@ -60,8 +62,9 @@ class Coordinator:
         """Open the coordinator's directory; a volume that is not there is made.
 
         ``actor`` says who calls mutations that are called here. A timeline that nobody wrote to for ``expiry_s``
-        seconds (two days at least) is forgotten. One commit takes at most ``batch_mutations_max`` mutations. Raises
-        `DocumentBusy`, `ReducerTooOld`, and the errors of graft for the volume.
+        seconds (two days at least) is forgotten. One commit takes at most ``batch_mutations_max`` mutations.
+        ``on_moved`` is called, by whichever thread it was, when the volume or what is known of it moved; it must be
+        quick. Raises `DocumentBusy`, `ReducerTooOld`, and the errors of graft for the volume.
         """
         if expiry_s < EXPIRY_S_MIN:
             raise ValueError(f"timelines cannot expire after {expiry_s:g} s; {EXPIRY_S_MIN:g} s is the least")
@@ -73,6 +76,7 @@ class Coordinator:
         self._actor = actor
         self._runtime = runtime
         self._batch_max = batch_mutations_max
+        self._on_moved = on_moved
         self._applying = threading.Lock()  # guards the volume: who applies, pulls, pushes or queries
         self._lock = threading.Lock()  # guards all that follows
         self._moved = threading.Condition(self._lock)
@@ -89,6 +93,11 @@ class Coordinator:
             self._known = self._applier.known
             self._drop()
             self._open = opened.pop_all()
+
+    @property
+    def replica(self) -> Replica:
+        """The replica of the document's volume, to be read from; what is written there is lost."""
+        return self._volume.replica
 
     # What clients ask
 
@@ -250,6 +259,8 @@ class Coordinator:
         with self._moved:
             self._known = self._applier.known
             self._moved.notify_all()
+        if self._on_moved is not None:
+            self._on_moved()
         self._drop(applied)
 
     def _drop(self, gone: Sequence[Mutation] = ()) -> None:
