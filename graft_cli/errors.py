@@ -5,7 +5,7 @@
     RemoteUnavailable                                   4   try again later
     RemoteRefused                                       5   mend the set-up
     Corrupt, HistoryLost                                6   report it
-    WriterBusy, StaleSnapshot                           7   try again soon
+    WriterBusy, StaleSnapshot, sqlsync's DocumentBusy   7   try again soon
     BadRequest, LocalStorageError, Unsupported, others  1   do what the message says
 
 This module is loaded when something failed, since it needs the packages that `graft --help` does without.
@@ -21,14 +21,16 @@ from graft.errors import (
     WriterBusy,
 )
 from graft_cli.exitcodes import ExitCode
+from sqlsync.errors import DocumentBusy, SqlSyncError
 
-EXIT_CODES: tuple[tuple[type[GraftError], ExitCode], ...] = (
+EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (Diverged, ExitCode.DIVERGED),
     (RemoteUnavailable, ExitCode.UNAVAILABLE),
     (RemoteRefused, ExitCode.REFUSED),
     (Corrupt, ExitCode.CORRUPT),
     (WriterBusy, ExitCode.BUSY),
     (StaleSnapshot, ExitCode.BUSY),
+    (DocumentBusy, ExitCode.BUSY),
 )
 
 
@@ -39,7 +41,7 @@ def exit_code(error: Exception) -> ExitCode:
 
 def sentence(error: Exception) -> str:
     """Return what to tell the user, on one line."""
-    if isinstance(error, (GraftError, OSError, UnicodeError)):
+    if isinstance(error, (GraftError, SqlSyncError, OSError, UnicodeError)):
         return " ".join(str(error).split())
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"an error in graft itself ({what}); please report it with the output of `graft --traceback …`"

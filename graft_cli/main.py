@@ -34,6 +34,7 @@ SECTIONS = (
             LazyCommand("fetch", "graft_cli.sync:fetch", "Look how far the remote is; move nothing."),
             LazyCommand("hydrate", "graft_cli.sync:hydrate", "Fetch every page, to work offline."),
             LazyCommand("fork", "graft_cli.fork:fork", "Make a new volume that starts as this one is."),
+            LazyCommand("serve", "graft_cli.serve:serve", "Serve documents that many edit at once."),
         ),
     ),
     Section(

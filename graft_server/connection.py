@@ -1,0 +1,189 @@
+"""One client of SQLSync on one WebSocket.
+
+    receive: Frame -> waiting -> apply: coordinator -> Range        (the client's timeline)
+             RangeRequest -> Range
+             Range -> stream: storage log -> Frame                  (the document's pages)
+
+A message that makes no sense ends this connection, with a reason, and touches nothing else. The client's reducer runs
+unmodified, so time and random seed of a mutation are captured here, when its frame arrives.
+
+The published client sends until its window is full, and after that nothing before its next mutation, however much is
+acknowledged meanwhile. When it connects it sends again; so a connection that may have come to that is ended.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+from graft_server.document import ServedDocument
+from graft_server.pulse import wait
+from graft_server.refusals import Stalled, Stopping
+from graft_server.replication import Changes, Outgoing
+from graft_server.storage import StorageLog
+from graft_server.wire import (
+    WINDOW_FRAMES_MAX,
+    BadMessage,
+    Empty,
+    Frame,
+    LsnRange,
+    Message,
+    Range,
+    RangeRequest,
+    Span,
+    decode,
+    encode,
+    first_lsn,
+    span_until,
+)
+from sqlsync.envelope import Mutation, Opaque
+from sqlsync.errors import TimelineExpired, TimelineGap
+from sqlsync.ids import TimelineId
+
+_WAITING_FRAMES_MAX: Final = 2 * WINDOW_FRAMES_MAX
+"""A client that keeps to the window never has more."""
+_WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
+"""With more than that in hand, nothing is read from the client."""
+_GO_ON: Final = "connect again to go on"
+_STALLED_S: Final = 1.0
+"""A client whose window may be full, and which was silent for so long, waits for nothing any more."""
+
+
+class Socket(Protocol):
+    """An open WebSocket."""
+
+    async def receive(self) -> bytes | None:
+        """Return the next message, None after the last; raises `BadMessage` for text."""
+
+    async def send(self, data: bytes) -> None:
+        """Send a message; several tasks may."""
+
+
+class Connection:
+    """A client that is connected; `run` it to its end."""
+
+    def __init__(self, socket: Socket, served: ServedDocument, storage: StorageLog, document: bytes) -> None:
+        """Serve ``document``, the id by which the client names it."""
+        self._socket = socket
+        self._served = served
+        self._storage = storage
+        self._document = document
+        self._timeline: TimelineId | None = None
+        self._timeline_end = 0
+        """Where the timeline ended when the client connected."""
+        self._outgoing: Outgoing | None = None
+        self._waiting: list[Frame] = []
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Return when the client is gone; raises what ends the connection, see `graft_server.refusals`."""
+        with self._served.moved.watched() as moved:
+            self._moved = moved
+            await self._send(RangeRequest(self._document, self._source()))
+            tasks = [asyncio.create_task(part) for part in (self._receive(), self._apply(), self._stream())]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for task in done:
+                task.result()
+
+    async def _receive(self) -> None:
+        while (data := await self._socket.receive()) is not None:
+            match decode(data):
+                case RangeRequest(id=timeline, source=source):
+                    await self._meet(TimelineId(timeline), source)
+                case Range(range=found):
+                    await self._acknowledged(found)
+                case Frame() as frame:
+                    await self._take(frame)
+
+    async def _meet(self, timeline: TimelineId, source: LsnRange) -> None:
+        """Tell the client how far its timeline is here."""
+        if self._timeline not in {None, timeline}:
+            raise BadMessage(f"this connection is for timeline {self._timeline}, not for {timeline}")
+        self._timeline = timeline
+        next_lsn = (await self._served.position(timeline)).next_lsn
+        if next_lsn < source.next_lsn:
+            await self._served.catch_up()  # another server may have had it
+            next_lsn = (await self._served.position(timeline)).next_lsn
+        if next_lsn < first_lsn(source):
+            raise TimelineExpired(
+                f"timeline {timeline} begins at {first_lsn(source)}, and {next_lsn} is missing: it was forgotten here"
+            )
+        if next_lsn > source.next_lsn:
+            raise TimelineExpired(f"timeline {timeline} ends before {source.next_lsn}, and had more once: begin anew")
+        self._timeline_end = source.next_lsn
+        await self._send(Range(span_until(next_lsn)))
+
+    async def _acknowledged(self, found: LsnRange) -> None:
+        if self._outgoing is None:
+            if found.next_lsn - 1 > self._storage.head:
+                await self._served.catch_up()  # another server may have sent it
+            self._outgoing = Outgoing.to(found, self._storage.base, self._storage.head)
+        else:
+            self._outgoing.acknowledge(found)
+        self._moved.set()
+
+    async def _take(self, frame: Frame) -> None:
+        if self._timeline is None or frame.id != self._timeline.raw:
+            raise BadMessage(f"a frame of another timeline than the one that was announced ({self._timeline})")
+        if len(self._waiting) >= _WAITING_FRAMES_MAX:
+            raise BadMessage(f"more than {_WAITING_FRAMES_MAX} frames without waiting for an acknowledgement")
+        self._waiting.append(frame)
+        self._arrived.set()
+        while sum(len(waiting.payload) for waiting in self._waiting) > _WAITING_BYTES_MAX:
+            self._taken.clear()
+            await self._taken.wait()
+
+    async def _apply(self) -> None:
+        burst = 0
+        while True:
+            if not await wait(self._arrived, _STALLED_S if burst else None):
+                if burst >= WINDOW_FRAMES_MAX:
+                    raise Stalled(_GO_ON)
+                burst = 0
+                continue
+            self._arrived.clear()
+            frames, self._waiting = self._waiting, []
+            self._taken.set()
+            burst += len(frames)
+            next_lsn = await self._hand_over(frames)
+            if burst >= WINDOW_FRAMES_MAX and next_lsn < self._timeline_end and not self._waiting:
+                raise Stalled(_GO_ON)
+
+    async def _hand_over(self, frames: list[Frame]) -> int:
+        """Hand frames to the coordinator and acknowledge them; return the LSN that is wanted next."""
+        timeline = self._timeline
+        assert timeline is not None, "BUG: a frame was taken before its timeline was known"
+        mutations = [
+            Mutation.captured(timeline, frame.lsn, Opaque(frame.payload), runtime=self._served.runtime)
+            for frame in frames
+        ]
+        try:
+            answer = await self._served.submit(timeline, mutations)
+        except TimelineGap as gap:
+            # Its client goes back only when it connects; then it asks where to begin.
+            await self._send(Range(span_until(gap.expected)))
+            raise
+        await self._send(Range(span_until(answer.next_lsn)))
+        return answer.next_lsn
+
+    async def _stream(self) -> None:
+        while True:
+            self._moved.clear()
+            if self._served.closing:
+                raise Stopping(self._served.closing)
+            while self._outgoing is not None and (due := self._outgoing.due(head := self._storage.head)) is not None:
+                since = due.since if isinstance(due, Changes) else head
+                payload = await self._served.in_thread(self._storage.payload, since)
+                await self._send(Frame(self._document, due.lsn, payload))
+            await self._moved.wait()
+
+    def _source(self) -> LsnRange:
+        head = self._storage.head
+        return Span(head, head) if head > self._storage.base else Empty(head + 1)
+
+    async def _send(self, message: Message) -> None:
+        await self._socket.send(encode(message))

@@ -1,0 +1,173 @@
+"""A document that is being served: its coordinator, its storage log, its presence, and who is told of changes.
+
+    clients --> submit --> Coordinator --> volume --> moved (pulse) --> clients
+    every `poll_s` seconds, while anybody is connected: what other writers pushed --> moved
+
+All blocking calls go to threads; everything else lives on the event loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from graft.errors import GraftError
+from graft_server.pulse import Pulse, wait
+from graft_server.storage import StorageLog
+from pagestore.runtime import Runtime
+from sqlsync.coordinator import Coordinator
+from sqlsync.envelope import Mutation
+from sqlsync.ids import TimelineId
+from sqlsync.link import Acknowledged
+from sqlsync.presence import States
+
+Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
+
+
+class ServedDocument:
+    """One open document."""
+
+    def __init__(self, name: str, digest: bytes | None, *, executor: Executor, poll_s: float, runtime: Runtime) -> None:
+        """Be a document without its coordinator, which `begin` brings; ``digest`` names its reducer."""
+        self.name = name
+        self.digest = digest
+        self.runtime = runtime
+        self.moved = Pulse()
+        """Beats when the volume moved, or the document is about to be closed."""
+        self.closing = ""
+        """Why the document is about to be closed; empty while it is not."""
+        self.users = 0
+        """How many connections and requests use it."""
+        self.presence_version = 0
+        self.presence_moved = Pulse()
+        self._seen = Pulse()
+        self._states: States = {}
+        self._expiry_changed = asyncio.Event()
+        self._executor = executor
+        self._poll_s = poll_s
+        self._tasks: list[asyncio.Task[None]] = []
+        self._coordinator: Coordinator | None = None
+        self._storage: StorageLog | None = None
+
+    @property
+    def coordinator_moved(self) -> Callable[[], None]:
+        """What the coordinator calls when the volume moved."""
+        return self._seen.beat_from_thread
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """The coordinator; there from `begin` on."""
+        assert self._coordinator is not None, "BUG: used before it began"
+        return self._coordinator
+
+    def begin(self, coordinator: Coordinator) -> None:
+        """Serve with this coordinator, which `end` closes."""
+        self._coordinator = coordinator
+        coordinator.start()
+        coordinator.presence.subscribe(self._presence_changed)
+        self._tasks = [asyncio.create_task(task) for task in (self._follow(), self._poll(), self._expire_presence())]
+
+    def dismiss(self, why: str) -> None:
+        """Tell all users to go."""
+        self.closing = why
+        self.moved.beat()
+        self.presence_moved.beat()
+
+    async def end(self, why: str) -> None:
+        """Tell all users to go, and let go of everything; what was acknowledged is durable."""
+        self.dismiss(why)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._coordinator is not None:
+            await self.in_thread(self._coordinator.close)
+
+    async def in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Run what blocks."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+
+    async def submit(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
+    ) -> Acknowledged:
+        """Hand mutations to the coordinator; see `sqlsync.link.CoordinatorLink.submit`."""
+        return await self.in_thread(
+            lambda: self.coordinator.submit(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+        )
+
+    async def position(self, timeline: TimelineId) -> Acknowledged:
+        """Return how far a timeline is."""
+        return await self.in_thread(lambda: self.coordinator.wait(timeline, -1, timeout_s=0.0))
+
+    async def wait(self, timeline: TimelineId, lsn: int, timeout_s: float) -> Acknowledged:
+        """Return when the volume has a timeline's mutation, or after so many seconds."""
+        deadline_s = self.runtime.monotonic_s() + timeout_s
+        with self.moved.watched() as event:
+            while True:
+                event.clear()
+                found = await self.position(timeline)
+                left_s = deadline_s - self.runtime.monotonic_s()
+                if self.closing or left_s <= 0 or (found.applied is not None and found.applied >= lsn):
+                    return found
+                await wait(event, left_s)
+
+    async def storage(self, frame_bytes_max: int) -> StorageLog:
+        """Return the storage log, made at the first call; raises `NotServable`."""
+        if self._storage is None:
+            made = await self.in_thread(StorageLog, self.coordinator.replica, frame_bytes_max)
+            self._storage = self._storage or made
+        return self._storage
+
+    async def catch_up(self) -> None:
+        """Learn what other writers pushed; raises the errors of graft."""
+        await self.in_thread(self.coordinator.catch_up)
+        await self._look()
+
+    async def presence_after(self, version: int, timeout_s: float) -> tuple[int, States]:
+        """Return all presence as soon as it is another than ``version``, or after so many seconds."""
+        with self.presence_moved.watched() as event:
+            if self.presence_version == version and not self.closing:
+                await wait(event, timeout_s)
+        return self.presence_version, self._states
+
+    def set_presence(self, client: str, state: Mapping[str, Any], ttl_s: float) -> None:
+        """Say what a client says of itself."""
+        self.coordinator.presence.set(client, state, ttl_s=ttl_s)
+        self._expiry_changed.set()
+
+    async def _follow(self) -> None:
+        with self._seen.watched() as event:
+            while True:
+                event.clear()
+                await self._look()
+                await event.wait()
+
+    async def _look(self) -> None:
+        if self._storage is not None:
+            await self.in_thread(self._storage.look)
+        self.moved.beat()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            if self.users:
+                try:
+                    await self.in_thread(self.coordinator.catch_up)
+                except GraftError as error:
+                    _log.warning("document %s: %s", self.name, error)
+
+    def _presence_changed(self, states: States) -> None:
+        self._states = states
+        self.presence_version += 1
+        self.presence_moved.beat()
+
+    async def _expire_presence(self) -> None:
+        while True:
+            await wait(self._expiry_changed, self.coordinator.presence.expire())
+            self._expiry_changed.clear()

@@ -1,0 +1,86 @@
+"""What `sqlsync.http_link.HttpLink` asks, over HTTP.
+
+    POST   /doc/{id}/timelines/{timeline}   ?seen=&born_us=, a batch of mutations (sqlsync.mutation_batch) -> answer
+    GET    /doc/{id}/timelines/{timeline}   ?lsn=&timeout_s= -> answer, once the volume has that mutation
+    GET    /doc/{id}/presence               ?version=&timeout_s= -> {version, states}, once it is another version
+    PUT    /doc/{id}/presence/{client}      {state, ttl_s}
+    DELETE /doc/{id}/presence/{client}
+    answer: {next_lsn, applied, volume_lsn}
+
+Each may name its reducer: ?reducer={base58 of SHA-256}.
+"""
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from graft_server.asking import body, document, host_of, integer, seconds, timeline
+from graft_server.wire import BadMessage
+from sqlsync.link import Acknowledged
+from sqlsync.mutation_batch import read_batch
+from sqlsync.presence import TTL_S
+
+_TIMEOUT_S_MAX: Final = 60.0
+_PRESENCE_BYTES_MAX: Final = 64 * 1024
+_CLIENT_CHARS_MAX: Final = 128
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    state: dict[str, Any]
+    ttl_s: float = Field(default=TTL_S, gt=0, le=3600)
+
+
+async def submit(request: Request) -> Response:
+    """Take mutations."""
+    author, seen, born_us = timeline(request), integer(request, "seen"), integer(request, "born_us")
+    async with document(request) as served:
+        mutations = read_batch(await body(request, host_of(request).settings.message_bytes_max))
+        answer = await served.submit(author, mutations, rejections_seen=-1 if seen is None else seen, born_us=born_us)
+        return _said(answer)
+
+
+async def wait(request: Request) -> Response:
+    """Answer once the volume has a mutation."""
+    author, lsn, timeout_s = timeline(request), integer(request, "lsn"), seconds(request, "timeout_s", _TIMEOUT_S_MAX)
+    async with document(request) as served:
+        return _said(await (served.position(author) if lsn is None else served.wait(author, lsn, timeout_s)))
+
+
+async def presence(request: Request) -> Response:
+    """Answer with the presence of all clients."""
+    version, timeout_s = integer(request, "version"), seconds(request, "timeout_s", _TIMEOUT_S_MAX)
+    async with document(request) as served:
+        found, states = await served.presence_after(-1 if version is None else version, timeout_s)
+        return JSONResponse({"version": found, "states": dict(states)})
+
+
+async def set_presence(request: Request) -> Response:
+    """Take what a client says of itself."""
+    try:
+        said = _Said.model_validate_json(await body(request, _PRESENCE_BYTES_MAX))
+    except ValidationError as error:
+        raise BadMessage(f"no presence: {error.errors()[0]['msg']}") from error
+    async with document(request) as served:
+        served.set_presence(_client(request), said.state, said.ttl_s)
+    return Response(status_code=204)
+
+
+async def leave(request: Request) -> Response:
+    """Forget a client."""
+    async with document(request) as served:
+        served.coordinator.presence.leave(_client(request))
+    return Response(status_code=204)
+
+
+def _client(request: Request) -> str:
+    client = str(request.path_params["client"])
+    if not 0 < len(client) <= _CLIENT_CHARS_MAX:
+        raise BadMessage(f"a client's name has 1 to {_CLIENT_CHARS_MAX} characters")
+    return client
+
+
+def _said(answer: Acknowledged) -> Response:
+    return JSONResponse({"next_lsn": answer.next_lsn, "applied": answer.applied, "volume_lsn": answer.volume_lsn})

@@ -1,0 +1,104 @@
+"""Running the app under uvicorn: one process, clean shutdown.
+
+SIGTERM or Ctrl-C: no new connections; clients are told that the server stops; documents are closed, what they
+acknowledged is durable. A second Ctrl-C waits for nobody.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from graft.errors import BadRequest, local_errors, remote_errors
+from graft.locks import FileLock
+from graft.remote import opened_remote, parse_remote, require_safe
+from graft_server.app import create_app
+from graft_server.modules import load_module
+from graft_server.reducers import LoadReducer
+from graft_server.settings import ServerSettings
+from sqlsync.errors import DocumentBusy
+from sqlsync.reducer import Reducer
+
+_GRACE_S = 10
+
+
+class Server(uvicorn.Server):
+    """Says when it listens, and tells clients to go before it waits for them to go."""
+
+    def __init__(self, app: Starlette, *, message_bytes_max: int, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve what `create_app` made."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                ws="websockets-sansio",
+                ws_max_size=message_bytes_max,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        self._state = app.state
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order at SIGTERM and Ctrl-C, and that is that; uvicorn's own way is to die of the signal after all."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self.started and self._on_ready is not None:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        self._state.host.dismiss()
+        await super().shutdown(sockets)
+
+
+def serve(
+    settings: ServerSettings,
+    *,
+    load_reducer: LoadReducer = load_module,
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    reducer: Reducer | None = None,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until a signal says to stop; ``on_ready`` is called with the server's URL once it listens.
+
+    Raises `BadRequest`, `DocumentBusy` for a directory that another server has, `LocalStorageError` for an address that
+    cannot be listened on, and the errors of graft for the remote.
+    """
+    address = parse_remote(settings.remote)
+    if address.volume is not None:
+        raise BadRequest(f"{address} names a volume; a server has a whole store, as in {address.store_url}")
+    with local_errors(f"opening {settings.directory}"):
+        settings.directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.directory / "server.lock", f"the server in {settings.directory}")
+    with closing(lock), opened_remote(address.store_url, settings=settings.replica) as remote:
+        if not lock.try_acquire():
+            raise DocumentBusy(f"another server has {settings.directory} open")
+        with remote_errors("checking the remote"):
+            require_safe(remote)
+        with local_errors(f"listening on {host}:{port}"):
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        with listener:
+            shown = f"[{host}]" if ":" in host else host
+            url = f"http://{shown}:{listener.getsockname()[1]}"
+            app = create_app(settings, remote.store, load_reducer, reducer=reducer)
+            bytes_max = settings.message_bytes_max
+            Server(app, message_bytes_max=bytes_max, on_ready=lambda: on_ready(url)).run([listener])

@@ -1,0 +1,82 @@
+"""What SQLSync's clients ask, at the paths of SQLSync's own host.
+
+PUT  /reducer                        a WebAssembly module -> {base58 of SHA-256}.wasm
+GET  /new, POST /new                 -> the id of a new document
+GET  /new/{name}, POST /new/{name}   -> always the same id for a name
+WS   /doc/{id}?reducer={digest}      graft_server.connection
+"""
+
+import contextlib
+import logging
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from graft_server.access import require
+from graft_server.asking import body, document, host_of
+from graft_server.connection import Connection
+from graft_server.reducers import MODULE_BYTES_MAX
+from graft_server.refusals import NotPermitted, is_ours, refusal_of
+from graft_server.wire import BadMessage
+from sqlsync.ids import unbase58
+
+_NAME_CHARS_MAX: Final = 1024
+_log = logging.getLogger(__name__)
+
+
+async def upload(request: Request) -> Response:
+    """Keep a reducer."""
+    host = host_of(request)
+    if host.settings.upload_token is None:
+        raise NotPermitted("this server takes no reducers: it was started without a token for uploads")
+    require(request, host.settings.upload_token, "uploading a reducer")
+    module = await body(request, MODULE_BYTES_MAX)
+    return PlainTextResponse(f"{await host.keep_reducer(module)}.wasm")
+
+
+async def new(request: Request) -> Response:
+    """Name a document."""
+    host = host_of(request)
+    require(request, host.settings.document_token, "a document")
+    name = request.path_params.get("name")
+    if name is not None and len(name) > _NAME_CHARS_MAX:
+        raise BadMessage(f"a name of more than {_NAME_CHARS_MAX} characters")
+    return PlainTextResponse(host.new_id(name))
+
+
+async def connect(websocket: WebSocket) -> None:
+    """Serve a client until it goes."""
+    await websocket.accept()
+    try:
+        async with document(websocket) as served:
+            storage = await served.storage(host_of(websocket).settings.frame_bytes_max)
+            await Connection(_Socket(websocket), served, storage, unbase58(served.name)).run()
+    except WebSocketDisconnect:
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever it is ends this connection alone
+        refusal = refusal_of(error)
+        log = _log.exception if is_ours(error) else _log.info
+        log("document %s: closed %s: %s", websocket.path_params["document"], refusal.close_code, error)
+        with contextlib.suppress(WebSocketDisconnect):  # it was faster
+            await websocket.close(refusal.close_code, refusal.reason)
+
+
+class _Socket:
+    """A `graft_server.connection.Socket`."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> bytes | None:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        data = message.get("bytes")
+        if data is None:
+            raise BadMessage("a text message; SQLSync speaks in binary ones")
+        return bytes(data)
+
+    async def send(self, data: bytes) -> None:
+        await self._websocket.send_bytes(data)

@@ -1,0 +1,123 @@
+"""The storage log of a document, as SQLSync's clients replicate it: made up from the volume's history.
+
+    frame LSN = base + LSN of the volume's remote; base is derived from the volume's log
+    payload:    page indexes, u32 little-endian, descending | the pages of 4096 bytes, in the same order
+
+So the numbers are the same after a restart and on every server, and nothing has to be stored for them. A volume that
+took another one's name has another base: what a client holds of the old one is told by its number.
+Threads may share a log.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import xxhash
+
+from graft.changes import Pages, moved_pages, pages_written_since, published
+from graft.replica import Replica
+from graft.snapshot import Snapshot
+from metastore.ids import LogId
+from metastore.lsn import LSN
+
+PAGE_SIZE: Final = 4096
+_STEPS_KEPT: Final = 1024
+_PAYLOADS_KEPT: Final = 8
+_KEPT_BYTES_MAX: Final = 2 * 1024 * 1024
+
+
+class NotServable(Exception):
+    """SQLSync's clients cannot take this document; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Two versions that were seen one after the other, and the pages that differ."""
+
+    before: int
+    pages: Pages
+
+
+class StorageLog:
+    """The frames of one document."""
+
+    def __init__(self, replica: Replica, frame_bytes_max: int) -> None:
+        """Serve what ``replica`` has of its remote. Raises `NotServable` for pages of another size."""
+        if replica.page_size != PAGE_SIZE:
+            raise NotServable(
+                f"volume {replica.name} has pages of {replica.page_size} bytes; SQLSync's have {PAGE_SIZE}"
+            )
+        self.base = base_of(replica.log)
+        self._replica = replica
+        self._frame_bytes_max = frame_bytes_max
+        self._lock = threading.Lock()  # guards all that follows
+        self._newest = published(replica)
+        self._steps: deque[_Step] = deque(maxlen=_STEPS_KEPT)
+        self._payloads: dict[int | None, bytes] = {}
+
+    @property
+    def head(self) -> int:
+        """The LSN of the newest frame; `base` while the volume is empty."""
+        return self.base + self._newest.lsn
+
+    def look(self) -> int:
+        """Take note of a newer version that the replica has; return the newest frame's LSN."""
+        with self._lock:
+            found = published(self._replica)
+            if found.lsn != self._newest.lsn:
+                pages = moved_pages(self._newest.page_map, found.page_map)
+                self._steps.append(_Step(self._newest.lsn, pages))
+                self._newest, self._payloads = found, {}
+            return self.base + self._newest.lsn
+
+    def payload(self, since: int | None) -> bytes:
+        """Return what takes a client from frame ``since`` to the newest version; from nothing, if it is None.
+
+        Fetches pages that are not here. Raises `NotServable`, and the errors of graft.
+        """
+        with self._lock:
+            newest, steps, payloads = self._newest, list(self._steps), self._payloads
+        if since not in payloads:
+            pages = self._pages(newest, steps, since)
+            size = len(pages) * (PAGE_SIZE + 4)
+            if size > self._frame_bytes_max:
+                raise NotServable(
+                    f"{newest.describe()} takes a frame of {size} bytes, more than this server sends "
+                    f"({self._frame_bytes_max}); use a client that fetches pages as it needs them"
+                )
+            made = encode_pages(newest, pages)
+            if size > _KEPT_BYTES_MAX or len(payloads) >= _PAYLOADS_KEPT:
+                return made
+            payloads[since] = made
+        return payloads[since]
+
+    def _pages(self, newest: Snapshot, steps: Sequence[_Step], since: int | None) -> Pages:
+        """Return the pages that a client at frame ``since`` lacks; page 1 always, for a frame cannot be empty."""
+        if since is None:
+            return np.arange(1, newest.page_count + 1, dtype=np.int64)
+        before = since - self.base
+        first = next((place for place, step in enumerate(steps) if step.before == before), None)
+        if before == newest.lsn:
+            found = []
+        elif first is not None:
+            found = [step.pages for step in steps[first:]]
+        else:
+            found = [pages_written_since(self._replica, before, LSN(newest.lsn))]
+        pages = np.unique(np.concatenate([np.array([1], np.int64), *found]))
+        return pages[pages <= newest.page_count]
+
+
+def encode_pages(snapshot: Snapshot, pages: Pages) -> bytes:
+    """Return the payload with these pages, which are ascending."""
+    newest_first = pages[::-1]
+    snapshot.prefetch(newest_first.tolist())
+    bodies = [bytes(snapshot.read(page)) for page in newest_first.tolist()]
+    return newest_first.astype("<u4").tobytes() + b"".join(bodies)
+
+
+def base_of(log: LogId) -> int:
+    """Return the frame LSN before a log's first: 31 bits of its id, far away from those of all other logs."""
+    return (xxhash.xxh3_64_intdigest(str(log).encode()) >> 33) << 32
