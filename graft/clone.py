@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
+from graft.freshness import confirm, now
 from graft.pull import keep_inline
 from graft.remote import RemoteAddress, opened_remote, parse_remote, require_safe
 from graft.replica import STATE_FILE, Replica, is_replica, open_replica
@@ -49,10 +50,13 @@ def init(
             volume=VolumeId.new(runtime), log=LogId.new(runtime), page_size=page_size,
             created_us=int(runtime.now_s() * 1_000_000),
         )  # fmt: skip
+        begun = now(runtime)  # nobody can have pushed to it yet
         with remote_errors(f"creating volume {name}"):
             create_volume(opened.store, name, record)
         _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
-    return open_replica(directory, settings=settings, store=store, runtime=runtime)
+    replica = open_replica(directory, settings=settings, store=store, runtime=runtime)
+    confirm(replica, begun)
+    return replica
 
 
 def clone(
@@ -74,10 +78,12 @@ def clone(
     ):
         with remote_errors(f"cloning {address.store_url}#{name}"):
             record = read_volume(opened.store, name)
+        begun = now(runtime)
         head = opened.head(record.log)
         chain = opened.chain(record.log, head)
         _create(directory, name, address.store_url, record, head, chain)
     replica = open_replica(directory, settings=settings, store=store, runtime=runtime)
+    confirm(replica, begun)
     keep_inline(replica, list(chain))
     return replica
 

@@ -12,6 +12,7 @@ GraftError
 │   ├── OtherVolume        the replica belongs to another volume
 │   └── ReadOnly           a snapshot of the past cannot be written
 ├── Diverged               choose a policy: both the replica and the remote have new commits
+├── TooStale               try later, or be content with less: it could not be made as fresh as asked in time
 ├── WriterBusy             retry soon: another connection or process is writing
 ├── StaleSnapshot          begin again on a newer snapshot
 ├── LocalStorageError      mend the local disk: read-only, no permission, failing
@@ -75,6 +76,10 @@ class ReadOnly(BadRequest):
 
 class Diverged(GraftError):
     """Both the replica and the remote have commits that the other lacks."""
+
+
+class TooStale(GraftError):
+    """The replica could not be made as fresh as was asked, in the time that was given."""
 
 
 class WriterBusy(GraftError):

@@ -1,6 +1,6 @@
 """Fetch and pull: learn how far the remote is, and go there. Page lists move; page bodies do not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ from graft.errors import BadRequest, Diverged, HistoryLost, remote_errors
 from graft.failpoints import failpoint
 from graft.fork import fork_locked
 from graft.frametable import FrameKey
+from graft.freshness import confirm, now
 from graft.pagemap import PageMap, compose
 from graft.push import recover
 from graft.replica import Replica, View
@@ -44,9 +45,12 @@ class PullResult:
 
 def fetch(replica: Replica) -> FetchResult:
     """Look how far the remote is, in one request, and remember it. Moves nothing."""
-    state = replica.state.read()
-    head = _checked_head(replica, state)
-    replica.state.saw_head(head)
+    state, begun = replica.state.read(), now(replica.runtime)
+    head = checked_head(replica, state)
+    if head != state.head:
+        replica.state.saw_head(head)
+    if head == state.lsn:
+        confirm(replica, begun)
     return FetchResult(state.lsn, head)
 
 
@@ -77,8 +81,8 @@ def pull(
         except Diverged:
             if policy == "abort":
                 raise
-        view = replica.view()
-        head = _checked_head(replica, replica.state.read())
+        view, begun = replica.view(), now(replica.runtime)
+        head = checked_head(replica, replica.state.read())
         replica_moves = head != view.state.lsn
         gives_up = bool(view.pending) and policy != "abort"
         if view.pending and replica_moves and policy == "abort":
@@ -88,12 +92,14 @@ def pull(
                 f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
             )
         if not replica_moves and not gives_up:
+            confirm(replica, begun)
             return PullResult(view.state.lsn, head, 0, None)
         forked = None
         if gives_up and policy == "fork":
             assert fork_name, "BUG: checked above"
             forked = fork_locked(replica, fork_name).name
-        _move(replica, view, head, before_move, spare_new=policy != "discard" or before_move is None)
+        move(replica, view, head, before_move=before_move, spare_new=policy != "discard" or before_move is None)
+        confirm(replica, begun)
         return PullResult(view.state.lsn, head, len(view.pending) if gives_up else 0, forked)
 
 
@@ -107,11 +113,12 @@ def discard(replica: Replica) -> int:
             replica.state_changed()
         view = replica.view()
         if view.pending:
-            _move(replica, view, view.state.lsn)
+            move(replica, view, view.state.lsn)
         return len(view.pending)
 
 
-def _checked_head(replica: Replica, state: SyncState) -> LSN:
+def checked_head(replica: Replica, state: SyncState) -> LSN:
+    """Ask how far the remote is, in one request; raises `HistoryLost` when that is less than was seen of it."""
     head, seen = replica.remote.head(state.identity.log), max(state.lsn, state.head)
     if head < seen:
         raise HistoryLost(
@@ -121,15 +128,20 @@ def _checked_head(replica: Replica, state: SyncState) -> LSN:
     return head
 
 
-def _move(
+def move(
     replica: Replica,
     view: View,
     head: LSN,
-    before_move: Callable[[], None] | None = None,
     *,
+    known: Sequence[CommitIndex] = (),
+    before_move: Callable[[], None] | None = None,
     spare_new: bool = True,
 ) -> None:
-    chain = replica.remote.chain(replica.log, head, view.state.chain)
+    """Make ``head`` what the replica builds on; the caller holds the sync lock.
+
+    Commits that are ``known`` are not read again. Raises `WriterBusy`, and `Diverged` when a local commit came between.
+    """
+    chain = replica.remote.chain(replica.log, head, [*known, *view.state.chain])
     remote_map: PageMap | None = None
     if chain:
         remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from graft.errors import Diverged, GraftError, remote_errors
 from graft.failpoints import failpoint
+from graft.freshness import confirm, now
 from graft.journal import LocalCommit
 from graft.outgoing import Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
 from graft.replica import Replica, View
 from graft.segment_out import Layout
+from graft.shared import Moment
 from graft.state import Intent
 from metastore.append import Lost, append
 from metastore.index import CommitIndex
@@ -110,7 +112,7 @@ def _push(
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:
-        _append(replica, intent)
+        begun = _append(replica, intent)
     except Diverged:
         _delete_orphan(replica, outgoing)
         raise
@@ -118,10 +120,13 @@ def _push(
     keep_in_cache(replica, outgoing, snapshot)
     failpoint("push: after cache")
     _settle(replica, outgoing.index, snapshot.local_lsn, outgoing.remote_map)
+    confirm(replica, begun)
     return PushResult(state.lsn, commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 
-def _append(replica: Replica, intent: Intent) -> None:
+def _append(replica: Replica, intent: Intent) -> Moment:
+    """Append; return a moment at which nobody else had the LSN."""
+    begun = now(replica.runtime)
     with remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
         outcome = append(replica.remote.commits, intent.log, intent.lsn, intent.data, intent.nonce)
     if isinstance(outcome, Lost):
@@ -131,6 +136,7 @@ def _append(replica: Replica, intent: Intent) -> None:
             f"volume {replica.name}: LSN {intent.lsn} was pushed by somebody else; the local commits are kept. "
             "Pull with the policy 'discard' or 'fork'"
         )
+    return begun
 
 
 def _settle(replica: Replica, index: CommitIndex, local_lsn: int, remote_map: PageMap | None) -> None:

@@ -16,6 +16,7 @@ from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.volumes import check_name
 from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
+from pagestore.metered import MeteredStore
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.probe import require_conditional_writes
@@ -56,10 +57,11 @@ class Remote:
 
     def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime = SYSTEM) -> None:
         """Talk to ``store``, which `close` closes."""
-        self.store = store
+        self.store = store if isinstance(store, MeteredStore) else MeteredStore(store)
+        """The store, counting what it is asked."""
         self.settings = settings
         self.runtime = runtime
-        self.commits: CommitLog = ObjectCommitLog(store)
+        self.commits: CommitLog = ObjectCommitLog(self.store)
         self.parallel = Parallel(min(settings.parallelism, store.parallelism))
         self.dictionaries: Dictionaries = RecentDictionaries()
         """Of segments; a replica keeps them on disk."""

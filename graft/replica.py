@@ -15,15 +15,16 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from graft.bodies import BodyLoader
 from graft.cache import Cache
 from graft.commit_run import CommitRun
+from graft.counts import ReplicaCounts
 from graft.dictionaries import DictionaryShelf
 from graft.errors import (
     BadRequest,
@@ -48,6 +49,10 @@ from graft.transaction import WriteTransaction
 from metastore.index import CommitIndex, load_chunks
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
+
+if TYPE_CHECKING:
+    from graft.follow import Event, Follower
+    from graft.polling import PollPolicy
 
 STATE_FILE = "state.db"
 
@@ -80,6 +85,7 @@ class Replica:
         self.path = path
         self.settings = settings or Settings()
         self.runtime = runtime
+        self.counts = ReplicaCounts()
         if not is_replica(path):
             raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
         self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
@@ -219,6 +225,16 @@ class Replica:
             byte_size=byte_size, lsn=lsn, local_lsn=0, local_commits=0, content_version=0,
             read_only=True,
         )  # fmt: skip
+
+    def follow(
+        self, policy: "PollPolicy | None" = None, *, told: "Callable[[Event], None] | None" = None
+    ) -> "Follower":
+        """Keep the replica fresh from a thread of its own; see `graft.follow.Follower`."""
+        from graft.follow import Follower  # noqa: PLC0415 - following builds on pulling, and that on replicas
+
+        follower = Follower(self, policy, told=told)
+        self._open.callback(follower.stop)
+        return follower
 
     def close(self) -> None:
         """Give back one `open_replica`; the last one closes."""

@@ -51,6 +51,12 @@ class Settings(BaseModel):
     """How much a scan fetches ahead at once, uncompressed; 0 for nothing."""
     parallelism: int = Field(default=16, ge=1, le=256)
     """Requests at once."""
+    follow_interval_s: float = Field(default=1.0, gt=0)
+    """A follower's wait between two looks at a remote where things happen."""
+    follow_interval_s_max: float = Field(default=30.0, gt=0)
+    """The wait that it grows to where nothing happens, or where the remote does not answer."""
+    follow_requests_per_hour: int = Field(default=7200, ge=60)
+    """How many requests followers may make, each process's on its own; longer waits keep them within that."""
     lock_timeout_s: float = Field(default=5.0, ge=0)
     """How long a push or pull waits for another one, or for an open write transaction."""
 

@@ -2,19 +2,36 @@
 
     0  magic u64 · 8  state generation u64 · 16  published local LSN u64 · 24  append in progress u64
     32  state in doubt u64
+    40  confirmed, monotonic µs u64 · 48  confirmed, wall clock µs u64 · 56  looked, monotonic µs u64
 
-The first process to open the directory sets them from the state and the journal, so that their values need not survive
-a crash; they only ever grow while anybody has them open. Aligned 8-byte stores are atomic on every platform we run on.
+The first process to open the directory sets those up to the doubt from the state and the journal, so that their values
+need not survive a crash; they only ever grow while anybody has them open. The moments of looks at the remote are left
+as they are found, for the next process to know how fresh the replica is; where they are lost, it looks older than it
+is. Aligned 8-byte stores are atomic on every platform we run on.
 """
 
 import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from graft.errors import Unsupported, local_errors
 
 _MAGIC = int.from_bytes(b"grftshr1", "little")
 _BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time by both clocks of this machine, in microseconds."""
+
+    monotonic_us: int
+    """Since the machine was started, on most systems."""
+    wall_us: int
+    """Since the Unix epoch."""
+
+
+_DISOWNED = Moment(2**64 - 1, 2**64 - 1)
 
 
 class SharedCounters:
@@ -79,6 +96,30 @@ class SharedCounters:
     def append_in_progress(self) -> bool:
         """Whether a writer began an append and neither published nor took it back."""
         return self.words[3] != 0
+
+    @property
+    def confirmed(self) -> Moment | None:
+        """When the replica was last known to have all that the remote had; None if that is not known."""
+        moment = Moment(self.words[5], self.words[6])
+        return moment if moment.monotonic_us and moment.wall_us and moment != _DISOWNED else None
+
+    def confirm(self, moment: Moment) -> None:
+        """Note a moment at which the replica had all that the remote had, if none is later."""
+        if moment.monotonic_us > 0 and moment.wall_us > 0 and not (self._is_later(moment)):
+            self.words[5], self.words[6] = moment.monotonic_us, moment.wall_us
+
+    def _is_later(self, moment: Moment) -> bool:
+        """Whether what is noted is later than a moment, by both clocks; else one of them was set back."""
+        return self.words[5] >= moment.monotonic_us and self.words[6] >= moment.wall_us
+
+    @property
+    def looked_us(self) -> int:
+        """When somebody last began to look at the remote, by the monotonic clock; 0 if that is not known."""
+        return self.words[7]
+
+    def looking(self, moment: Moment) -> None:
+        """Note that somebody looks at the remote; the caller holds the sync lock."""
+        self.words[7] = max(moment.monotonic_us, 0)
 
     def disown(self) -> None:
         """See nothing of the counters any more but that everything has changed."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from graft.freshness import freshness
 from graft.hydrate import frames_by_chunk
 from graft.locations import JOURNAL_TAG, frames_of, is_in_frame
 from graft.replica import Replica
@@ -34,11 +35,19 @@ class Status:
     local_pages: int
     """Pages that they changed."""
     remote_head: int
+    lsns_behind: int
+    """Remote commits that are known of and not here."""
+    staleness_s: float | None
+    """Seconds since the replica was last known to have all that the remote had; None if it never was."""
     state: Standing
     cache_bytes: int
     journal_bytes: int
     push_open: bool
     """Whether a push was begun whose outcome is not known."""
+    fetched_bytes: int
+    """Of frames that this process fetched from the remote, as stored …"""
+    wasted_bytes: int
+    """… and those fetched beyond that, or ahead of their use, that nobody has asked for yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Audit:
 
 def status(replica: Replica) -> Status:
     """Describe a replica; no request."""
+    fresh, counts = freshness(replica), replica.counts.snapshot()
     view = replica.view()
     state, snapshot = replica.state.read(), view.snapshot
     ahead, behind = bool(view.pending), state.head > view.state.lsn
@@ -75,10 +85,14 @@ def status(replica: Replica) -> Status:
         local_commits=len(view.pending),
         local_pages=len(pages),
         remote_head=state.head,
+        lsns_behind=max(state.head - view.state.lsn, 0),
+        staleness_s=fresh.staleness_s,
         state=standing,
         cache_bytes=replica.cache.use().bytes,
         journal_bytes=replica.journal.disk_bytes(),
         push_open=state.intent is not None,
+        fetched_bytes=counts.fetched_bytes,
+        wasted_bytes=counts.wasted_bytes,
     )
 
 

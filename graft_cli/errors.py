@@ -6,6 +6,7 @@
     RemoteRefused                                       5   mend the set-up
     Corrupt, HistoryLost                                6   report it
     WriterBusy, StaleSnapshot, sqlsync's DocumentBusy   7   try again soon
+    TooStale                                            8   try again later, or be content with less
     BadRequest, LocalStorageError, Unsupported, others  1   do what the message says
 
 This module is loaded when something failed, since it needs the packages that `graft --help` does without.
@@ -18,6 +19,7 @@ from graft.errors import (
     RemoteRefused,
     RemoteUnavailable,
     StaleSnapshot,
+    TooStale,
     WriterBusy,
 )
 from graft_cli.exitcodes import ExitCode
@@ -31,6 +33,7 @@ EXIT_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (WriterBusy, ExitCode.BUSY),
     (StaleSnapshot, ExitCode.BUSY),
     (DocumentBusy, ExitCode.BUSY),
+    (TooStale, ExitCode.TOO_STALE),
 )
 
 

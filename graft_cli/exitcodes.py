@@ -21,6 +21,8 @@ class ExitCode(IntEnum):
     """Bytes fail a check, or commits are lost: report it."""
     BUSY = 7
     """Somebody else is writing: try again soon."""
+    TOO_STALE = 8
+    """What was asked for has not come in time: try again later, or be content with less."""
     INTERRUPTED = 130
     """Ctrl-C."""
     BROKEN_PIPE = 141

@@ -47,6 +47,7 @@ def _described(found: Status) -> list[tuple[str, str]]:
         ("remote", found.remote),
         ("state", f"{click.style(found.state, fg=_COLOURS[found.state])}{_what_next(found)}"),
         ("version", f"LSN {found.lsn}; the remote was at LSN {found.remote_head} when last seen"),
+        ("fresh", _freshness(found)),
         ("size", f"{size(found.byte_size)}: {counted(found.page_count, 'page')} of {size(found.page_size)}"),
         ("journal", size(found.journal_bytes)),
         ("cache", size(found.cache_bytes)),
@@ -54,6 +55,12 @@ def _described(found: Status) -> list[tuple[str, str]]:
     if found.push_open:
         described.append(("push", "begun, and it is not known whether it landed: the next push settles it"))
     return described
+
+
+def _freshness(found: Status) -> str:
+    if found.staleness_s is None:
+        return "not known: graft pull, or graft fetch"
+    return f"had all that the remote had {found.staleness_s:.1f} s ago"
 
 
 def _what_next(found: Status) -> str:

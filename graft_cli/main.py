@@ -32,6 +32,7 @@ SECTIONS = (
             LazyCommand("push", "graft_cli.sync:push", "Send the local commits to the remote."),
             LazyCommand("pull", "graft_cli.sync:pull", "Move to the newest version of the remote."),
             LazyCommand("fetch", "graft_cli.sync:fetch", "Look how far the remote is; move nothing."),
+            LazyCommand("follow", "graft_cli.follow:follow", "Keep a replica fresh until Ctrl-C."),
             LazyCommand("hydrate", "graft_cli.sync:hydrate", "Fetch every page, to work offline."),
             LazyCommand("fork", "graft_cli.fork:fork", "Make a new volume that starts as this one is."),
             LazyCommand("serve", "graft_cli.serve:serve", "Serve documents that many edit at once."),
@@ -86,7 +87,7 @@ def cli(ctx: click.Context) -> None:
     directory: ./remote#volume. Credentials come from the usual AWS variables and profiles.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 diverged, 4 the remote did not answer, 5 the remote refused,
-    6 corrupt, 7 busy.
+    6 corrupt, 7 busy, 8 not as fresh as asked in time.
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False

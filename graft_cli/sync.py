@@ -1,5 +1,6 @@
 """`graft push`, `pull`, `fetch` and `hydrate`: between a replica and its remote."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from graft.push import PushResult
 from graft.push import push as graft_push
 from graft.replica import Replica, open_replica
 from graft.status import status
+from graft.waiting import wait_for
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command, directory
@@ -44,6 +46,7 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     "graft pull",
     "graft pull --policy discard",
     "graft pull --policy fork --fork-name airports-mine",
+    "graft pull --min-lsn 12 --wait 60",
 )
 @directory
 @click.option(
@@ -54,21 +57,35 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     help="What to do with local commits when the remote moved too: refuse, give them up, or push them to a fork.",
 )
 @click.option("--fork-name", metavar="NAME", help="With --policy fork: the name of the new volume.")
+@click.option(
+    "--min-lsn", type=click.IntRange(min=0), metavar="LSN", help="Wait until the remote has this commit, and pull it."
+)
+@click.option(
+    "--wait", type=float, default=30.0, show_default=True, metavar="SECONDS", help="With --min-lsn: wait so long."
+)
 @as_json
-def pull(directory: Path, policy: Policy, fork_name: str | None, as_json: bool) -> None:
+def pull(
+    directory: Path, policy: Policy, fork_name: str | None, min_lsn: int | None, wait: float, as_json: bool
+) -> None:
     """Move DIR to the newest version of its remote: two round trips, however far that is. No page is moved.
 
     Local commits stay if the remote has nothing new. If both have, the exit code is 3 and nothing changes, unless
-    --policy says otherwise.
+    --policy says otherwise. With --min-lsn, as a push elsewhere returned it, the exit code is 8 if that commit does not
+    come in time.
     """
     if (policy == "fork") != (fork_name is not None):
         raise click.UsageError("--policy fork and --fork-name go together")
+    if min_lsn is not None and policy != "abort":
+        raise click.UsageError("--min-lsn waits for the remote; give local commits up, or fork them, first")
     with open_replica(directory) as replica:
         with (
             interruptible(lambda: "interrupted: the replica is as it was, or moved; nothing is between"),
             working("Pulling", quiet=as_json),
         ):
-            done = graft_pull(replica, policy=policy, fork_name=fork_name)
+            before = replica.view().state.lsn
+            if min_lsn is not None:
+                wait_for(replica, min_lsn, timeout_s=wait)
+            done = replace(graft_pull(replica, policy=policy, fork_name=fork_name), before=before)
         if as_json:
             document(done)
         else:

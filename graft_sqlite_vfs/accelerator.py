@@ -65,7 +65,12 @@ class AcceleratedFile(VolumeFile):
         self.reader.publish(native, self._generation(snapshot), snapshot.local_lsn, self._probe or None)
 
     def _generation(self, snapshot: Snapshot) -> int | None:
-        """Return the state generation at which this is the newest version; None if it is not, or nobody can tell."""
+        """Return the state generation at which this is the newest version; None if it is not, or nobody can tell.
+
+        None also where each transaction has to ask how old that version is.
+        """
+        if self.max_staleness_s is not None:
+            return None
         try:
             view = self._replica.view()
         except GraftError:
@@ -92,8 +97,7 @@ def _open(name: str, flags: int, parameters: dict[str, str]) -> VolumeFile:
     if flags & apsw.SQLITE_OPEN_WAL:
         raise sqlite_error(apsw.SQLITE_CANTOPEN, NO_WAL)
     return open_volume(
-        name, at=parameters.get("at"), durability=parameters.get("durability"),
-        make=AcceleratedFile, read_path=str(Accelerated()),
+        name, parameter=parameters.get, make=AcceleratedFile, read_path=str(Accelerated())
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from graft.replica import Replica, is_replica, open_replica
 from graft.settings import Durability, Settings
 from graft.timetravel import At
 from graft_sqlite_vfs.registration import NAME
+from graft_sqlite_vfs.wishes import WAIT_S, Wishes, parse_wishes
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
@@ -27,6 +28,9 @@ def connect(
     at: At | None = None,
     durability: Durability | str = Durability.LOCAL,
     page_size: int | None = None,
+    max_staleness_s: float | None = None,
+    min_lsn: int | None = None,
+    wait_s: float = WAIT_S,
     flags: int = OPEN_FLAGS,
     settings: Settings | None = None,
 ) -> apsw.Connection:
@@ -35,7 +39,12 @@ def connect(
     If there is no replica yet, ``remote`` says where its volume is (``s3://bucket/prefix#name``; the name defaults to
     the directory's, without its suffix): one that exists is cloned, else it is made, with ``page_size`` bytes a page
     (512…65536, 4096 by default). ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the
-    past, which cannot be written. ``settings`` count where this call is the first in the process to open the replica.
+    past, which cannot be written.
+
+    With ``max_staleness_s`` each transaction reads all that the remote had so many seconds before it began: it looks at
+    the remote if that is not known (0: always), and fails where it cannot. With ``min_lsn`` the connection opens when
+    the replica has that commit, as a push elsewhere returned it; `TooStale` if that takes more than ``wait_s``.
+    ``settings`` count where this call is the first in the process to open the replica.
 
     Connections are apsw's: use one per thread, or share it; close it. They wait ``settings.lock_timeout_s`` seconds
     for another writer (`apsw.Connection.set_busy_timeout` changes that). Raises the errors of `graft.errors`:
@@ -43,9 +52,10 @@ def connect(
     What fails later, in a statement, raises apsw's exceptions (graft_sqlite_vfs/errors.py), whose ``__cause__`` is one
     of these.
     """
-    level = _level(durability)
+    level, wishes = _level(durability), Wishes(max_staleness_s, min_lsn, wait_s)
+    parse_wishes(wishes.parameters().get)  # before anything is made
     with _replica(Path(database), remote, page_size, settings, may_init=at is None) as replica:
-        parameters = {"vfs": NAME, "durability": level.value}
+        parameters = {"vfs": NAME, "durability": level.value, **wishes.parameters()}
         if at is not None:
             parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
         try:

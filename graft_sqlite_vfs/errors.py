@@ -11,6 +11,7 @@
     Corrupt               IOERR_DATA            IOError         report it; never "database disk image is malformed"
     RemoteRefused         IOERR_AUTH            IOError         mend the set-up
     RemoteUnavailable     IOERR                 IOError         retry later
+    TooStale              IOERR                 IOError         retry later, or ask for less
     anything else         IOERR                 IOError
 
 While a database is opened, everything but WriterBusy is CANTOPEN. A commit that the remote did not answer, and that

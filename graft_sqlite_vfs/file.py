@@ -22,6 +22,7 @@ from graft.replica import Replica
 from graft.settings import Durability
 from graft.snapshot import Snapshot
 from graft.transaction import WriteTransaction
+from graft.waiting import refresh
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import as_sqlite, result_code
@@ -50,6 +51,7 @@ class VolumeFile:
     __slots__ = (
         "_advisor", "_base_header", "_committed", "_counter", "_durability", "_fixed", "_mask", "_page_one_written",
         "_page_size", "_probe", "_read_page", "_read_path", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
+        "max_staleness_s",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +79,8 @@ class VolumeFile:
         self._committed = False
         """Whether this transaction has committed already."""
         self._transaction: WriteTransaction | None = None
+        self.max_staleness_s: float | None = None
+        """What a transaction reads is all that the remote had so many seconds ago; None: whatever is here."""
         self._snapshot: Snapshot | None = None
         self._read_page: Callable[[int], Buffer] = self._read_newest
         if fixed is not None:
@@ -132,6 +136,8 @@ class VolumeFile:
         try:
             if level == _SHARED:
                 if self._fixed is None:
+                    if self.max_staleness_s is not None:
+                        refresh(self._replica, self.max_staleness_s)
                     self._turn_to(self._replica.snapshot())
             elif self._transaction is None:
                 self._begin()
@@ -299,7 +305,7 @@ class VolumeFile:
             asked = Asked(
                 self._replica, self.snapshot, self._durability,
                 fixed=self._fixed is not None, reading=self._snapshot is not None,
-                writing=self._transaction is not None, read_path=self._read_path,
+                writing=self._transaction is not None, read_path=self._read_path, bounds=self,
             )  # fmt: skip
             return answer(name, value, asked)
         except GraftError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import apsw
 
@@ -23,11 +24,19 @@ from graft.settings import Durability
 from graft.snapshot import Snapshot
 from graft.status import Audit, Status, audit, status
 from graft.transfer import export_file
+from graft.waiting import wait_for
 from graft_sqlite_vfs.layout import btree_layout
 from graft_sqlite_vfs.render import Value, as_json, as_lines, as_table, byte_size, utc_time
+from graft_sqlite_vfs.wishes import WAIT_S, lsn_number, seconds
 
 PREFIX = "graft_"
 _LOG_LIMIT = 20
+
+
+class ReadBounds(Protocol):
+    """How fresh a connection wants to read."""
+
+    max_staleness_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ class Asked:
     """Whether that is a write transaction."""
     read_path: str
     """How its pages are read, in words."""
+    bounds: ReadBounds
+    """What the connection asks of the versions that it reads."""
 
 
 def answer(pragma: str, value: str | None, asked: Asked) -> str | None:
@@ -156,6 +167,22 @@ def _pull(asked: Asked, value: str | None) -> str:
     return "\n".join(lines)
 
 
+def _wait(asked: Asked, value: str | None) -> str:
+    if asked.writing:
+        raise BadRequest(f"volume {asked.replica.name}: COMMIT or ROLLBACK before waiting for another version")
+    lsn, _, wait_s = _needed("wait", "an LSN, and seconds unless it shall wait for 30", value).partition(" ")
+    done = wait_for(asked.replica, lsn_number(lsn), timeout_s=seconds("wait", wait_s) if wait_s else WAIT_S)
+    return f"at LSN {done.lsn}"
+
+
+def _max_staleness(asked: Asked, value: str | None) -> str:
+    if value is not None:
+        off = value.lower() == "off"
+        asked.bounds.max_staleness_s = None if off else seconds("PRAGMA graft_max_staleness_s", value)
+    bound = asked.bounds.max_staleness_s
+    return "off" if bound is None else f"{bound:g}"
+
+
 def _push(asked: Asked, value: str | None) -> str:
     done = push(asked.replica, message=value or None, layout=btree_layout)
     if done.after == done.before:
@@ -191,11 +218,13 @@ PRAGMAS: dict[str, Callable[[Asked, str | None], str]] = {
     "hydrate": _hydrate,
     "info": _info,
     "log": _log,
+    "max_staleness_s": _max_staleness,
     "pull": _pull,
     "push": _push,
     "snapshot": _snapshot,
     "status": _status,
     "version": _version,
+    "wait": _wait,
 }
 """By name, without the prefix."""
 
@@ -210,7 +239,8 @@ def _laid_out(pragma: str, facts: dict[str, Value], form: str | None) -> str:
 
 def _facts(found: Status | Audit) -> dict[str, Value]:
     values = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    return {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()}
+    plain = int | float | str | None
+    return {name: value if isinstance(value, plain) else str(value) for name, value in values.items()}
 
 
 def _policy(value: str | None) -> tuple[Policy, str | None]:

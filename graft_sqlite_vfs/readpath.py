@@ -11,7 +11,7 @@ from graft import locations
 from graft.pagemap import CHUNK_SHIFT
 
 VARIABLE = "GRAFT_PURE"
-INTERFACE = 1
+INTERFACE = 2
 """What the compiled module must say it offers; see native/module.c."""
 
 _LAYOUT = (

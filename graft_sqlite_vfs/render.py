@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-Value: TypeAlias = str | int | bool | None
+Value: TypeAlias = str | int | float | bool | None
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -15,9 +15,13 @@ def as_lines(facts: Mapping[str, Value]) -> str:
 
     {"remote_head": 7, "state": "behind"} --> "remote head: 7\nstate:       behind"
     """
-    shown = {name.replace("_", " ") + ":": _text(name, value) for name, value in facts.items() if value is not None}
+    shown = {_words(name) + ":": _text(name, value) for name, value in facts.items() if value is not None}
     width = max(map(len, shown), default=0)
     return "\n".join(f"{name:<{width}} {value}" for name, value in shown.items())
+
+
+def _words(name: str) -> str:
+    return name.removesuffix("_s").replace("_", " ")
 
 
 def as_json(facts: Mapping[str, Value]) -> str:
@@ -55,6 +59,8 @@ def utc_time(time_us: int) -> str:
 def _text(name: str, value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f} s" if name.endswith("_s") else str(value)
     if isinstance(value, int) and (name == "bytes" or name.endswith(("_bytes", "byte_size"))):
         return byte_size(value)
     return str(value)

@@ -11,14 +11,15 @@
 A volume needs no rollback journal on disk: what was not committed is not in it. So there never is a hot journal, and
 `xAccess` and `xDelete` say so for every name that a journal or WAL of a volume would have.
 
-URI parameters: ``at`` (an LSN or an ISO 8601 time; read-only), ``durability`` (``local``, ``relaxed``, ``remote``).
+URI parameters: ``at`` (an LSN or an ISO 8601 time; read-only), ``durability`` (``local``, ``relaxed``, ``remote``), and
+how fresh to read (graft_sqlite_vfs/wishes.py).
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,8 +30,10 @@ from graft.replica import Replica, open_replica
 from graft.settings import Durability
 from graft.snapshot import Snapshot
 from graft.timetravel import snapshot_at
+from graft.waiting import wait_for
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
+from graft_sqlite_vfs.wishes import parse_wishes
 
 NAME = "graft"
 NO_WAL = "a volume has no write-ahead log: use journal_mode=MEMORY"
@@ -72,8 +75,7 @@ class GraftVFS(apsw.VFS):
         if kind & apsw.SQLITE_OPEN_MAIN_DB:
             assert isinstance(name, apsw.URIFilename), "BUG: a main database without a name"
             file = open_volume(
-                name.filename(), at=name.uri_parameter("at"), durability=name.uri_parameter("durability"),
-                make=VolumeFile, read_path=self.read_path,
+                name.filename(), parameter=name.uri_parameter, make=VolumeFile, read_path=self.read_path
             )  # fmt: skip
             flags[1] = kind
             return file  # type: ignore[return-value]  # apsw takes any object with the methods
@@ -113,23 +115,31 @@ class FileType(Protocol):
         ...
 
 
-def open_volume(path: str, *, at: str | None, durability: str | None, make: FileType, read_path: str) -> VolumeFile:
-    """Open a replica as SQLite's main database; raises apsw's exceptions."""
+def open_volume(path: str, *, parameter: Callable[[str], str | None], make: FileType, read_path: str) -> VolumeFile:
+    """Open a replica as SQLite's main database; ``parameter`` returns URI parameters. Raises apsw's exceptions."""
     try:
-        level = _durability(durability)
-        replica = open_replica(path)
-        try:
-            fixed = snapshot_at(replica, at) if at else None
-            return make(replica, fixed=fixed, durability=level, read_path=read_path)
-        except BaseException:
-            replica.close()
-            raise
+        return _opened(path, parameter, make, read_path)
     except WriterBusy as error:
         raise as_sqlite(error) from error
     except NotAReplica as error:
         raise sqlite_error(apsw.SQLITE_CANTOPEN, _not_a_replica(path)) from error
     except GraftError as error:
         raise as_sqlite(error, apsw.SQLITE_CANTOPEN) from error
+
+
+def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, read_path: str) -> VolumeFile:
+    level, wishes, at = _durability(parameter("durability")), parse_wishes(parameter), parameter("at")
+    replica = open_replica(path)
+    try:
+        if wishes.min_lsn is not None:
+            wait_for(replica, wishes.min_lsn, timeout_s=wishes.wait_s)
+        fixed = snapshot_at(replica, at) if at else None
+        file = make(replica, fixed=fixed, durability=level, read_path=read_path)
+    except BaseException:
+        replica.close()
+        raise
+    file.max_staleness_s = wishes.max_staleness_s
+    return file
 
 
 def _not_a_replica(path: str) -> str:

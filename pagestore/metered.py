@@ -58,6 +58,11 @@ class MeteredStore:
         self._lock = threading.Lock()  # guards `_traffic`
         self._traffic = StoreTraffic()
 
+    @property
+    def inner(self) -> ObjectStore:
+        """The store that is asked."""
+        return self._inner
+
     def snapshot(self) -> StoreTraffic:
         """Return what was counted so far."""
         with self._lock:

@@ -9,7 +9,7 @@
 #include <pthread.h>
 
 /* Raise it with every change of what graft_sqlite_vfs/accelerator.py relies on. */
-enum { INTERFACE = 1 };
+enum { INTERFACE = 2 };
 
 static PyObject *set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {

@@ -21,6 +21,7 @@ from pagestore.localdir import LocalDirStore
         (errors.HistoryLost, ExitCode.CORRUPT),
         (errors.WriterBusy, ExitCode.BUSY),
         (errors.StaleSnapshot, ExitCode.BUSY),
+        (errors.TooStale, ExitCode.TOO_STALE),
         (errors.NoSuchVolume, ExitCode.FAILED),
         (errors.DiskFull, ExitCode.FAILED),
         (errors.Unsupported, ExitCode.FAILED),

@@ -1,0 +1,109 @@
+"""`graft follow`: keep a replica fresh until Ctrl-C, and tell what happens."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from graft.follow import Event, Looked, LookFailed, poll_policy, watch
+from graft.replica import Replica, open_replica
+from graft_cli.human import counted
+from graft_cli.interrupts import interruptible
+from graft_cli.options import as_json_lines, command, directory
+from graft_cli.output import as_json_text, say
+from graft_cli.root import complain
+
+
+@command(
+    "follow",
+    "graft follow ./airports",
+    "graft follow ./airports --interval 0.2 --max-interval 5",
+    "graft follow ./airports --metrics 9187",
+    "graft follow ./airports --until 12",
+)
+@directory
+@click.option("--interval", type=float, metavar="SECONDS", help="Wait so long after news (1 by default).")
+@click.option(
+    "--max-interval", type=float, metavar="SECONDS", help="Wait at most so long where nothing happens (30 by default)."
+)
+@click.option(
+    "--requests-per-hour", type=int, metavar="COUNT", help="Wait longer rather than ask more often (7200 by default)."
+)
+@click.option("--until", type=click.IntRange(min=0), metavar="LSN", help="End, with exit code 0, at this LSN.")
+@click.option(
+    "--metrics", metavar="PORT|FILE", help="Serve metrics for Prometheus at 127.0.0.1:PORT, or keep them in FILE."
+)
+@as_json_lines
+def follow(
+    directory: Path,
+    interval: float | None,
+    max_interval: float | None,
+    requests_per_hour: int | None,
+    until: int | None,
+    metrics: str | None,
+    as_json: bool,
+) -> None:
+    """Keep DIR fresh: look at its remote again and again, and move to what is new there. No page is moved.
+
+    A look is one request; the waits between looks grow while nothing happens. A remote that does not answer is asked
+    again, later each time. Several processes may follow one replica: they look no more often than one would. Readers
+    of DIR see what is new from their next transaction on. Ends with Ctrl-C, or when somebody has to decide: exit code
+    3 when local commits are in the way, 5 or 6 when the remote refuses or cannot be right.
+    """
+    with open_replica(directory) as replica:
+        policy = poll_policy(
+            replica, interval_s=interval, interval_s_max=max_interval, requests_per_hour=requests_per_hour
+        )
+        tell = _as_json if as_json else _Teller(replica)
+        publish = _publisher(replica, metrics)
+        with interruptible(lambda: f"stopped: {replica.name} is at LSN {replica.view().state.lsn}"):
+            for event in watch(replica, policy):
+                tell(event)
+                publish()
+                if until is not None and replica.view().state.lsn >= until:
+                    return
+
+
+class _Teller:
+    """Tells people what changed; a look that finds nothing says nothing."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._name = replica.name
+        self._away = False
+        say(f"Following {replica.remote_address} from LSN {replica.view().state.lsn}")
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case LookFailed(error, failures, wait_s):
+                self._away = True
+                complain(f"{' '.join(str(error).split())} (try {failures}; again in {wait_s:.1f} s)")
+            case Looked(before, after):
+                if self._away:
+                    self._away = False
+                    complain("the remote answers again")
+                if event.moved:
+                    say(f"LSN {after}: {counted(after - before, 'new commit')}")
+
+
+def _as_json(event: Event) -> None:
+    match event:
+        case LookFailed(error, failures, wait_s):
+            facts = {"event": "failed", "error": str(error), "failures": failures, "wait_s": round(wait_s, 3)}
+            click.echo(as_json_text(facts))
+        case Looked(before, after, requests) if event.moved:
+            click.echo(as_json_text({"event": "moved", "before": before, "after": after, "requests": requests}))
+
+
+def _publisher(replica: Replica, where: str | None) -> Callable[[], None]:
+    if where is None:
+        return lambda: None
+    try:
+        from graft.prometheus import keep_in_file, serve  # noqa: PLC0415 - an extra that few commands need
+    except ImportError as error:
+        raise click.ClickException(
+            f"--metrics needs prometheus-client: pip install 'graft[metrics]' ({error})"
+        ) from error
+    if where.isdecimal():
+        click.echo(f"graft: metrics are at {serve(replica, int(where))}", err=True)
+        return lambda: None
+    return keep_in_file(replica, Path(where))

@@ -1,0 +1,56 @@
+"""How fresh a connection wants to read: the URI parameters ``max_staleness_s``, ``min_lsn`` and ``wait_s``; pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graft.errors import BadRequest
+
+WAIT_S = 30.0
+"""How long `min_lsn` is waited for unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What must be there before a connection reads."""
+
+    max_staleness_s: float | None = None
+    """Each transaction reads all that the remote had so many seconds before; None: whatever is here."""
+    min_lsn: int | None = None
+    """The connection opens when the replica has this commit."""
+    wait_s: float = WAIT_S
+    """How long it waits for that."""
+
+    def parameters(self) -> dict[str, str]:
+        """Return the URI parameters that say this; `parse_wishes` reads them."""
+        found = {"max_staleness_s": self.max_staleness_s, "min_lsn": self.min_lsn}
+        if self.min_lsn is not None:
+            found["wait_s"] = self.wait_s
+        return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def parse_wishes(parameter: Callable[[str], str | None]) -> Wishes:
+    """Read the URI parameters; raises `BadRequest` for what makes no sense."""
+    staleness, lsn, wait = parameter("max_staleness_s"), parameter("min_lsn"), parameter("wait_s")
+    return Wishes(
+        None if staleness is None else seconds("max_staleness_s", staleness),
+        None if lsn is None else lsn_number(lsn),
+        WAIT_S if wait is None else seconds("wait_s", wait),
+    )
+
+
+def seconds(name: str, text: str) -> float:
+    """Read a number of seconds, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise BadRequest(f"{name} is a number of seconds, 0 or more, not {text!r}")
+    return value
+
+
+def lsn_number(text: str) -> int:
+    """Read an LSN."""
+    if not text.isdecimal():
+        raise BadRequest(f"an LSN is a number, 0 or more, not {text!r}")
+    return int(text)
