@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.plot and not can_plot():
         sys.stderr.write("benchmarks: --plot needs matplotlib: pip install --group bench\n")
         return 2
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the servers
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     with ExitStack() as stack:
         if options.work:
             directory = Path(options.work)
@@ -79,7 +81,7 @@ def _remote(options: argparse.Namespace, directory: Path, stack: ExitStack) -> _
     chosen = remote_sizes.QUICK if options.quick else remote_sizes.RemoteSizes()
     if options.latency_ms is not None:
         chosen = dataclasses.replace(chosen, latency_ms=options.latency_ms)
-    proxy = stack.enter_context(remote.slow_server(directory / "server"))
+    proxy = stack.enter_context(remote.slow_server(directory))
     suite = Suite(
         "benchmarks.remote_worker",
         CLIENTS,

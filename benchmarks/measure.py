@@ -114,9 +114,13 @@ def _in_process(
     ) as process:
         assert process.stdin is not None, "BUG: no pipe"
         assert process.stdout is not None, "BUG: no pipe"
-        process.stdin.write(json.dumps(task))
-        process.stdin.close()
-        anon_peak = _watched(process)
+        try:
+            process.stdin.write(json.dumps(task))
+            process.stdin.close()
+            anon_peak = _watched(process)
+        except BaseException:
+            process.kill()
+            raise
         answer = process.stdout.read()
     if process.returncode:
         raise RuntimeError(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.remote_scenarios.command import SqlCold
 from benchmarks.remote_scenarios.following import PullNoop, PullOne
@@ -40,9 +41,10 @@ SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 
 @contextmanager
 def slow_server(directory: Path) -> Iterator[ProxyAddress]:
-    """Run a fresh S3 server behind a latency proxy for a block."""
+    """Run a fresh S3 server behind a latency proxy for a block; its data are in ``directory`` meanwhile."""
     with ExitStack() as stack:
-        endpoint = stack.enter_context(shared_server(directory, seaweedfs()))
+        data = stack.enter_context(TemporaryDirectory(prefix="server-", dir=directory))
+        endpoint = stack.enter_context(shared_server(Path(data), seaweedfs()))
         yield stack.enter_context(latency_proxy(endpoint))
 
 

@@ -36,7 +36,9 @@ _WIDE = ("seconds", "requests", "round_trips", "bytes_up", "bytes_down", "remote
 
 def print_remote_rows(console: Console, rows: Sequence[Row]) -> None:
     """Print the medians of all metrics of a scenario and system in one line, and the spread of its time."""
-    table = Table("scenario", "system", title="Medians; of the time also the smallest and the largest run")
+    table = Table(title="Medians; of the time also the smallest and the largest run")
+    for title in ("scenario", "system"):
+        table.add_column(title, no_wrap=True)
     for title in ("seconds", "min", "max", "runs", *(metric.removesuffix("_bytes") for metric in _WIDE[1:])):
         table.add_column(title, justify="right")
     cells = {(row.scenario, row.system, row.metric): row for row in rows}

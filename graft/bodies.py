@@ -55,6 +55,14 @@ class BodyLoader:
                 self._wait_for(number)
         return fetched
 
+    def attach_cached(self, numbers: Iterable[int]) -> None:
+        """Attach those of the frames that the cache has; asks nothing of the remote."""
+        for number in numbers:
+            if self.table.bodies[number] is None:
+                body = self._cached(self.table.key(number))
+                if body is not None:
+                    self.table.attach(number, body)
+
     def keep(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> None:
         """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
         with contextlib.suppress(GraftError):

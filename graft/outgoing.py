@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from graft.carry import CARRIED, NOTHING, Carried, chunks_to_read, encode_carried, to_carry
 from graft.errors import remote_errors
 from graft.failpoints import failpoint
 from graft.frametable import FrameKey
 from graft.journal import LocalCommit
-from graft.locations import JOURNAL_TAG
+from graft.locations import JOURNAL_TAG, frame_of
 from graft.pagemap import PageMap
 from graft.replica import Replica
 from graft.segment_out import Layout, write_segment
@@ -24,6 +25,8 @@ from pagestore.segment import DecodedFrame, FrameExtent
 
 _CACHE_BATCH_FRAMES = 64
 _LAYOUT_PAGES_MIN = 256
+_CARRY_WITH_INLINES = 4
+"""A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,14 @@ def prepare(
     of the volume, is laid out for cold reads if ``layout`` knows how.
     """
     pages = _changed_pages(commits, snapshot)
+    kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
+    carried = _carried(replica, log, chain, remote_map, snapshot, pages, kept)
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
-    written = write_segment(replica.remote, replica.settings, snapshot, pages, order)
+    written = write_segment(
+        replica.remote, replica.settings, snapshot, pages, order, carried=carried.pages.astype(np.int64)
+    )
     failpoint("push: after segment")
     changes = Changes(
         segment=written.segment,
@@ -70,8 +77,11 @@ def prepare(
         dictionary_bytes=written.dictionary_bytes,
         byte_size=snapshot.byte_size,
         page_count=snapshot.page_count,
-        min_page_count=min([snapshot.page_count, *(commit.min_page_count for commit in commits)]),
+        min_page_count=kept,
+        carried_pages=len(carried.pages),
     )
+    if changes.carried_pages:
+        attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(chain))}
     provisional = SegmentRef(written.segment, OwnObject(written.dictionary_bytes))
     new_map = remote_map.with_placements(
         changes.placements(), [provisional], snapshot.page_count, changes.min_page_count
@@ -104,6 +114,30 @@ def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> N
                 for frame in frames[start : start + _CACHE_BATCH_FRAMES]
             ]
         )
+
+
+def _carried(
+    replica: Replica,
+    log: LogId,
+    chain: Sequence[CommitIndex],
+    remote_map: PageMap,
+    snapshot: Snapshot,
+    changed: npt.NDArray[np.int64],
+    kept: int,
+) -> Carried:
+    """Return the pages of earlier pushes that go along: only with a small push, and if their bodies are here."""
+    settings, lsn = replica.settings, _next_lsn(chain)
+    if len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
+        return NOTHING
+    replica.load_chunks(chunks_to_read(lsn, chain))
+    pages_max = settings.carry_bytes_max // replica.page_size
+    found = to_carry(log, lsn, chain, remote_map, kept, pages_max).without(changed)
+    replica.bodies.attach_cached({frame_of(remote_map.location(page)) for page in found.pages.tolist()})
+    return found.without(page for page in found.pages.tolist() if snapshot.peek(page) is None)
+
+
+def _next_lsn(chain: Sequence[CommitIndex]) -> int:
+    return chain[0].commit.lsn + 1 if chain else 1
 
 
 def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.NDArray[np.int64]:

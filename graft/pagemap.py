@@ -105,6 +105,11 @@ class PageMap:
         """Return the fingerprint of one chunk; 0 beyond the end."""
         return self.chunks[number].fingerprint if number < len(self.chunks) else 0
 
+    def is_built_at(self, page: int) -> bool:
+        """Tell whether a page's location can be had without reading an index; pages beyond the end are nowhere."""
+        number = (page - 1) >> CHUNK_SHIFT
+        return number >= len(self.chunks) or self.chunks[number].built
+
     def location(self, page: int) -> int:
         """Return where a page is; pages beyond the end are nowhere."""
         number = (page - 1) >> CHUNK_SHIFT

@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from graft.carry import frames_here, inline_frames
 from graft.errors import BadRequest, Diverged, HistoryLost, remote_errors
 from graft.failpoints import failpoint
 from graft.fork import fork_locked
 from graft.frametable import FrameKey
 from graft.freshness import confirm, now
+from graft.locations import FRAME_TAG, frame_of
 from graft.pagemap import PageMap, compose
 from graft.push import recover
 from graft.replica import Replica, View
@@ -16,6 +20,7 @@ from graft.state import SyncState
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit
+from pagestore.segment import DecodedFrame, decode_frame
 from pagestore.segment_reader import read_segment
 
 Policy = Literal["abort", "discard", "fork"]
@@ -145,7 +150,9 @@ def move(
     remote_map: PageMap | None = None
     if chain:
         remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
-        keep_inline(replica, [index for index in chain if index.commit.lsn > view.state.lsn])
+        new = [index for index in chain if index.commit.lsn > view.state.lsn]
+        keep_inline(replica, new)
+        _keep_carried(replica, new, view)
     failpoint("pull: after fetch")
     if before_move is not None:
         before_move()
@@ -165,6 +172,7 @@ def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
     for index in indexes:
         commit = index.commit
         if index.inline is None:
+            _keep_inline_start(replica, index)
             continue
         home = InCommit(commit.log, commit.lsn, commit.inline_offset)
         ref = next((ref for ref in commit.segments if ref.home == home), None)
@@ -176,3 +184,38 @@ def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
                 for extent, frame in read_segment(index.inline, ref.segment)
             ]
         replica.bodies.keep(frames)
+
+
+def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
+    """Keep the frames that came whole with the first bytes of a long inline segment: what the commit itself changed."""
+    data = memoryview(index.inline_start)
+    whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)] if data else []
+    with remote_errors(f"commit {index.commit.lsn} of log {index.commit.log}"):
+        frames = [
+            (key, decode_frame(data[key.offset : key.offset + key.length], key.ref.segment, replica.page_size))
+            for key in whole
+        ]
+    replica.bodies.keep(frames)
+
+
+def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:
+    """Put carried frames that did not come along into the cache, as far as their pages are here at their old places."""
+    old = replica.snapshot_of(view.remote_map, byte_size=0, lsn=view.state.lsn)
+    for index in indexes:
+        if index.inline is not None:
+            continue
+        came = len(index.inline_start)
+        frames = {
+            key: pages for key, pages in frames_here(index, view.state.lsn).items() if key.offset + key.length > came
+        }
+        known = [page for pages in frames.values() for page in pages if view.remote_map.is_built_at(page)]
+        locations = (view.remote_map.location(page) for page in known)
+        replica.bodies.attach_cached({frame_of(location) for location in locations if location & FRAME_TAG})
+        here = {page: body for page in known if (body := old.peek(page)) is not None}
+        replica.bodies.keep(
+            [
+                (key, DecodedFrame(np.array(pages, np.uint32), b"".join(here[page] for page in pages)))
+                for key, pages in frames.items()
+                if all(page in here for page in pages)
+            ]
+        )

@@ -82,12 +82,19 @@ def write_segment(
     order: ReadingOrder | None,
     *,
     may_be_inline: bool = True,
+    carried: Pages | None = None,
 ) -> WrittenSegment:
     """Write ``pages``, which ascend, as ``snapshot`` has them, laid out in an order if there is one.
 
-    A segment that is small enough, and may, is returned whole; any other one is in the store on return. Raises the
-    remote's errors.
+    A segment that is small enough, and may, is returned whole; any other one is in the store on return. Pages that are
+    ``carried`` follow in frames of their own, and all goes inline, whatever its size. Raises the remote's errors.
     """
+    if carried is not None and len(carried):
+        codec = settings.codec_id
+        writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True)
+        both = [_Part(pages, settings.one_frame_bytes_max, codec), _Part(carried, settings.frame_bytes, codec)]
+        data = b"".join(_encoded(writer, snapshot, both, None))
+        return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
     if not len(pages):
         return WrittenSegment(SegmentId.new(remote.runtime), (), 0, b"", 0)
     if may_be_inline and order is None and len(pages) * snapshot.page_size <= settings.one_frame_bytes_max:

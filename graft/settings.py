@@ -45,6 +45,8 @@ class Settings(BaseModel):
     """Of the dictionary that a large segment compressed with zstd gets, uncompressed; 0 for none."""
     inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
     """Largest segment that travels inside its commit."""
+    carry_bytes_max: int = Field(default=16 * MIB, ge=0)
+    """Pages of earlier small pushes that a push takes along at most, uncompressed; 0 for none (graft/carry.py)."""
     fetch_gap_bytes_max: int = Field(default=16 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
     readahead_bytes_max: int = Field(default=4 * MIB, ge=0)

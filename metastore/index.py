@@ -35,6 +35,8 @@ class CommitIndex:
     """Stored index chunks by number, each checked against its digest."""
     inline: bytes | None = None
     """The inline segment, where it came along."""
+    inline_start: bytes = b""
+    """The first bytes of an inline segment of which only the first came along."""
     _entries: dict[int, DirectoryEntry] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +53,8 @@ class CommitIndex:
         end = commit.inline_offset + commit.inline_length
         if commit.inline_length and end <= len(data):
             index.inline = data[commit.inline_offset : end]
+        elif commit.inline_length:
+            index.inline_start = data[commit.inline_offset :]
         return index
 
     def mentions(self, number: int) -> bool:

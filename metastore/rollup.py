@@ -40,6 +40,8 @@ class Changes:
     """Smallest page count that the volume had since the commit before, this one's included."""
     dictionary_bytes: int = 0
     """Stored length of the segment's dictionary, 0 for none; inline segments have none."""
+    carried_pages: int = 0
+    """How many pages of ``frames`` are not changed, but come from earlier commits."""
 
     def placements(self) -> dict[int, ChunkPlacement]:
         """Return the places by chunk, with segment ordinal 0."""

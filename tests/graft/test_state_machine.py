@@ -6,6 +6,7 @@ A second process is a second `Replica` object on the same directory: it has its 
 import contextlib
 import os
 import shutil
+from unittest import mock
 
 import hypothesis
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from graft import carry
 from graft.clone import clone
 from graft.errors import BadRequest, Diverged
 from graft.fork import fork
@@ -342,4 +344,21 @@ class TestReplicas(Replicas.TestCase):
 
 @pytest.mark.long
 class TestReplicasAtLength(Replicas.TestCase):
+    settings = settings(_quick, max_examples=1500, stateful_step_count=60)
+
+
+class CarryingReplicas(Replicas):
+    """Every second push carries, so that short histories do at several levels."""
+
+    def __init__(self):
+        super().__init__()
+        self._resources.enter_context(mock.patch.object(carry, "RADIX", 2))
+
+
+class TestReplicasThatCarry(CarryingReplicas.TestCase):
+    settings = settings(_quick, max_examples=60, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])
+
+
+@pytest.mark.long
+class TestReplicasThatCarryAtLength(CarryingReplicas.TestCase):
     settings = settings(_quick, max_examples=1500, stateful_step_count=60)
