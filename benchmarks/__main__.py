@@ -51,13 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepare: Callable[[argparse.Namespace, Path, ExitStack], _Prepared] = options.prepare
         prepared = prepare(options, directory, stack)
         chosen = [prepared.scenarios[name] for name in options.only or prepared.scenarios]
-        rows = measure(chosen, directory, prepared.suite, _told)
+        rows: list[Row] = []
+        for found in measure(chosen, directory, prepared.suite, _told):
+            rows += found
+            if options.json:  # at once, since a run is long and may be cut short
+                Path(options.json).write_text(json.dumps(row_format.as_json(rows), indent=1) + "\n")
     prepared.print_rows(console, rows)
     print_verdicts(console, prepared.judge(rows))
     if options.quick:
         console.print("--quick: sizes are tiny, so that none of these figures says anything about speed.")
-    if options.json:
-        Path(options.json).write_text(json.dumps(row_format.as_json(rows), indent=1) + "\n")
     if options.plot:
         console.print(f"{len(plot(rows, Path(options.plot)))} pictures are in {options.plot}")
     return 0

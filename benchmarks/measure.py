@@ -63,9 +63,11 @@ class Suite:
     """Whether ``rss_anon_bytes`` is a metric of each process."""
 
 
-def measure(scenarios: Sequence[Measured], directory: Path, suite: Suite, told: Told) -> list[Row]:
-    """Measure the scenarios with all their systems in ``directory``; raises if a measured process fails."""
-    rows: list[Row] = []
+def measure(scenarios: Sequence[Measured], directory: Path, suite: Suite, told: Told) -> Iterator[list[Row]]:
+    """Measure the scenarios with all their systems in ``directory`` and yield the rows of one after the other.
+
+    Raises if a measured process fails.
+    """
     for scenario in scenarios:
         systems = [name for name in scenario.systems if name in suite.systems]
         told(f"{scenario.name}: preparing")
@@ -75,8 +77,7 @@ def measure(scenarios: Sequence[Measured], directory: Path, suite: Suite, told: 
             told(f"{scenario.name}: round {number} of {suite.rounds}, {system}")
             found = _in_process("run", scenario, [system], directory, suite)
             readings.extend((system, reading) for reading in found)
-        rows.extend(summed_up(readings))
-    return rows
+        yield summed_up(readings)
 
 
 def alternating(systems: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:

@@ -137,11 +137,18 @@ def remote_errors(doing: str) -> Iterator[None]:
         raise GraftError(f"{doing}: {error}") from error
 
 
-@contextmanager
-def local_errors(doing: str) -> Iterator[None]:
+class local_errors:  # noqa: N801 - used like `remote_errors`; a generator would cost a commit more than its checksum
     """Turn errors of the operating system into this package's; ``doing`` says what failed, with the path."""
-    try:
-        yield
-    except OSError as error:
-        kind = DiskFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else LocalStorageError
-        raise kind(f"{doing}: {error.strerror or error}") from error
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise (DiskFull if full else LocalStorageError)(f"{self._doing}: {error.strerror or error}") from error

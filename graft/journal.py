@@ -12,7 +12,6 @@ lock; before a record goes to a new file, the file before it is on the disk.
 import contextlib
 import mmap
 import os
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
 
 _AHEAD_BYTES = 1024 * 1024
+_IOV_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Journal:
     def __init__(self, directory: Path, page_size: int, *, file_bytes: int) -> None:
         """Use the files in ``directory``, which must exist."""
         self._directory = directory
+        self._name = str(directory)  # for messages: formatting a path takes as long as a system call
         self._page_size = page_size
         self._file_bytes = file_bytes
         self._lock = threading.Lock()  # guards the replacing of _files and views, and _next_number
@@ -172,12 +173,13 @@ class Journal:
             self._page_size, local_lsn, len(pages), byte_size, min_page_count, timestamp_us,
             synced=sync, after_synced=self._tail_synced,
         )  # fmt: skip
-        listed = struct.pack(f"<{len(pages)}I", *pages).ljust(header.bodies_offset - header.list_offset, b"\0")
-        with local_errors(f"writing local commit {local_lsn} to {self._directory}"):
+        listed = np.array(pages, "<u4").tobytes()
+        padding = bytes(header.bodies_offset - header.list_offset - len(listed))
+        with local_errors(f"writing local commit {local_lsn} to {self._name}"):
             file = self._room_for(header)
-            encoded = encode_header(header, listed[: 4 * len(pages)], tuple(bodies))
+            start = b"".join((encode_header(header, listed, bodies), listed, padding))
             try:
-                self._write(file, header, [encoded, listed, *bodies])
+                self._write(file, header, [start, *bodies])
             except BaseException:
                 self._cut(file, file.end)
                 raise
@@ -438,7 +440,8 @@ class Journal:
             file.laid_out = end + ahead
             with contextlib.suppress(OSError):  # no room for zeros does not say that there is none for the record
                 write_all(descriptor, [bytes(ahead)], end)
-        write_all(descriptor, parts, file.end)
+        if len(parts) > _IOV_MAX or os.pwritev(descriptor, parts, file.end) != header.record_bytes:
+            write_all(descriptor, parts, file.end)
         if header.synced:
             os.fdatasync(descriptor)
 

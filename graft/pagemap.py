@@ -2,13 +2,13 @@
 
 A map is immutable: a change makes a new map that shares every chunk it did not touch, so reading a page costs the
 same after a million commits as after one. A chunk of a remote map is built when it is first touched, from the indexes
-that mention it; the result never depends on when.
+that mention it, and a local commit is laid over its chunks when the map is first read, together with the few before
+it that nobody read either; the result never depends on when.
 
 Invariants: `fingerprint` and `live_pages` describe the remote part alone and are checked against the commit that the
 map claims to be; locations above `page_count` are 0.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -17,69 +17,30 @@ import numpy.typing as npt
 from graft.errors import Corrupt
 from graft.frametable import FrameTable
 from graft.locations import frames_of, in_frames
+from graft.mapchunks import (
+    CHUNK_MASK,
+    CHUNK_SHIFT,
+    EMPTY_CHUNK,
+    Change,
+    MapChunk,
+    Unread,
+    copied,
+    laid_over,
+    resized,
+)
 from metastore.fingerprint import fingerprint
 from metastore.index import CommitIndex
 from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef, chunk_count
 from metastore.rollup import cut
 
-CHUNK_SHIFT = 12
-CHUNK_MASK = CHUNK_PAGES - 1
-assert 1 << CHUNK_SHIFT == CHUNK_PAGES
-
-_FEW_PAGES = 16
-
 ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
 """Reads the index chunks that are lacking (`metastore.index.load_chunks`)."""
-
-
-class MapChunk:
-    """4,096 locations, built on first use; safe for threads."""
-
-    __slots__ = ("_build", "_locations", "_lock", "fingerprint", "view")
-
-    def __init__(
-        self, fingerprint: int, *, build: Callable[[], U64] | None = None, locations: U64 | None = None
-    ) -> None:
-        """Take the locations, or what builds them."""
-        self.fingerprint = fingerprint
-        self.view: memoryview | None = None
-        """The locations, format ``Q``, once they are built; for the fast path."""
-        self._build = build
-        self._locations: U64 | None = None
-        self._lock = threading.Lock()  # guards the building
-        if locations is not None:
-            self._publish(locations)
-
-    @property
-    def built(self) -> bool:
-        """Whether the locations are there already."""
-        return self.view is not None
-
-    def locations(self) -> U64:
-        """Return the locations; not to be written to."""
-        if self._locations is None:
-            with self._lock:
-                if self._locations is None:
-                    assert self._build is not None, "BUG: a chunk without locations or builder"
-                    self._publish(self._build())
-                    self._build = None
-        assert self._locations is not None, "BUG: a chunk was built without locations"
-        return self._locations
-
-    def _publish(self, locations: U64) -> None:
-        locations.flags.writeable = False
-        # The view first: whoever sees the locations without holding the lock goes on to use the view.
-        self.view = locations.data.cast("B").cast("Q")
-        self._locations = locations
-
-
-_EMPTY_CHUNK = MapChunk(0, locations=np.zeros(CHUNK_PAGES, np.uint64))
 
 
 class PageMap:
     """An immutable map of one version of a volume."""
 
-    __slots__ = ("chunks", "fingerprint", "live_pages", "page_count", "table")
+    __slots__ = ("_chunks", "_length", "_unread", "fingerprint", "live_pages", "page_count", "table")
 
     def __init__(
         self,
@@ -92,9 +53,28 @@ class PageMap:
         """Take parts that agree with each other; use `compose` or the ``with_`` methods."""
         self.table = table
         self.page_count = page_count
-        self.chunks = chunks
         self.live_pages = live_pages
         self.fingerprint = fingerprint
+        self._chunks: Sequence[MapChunk] | None = chunks
+        self._unread: Unread | None = None
+        self._length = 0
+
+    @property
+    def read(self) -> bool:
+        """Whether `chunks` are there already."""
+        return self._chunks is not None
+
+    @property
+    def chunks(self) -> Sequence[MapChunk]:
+        """The chunks, with all local commits laid over; raises what building the chunks below raises."""
+        chunks = self._chunks
+        if chunks is None:
+            unread = self._unread
+            if unread is None:  # another thread was faster
+                return self.chunks
+            chunks = self._chunks = laid_over(unread.chunks, unread.page_count, unread.changes[: self._length])
+            self._unread = None
+        return chunks
 
     @classmethod
     def empty(cls, table: FrameTable) -> "PageMap":
@@ -124,26 +104,16 @@ class PageMap:
     def with_locations(self, pages: npt.NDArray[np.int64], locations: U64, page_count: int, kept: int) -> "PageMap":
         """Return this map with pages above ``kept`` dropped, then these pages placed, and a new page count.
 
-        For local commits: fingerprints are not kept.
+        For local commits: fingerprints are not kept. Costs the same whatever the map's size, until somebody reads it.
         """
-        chunks = self._resized(page_count, kept)
-        changed: dict[int, U64] = {}
-        if len(pages) <= _FEW_PAGES:
-            # A typical transaction: numpy's overhead per call would be most of it.
-            for page, location in zip(pages.tolist(), locations.tolist(), strict=True):
-                number = (page - 1) >> CHUNK_SHIFT
-                if number not in changed:
-                    changed[number] = chunks[number].locations().copy()
-                changed[number][(page - 1) & CHUNK_MASK] = location
-        else:
-            numbers = (pages - 1) >> CHUNK_SHIFT
-            for number in dict.fromkeys(numbers.tolist()):
-                mine = numbers == number
-                changed[number] = chunks[number].locations().copy()
-                changed[number][(pages[mine] - 1) & CHUNK_MASK] = locations[mine]
-        for number, found in changed.items():
-            chunks[number] = MapChunk(0, locations=found)
-        return PageMap(self.table, page_count, chunks, 0, 0)
+        change = Change(pages, locations, page_count, kept)
+        result = PageMap(self.table, page_count, (), 0, 0)
+        unread, length = self._unread, self._length
+        if unread is None or not unread.followed_by(change, length):
+            unread, length = Unread(self.chunks, self.page_count), 0
+            unread.followed_by(change, length)
+        result._chunks, result._unread, result._length = None, unread, length + 1
+        return result
 
     def with_placements(
         self,
@@ -156,37 +126,23 @@ class PageMap:
 
         Fingerprints and live pages are kept up to date in the number of changed chunks.
         """
-        chunks = self._resized(page_count, kept)
+        chunks = resized(self.chunks, self.page_count, page_count, kept)
         for number, placement in placements.items():
-            changed = chunks[number].locations().copy()
+            changed = copied(chunks[number].locations())
             frames = self.table.number_all(placement, segments)[placement.page_frame]
             changed[placement.page_low] = in_frames(frames, placement.page_slot.astype(np.uint64))
             chunks[number] = MapChunk(0, locations=changed)
         live, whole = self.live_pages, self.fingerprint
         for number in range(max(len(self.chunks), len(chunks))):
-            old = self.chunks[number] if number < len(self.chunks) else _EMPTY_CHUNK
-            new = chunks[number] if number < len(chunks) else _EMPTY_CHUNK
+            old = self.chunks[number] if number < len(self.chunks) else EMPTY_CHUNK
+            new = chunks[number] if number < len(chunks) else EMPTY_CHUNK
             if new is old:
                 continue
-            if new is not _EMPTY_CHUNK:
+            if new is not EMPTY_CHUNK:
                 new.fingerprint = _fingerprint_of(self.table, number, new.locations())
             whole ^= old.fingerprint ^ new.fingerprint
             live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
         return PageMap(self.table, page_count, chunks, live, whole)
-
-    def _resized(self, page_count: int, kept: int) -> list[MapChunk]:
-        """Return the chunks for ``page_count`` pages with what lies above page ``kept`` dropped."""
-        kept = min(kept, page_count, self.page_count)
-        chunks = list(self.chunks[: chunk_count(kept)])
-        below = kept % CHUNK_PAGES
-        if below and kept < self.page_count:
-            locations = chunks[-1].locations()
-            if np.any(locations[below:]):
-                changed = locations.copy()
-                changed[below:] = 0
-                chunks[-1] = MapChunk(0, locations=changed)
-        chunks.extend([_EMPTY_CHUNK] * (chunk_count(page_count) - len(chunks)))
-        return chunks
 
 
 def compose(table: FrameTable, sources: Sequence[CommitIndex], load: ChunkLoader, previous: PageMap | None) -> PageMap:
@@ -202,7 +158,7 @@ def compose(table: FrameTable, sources: Sequence[CommitIndex], load: ChunkLoader
         for entry in source.commit.directory:
             if entry.number < total:
                 mentioning.setdefault(entry.number, []).append(source)
-    chunks = [_EMPTY_CHUNK] * total
+    chunks = [EMPTY_CHUNK] * total
     whole = 0
     for number, layers in mentioning.items():
         expected = _expected_fingerprint(number, sources, layers[0])

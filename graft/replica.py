@@ -179,6 +179,10 @@ class Replica:
 
     def view_of_writer(self) -> View:
         """Return the newest view to one who holds the writer lock, with what dead processes left unsaid taken in."""
+        view = self._view
+        local_lsn = view.snapshot.local_lsn
+        if self.journal.last_local_lsn == local_lsn and self.shared.say_only(view.generation, local_lsn):
+            return view
         if self.shared.state_in_doubt:
             self._resolve_doubt()
         return self._refreshed(adopt=self.shared.append_in_progress)

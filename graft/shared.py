@@ -65,6 +65,11 @@ class SharedCounters:
         """The newest local commit that readers may see."""
         return self.words[2]
 
+    def say_only(self, state_generation: int, published_local_lsn: int) -> bool:
+        """Tell whether these are the newest, and nothing is in progress or in doubt."""
+        words = self.words
+        return words[1] == state_generation and words[2] == published_local_lsn and not words[3] and not words[4]
+
     def announce_state(self) -> None:
         """Tell others that the state has changed; the caller holds the sync lock."""
         self.words[1] += 1

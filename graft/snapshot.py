@@ -7,7 +7,8 @@ from typing import Protocol
 from graft.errors import Corrupt, GraftError
 from graft.frametable import FrameBody
 from graft.locations import FRAME_TAG, JOURNAL_TAG, OFFSET_BITS, OFFSET_MASK, SLOT_MASK, frame_of
-from graft.pagemap import CHUNK_MASK, CHUNK_SHIFT, PageMap
+from graft.mapchunks import CHUNK_MASK, CHUNK_SHIFT, MapChunk
+from graft.pagemap import PageMap
 from pagestore.pages import page_count_of
 
 
@@ -71,7 +72,8 @@ class Snapshot:
         """Equal for two snapshots of one replica object only if their contents are equal; one more for each change."""
         self.read_only = read_only
         """Whether this is a view of the past, on which nothing can be built."""
-        self._chunks = page_map.chunks
+        self._chunks: Sequence[MapChunk] = page_map.chunks if page_map.read else ()
+        """The map's, none until it is first read."""
         self._source = source
         self.journal_views = journal_views
         """The mapped journal files by number; never changed."""
@@ -88,7 +90,7 @@ class Snapshot:
         index = page - 1
         number = index >> CHUNK_SHIFT
         if not 0 <= number < len(self._chunks):
-            return self._zeros
+            return self.read(page, advisor) if self._becomes_read(page) else self._zeros
         view = self._chunks[number].view
         location = view[index & CHUNK_MASK] if view is not None else self._located(page)
         if location & FRAME_TAG:
@@ -123,7 +125,9 @@ class Snapshot:
         """Return the frame that a page must be fetched with; None when it is here, has no body, or is not known yet."""
         index = page - 1
         number = index >> CHUNK_SHIFT
-        view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
+        if not 0 <= number < len(self._chunks) and not self._becomes_read(page):
+            return None
+        view = self._chunks[number].view
         location = view[index & CHUNK_MASK] if view is not None else 0
         if not location & FRAME_TAG or self.page_map.table.bodies[frame_of(location)] is not None:
             return None
@@ -140,6 +144,16 @@ class Snapshot:
         return Corrupt(
             f"{self.describe()}, page {page}: the frame at {key.offset} of segment {key.ref.segment} does not hold it"
         )
+
+    def _becomes_read(self, page: int) -> bool:
+        """Look at the map for the first time; tell whether that made a difference for a page."""
+        if self._chunks or not 1 <= page <= self.page_count:
+            return False
+        try:
+            self._chunks = self.page_map.chunks
+        except GraftError as error:
+            raise type(error)(f"{self.describe()}, page {page}: {error}") from error
+        return True
 
     def _located(self, page: int) -> int:
         try:

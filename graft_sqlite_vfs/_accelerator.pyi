@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from graft.frametable import FrameBody
-from graft.pagemap import MapChunk
+from graft.mapchunks import MapChunk
 
 INTERFACE: Final[int]
 LOCATION_LAYOUT: Final[tuple[int, int, int, int, int]]
@@ -29,7 +29,13 @@ class Reader:
 
     def __init__(self, counters: memoryview | None) -> None: ...
     def publish(
-        self, snapshot: NativeSnapshot, generation: int | None, local_lsn: int, probe: bytes | None, /
+        self,
+        snapshot: NativeSnapshot | None,
+        file_bytes: int,
+        generation: int | None,
+        local_lsn: int,
+        probe: bytes | None,
+        /,
     ) -> None: ...
     def withdraw(self) -> None: ...
     def close(self) -> None: ...

@@ -19,6 +19,7 @@ from graft.snapshot import Snapshot
 from graft_sqlite_vfs import _accelerator
 from graft_sqlite_vfs.errors import sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
+from graft_sqlite_vfs.header import Buffer
 from graft_sqlite_vfs.lasterror import remember
 from graft_sqlite_vfs.readpath import Accelerated
 from graft_sqlite_vfs.vfs import NO_WAL, open_volume
@@ -51,6 +52,13 @@ class AcceleratedFile(VolumeFile):
         finally:
             self._hand_over()
 
+    def xRead(self, amount: int, offset: int) -> Buffer:
+        """Read what C could not, and hand over what that made known."""
+        found = super().xRead(amount, offset)
+        if self.reader.snapshot is None and self._snapshot is not None and self._transaction is None:
+            self._hand_over()
+        return found
+
     def xClose(self) -> None:
         """Close; C reads nothing from here on."""
         self.reader.close()
@@ -61,8 +69,10 @@ class AcceleratedFile(VolumeFile):
         if snapshot is None or self._transaction is not None:
             self.reader.withdraw()
             return
-        native = _native(snapshot, self.reader.snapshot)
-        self.reader.publish(native, self._generation(snapshot), snapshot.local_lsn, self._probe or None)
+        # After a commit that nobody has read from yet, the next transaction may well not read either.
+        native = _native(snapshot, self.reader.snapshot) if snapshot.page_map.read else None
+        size = snapshot.page_count * snapshot.page_size
+        self.reader.publish(native, size, self._generation(snapshot), snapshot.local_lsn, self._probe or None)
 
     def _generation(self, snapshot: Snapshot) -> int | None:
         """Return the state generation at which this is the newest version; None if it is not, or nobody can tell.

@@ -49,9 +49,9 @@ class VolumeFile:
     """One opened volume."""
 
     __slots__ = (
-        "_advisor", "_base_header", "_committed", "_counter", "_durability", "_fixed", "_mask", "_page_one_written",
-        "_page_size", "_probe", "_read_page", "_read_path", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
-        "max_staleness_s",
+        "_advisor", "_base_header", "_committed", "_counter", "_durability", "_fixed", "_header_written", "_mask",
+        "_page_one_written", "_page_size", "_probe", "_probe_written", "_read_page", "_read_path", "_replica",
+        "_shift", "_shown", "_snapshot", "_transaction", "max_staleness_s",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +74,12 @@ class VolumeFile:
         """What page 1 reads as now; within a transaction, what SQLite wrote last."""
         self._base_header: StoredHeader | None = None
         """Of the snapshot's page 1; None until it was read."""
+        self._header_written: StoredHeader | None = None
+        """Of the page 1 that was stored last."""
         self._probe: bytes | None = None
+        """What SQLite asks for first in each transaction, while it is known and none is being written."""
+        self._probe_written = b""
+        """The same of the page 1 that SQLite wrote last."""
         self._page_one_written = False
         self._committed = False
         """Whether this transaction has committed already."""
@@ -212,13 +217,15 @@ class VolumeFile:
         if base is None and transaction.base.page_count:
             base = self._base_header = StoredHeader.of(transaction.base.read(1))
         if base is not None and counter == self._shown.value:
-            transaction.write(1, header.stored_as_before(data, base))
+            stored: Buffer = header.stored_as_before(data, base)
         else:
-            transaction.write(1, header.stored_as_changed(data, base))
+            stored = header.stored_as_changed(data, base)
+        transaction.write(1, stored)
+        self._header_written = StoredHeader.of(stored)
         self._shown.saw_written(counter)
         self._counter = counter
         self._page_one_written = True
-        self._probe = None
+        self._probe, self._probe_written = None, header.probe_of(data)
 
     def _other_page_size(self, page_size: int) -> str:
         return (
@@ -280,7 +287,7 @@ class VolumeFile:
             raise as_sqlite(error) from error
         self._snapshot = snapshot
         self._shown.committed(snapshot.content_version, self._counter)
-        self._base_header = None
+        self._base_header, self._probe = self._header_written, self._probe_written
         self._committed, self._page_one_written = True, False
 
     # The rest

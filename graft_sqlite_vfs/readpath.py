@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from graft import locations
-from graft.pagemap import CHUNK_SHIFT
+from graft.mapchunks import CHUNK_SHIFT
 
 VARIABLE = "GRAFT_PURE"
 INTERFACE = 2

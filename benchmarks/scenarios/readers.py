@@ -2,12 +2,14 @@
 
 ``readers/threads-2`` is how long two threads of one process take, each with a connection of its own and each with the
 same work; perfect scaling leaves the duration of ``readers/threads-1`` unchanged as long as there are processors.
+Each variant runs in new processes, so that its memory is its own; that of ``processes`` is the largest one's.
 """
 
 import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier, Event
 from typing import TYPE_CHECKING
 
@@ -42,19 +44,23 @@ class Readers:
         writer.start()
         started.wait()
         try:
-            for count in _COUNTS:
-                yield Reading(f"readers/threads-{count}", "seconds", _with_threads(place, count))
-            yield Reading("readers/threads", "rss_bytes", rss_peak_bytes())
-            for count in _COUNTS:
-                seconds, rss = _with_processes(place, count)
-                yield Reading(f"readers/processes-{count}", "seconds", seconds)
-                yield Reading(f"readers/processes-{count}", "rss_bytes", rss)
+            for kind, measured in (("threads", _with_threads), ("processes", _with_processes)):
+                for count in _COUNTS:
+                    seconds, rss = measured(place, count)
+                    yield Reading(f"readers/{kind}-{count}", "seconds", seconds)
+                    yield Reading(f"readers/{kind}-{count}", "rss_bytes", rss)
         finally:
             stop.set()
             writer.join()
 
 
-def _with_threads(place: Place, count: int) -> float:
+def _with_threads(place: Place, count: int) -> tuple[float, int]:
+    """Return the duration, and the peak memory of the process that the threads are in."""
+    with ProcessPoolExecutor(1, mp_context=_SPAWN) as pool:
+        return pool.submit(_time_threads, place, count).result()
+
+
+def _time_threads(place: Place, count: int) -> tuple[float, int]:
     barrier = threading.Barrier(count + 1)
     threads = [threading.Thread(target=_read, args=(place, barrier)) for _ in range(count)]
     for thread in threads:
@@ -63,7 +69,7 @@ def _with_threads(place: Place, count: int) -> float:
     start = time.perf_counter()
     for thread in threads:
         thread.join()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, rss_peak_bytes()
 
 
 def _with_processes(place: Place, count: int) -> tuple[float, int]:

@@ -105,7 +105,7 @@ static int x_file_size(abi_file *base, int64_t *size)
     const graft_reader *reader = file->reader;
     if (reader->state != READER_HELD)
         return size_in_python(file, size);
-    *size = (int64_t)(reader->snapshot->page_count << reader->snapshot->page_shift);
+    *size = reader->file_bytes;
     return ABI_OK;
 }
 

@@ -33,7 +33,8 @@ bool reader_read(graft_reader *reader, void *out, int amount, int64_t offset)
     if (is_probe(amount, offset) && reader->has_probe)
         memcpy(out, reader->probe, PROBE_BYTES);
     else
-        hit = snapshot_read(reader->snapshot, &reader->section, out, (uint32_t)amount, (uint64_t)offset);
+        hit = reader->snapshot != NULL &&
+              snapshot_read(reader->snapshot, &reader->section, out, (uint32_t)amount, (uint64_t)offset);
     reader->hits += hit;
     return hit;
 }
@@ -66,6 +67,8 @@ int reader_learn(graft_reader *reader, const void *read, int amount, int64_t off
         memcpy(reader->probe, read, PROBE_BYTES);
         reader->has_probe = true;
     }
+    if (reader->snapshot == NULL)
+        return 0;
     return snapshot_learn_chunk(reader->snapshot, (uint64_t)offset >> reader->snapshot->page_shift);
 }
 
@@ -78,19 +81,22 @@ void reader_withdraw(graft_reader *reader)
 
 static PyObject *publish(graft_reader *reader, PyObject *args)
 {
-    native_snapshot *snapshot;
-    PyObject *generation;
+    PyObject *snapshot, *generation;
+    long long file_bytes;
     unsigned long long local_lsn;
     Py_buffer probe;
-    if (!PyArg_ParseTuple(args, "O!OKz*:publish", &native_snapshot_type, &snapshot, &generation, &local_lsn, &probe))
+    if (!PyArg_ParseTuple(args, "OLOKz*:publish", &snapshot, &file_bytes, &generation, &local_lsn, &probe))
         return NULL;
-    uint64_t number = generation == Py_None ? 0 : PyLong_AsUnsignedLongLong(generation);
+    if (snapshot != Py_None && !Py_IS_TYPE(snapshot, &native_snapshot_type))
+        PyErr_Format(PyExc_TypeError, "the snapshot is a %s", Py_TYPE(snapshot)->tp_name);
+    uint64_t number = PyErr_Occurred() || generation == Py_None ? 0 : PyLong_AsUnsignedLongLong(generation);
     bool fits = probe.buf == NULL || probe.len == PROBE_BYTES;
     if (!PyErr_Occurred() && !fits)
         PyErr_Format(PyExc_ValueError, "a probe of %zd bytes", probe.len);
     if (!PyErr_Occurred()) {
         native_snapshot *old = reader->snapshot;
-        reader->snapshot = (native_snapshot *)Py_NewRef((PyObject *)snapshot);
+        reader->snapshot = snapshot == Py_None ? NULL : (native_snapshot *)Py_NewRef(snapshot);
+        reader->file_bytes = file_bytes;
         reader->state = READER_HELD;
         reader->keepable = generation != Py_None;
         reader->generation = number;
@@ -194,7 +200,7 @@ static void reader_dealloc(graft_reader *reader)
 
 static PyMethodDef reader_methods[] = {
     {"publish", (PyCFunction)(void (*)(void))publish, METH_VARARGS,
-     "Let reads go to a snapshot: publish(snapshot, generation or None, local_lsn, probe or None)."},
+     "Let reads go to a snapshot: publish(snapshot or None, file_bytes, generation or None, local_lsn, probe or None)."},
     {"withdraw", (PyCFunction)(void (*)(void))withdraw, METH_NOARGS, "Let Python answer everything."},
     {"close", (PyCFunction)(void (*)(void))close_reader, METH_NOARGS, "Withdraw, and let go of the counters."},
     {"read", (PyCFunction)(void (*)(void))read_here, METH_VARARGS,

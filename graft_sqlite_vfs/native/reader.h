@@ -4,7 +4,9 @@
  *     HELD       SQLite holds SHARED on the published snapshot
  *     IDLE       SQLite has let go of it, Python has not been told, and the next SHARED may take it again
  *
- * Invariants: a snapshot is set exactly in HELD and IDLE. SQLite calls a file under its connection's mutex, and Python
+ * What is published may lack its pages, until somebody reads one: then Python answers, and publishes it again.
+ *
+ * Invariants: a snapshot is set in HELD and IDLE alone. SQLite calls a file under its connection's mutex, and Python
  * publishes and withdraws from within such calls, so that one thread at a time is in here. From IDLE nothing goes on
  * unless the counters that all processes share still say that the published version is the newest.
  */
@@ -20,7 +22,8 @@ typedef enum { READER_WITHDRAWN, READER_HELD, READER_IDLE } reader_state;
 
 typedef struct {
     PyObject_HEAD
-    native_snapshot *snapshot;
+    native_snapshot *snapshot; /* NULL: whatever it has, Python reads */
+    int64_t file_bytes;
     reader_state state;
     bool fixed;    /* a version of the past, which never becomes stale */
     bool keepable; /* generation and local_lsn are those of the snapshot */

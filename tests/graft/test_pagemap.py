@@ -7,11 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from graft import pagemap
+from graft import mapchunks
 from graft.errors import Corrupt
 from graft.frametable import FrameTable
 from graft.locations import FRAME_TAG, JOURNAL_TAG, SLOT_MASK, frame_of, in_journal
-from graft.pagemap import MapChunk, PageMap, compose
+from graft.mapchunks import MapChunk
+from graft.pagemap import PageMap, compose
 from metastore import index as metastore_index
 from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, load_chunks, read_chain
@@ -193,6 +194,45 @@ class TestLocalCommits:
         right = base.with_locations(np.array([3], np.int64), np.array([3], np.uint64), 5, 5)
         seen = [[each.location(page) for page in (1, 2, 3)] for each in (base, left, right)]
         assert seen == [[1, 0, 0], [1, 2, 0], [1, 0, 3]]
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_it_does_not_matter_who_is_read_when(self, seed):
+        """Long runs of commits, cuts and branches among them, read in any order, some never."""
+        luck = random.Random(seed)
+        made = [(PageMap.empty(FrameTable()), 0, {})]
+        for at in range(1, 400):
+            old, old_count, old_places = made[-1] if luck.random() < 0.95 else luck.choice(made)
+            count = luck.choice((old_count, old_count, old_count + luck.randrange(3000), luck.randrange(9000)))
+            kept = luck.choice((old_count, old_count, min(old_count, count), luck.randrange(old_count + 1)))
+            pages = luck.sample(range(1, count + 1), min(count, luck.choice((1, 2, 2, 30))))
+            places = {page: place for page, place in old_places.items() if page <= min(kept, count)}
+            places.update((page, at << 16 | page) for page in pages)
+            locations = np.array([places[page] for page in pages], np.uint64)
+            made.append((old.with_locations(np.array(pages, np.int64), locations, count, kept), count, places))
+            if luck.random() < 0.05:
+                assert_places(*luck.choice(made))
+        for version in luck.sample(made, 60):
+            assert_places(*version)
+
+    def test_a_run_of_commits_that_nobody_reads_copies_few_chunks(self, monkeypatch):
+        copies = []
+        monkeypatch.setattr(mapchunks, "copied", lambda locations: copies.append(1) or locations.copy())
+        version = PageMap.empty(FrameTable())
+        for at in range(1, 641):
+            version = version.with_locations(np.array([1, 5000], np.int64), np.array([at, at], np.uint64), 5000, 5000)
+        assert version.location(5000) == 640
+        assert len(copies) <= 2 * 640 // 64 + 2
+
+
+def assert_places(page_map, count, places):
+    assert len(page_map.chunks) == -(-count // CHUNK)
+    found = {
+        number * CHUNK + index + 1: location
+        for number, chunk in enumerate(page_map.chunks)
+        for index, location in enumerate(chunk.locations().tolist())
+        if location
+    }
+    assert found == places
 
 
 class TestLargeIndexes:
@@ -397,4 +437,4 @@ class TestFrameTable:
 
 
 def test_the_shift_fits_the_chunk():
-    assert 1 << pagemap.CHUNK_SHIFT == CHUNK
+    assert 1 << mapchunks.CHUNK_SHIFT == CHUNK

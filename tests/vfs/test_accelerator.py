@@ -117,6 +117,25 @@ class TestWithoutPython:
         assert rows(other, SUM) == rows(db, SUM)
         assert [call for call in watched[-1].calls if not call.startswith("read 4096 at 0")] == []
 
+    def test_a_row_that_is_inserted_costs_few_calls_and_no_read(self, watched, db):
+        """A transaction that only writes what SQLite has in its cache asks for nothing but the lock and the commit."""
+        db.execute("INSERT INTO t(v) VALUES ('x')")
+        file = watched[-1]
+        file.calls.clear()
+        for _ in range(3):
+            db.execute("INSERT INTO t(v) VALUES ('x')")
+        assert file.calls == ["lock 2", "unlock 1"] * 3
+        assert not file.snapshot.page_map.read
+
+    def test_after_a_commit_the_first_read_is_pythons_and_no_other(self, watched, db):
+        fill(db, 500)
+        db.execute("INSERT INTO t(v) VALUES ('x')")
+        db.execute("PRAGMA cache_size=1")
+        file = watched[-1]
+        file.calls.clear()
+        rows(db, SUM)
+        assert len([call for call in file.calls if call.startswith("read") and call != "read 4096 at 0"]) == 1
+
 
 class TestFreshness:
     def test_a_commit_of_another_connection_is_seen(self, db, reader):

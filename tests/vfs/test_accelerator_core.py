@@ -57,7 +57,7 @@ def snapshot(places: dict[int, int], *, slots=None, views=None, pages: int = 3 *
 
 def reader(made, probe: bytes | None = None):
     result = native.Reader(None)
-    result.publish(made, None, 0, probe)
+    result.publish(made, 3 * CHUNK * PAGE, None, 0, probe)
     return result
 
 
@@ -260,7 +260,7 @@ class TestReader:
         assert read.read(PAGE, PAGE) is None
         assert not read.lock_shared()
         assert not read.unlock()
-        read.publish(snapshot({}), None, 0, None)
+        read.publish(snapshot({}), 0, None, 0, None)
         assert read.read(PAGE, PAGE) == bytes(PAGE)
         assert (read.hits, read.misses) == (1, 0)
         read.withdraw()
@@ -275,19 +275,19 @@ class TestReader:
         read.learn(b"p" * 16, 24)
         assert read.read(16, 24) == b"p" * 16
         assert read.read(15, 24) is None
-        read.publish(snapshot({}), None, 0, b"q" * 16)
+        read.publish(snapshot({}), 0, None, 0, b"q" * 16)
         assert read.read(16, 24) == b"q" * 16
-        read.publish(snapshot({}), None, 0, None)
+        read.publish(snapshot({}), 0, None, 0, None)
         assert read.read(16, 24) is None
         with pytest.raises(ValueError, match="a probe of 3 bytes"):
-            read.publish(snapshot({}), None, 0, b"abc")
+            read.publish(snapshot({}), 0, None, 0, b"abc")
 
     def test_a_lock_is_kept_only_while_nothing_newer_was_published(self):
         words = memoryview(bytearray(64)).cast("Q")
         words[1], words[2] = 10, 20
         read = native.Reader(words)
         made = snapshot({})
-        read.publish(made, 10, 20, None)
+        read.publish(made, 0, 10, 20, None)
         for _ in range(2):
             assert read.unlock()
             assert read.read(PAGE, PAGE) is None  # nobody reads without a lock
@@ -297,13 +297,13 @@ class TestReader:
         assert read.unlock()
         words[2] = 21
         assert not read.lock_shared()
-        read.publish(made, 10, 21, None)
+        read.publish(made, 0, 10, 21, None)
         assert read.unlock()
         words[1] = 11
         assert not read.lock_shared()
-        read.publish(made, 10, 21, None)
+        read.publish(made, 0, 10, 21, None)
         assert not read.unlock()  # outdated already
-        read.publish(made, None, 21, None)
+        read.publish(made, 0, None, 21, None)
         assert not read.unlock()
         read.close()
         words.release()
