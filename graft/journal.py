@@ -40,7 +40,6 @@ from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
 
 _AHEAD_BYTES = 1024 * 1024
-_IOV_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,8 +439,7 @@ class Journal:
             file.laid_out = end + ahead
             with contextlib.suppress(OSError):  # no room for zeros does not say that there is none for the record
                 write_all(descriptor, [bytes(ahead)], end)
-        if len(parts) > _IOV_MAX or os.pwritev(descriptor, parts, file.end) != header.record_bytes:
-            write_all(descriptor, parts, file.end)
+        write_all(descriptor, parts, file.end)
         if header.synced:
             os.fdatasync(descriptor)
 

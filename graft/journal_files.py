@@ -17,7 +17,7 @@ def write_all(descriptor: int, parts: Sequence[Data], position: int) -> None:
     """Write parts one after the other, all of them: near the end of a disk's space a write may come short."""
     for start in range(0, len(parts), _IOV_MAX):
         batch = parts[start : start + _IOV_MAX]
-        expected = sum(len(part) for part in batch)
+        expected = sum(map(len, batch))
         written = os.pwritev(descriptor, batch, position)
         if written < expected:
             rest = memoryview(b"".join(batch))
