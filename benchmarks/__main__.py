@@ -1,4 +1,4 @@
-"""Benchmarks that anyone can run: ``python -m benchmarks local``, ``python -m benchmarks remote``.
+"""Benchmarks that anyone can run: ``python -m benchmarks local``, ``… remote`` and ``… sqlsync``.
 
 See docs/reference/benchmarks.md.
 """
@@ -13,12 +13,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import apsw
 from rich.console import Console
 
-from benchmarks import remote, remote_sizes, remote_targets, sizes, targets
+from benchmarks import (
+    remote,
+    remote_sizes,
+    remote_targets,
+    sizes,
+    sync,
+    sync_sizes,
+    sync_systems,
+    sync_targets,
+    targets,
+)
 from benchmarks import rows as row_format
 from benchmarks.local import SCENARIOS
 from benchmarks.measure import Measured, Suite, measure
@@ -96,6 +107,18 @@ def _remote(options: argparse.Namespace, directory: Path, stack: ExitStack) -> _
     return _Prepared(remote.SCENARIOS, suite, remote_targets.judge, print_remote_rows)
 
 
+def _sqlsync(options: argparse.Namespace, _directory: Path, _stack: ExitStack) -> _Prepared:
+    chosen = sync_sizes.QUICK if options.quick else sync_sizes.SyncSizes()
+    suite = Suite(
+        "benchmarks.sync_worker",
+        sync_systems.SYSTEMS,
+        chosen.rounds,
+        dataclasses.asdict(chosen),
+        watches_memory=False,
+    )
+    return _Prepared(sync.SCENARIOS, suite, sync_targets.judge, partial(print_rows, baseline="python"))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -104,9 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     distant = commands.add_parser("remote", help="this project against a bucket behind a slow network")
     distant.set_defaults(prepare=_remote)
     distant.add_argument("--latency-ms", metavar="MS", type=float, help="what a request waits; 20 by default")
+    documents = commands.add_parser("sqlsync", help="documents: mutations, coordinator, rebase")
+    documents.set_defaults(prepare=_sqlsync)
     for command, scenarios, needs in (
         (local, tuple(SCENARIOS), "about 10 GB"),
         (distant, tuple(remote.SCENARIOS), "about 2 GB"),
+        (documents, tuple(sync.SCENARIOS), "about 1 GB"),
     ):
         command.add_argument("--json", metavar="FILE", help="write the rows as JSON")
         command.add_argument("--plot", metavar="DIR", help="write a picture for each scenario; needs matplotlib")

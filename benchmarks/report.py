@@ -11,22 +11,22 @@ from benchmarks.targets import Verdict
 _BASELINE = "sqlite-wal-normal"
 
 
-def print_rows(console: Console, rows: Sequence[Row]) -> None:
-    """Print all rows, each with its ratio to plain SQLite's."""
-    baselines = {(row.scenario, row.metric): row.median for row in rows if row.system == _BASELINE}
+def print_rows(console: Console, rows: Sequence[Row], *, baseline: str = _BASELINE) -> None:
+    """Print all rows, each with its ratio to a system's; plain SQLite's, if no other is named."""
+    baselines = {(row.scenario, row.metric): row.median for row in rows if row.system == baseline}
     table = Table("scenario", "system", "metric", title="Medians, with the smallest and the largest run")
-    for title in ("median", "min", "max", "runs", f"÷ {_BASELINE}"):
+    for title in ("median", "min", "max", "runs", f"÷ {baseline}"):
         table.add_column(title, justify="right")
     previous = ""
     for row in rows:
         if previous and row.scenario != previous:
             table.add_section()
         previous = row.scenario
-        baseline = baselines.get((row.scenario, row.metric))
+        compared = baselines.get((row.scenario, row.metric))
         table.add_row(
             row.scenario, row.system, row.metric,
             quantity(row.median, row.unit), quantity(row.min, row.unit), quantity(row.max, row.unit),
-            str(row.runs), f"{row.median / baseline:.2f}" if baseline else "",
+            str(row.runs), f"{row.median / compared:.2f}" if compared else "",
         )  # fmt: skip
     console.print(table)
 

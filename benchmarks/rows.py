@@ -12,6 +12,7 @@ UNITS = {
     "rss_anon_bytes": "bytes",
     "disk_bytes": "bytes",
     "live_bytes": "bytes",
+    "mutations_per_s": "",
     "requests": "",
     "round_trips": "",
     "bytes_up": "bytes",

@@ -91,7 +91,7 @@ class Coordinator:
             opened.callback(self._inbox.close)
             self._applier = Applier(self._volume, reducer, self._inbox.id, expiry_s=expiry_s, runtime=runtime)
             self._known = self._applier.known
-            self._drop()
+            self._inbox.drop_known(self._known.positions, self._known.forgotten_us)
             self._open = opened.pop_all()
 
     @property
@@ -178,7 +178,7 @@ class Coordinator:
                     self._applier.pull()
                     self._learnt()
                     continue
-                self._learnt(entries)
+                self._learnt(applied=len(entries))
                 return len(entries)
 
     def catch_up(self) -> None:
@@ -254,18 +254,17 @@ class Coordinator:
     def _acknowledged(self, timeline: TimelineId) -> Acknowledged:
         return Acknowledged(self._expected(timeline), self._known.positions.get(timeline), self._known.lsn)
 
-    def _learnt(self, applied: Sequence[Mutation] = ()) -> None:
-        """Show clients what the applier knows by now, and let go of what the volume has."""
+    def _learnt(self, applied: int | None = None) -> None:
+        """Show clients what the applier knows by now, and let go of what the volume has: the first entries, or any."""
         with self._moved:
             self._known = self._applier.known
             self._moved.notify_all()
+            if applied is None:
+                self._inbox.drop_known(self._known.positions, self._known.forgotten_us)
+            else:
+                self._inbox.drop_first(applied)
         if self._on_moved is not None:
             self._on_moved()
-        self._drop(applied)
-
-    def _drop(self, gone: Sequence[Mutation] = ()) -> None:
-        with self._lock:
-            self._inbox.drop(self._known.positions, gone=gone, forgotten_us=self._known.forgotten_us)
         failpoint("coordinator: after drop")
 
     def _run(self) -> None:

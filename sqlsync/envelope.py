@@ -10,7 +10,7 @@ The stored form (version 1, integers little-endian)::
 import datetime as dt
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import xxhash
@@ -55,6 +55,8 @@ class Mutation:
     """When it was called, microseconds since the Unix epoch."""
     seed: int
     """64 random bits."""
+    _stored: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The stored form, once somebody asked for it; `dataclasses.replace` does not take it along."""
 
     @classmethod
     def captured(
@@ -85,6 +87,12 @@ class Mutation:
 
 def encode(mutation: Mutation) -> bytes:
     """Return the stored form. Raises `BadMutation` for what it cannot say."""
+    if not mutation._stored:  # noqa: SLF001 - this module's own
+        mutation._stored.append(_encoded(mutation))  # noqa: SLF001
+    return mutation._stored[0]  # noqa: SLF001
+
+
+def _encoded(mutation: Mutation) -> bytes:
     (name, body), actor = _body(mutation.body), mutation.actor.encode()
     if len(body) > BODY_BYTES_MAX or max(len(actor), len(name)) > TEXT_BYTES_MAX:
         raise BadMutation(
@@ -120,9 +128,11 @@ def decode(data: bytes) -> Mutation:
     timeline, actor, name, body = parts
     try:
         said = Named(name.decode(), json.loads(body)) if kind == 0 else Opaque(body)
-        return Mutation(TimelineId(timeline), lsn, said, actor.decode(), now_us, seed)
+        mutation = Mutation(TimelineId(timeline), lsn, said, actor.decode(), now_us, seed)
     except ValueError as error:
         raise CorruptTimeline(f"a mutation of {len(data)} bytes makes no sense: {error}") from error
+    mutation._stored.append(data)  # noqa: SLF001 - this module's own
+    return mutation
 
 
 def _body(body: Named | Opaque) -> tuple[bytes, bytes]:

@@ -36,6 +36,9 @@ class TimelineId:
 
     raw: bytes
 
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
     def __post_init__(self) -> None:
         if len(self.raw) not in LENGTHS:
             raise ValueError(f"a timeline id has 16 or 32 bytes, not {len(self.raw)}")

@@ -85,27 +85,28 @@ class Inbox:
         with self._lock:
             return list(islice(self._entries.values(), limit))
 
-    def drop(
-        self,
-        positions: Mapping[TimelineId, int],
-        *,
-        gone: Sequence[Mutation] = (),
-        forgotten_us: int | None = None,
-    ) -> None:
-        """Drop the entries that the volume has: of each timeline those up to its position; and those in ``gone``.
+    def drop_first(self, count: int) -> None:
+        """Drop the entries that came first, `first` said which: the volume has them, or their timeline is gone."""
+        with self._lock:
+            dropped = list(islice(self._entries, count))
+        self._drop(dropped)
+
+    def drop_known(self, positions: Mapping[TimelineId, int], forgotten_us: int | None) -> None:
+        """Drop the entries that the volume has: of each timeline those up to its position.
 
         With ``forgotten_us`` also entries that were taken so long ago that their timeline, which the volume does not
         know, may have been forgotten with what it says: their author still has them, and learns of that.
         """
-        lost = {(mutation.timeline, mutation.lsn) for mutation in gone}
         with self._lock:
             dropped = [
                 seq
                 for seq, entry in self._entries.items()
                 if entry.lsn <= positions.get(entry.timeline, -1)
-                or (entry.timeline, entry.lsn) in lost
                 or (entry.timeline not in positions and may_be_forgotten(self._taken_us[seq], forgotten_us))
             ]
+        self._drop(dropped)
+
+    def _drop(self, dropped: Sequence[int]) -> None:
         if not dropped:
             return
         with self._transaction() as database:
@@ -115,8 +116,10 @@ class Inbox:
                 database.executemany("DELETE FROM entries WHERE seq = ?", [(seq,) for seq in dropped])
         with self._lock:
             for seq in dropped:
-                del self._entries[seq], self._taken_us[seq]
-            self._last = {entry.timeline: entry.lsn for entry in self._entries.values()}
+                del self._taken_us[seq]
+                entry = self._entries.pop(seq)
+                if self._last.get(entry.timeline) == entry.lsn:
+                    del self._last[entry.timeline]
 
     def close(self) -> None:
         """Close the file."""
