@@ -7,8 +7,9 @@ the mutation's. Statements of reducers and ours never share an entry of apsw's s
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import apsw
 
@@ -16,6 +17,7 @@ from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import authority, sqlclock
 from sqlsync.context import Context
 from sqlsync.envelope import Mutation
+from sqlsync.reducer import SQLValue
 
 SAVEPOINT = "__sqlsync_mutation"
 
@@ -32,6 +34,13 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+_ENVELOPE: dict[str, Callable[[Mutation], SQLValue]] = {
+    "sqlsync_actor": lambda mutation: mutation.actor,
+    "sqlsync_now_us": lambda mutation: mutation.now_us,
+    "sqlsync_timeline": lambda mutation: mutation.timeline.raw,
+    "sqlsync_lsn": lambda mutation: mutation.lsn,
+}
+"""What the envelope says, for reducers that speak SQL alone."""
 _PROGRESS_STEPS = 100_000
 _TRIES = 10
 
@@ -59,6 +68,8 @@ class Sandbox:
         connection.create_scalar_function("randomblob", self._randomblob, 1)
         connection.create_scalar_function("changes", self._changes, 0)
         connection.create_scalar_function("total_changes", self._total_changes, 0)
+        for name, envelope_field in _ENVELOPE.items():
+            connection.create_scalar_function(name, partial(self._said, envelope_field), 0)
 
     def begin(self) -> None:
         """Begin a write transaction."""
@@ -101,6 +112,9 @@ class Sandbox:
     def _progress(self) -> bool:
         context = self._context
         return context is not None and context.is_late(self._runtime.monotonic_s())
+
+    def _said(self, envelope_field: Callable[[Mutation], SQLValue], *_: object) -> SQLValue:
+        return envelope_field(self._current().mutation)
 
     def _current(self) -> Context:
         assert self._context is not None, "BUG: the clock and chance of reducers were asked outside of a mutation"
