@@ -4,6 +4,7 @@ SqlSyncError
 ├── MutationRejected       tell the user: the application's own logic, or a limit, refused the mutation
 │   └── ReducerFailed      mend the reducer: it raised, trapped or ran out of fuel, memory or time
 ├── BadMutation            ask for something else: no such mutation, or its arguments do not fit
+├── BadReducer             mend the module: it is no reducer, or it wants more than reducers get
 ├── ReducerTooOld          upgrade the application: the document was migrated further; pending work is kept
 ├── MigrationFailed        mend the reducer: a migration step failed, and left the document as it was
 ├── DocumentBusy           retry soon: another process has this document directory open
@@ -29,6 +30,10 @@ class ReducerFailed(MutationRejected):
 
 class BadMutation(SqlSyncError):
     """No such mutation, or its arguments do not fit."""
+
+
+class BadReducer(SqlSyncError):
+    """A WebAssembly module is no reducer, or wants more than reducers get."""
 
 
 class ReducerTooOld(SqlSyncError):

@@ -54,15 +54,16 @@ class Notes:
 class Stage:
     """One document's volume in a store in memory, with its coordinators and clients in one directory."""
 
-    def __init__(self, directory, store=None):
+    def __init__(self, directory, store=None, reducer=Notes):
         self.directory = directory
+        self.reducer = reducer
         self.store = store or graft_support.fresh_store()
         self.remote = f"{self.store.url}#doc"
         self._names = itertools.count(1)
         self.open = []
 
     def coordinator(self, name="coordinator", *, reducer=None, **options):
-        found = Coordinator(self.directory / name, self.remote, reducer or Notes(), store=self.store, **options)
+        found = Coordinator(self.directory / name, self.remote, reducer or self.reducer(), store=self.store, **options)
         self.open.append(found)
         return found
 
@@ -70,7 +71,7 @@ class Stage:
         """A client of a coordinator, or a direct one."""
         link = options.pop("link", None) or (LocalLink(coordinator) if coordinator else None)
         found = Document.open(
-            self.directory / name, self.remote, Notes(), link=link, actor=name, store=self.store, **options
+            self.directory / name, self.remote, self.reducer(), link=link, actor=name, store=self.store, **options
         )
         self.open.append(found)
         return found

@@ -1,0 +1,157 @@
+"""Reducers in WebAssembly, in the ABI of SQLSync 0.3.2: what was compiled for SQLSync runs unmodified.
+
+    mutation's bytes --> ffi_reduce --> requests --> SQL --> responses --> ffi_reactor_step --> ... --> done
+
+A mutation that was called with bytes is handed over as it is. One that was called by name becomes a JSON object of its
+arguments in which ``tag`` holds the name, the form that SQLSync's users give to theirs:
+``mutate("put", key="a")`` --> ``{"tag":"put","key":"a"}``.
+
+Modules of our own may export two functions more, which SQLSync does not know: ``ffi_reducer_version() -> u32`` and
+``ffi_migrate(version u32) -> ptr``, which answers like ``ffi_reduce``. They find what the envelope says through SQL: by
+the clock, ``random()``, and the functions of `sqlsync.sandbox` (``sqlsync_actor()`` and so on).
+"""
+
+import json
+import os
+from pathlib import Path
+
+import apsw
+
+from sqlsync import wasm_engine
+from sqlsync.envelope import Mutation, Opaque
+from sqlsync.errors import BadMutation, BadReducer, MutationRejected, ReducerFailed
+from sqlsync.reducer import ReducerContext
+from sqlsync.reducer_abi import (
+    Changes,
+    ConversionError,
+    Failed,
+    Query,
+    ReducerError,
+    Request,
+    Requests,
+    Response,
+    Rows,
+    UnknownError,
+    write_response,
+)
+from sqlsync.wasm_guest import Guest, Reply, WasmLimits
+
+TAG = "tag"
+DEFAULT_LIMITS = WasmLimits()
+
+
+class WasmReducer:
+    """A reducer that is a WebAssembly module; threads may share it."""
+
+    def __init__(
+        self,
+        module: bytes | bytearray | str | os.PathLike[str],
+        *,
+        limits: WasmLimits = DEFAULT_LIMITS,
+        isolated: bool = True,
+    ) -> None:
+        """Load a module, given as its bytes or its file; one that was loaded before is not compiled again.
+
+        With ``isolated`` each mutation gets an instance of its own, so that a module that keeps something in its memory
+        answers the same at every replay; without, an instance is used until a mutation fails in it, which is faster.
+        Raises `BadReducer` for a module that lacks what the ABI asks for, or wants more than it gives.
+        """
+        source = Path(module).read_bytes() if isinstance(module, str | os.PathLike) else bytes(module)
+        self._compiled = wasm_engine.load(source)
+        self._limits = limits
+        self._isolated = isolated
+        self._idle: list[Guest] = []
+        self._version = 0
+        try:
+            with wasm_engine.ticker():
+                guest = Guest(self._compiled, limits)
+                if self._compiled.migrates:
+                    self._version = guest.version()
+        except ReducerFailed as error:
+            raise BadReducer(f"reducer {self._compiled.digest.hex()[:12]} cannot be started: {error}") from error
+
+    @property
+    def version(self) -> int:
+        """The schema version that it works on; 0 for modules without the exports for migrations."""
+        return self._version
+
+    @property
+    def digest(self) -> bytes | None:
+        """SHA-256 of the module."""
+        return self._compiled.digest
+
+    def migrate(self, context: ReducerContext, version: int) -> None:
+        """Have the module take the document to ``version``."""
+        with wasm_engine.ticker():
+            guest = self._guest()
+            self._serve(context, guest, guest.migrate(version))
+        self._give_back(guest)
+
+    def check(self, mutation: Mutation) -> None:
+        """Raise `BadMutation` for an argument where the name is to stand."""
+        payload_of(mutation)
+
+    def apply(self, context: ReducerContext) -> None:
+        """Run the context's mutation."""
+        with wasm_engine.ticker():
+            guest = self._guest()
+            self._serve(context, guest, guest.reduce(payload_of(context.mutation)))
+        self._give_back(guest)
+
+    def _guest(self) -> Guest:
+        try:
+            guest = self._idle.pop()
+        except IndexError:
+            return Guest(self._compiled, self._limits)
+        guest.begin()
+        return guest
+
+    def _give_back(self, guest: Guest) -> None:
+        """Keep a guest that finished its mutation; one that did not is never used again."""
+        if not self._isolated:
+            self._idle.append(guest)
+
+    def _serve(self, context: ReducerContext, guest: Guest, reply: Reply) -> None:
+        while reply is not None:
+            if isinstance(reply, UnknownError | ConversionError):
+                raise _refusal(reply)
+            if not reply:
+                raise ReducerFailed(
+                    "the reducer broke SQLSync's ABI: it asks for nothing, and says that it is not done"
+                )
+            reply = guest.step(self._responses(context, reply))
+
+    def _responses(self, context: ReducerContext, requests: Requests) -> dict[int, bytes]:
+        found, left = {}, self._limits.memory_bytes
+        for number, request in requests.items():
+            found[number] = write_response(_answer(context, request))
+            left -= len(found[number])
+            if left < 0:
+                raise ReducerFailed("the reducer asked for more rows than there is room for in its memory")
+        return found
+
+
+def payload_of(mutation: Mutation) -> bytes:
+    """Return the bytes that a module gets for a mutation. Raises `BadMutation` where a name has no place."""
+    body = mutation.body
+    if isinstance(body, Opaque):
+        return body.payload
+    if TAG in body.arguments:
+        raise BadMutation(f"mutation {body.name!r} has an argument {TAG!r}, which is where the name goes")
+    return json.dumps({TAG: body.name, **body.arguments}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _answer(context: ReducerContext, request: Request) -> Response:
+    """Run what a guest asks for; it may handle SQLite's errors, all others end the mutation."""
+    try:
+        if isinstance(request, Query):
+            return Rows(*context.query_columns(request.sql, request.params))
+        return Changes(context.execute(request.sql, request.params))
+    except apsw.Error as error:
+        return Failed(getattr(error, "extendedresult", None), str(error))
+
+
+def _refusal(error: ReducerError) -> MutationRejected:
+    if isinstance(error, ConversionError):
+        return ReducerFailed(f"the reducer failed: {error}")
+    return MutationRejected(str(error))
