@@ -13,7 +13,8 @@ from graft.replica import Replica
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all, in one unit."""
 
-_BATCH_FRAMES = 256
+_BATCH_FRAMES = 4096
+"""Enough for many requests at once; how much of it is in memory at a time is for `pagestore.frame_fetch` to bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from pagestore.ids import SegmentId
 
 GAP_BYTES_MAX = 16 * 1024
-RANGE_BYTES_MAX = 4 * 1024 * 1024
+RANGE_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
