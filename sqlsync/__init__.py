@@ -1,5 +1,6 @@
 """SQLSync: several people edit one database, online or offline, and converge by the application's own logic."""
 
+from sqlsync.asynchronous import AsyncDocument
 from sqlsync.coordinator import Coordinator
 from sqlsync.document import Document
 from sqlsync.envelope import Mutation, Named, Opaque
@@ -29,6 +30,7 @@ from sqlsync.timeline import Refusal
 
 __all__ = [
     "Acknowledged",
+    "AsyncDocument",
     "BadMutation",
     "Coordinator",
     "CoordinatorLink",

@@ -8,6 +8,7 @@ from typing import Literal
 from graft.snapshot import Snapshot
 from pagestore.runtime import Runtime
 from sqlsync.link import CoordinatorLink
+from sqlsync.presence import OwnPresence
 from sqlsync.receipts import Receipts
 from sqlsync.reducer import Reducer
 from sqlsync.timeline import Refusal, Timeline
@@ -38,6 +39,8 @@ class Client:
     """Whether the volume may have forgotten the timeline, and with it what it had applied; without a coordinator."""
     to_tell: list[Callable[[], None]] = field(default_factory=list)
     """Call-backs that wait for `lock` to be free."""
+    presence: OwnPresence | None = None
+    """What this client says of itself, where its link carries that."""
     view_changed: Callable[[Snapshot, Snapshot], None] | None = None
     """Called with the views before and after, without `lock`."""
 

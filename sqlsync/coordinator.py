@@ -40,6 +40,8 @@ BATCH_MUTATIONS_MAX = 2000
 EXPIRY_S = 90 * 24 * 3600.0
 EXPIRY_S_MIN = 2 * CLOCKS_APART_US / 1e6
 _RETRY_S = 1.0
+_PRESENCE_S = 5.0
+"""How late clients that fell silent may be missed."""
 
 
 class Coordinator:
@@ -269,10 +271,16 @@ class Coordinator:
 
     def _run(self) -> None:
         while True:
+            silent_s = self.presence.expire()
             with self._moved:
-                self._moved.wait_for(lambda: self._stopping or len(self._inbox) > 0 or self._applier.is_behind)
+                is_due = self._moved.wait_for(
+                    lambda: self._stopping or len(self._inbox) > 0 or self._applier.is_behind,
+                    _PRESENCE_S if silent_s is None else min(silent_s, _PRESENCE_S),
+                )
                 if self._stopping:
                     return
+                if not is_due:
+                    continue
             try:
                 self.step()
                 self.trouble = None

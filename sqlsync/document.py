@@ -23,11 +23,12 @@ from sqlsync import sync as rounds
 from sqlsync.apply import Rejected
 from sqlsync.client import Client, OnRejected
 from sqlsync.envelope import Mutation, Opaque
-from sqlsync.errors import MutationRejected, ReducerFailed, SqlSyncError
+from sqlsync.errors import CoordinatorRefused, MutationRejected, ReducerFailed, SqlSyncError
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.link import CoordinatorLink
 from sqlsync.loop import POLL_S, SyncLoop
+from sqlsync.presence import OwnPresence
 from sqlsync.rebase import deliver, rebase
 from sqlsync.receipts import Receipt
 from sqlsync.reducer import Bindings, Reducer, SQLValue
@@ -71,6 +72,9 @@ class Document:
             view = View(volume, reducer, record_positions=link is None, runtime=runtime)
             opened.callback(view.close)
             self._client = Client(timeline, view, reducer, link, on_rejected, runtime, acknowledged=timeline.start)
+            presence = getattr(link, "presence", None)
+            if presence is not None:
+                self._client.presence = OwnPresence(presence, str(timeline.id), runtime)
             self._take_up()
             self._open = opened.pop_all()
         self._client.tell()
@@ -90,6 +94,13 @@ class Document:
     def timeline(self) -> TimelineId:
         """Under which name this client's mutations go."""
         return self._client.timeline.id
+
+    @property
+    def presence(self) -> OwnPresence:
+        """What this client says of itself just now, and what others do; raises `CoordinatorRefused` without a link."""
+        if self._client.presence is None:
+            raise CoordinatorRefused("presence passes through a coordinator, and this document has no link to one")
+        return self._client.presence
 
     def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> Receipt:
         """Call a mutation: when this returns it is durable here, and queries show its effects.
@@ -183,6 +194,9 @@ class Document:
         """Stop, and let go of everything; pending mutations are kept. May be called again."""
         self.stop()
         client = self._client
+        if client.presence is not None:
+            with contextlib.suppress(SqlSyncError):
+                client.presence.leave()
         with client.syncing, client.lock, self._open, contextlib.suppress(GraftError):
             if not client.view.stale and client.view.volume.alive:
                 snapshot = client.view.snapshot()

@@ -43,6 +43,8 @@ class SyncLoop:
             self._wanted.clear()
             try:
                 sync(self._client, wait_s=min(_WAIT_S, self._poll_s))
+                if self._client.presence is not None:
+                    self._client.presence.repeat()
                 failures = 0
             except (GraftError, SqlSyncError) as error:
                 failures += 1

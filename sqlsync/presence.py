@@ -114,3 +114,46 @@ class PresenceHub:
             listeners = list(self._listeners.values())
         for listener in listeners:
             listener(states)
+
+
+class OwnPresence:
+    """What one client says of itself, and hears of all; threads may share it."""
+
+    def __init__(self, presence: Presence, client: str, runtime: Runtime = SYSTEM) -> None:
+        """Speak as ``client``."""
+        self.client = client
+        self._presence = presence
+        self._runtime = runtime
+        self._lock = threading.Lock()  # guards what follows
+        self._said: Mapping[str, Any] | None = None
+        self._ttl_s = TTL_S
+        self._repeat_at_s = 0.0
+
+    def set(self, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
+        """Say something of oneself, for ``ttl_s`` seconds; a document that synchronizes by itself says it again."""
+        self._presence.set(self.client, state, ttl_s=ttl_s)
+        with self._lock:
+            self._said, self._ttl_s = dict(state), ttl_s
+            self._repeat_at_s = self._runtime.monotonic_s() + ttl_s / 3
+
+    def repeat(self) -> None:
+        """Say the same again, if it is about time to."""
+        with self._lock:
+            said, ttl_s, is_due = self._said, self._ttl_s, self._runtime.monotonic_s() >= self._repeat_at_s
+        if said is not None and is_due:
+            self.set(said, ttl_s=ttl_s)
+
+    def leave(self) -> None:
+        """Be gone."""
+        with self._lock:
+            said, self._said = self._said, None
+        if said is not None:
+            self._presence.leave(self.client)
+
+    def states(self) -> States:
+        """Return what everybody says, by client."""
+        return self._presence.states()
+
+    def subscribe(self, listener: Listener) -> Unsubscribe:
+        """Call ``listener`` with what everybody says, now and after each change."""
+        return self._presence.subscribe(listener)

@@ -6,9 +6,12 @@
 `confirmed` means that it was seen as applied in the shared volume; it and `rejected` are final.
 """
 
+import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from enum import StrEnum
+from typing import Any
 
 from sqlsync.envelope import Mutation
 from sqlsync.errors import MutationRejected
@@ -72,6 +75,27 @@ class Receipt:
         if self._state is ReceiptState.REJECTED:
             raise MutationRejected(self._reason)
         return self
+
+    def __await__(self) -> Generator[Any, None, "Receipt"]:
+        """Wait like `wait`, in asyncio; use `asyncio.wait_for` or `asyncio.timeout` for a time limit."""
+        return self._finished().__await__()
+
+    async def _finished(self) -> "Receipt":
+        loop, finished = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(receipt: "Receipt") -> None:
+            if receipt.state in FINAL:
+                with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                    loop.call_soon_threadsafe(finished.set)
+
+        self.on_change(tell)
+        try:
+            await finished.wait()
+        finally:
+            with self._changed:
+                if tell in self._listeners:
+                    self._listeners.remove(tell)
+        return self.settled()
 
     def on_change(self, listener: Callable[["Receipt"], None]) -> None:
         """Call ``listener`` after each change of state, in the thread that learns of it; now, if it is final."""

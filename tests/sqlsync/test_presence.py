@@ -1,9 +1,14 @@
 """Presence: who is here and what they say, until they leave or fall silent."""
 
+import threading
+
 import pytest
 
 from pagestore.runtime import Runtime
-from sqlsync.presence import PresenceHub
+from sqlsync.errors import CoordinatorRefused
+from sqlsync.presence import OwnPresence, PresenceHub
+from tests.graft.support import fast_directory
+from tests.sqlsync.support import Stage
 
 
 class Clock:
@@ -60,3 +65,47 @@ def test_who_falls_silent_is_gone_and_the_others_are_told(hub, clock):
     assert hub.states() == {"bob": {}}
     hub.leave("bob")
     assert hub.expire() is None
+
+
+@pytest.fixture
+def stage():
+    with fast_directory() as directory:
+        stage = Stage(directory)
+        yield stage
+        stage.close()
+
+
+def test_documents_say_who_they_are_and_are_missed_when_they_close(stage):
+    coordinator = stage.coordinator()
+    ann, bob = stage.client("ann", coordinator), stage.client("bob", coordinator)
+    heard = []
+    bob.presence.subscribe(heard.append)
+    ann.presence.set({"cursor": 3})
+    assert bob.presence.states() == {str(ann.timeline): {"cursor": 3}}
+    ann.close()
+    assert heard == [{}, {str(ann.timeline): {"cursor": 3}}, {}]
+    with pytest.raises(CoordinatorRefused, match="no link"):
+        _ = stage.client("direct").presence
+
+
+def test_what_a_document_says_is_repeated_before_it_expires(clock, hub):
+    own = OwnPresence(hub, "ann", Runtime(monotonic_s=lambda: clock.now_s))
+    own.repeat()
+    own.set({"cursor": 1}, ttl_s=30)
+    for second in range(0, 100, 8):
+        clock.now_s = float(second)
+        own.repeat()
+        assert hub.states() == {"ann": {"cursor": 1}}
+    own.leave()
+    own.leave()
+    own.repeat()
+    assert hub.states() == {}
+
+
+def test_the_coordinators_thread_tells_of_those_who_fell_silent(stage):
+    coordinator = stage.coordinator()
+    gone = threading.Event()
+    coordinator.presence.set("ann", {}, ttl_s=0.01)
+    coordinator.presence.subscribe(lambda states: None if states else gone.set())
+    coordinator.start()
+    assert gone.wait(30)
