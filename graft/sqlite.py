@@ -20,8 +20,8 @@ def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found > version:
             raise Unsupported(f"{path} has format {found}; this release knows {version}: upgrade graft")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")  # first, since changing to WAL may sync, too
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
         if found < version:
             connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
     except BaseException:

@@ -4,6 +4,7 @@ Invariants: the chain is what leads from the sync point's commit down to its bas
 before an append until its outcome is known; `_decoded` holds no index whose head differs from the stored one.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.errors import Corrupt, NotAReplica, ReplicaExists, remote_errors
+from graft.errors import Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
 from graft.sqlite import abandon, database_errors, opened
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
@@ -89,18 +90,21 @@ class State:
         draft = path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         with database_errors(f"creating {draft}"):
-            database = opened(draft, _SCHEMA, VERSION, synchronous="FULL")
+            # Nobody sees the draft: one sync of the whole file, before it gets its name, is enough.
+            database = opened(draft, _SCHEMA, VERSION, synchronous="OFF")
             try:
                 database.execute("BEGIN IMMEDIATE")
                 _write_identity(database, identity)
                 database.execute("INSERT INTO sync VALUES (?, 0, ?)", (lsn, lsn))
                 _write_chain(database, chain)
                 database.execute("COMMIT")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                database.execute("PRAGMA journal_mode = DELETE")
             finally:
-                database.close()
-        draft.rename(path)
+                database.close()  # which empties the WAL into the file and removes it
+        with local_errors(f"creating {path}"):
+            assert not draft.with_name(f"{draft.name}-wal").exists(), "BUG: a draft that somebody else has open"
+            with draft.open("rb") as written:
+                os.fsync(written.fileno())
+            draft.rename(path)
 
     def read(self) -> SyncState:
         """Return all of it, consistently."""
