@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graft.errors import Diverged
-from graft.pull import fetch, pull
+from graft.pull import fetch
 from graft.push import push
 from graft_sqlite_vfs.layout import btree_layout
 from pagestore.runtime import Runtime
@@ -86,7 +86,7 @@ class Applier:
 
     def pull(self) -> None:
         """Go to the newest version, without the local commits."""
-        pull(self.volume.replica, policy="discard")
+        self.volume.pull()
         failpoint("coordinator: after pull")
         self._learn()
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 import apsw
 
-from graft.pull import pull
 from graft.snapshot import Snapshot
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import tables
@@ -20,7 +19,7 @@ from sqlsync.ids import TimelineId
 from sqlsync.migrate import check_version
 from sqlsync.reducer import Bindings, Reducer, SQLValue
 from sqlsync.timeline import may_be_forgotten
-from sqlsync.volume import DocumentVolume, volume_errors
+from sqlsync.volume import DocumentVolume, forget_schema, volume_errors
 
 
 class View:
@@ -71,7 +70,7 @@ class View:
             before_move()
             self.outdate()
 
-        done = pull(self.volume.replica, policy="discard", before_move=moving)
+        done = self.volume.pull(moving)
         failpoint("rebase: after move")
         return done.before != done.after or done.discarded_commits > 0
 
@@ -117,17 +116,18 @@ class View:
     def _pin(self) -> None:
         with self._reading, volume_errors():
             if not self._reader.in_transaction:
-                self._control("BEGIN; SELECT count(*) FROM sqlite_schema")
+                self._control(lambda reader: reader.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall())
 
     def _unpin(self) -> None:
         with self._reading:
             if self._reader.in_transaction:
-                self._control("COMMIT")
+                self._control(lambda reader: reader.execute("COMMIT"))
+                self._control(forget_schema)
 
-    def _control(self, sql: str) -> None:
+    def _control(self, do: Callable[[apsw.Connection], object]) -> None:
         self._reader.authorizer = None
         try:
-            self._reader.execute(sql).fetchall()
+            do(self._reader)
         finally:
             self._reader.authorizer = _reads_only
 

@@ -1,7 +1,7 @@
 """The volume behind a document: its replica, and the one connection that writes there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import apsw
 from graft.clone import clone, init
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, VolumeExists, local_errors
 from graft.locks import FileLock
-from graft.pull import discard
+from graft.pull import PullResult, discard, pull
 from graft.remote import RemoteAddress, parse_remote
 from graft.replica import Replica, is_replica, open_replica
 from graft.settings import Durability, Settings
@@ -82,14 +82,33 @@ class DocumentVolume:
         """Return a connection that cannot write; the caller closes it."""
         return connect(self.replica.path, flags=apsw.SQLITE_OPEN_READONLY)
 
+    def pull(self, before_move: Callable[[], None] | None = None) -> PullResult:
+        """Go to the newest version of the remote, without any local commit; see `graft.pull.pull`."""
+        try:
+            return pull(self.replica, policy="discard", before_move=before_move)
+        finally:
+            forget_schema(self.connection)
+
     def discard(self) -> int:
         """Give up all local commits, asking nobody; return how many there were."""
-        return discard(self.replica)
+        try:
+            return discard(self.replica)
+        finally:
+            forget_schema(self.connection)
 
     def close(self) -> None:
         """Let go of everything; may be called again."""
         self.alive = False
         self._open.close()
+
+
+def forget_schema(connection: apsw.Connection) -> None:
+    """Have a connection read the schema again, after local commits were given up.
+
+    SQLite reads it again when its number changed. What was given up and what came instead may have the same number and
+    other tables: then what is meant for one table would go into another.
+    """
+    connection.execute("PRAGMA writable_schema = RESET", can_cache=False)
 
 
 @contextmanager
