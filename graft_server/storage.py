@@ -24,6 +24,7 @@ from metastore.ids import LogId
 from metastore.lsn import LSN
 
 PAGE_SIZE: Final = 4096
+_COOKIE: Final = slice(40, 44)
 _STEPS_KEPT: Final = 1024
 _PAYLOADS_KEPT: Final = 8
 _KEPT_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -39,6 +40,14 @@ class _Step:
 
     before: int
     pages: Pages
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    cookie: int
+    """SQLite's, in the version that was sent last."""
+    changed_at: int | None
+    """The LSN of the volume that brought it, if that was seen."""
 
 
 class StorageLog:
@@ -57,6 +66,7 @@ class StorageLog:
         self._newest = published(replica)
         self._steps: deque[_Step] = deque(maxlen=_STEPS_KEPT)
         self._payloads: dict[int | None, bytes] = {}
+        self._schema: _Schema | None = None
 
     @property
     def head(self) -> int:
@@ -88,11 +98,25 @@ class StorageLog:
                     f"{newest.describe()} takes a frame of {size} bytes, more than this server sends "
                     f"({self._frame_bytes_max}); use a client that fetches pages as it needs them"
                 )
-            made = encode_pages(newest, pages)
+            made = encode_pages(newest, pages, self._shown_cookie(newest))
             if size > _KEPT_BYTES_MAX or len(payloads) >= _PAYLOADS_KEPT:
                 return made
             payloads[since] = made
         return payloads[since]
+
+    def _shown_cookie(self, newest: Snapshot) -> int:
+        """Return the schema cookie to show: twice SQLite's own; one more in all versions after the one that changed it.
+
+        The published client notes which root pages a live query reads while it still goes by the schema before. So
+        it has to look a second time; a cookie that changed makes it look.
+        """
+        cookie = int.from_bytes(newest.read(1)[_COOKIE], "big")
+        with self._lock:
+            if self._schema is None:
+                self._schema = _Schema(cookie, None)
+            elif cookie != self._schema.cookie:
+                self._schema = _Schema(cookie, newest.lsn)
+            return (2 * cookie + (newest.lsn != self._schema.changed_at)) % 2**32
 
     def _pages(self, newest: Snapshot, steps: Sequence[_Step], since: int | None) -> Pages:
         """Return the pages that a client at frame ``since`` lacks; page 1 always, for a frame cannot be empty."""
@@ -110,12 +134,14 @@ class StorageLog:
         return pages[pages <= newest.page_count]
 
 
-def encode_pages(snapshot: Snapshot, pages: Pages) -> bytes:
-    """Return the payload with these pages, which are ascending."""
+def encode_pages(snapshot: Snapshot, pages: Pages, cookie: int) -> bytes:
+    """Return the payload with these pages, which are ascending, page 1 first; it shows this schema cookie."""
     newest_first = pages[::-1]
     snapshot.prefetch(newest_first.tolist())
     bodies = [bytes(snapshot.read(page)) for page in newest_first.tolist()]
-    return newest_first.astype("<u4").tobytes() + b"".join(bodies)
+    first = bytearray(bodies[-1])
+    first[_COOKIE] = cookie.to_bytes(4, "big")
+    return newest_first.astype("<u4").tobytes() + b"".join((*bodies[:-1], first))
 
 
 def base_of(log: LogId) -> int:

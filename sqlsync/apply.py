@@ -61,6 +61,8 @@ def apply_batch(
     doomed: dict[int, Rejected] = {}
     while True:
         try:
+            if used_us is not None:
+                tables.make_first(sandbox.connection)
             outcomes = _run(sandbox, reducer, mutations, doomed)
         except _TransactionLost as lost:
             doomed[lost.place] = lost.outcome

@@ -42,6 +42,15 @@ def make(connection: apsw.Connection) -> None:
         connection.execute(statement)
 
 
+def make_first(connection: apsw.Connection) -> None:
+    """Make the table of timelines, before the application makes any.
+
+    SQLSync's clients make it first too. Then the tables of a new document have the same root pages with them and here,
+    by which they tell which live queries a change concerns.
+    """
+    connection.execute(_TABLES[0])
+
+
 def applied(connection: apsw.Connection, timeline: TimelineId) -> int | None:
     """Return the LSN up to which a timeline was applied or rejected, None if the volume does not know it."""
     if not _is_there(connection, "timelines"):

@@ -1,7 +1,15 @@
 import pytest
 
 from sqlsync.ids import base58
+from tests.graft import support as graft_support
 from tests.server import support
+
+
+@pytest.fixture
+def tmp_path():
+    """A directory where syncing costs nothing."""
+    with graft_support.fast_directory() as directory:
+        yield directory
 
 
 @pytest.fixture

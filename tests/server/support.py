@@ -54,6 +54,8 @@ class OpaqueNotes:
                 "WHERE i < ?) SELECT ? || i, hex(zeroblob(1000)) FROM n",
                 (int(arguments[1]), arguments[0]),
             )
+        elif name == "index":
+            context.execute("CREATE INDEX by_value ON notes (value)")
         elif name == "clear":
             context.execute("DELETE FROM notes")
         elif name == "reject":

@@ -71,6 +71,37 @@ def test_a_client_gets_a_database_that_sqlite_finds_whole(tabs):
     database.close()
 
 
+def test_a_client_is_made_to_look_twice_at_a_changed_schema(tabs):
+    """The published client takes a live query's root pages from the schema before, unless its cookie changes again."""
+
+    def cookie():
+        database = client.database()
+        (found,) = database.execute("PRAGMA schema_version").fetchone()
+        database.close()
+        return found
+
+    client = tabs()
+    cookies = []
+    for name in ("put", "put", "put", "index", "put", "put"):
+        client.mutate(name, "a", name)
+        client.settle()
+        cookies.append(cookie())
+    assert len(set(cookies)) == 4 - (cookies[0] == cookies[1])
+    assert cookies[1] == cookies[2] != cookies[3] != cookies[4] == cookies[5]
+
+
+def test_the_table_of_timelines_comes_first_as_in_the_client(tabs):
+    client = tabs()
+    client.mutate("put", "a", "1")
+    client.settle()
+    database = client.database()
+    names = [
+        name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rootpage")
+    ]
+    database.close()
+    assert names[:2] == ["__sqlsync_timelines", "notes"]
+
+
 def test_a_small_change_is_a_small_frame(tabs):
     client = tabs()
     client.mutate("fill", "key", "2000")
