@@ -7,7 +7,7 @@ NATIVE := $(wildcard graft_sqlite_vfs/native/*.[ch])
 # Parallel test processes; the suite is mostly waiting for servers and disks.
 TEST_JOBS ?= 4
 
-.PHONY: demo test test-long test-sanitized lint format bench minio clean help
+.PHONY: demo test test-long test-sanitized lint format bench minio browser clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test-long                         run the tests that take minutes too"
 	@echo "make test-sanitized                    run the VFS tests on an accelerator built with sanitizers"
 	@echo "make lint                              run every linter, as CI and pre-commit do"
+	@echo "make browser                           install Chromium, clang and npm packages, so that tests run in a browser"
 	@echo "make minio                             build MinIO into .cache/bin (needs Go), so that tests run against it"
 
 $(VENV)/.python:
@@ -65,6 +66,9 @@ format: $(VENV)/.dev
 
 minio:
 	scripts/build-minio
+
+browser:
+	scripts/install-browser
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info

@@ -12,10 +12,10 @@ from sqlsync.reducer import Reducer
 def load_module(module: bytes) -> Reducer:
     """Return the reducer in a WebAssembly module; raises `NotAReducer` for what is none."""
     try:
-        found = importlib.import_module("sqlsync.wasm_reducer")  # it takes a while, and needs wasmtime
+        from sqlsync.wasm_reducer import WasmReducer  # noqa: PLC0415 - an extra, and it takes a while
     except ModuleNotFoundError as error:
-        raise NotAReducer(f"this server runs no WebAssembly: {error}") from error
-    return cast("Reducer", found.WasmReducer(module))
+        raise NotAReducer(f"this server runs no WebAssembly: pip install 'graft[wasm]' ({error})") from error
+    return WasmReducer(module)
 
 
 def load_named(name: str) -> Reducer:

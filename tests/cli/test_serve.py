@@ -59,12 +59,6 @@ def test_a_second_server_in_the_directory_is_refused(serve, tmp_path, graft):
     assert "another server" in refused.err
 
 
-def test_uploads_need_the_token(serve):
-    _, url = serve("--upload-token", "secret")
-    for headers, status in (({}, 401), ({"Authorization": "Bearer secret"}, 400)):
-        assert urllib3.request("PUT", f"{url}/reducer", body=b"nothing", headers=headers).status == status
-
-
 def test_ctrl_c_ends_it(serve):
     process, _ = serve()
     process.send_signal(signal.SIGINT)
