@@ -6,16 +6,20 @@ Where the cache cannot be read or written (a full disk, a damaged index), frames
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from graft.cache import Cache
+from graft.counts import ReplicaCounts
 from graft.errors import GraftError
 from graft.frametable import FrameBody, FrameKey, FrameTable
 from graft.remote import Remote
+from pagestore.fetch import RangeRead
 from pagestore.segment import DecodedFrame
 
+_PATIENCE_S = 0.5
+"""How long a frame that another thread is fetching, with others, is waited for."""
 _BATCH_BYTES = 8 * 1024 * 1024
 _MEMORY_BYTES_MAX = 64 * 1024 * 1024
 
@@ -23,12 +27,15 @@ _MEMORY_BYTES_MAX = 64 * 1024 * 1024
 class BodyLoader:
     """Attaches bodies to the frame table; safe for threads."""
 
-    def __init__(self, table: FrameTable, cache: Cache, remote: Remote, page_size: int) -> None:
-        """Fill ``table`` through ``cache`` from ``remote``."""
+    def __init__(self, table: FrameTable, cache: Cache, remote: Remote, page_size: int, counts: ReplicaCounts) -> None:
+        """Fill ``table`` through ``cache`` from ``remote``, and count what that takes."""
         self.table = table
+        self.counts = counts
         self.cache = cache
         self._remote = remote
         self._page_size = page_size
+        self._guessed: set[int] = set()
+        """Frames that were fetched ahead from the remote, and that nobody has asked for yet."""
         self._condition = threading.Condition()  # guards _in_flight
         self._in_flight: set[int] = set()
         self._memory_lock = threading.Lock()  # guards the members below
@@ -37,21 +44,24 @@ class BodyLoader:
         self._memory_bytes = 0
         self._batches = 0
 
-    def attach(self, numbers: Iterable[int]) -> tuple[int, int]:
+    def attach(self, numbers: Iterable[int], ahead: Collection[int] = (), *, sparse: bool = False) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
 
-        Frames that another thread is fetching are waited for, not fetched again.
+        Those that are also ``ahead`` are fetched along, to be attached when somebody asks for them; if ``sparse``,
+        nothing between them is. Frames that another thread is fetching are waited for, not fetched again; each is
+        handed over as soon as it is here.
         """
-        wanted = [number for number in dict.fromkeys(numbers) if self.table.bodies[number] is None]
+        guessed = set(ahead)
+        wanted = [number for number in dict.fromkeys(numbers) if not self._is_here(number, asked=number not in guessed)]
         mine = self._claim(wanted)
         fetched = 0, 0
         try:
             if mine:
-                fetched = self._load(mine)
+                fetched = self._load(mine, guessed, sparse=sparse)
         finally:
             self._release(mine)
         for number in wanted:
-            if number not in mine:
+            if number not in mine and number not in guessed:
                 self._wait_for(number)
         return fetched
 
@@ -75,7 +85,16 @@ class BodyLoader:
             for file in self.cache.evict():
                 self.table.detach(file)
 
-    def _load(self, numbers: Iterable[int]) -> tuple[int, int]:
+    def _is_here(self, number: int, *, asked: bool) -> bool:
+        """Tell whether a body is here; one that was fetched ahead is attached when it is asked for."""
+        if not asked:
+            return self.table.body(number) is not None
+        if self.table.asked_for(number) and number in self._guessed:
+            self._guessed.discard(number)
+            self.counts.add(ahead_used_frames=1, ahead_used_bytes=self.table.key(number).length)
+        return self.table.bodies[number] is not None
+
+    def _load(self, numbers: Iterable[int], guessed: Collection[int], *, sparse: bool = False) -> tuple[int, int]:
         missing: dict[FrameKey, int] = {}
         for number in numbers:
             key = self.table.key(number)
@@ -83,29 +102,61 @@ class BodyLoader:
             if body is None:
                 missing[key] = number
             else:
-                self.table.attach(number, body)
+                self._take(number, body, guessed)
         if not missing:
             return 0, 0
+        self.counts.add(fetches=1)
         pages, size, batch = 0, 0, []
-        for key, frame in self._remote.frames(list(missing), self._page_size):
+        frames = self._remote.frames(
+            list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
+        )
+        for key, frame in frames:
             batch.append((key, frame))
             pages += len(frame.pages)
             size += len(frame.body)
             if size >= _BATCH_BYTES:
-                self._keep_attached(batch, missing)
+                self._keep_attached(batch, missing, guessed)
                 size, batch = 0, []
-        self._keep_attached(batch, missing)
+        self._keep_attached(batch, missing, guessed)
         self.evict()
         return len(missing), pages
 
-    def _keep_attached(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
+    def _keep_attached(
+        self,
+        batch: Sequence[tuple[FrameKey, DecodedFrame]],
+        numbers: dict[FrameKey, int],
+        guessed: Collection[int],
+    ) -> None:
+        self._count(batch, numbers, guessed)
         try:
             bodies = self.cache.put(batch)
         except GraftError:
             self._attach_in_memory(batch, numbers)
             return
         for (key, _), body in zip(batch, bodies, strict=True):
-            self.table.attach(numbers[key], body)
+            self._take(numbers[key], body, guessed)
+        self._release({numbers[key] for key, _ in batch})
+
+    def _take(self, number: int, body: FrameBody, guessed: Collection[int]) -> None:
+        if number in guessed:
+            self.table.attach_ahead(number, body)
+        else:
+            self.table.attach(number, body)
+
+    def _count(
+        self,
+        batch: Sequence[tuple[FrameKey, DecodedFrame]],
+        numbers: dict[FrameKey, int],
+        guessed: Collection[int],
+    ) -> None:
+        self._guessed.update(numbers[key] for key, _ in batch if numbers[key] in guessed)
+        ahead = [key.length for key, _ in batch if numbers[key] in guessed]
+        self.counts.add(
+            fetched_frames=len(batch), ahead_frames=len(ahead), ahead_bytes=sum(ahead)
+        )  # fmt: skip
+
+    def _count_read(self, read: RangeRead) -> None:
+        self.counts.add(fetched_bytes=read.length - read.gap_bytes, gap_bytes=read.gap_bytes)
 
     def _cached(self, key: FrameKey) -> FrameBody | None:
         try:
@@ -143,6 +194,10 @@ class BodyLoader:
 
     def _wait_for(self, number: int) -> None:
         with self._condition:
-            self._condition.wait_for(lambda: number not in self._in_flight)
-        if self.table.bodies[number] is None:
+            ended = self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
+        if self._is_here(number, asked=True):
+            return
+        if not ended:
+            self._load([number], ())  # what is slow there may be an object that this frame is not in
+        else:
             self.attach([number])  # the other thread failed, or the frame was evicted at once: find out why ourselves

@@ -26,10 +26,12 @@ class Counts:
     """Of those, frames that somebody asked for later."""
     ahead_used_bytes: int = 0
     """Of those, as stored."""
+    fetches: int = 0
+    """Times that somebody waited for frames from the remote."""
     fetched_frames: int = 0
     """From the remote, for whatever reason."""
     fetched_bytes: int = 0
-    """Of those, as stored."""
+    """Of those and of what is needed to read them, as stored."""
     gap_bytes: int = 0
     """Fetched only because they lay between two frames that were wanted."""
 

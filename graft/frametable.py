@@ -59,7 +59,9 @@ class FrameTable:
     def __init__(self) -> None:
         """Start with no frames."""
         self.bodies: list[FrameBody | None] = []
-        """Changed by `attach` and `detach` alone."""
+        """Changed by `attach`, `asked_for` and `detach` alone."""
+        self.ahead: dict[int, FrameBody] = {}
+        """Bodies that came before anybody asked for them: the first who does attaches them. Changed likewise."""
         self._observer: BodyObserver | None = None
         self._keys: list[FrameKey] = []
         self._numbers: dict[tuple[bytes, int], int] = {}
@@ -114,9 +116,32 @@ class FrameTable:
             if self._observer is not None:
                 self._observer.attached(number, body)
 
+    def attach_ahead(self, number: int, body: FrameBody) -> None:
+        """Keep the body of a frame that nobody has asked for yet."""
+        with self._lock:
+            if self.bodies[number] is None:
+                self.ahead[number] = body
+
+    def asked_for(self, number: int) -> bool:
+        """Attach a body that was fetched ahead; tell whether there was one."""
+        with self._lock:
+            body = self.ahead.pop(number, None)
+            if body is None:
+                return False
+            self.bodies[number] = body
+            if self._observer is not None:
+                self._observer.attached(number, body)
+            return True
+
+    def body(self, number: int) -> FrameBody | None:
+        """Return the body of a frame, were it fetched ahead or asked for; None when it is not here."""
+        return self.bodies[number] or self.ahead.get(number)
+
     def detach(self, file: int) -> None:
         """Forget the bodies that a cache file holds."""
         with self._lock:
+            for number in [number for number, body in self.ahead.items() if body.file == file]:
+                del self.ahead[number]
             numbers = [number for number, body in enumerate(self.bodies) if body is not None and body.file == file]
             for number in numbers:
                 self.bodies[number] = None

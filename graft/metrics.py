@@ -56,6 +56,7 @@ def _counters(replica: Replica) -> list[Metric]:
         ("looks_failed", "Looks that were not answered, or could not move.", counts.looks_failed),
         ("look_requests", "Requests of looks.", counts.look_requests),
         ("moves", "Looks that brought something new.", counts.moves),
+        ("fetches", "Times that somebody waited for frames from the remote.", counts.fetches),
         ("fetched_bytes", "Stored bytes of frames that were fetched.", counts.fetched_bytes),
         ("ahead_bytes", "Of those, fetched before anybody asked for them.", counts.ahead_bytes),
         ("ahead_used_bytes", "Of those, bytes that somebody asked for later.", counts.ahead_used_bytes),

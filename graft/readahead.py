@@ -1,14 +1,19 @@
 """Readahead: which frames to fetch together with the one that a reader is waiting for, decided without I/O.
 
-A reader that misses a page where an order said that it would is following that order: from then on each miss fetches a
-window of what comes next, twice as large each time, up to a bound. A miss anywhere else ends it. So a scan costs a few
-requests, and random lookups cost nothing extra.
+A reader that comes to a page where an order said that it would is following that order: from then on each miss fetches
+a window of what comes next. The window doubles while what was fetched is used, halves when half of it was passed over,
+and ends with the first miss anywhere else. What was fetched ahead and never asked for is counted, and a reader that was
+misled too often must show a trend for longer before anything is fetched for it. So a scan costs a few requests, and
+random lookups cost nothing extra.
 
-Orders are strategies: pages by number, or, where somebody knows more, B-tree leaves by key.
+A query may be at several places at once, on an index and on its table: each tree has a trend of its own.
+
+A trend goes forwards or backwards, to the next page or in strides, through an order: pages by number, or, where
+somebody knows more, B-tree leaves by key.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
@@ -18,7 +23,22 @@ MissingFrame = Callable[[int], int | None]
 """Returns the number of the frame that a page must be fetched with; None when the page is here, or has no body."""
 
 _EXPECTED_FRAMES = 3
+_LANES_MAX = 8
 _LOOK_PAGES_MAX = 4096
+_FIRST_LOOK_PAGES_MAX = 512
+_STRIDE_PAGES_MAX = 1024
+_STRIDE_FRAMES_MAX = 6
+"""So many steps ahead at most: errors add up."""
+_STRIDE_MEMORY = 8
+"""Steps that an average remembers."""
+_STRIDE_TOLERANCE = 8
+"""A step may differ from the one before by this part of it: rows are not equally long."""
+_WASTE_PART = 32
+"""Of the frames asked for, so many may have been fetched in vain for each one …"""
+_WASTE_FREE = 2
+"""… and these."""
+_WARY_STREAK = 3
+"""Misses that must follow a trend, when more than that was fetched in vain."""
 
 
 class PageOrder(Protocol):
@@ -26,6 +46,10 @@ class PageOrder(Protocol):
 
     def following(self, page: int, direction: int) -> Iterator[int]:
         """Yield the pages that come after ``page`` (direction 1) or before it (−1), nearest first."""
+        ...
+
+    def tree(self, page: int) -> int:
+        """Return the same number for all pages that are ordered among each other, as far as that is known."""
         ...
 
 
@@ -41,15 +65,59 @@ class NumberOrder:
         step = direction * self.stride
         return iter(range(page + step, self.page_count + 1 if step > 0 else 0, step))
 
+    def tree(self, page: int) -> int:  # noqa: ARG002 - the protocol's
+        """All pages are of one tree."""
+        return 0
+
 
 @dataclass(slots=True)
 class ReadaheadUse:
-    """What readahead did."""
+    """What readahead did for one reader."""
 
     frames: int = 0
     """Fetched before anybody asked."""
+    used: int = 0
+    """Of those, frames that were asked for later."""
+    asked: int = 0
+    """Frames that were asked for, fetched ahead or not."""
     hits: int = 0
     """Misses that came where they were expected."""
+
+    @property
+    def wasted(self) -> int:
+        """Frames that were fetched ahead and not asked for so far."""
+        return self.frames - self.used
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Where a reader goes."""
+
+    direction: int
+    """1 forwards, −1 backwards in the order."""
+    stride: float = 1.0
+    """Pages of the order from one that is read to the next, on average …"""
+    steps: int = 0
+    """… of so many."""
+
+    def pages(self, page: int, order: PageOrder) -> Iterator[int]:
+        """Yield the pages that are likely to be read after ``page``, nearest first."""
+        ahead = islice(order.following(page, self.direction), _LOOK_PAGES_MAX)
+        if self.stride == 1:
+            yield from ahead
+            return
+        steps = 1
+        for position, following in enumerate(ahead, 1):
+            if position == round(steps * self.stride):
+                yield following
+                steps += 1
+
+    def after(self, step: int) -> "Trend":
+        """Return the trend with one more step in its average; 0 is none."""
+        if not step:
+            return self
+        stride = self.stride + (abs(step) - self.stride) / min(self.steps + 1, _STRIDE_MEMORY)
+        return Trend(self.direction, stride, self.steps + 1)
 
 
 class NumberAdvisor:
@@ -59,64 +127,174 @@ class NumberAdvisor:
         """Fetch at most ``frames_max`` frames ahead at once."""
         self.readahead = Readahead(frames_max)
 
+    @property
+    def sparse(self) -> bool:
+        """See `graft.snapshot.Advisor.sparse`."""
+        return self.readahead.sparse
+
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.plan`."""
         return self.readahead.plan(page, frame, NumberOrder(snapshot.page_count), snapshot.missing_frame)
+
+    def used(self, snapshot: Snapshot, page: int, frame: int) -> None:
+        """See `graft.snapshot.Advisor.used`."""
+        self.readahead.entered(page, frame, NumberOrder(snapshot.page_count))
 
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
         """Learn nothing."""
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Where a reader is in one tree."""
+
+    page: int
+    """At which it came to a frame last."""
+    step: int = 0
+    """Pages in the order from the one before to there; negative backwards, 0 if that was not near."""
+    trend: Trend | None = None
+    streak: int = 0
+    """Misses that followed the trend."""
+    window: int = 0
+    ahead: set[int] = field(default_factory=set)
+    """Frames that were fetched for the trend, and that the reader has not come to yet."""
+
+    def turn(self, trend: Trend | None) -> None:
+        """Follow a trend; another one than before begins anew."""
+        if (
+            trend is None
+            or self.trend is None
+            or trend.direction != self.trend.direction
+            or self.is_strided != (trend.stride != 1)
+        ):
+            self.streak, self.window = 0, 0
+            self.ahead.clear()
+        self.trend = trend
+
+    @property
+    def is_strided(self) -> bool:
+        """Whether it goes in strides."""
+        return self.trend is not None and self.trend.stride != 1
+
+    def next_window(self, frames_max: int) -> int:
+        """Return how many frames to fetch ahead now: twice as many, or half as many if too many were passed over.
+
+        Half the window is too many, in strides a quarter.
+        """
+        if self.window and (4 if self.is_strided else 2) * len(self.ahead) >= self.window:
+            self.ahead.clear()
+            return max(self.window // 2, 1)
+        return min(max(2 * self.window, 1), frames_max, _STRIDE_FRAMES_MAX if self.is_strided else frames_max)
+
+
 class Readahead:
-    """The trend of one reader; used by one thread at a time."""
+    """What one reader is doing; used by one thread at a time."""
 
     def __init__(self, frames_max: int) -> None:
         """Fetch at most ``frames_max`` frames ahead at once; 0 for none."""
         self._frames_max = frames_max
-        self._window = 0
-        self._last_page: int | None = None
-        """Where the miss before was."""
-        self._direction = 0
-        """The way that the reader goes, 0 when it seems to go nowhere."""
+        self._lanes: dict[int, _Lane] = {}
+        """By tree; the one used last is the last."""
+        self._unused: set[int] = set()
+        """Frames that were fetched ahead, for whatever trend, and not asked for yet."""
+        self.sparse = False
+        """Whether the frames planned last lie in strides."""
         self.use = ReadaheadUse()
 
     def plan(self, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> list[int]:
         """Return the frames to fetch for a miss on ``page`` in ``frame``: that one first, then those ahead."""
+        self.use.asked += 1
         if not self._frames_max:
             return [frame]
-        self._direction = self._way_to(frame, order, missing)
-        self._last_page = page
-        if not self._direction:
-            self._window = 0
+        lane = self._lane_at(page, order)
+        if lane.page != page:
+            lane.turn(_trend_at(lane, page, frame, order, missing))
+            lane.page = page
+        if lane.trend is None:
             return [frame]
         self.use.hits += 1
-        self._window = min(max(2 * self._window, 1), self._frames_max)
-        ahead = list(_frames_ahead(page, frame, self._direction, order, missing, self._window))
+        lane.streak += 1
+        if lane.streak < self._streak_needed():
+            return [frame]
+        lane.window = lane.next_window(self._frames_max)
+        ahead = list(_frames(lane.trend.pages(page, order), frame, missing, lane.window))
+        self.sparse = lane.is_strided
         self.use.frames += len(ahead)
+        self._unused.update(ahead)
+        lane.ahead.update(ahead)
         return [frame, *ahead]
 
-    def _way_to(self, frame: int, order: PageOrder, missing: MissingFrame) -> int:
-        """Return the direction in which a frame comes next after the miss before, 0 if it does not.
+    def entered(self, page: int, frame: int, order: PageOrder) -> None:
+        """Note that the reader came to a frame that had been fetched ahead, by itself or by another reader."""
+        self.use.asked += 1
+        if frame in self._unused:
+            self._unused.discard(frame)
+            self.use.used += 1
+        lane = self._lane_at(page, order)
+        lane.ahead.discard(frame)
+        if lane.trend is not None and lane.is_strided:
+            lane.step = _distance(order, lane.page, page, (lane.trend.direction,))
+            lane.trend = lane.trend.after(lane.step)
+        lane.page = page
 
-        Only now, since what was fetched then may have told how the order goes on.
-        """
-        if self._last_page is None:
-            return 0
-        for way in (self._direction,) if self._direction else (1, -1):
-            if frame in _frames_ahead(self._last_page, None, way, order, missing, _EXPECTED_FRAMES):
-                return way
-        return 0
+    def _lane_at(self, page: int, order: PageOrder) -> _Lane:
+        tree = order.tree(page)
+        lane = self._lanes.pop(tree, None) or _Lane(page)
+        self._lanes[tree] = lane
+        if len(self._lanes) > _LANES_MAX:
+            del self._lanes[next(iter(self._lanes))]
+        return lane
+
+    def _streak_needed(self) -> int:
+        return 1 if self.use.wasted <= _WASTE_FREE + self.use.asked // _WASTE_PART else _WARY_STREAK
 
 
-def _frames_ahead(
-    page: int, frame: int | None, direction: int, order: PageOrder, missing: MissingFrame, count: int
-) -> Iterator[int]:
-    """Yield up to ``count`` distinct missing frames, other than ``frame``, in the order of the pages ahead."""
+def _trend_at(lane: _Lane, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> Trend | None:
+    """Return the trend that a miss follows.
+
+    Only now, since what was fetched before may have told how the order goes on.
+    """
+    ways = (lane.trend.direction,) if lane.trend is not None else (1, -1)
+    place, near = {}, {}
+    for way in ways:
+        look = islice(Trend(way).pages(lane.page, order), _LOOK_PAGES_MAX if lane.trend else _FIRST_LOOK_PAGES_MAX)
+        near[way] = list(_frames(look, None, missing, _EXPECTED_FRAMES))
+        place[way] = near[way].index(frame) if frame in near[way] else _EXPECTED_FRAMES
+    way = min(ways, key=place.__getitem__)
+    if place[way] == 0 and not lane.is_strided:
+        lane.step = 0
+        return Trend(way)
+    step, before = _distance(order, lane.page, page, ways), lane.step
+    lane.step = step
+    if lane.trend is not None and lane.is_strided:
+        expected = _frames(lane.trend.pages(lane.page, order), None, missing, _EXPECTED_FRAMES)
+        if frame in expected or _alike(abs(step), lane.trend.stride):
+            return lane.trend.after(step)
+    if step * before > 0 and _alike(step, before):
+        return Trend(1 if step > 0 else -1, (abs(step) + abs(before)) / 2, 2)
+    return Trend(way) if place[way] < _EXPECTED_FRAMES else None
+
+
+def _alike(step: int, before: float) -> bool:
+    return abs(step - before) <= max(1, abs(before) / _STRIDE_TOLERANCE)
+
+
+def _frames(pages: Iterator[int], frame: int | None, missing: MissingFrame, count: int) -> Iterator[int]:
+    """Yield up to ``count`` distinct missing frames, other than ``frame``, in the order of the pages."""
     seen: set[int | None] = {frame, None}
-    for following in islice(order.following(page, direction), _LOOK_PAGES_MAX):
-        found = missing(following)
+    for page in pages:
+        found = missing(page)
         if found is not None and found not in seen:
             yield found
             seen.add(found)
             if len(seen) == count + len({frame, None}):
                 return
+
+
+def _distance(order: PageOrder, page: int, other: int, ways: Sequence[int]) -> int:
+    """Return how many steps of the order lead from one page to another, negative backwards; 0 if none are near."""
+    for way in ways:
+        for position, following in enumerate(islice(order.following(page, way), _STRIDE_PAGES_MAX), 1):
+            if following == other:
+                return way * position
+    return 0

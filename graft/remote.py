@@ -1,7 +1,7 @@
 """The remote of a replica: a store, its commit log and the threads that talk to it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.volumes import check_name
+from pagestore.fetch import RangeRead
 from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
 from pagestore.metered import MeteredStore
 from pagestore.objectstore import ObjectStore
@@ -80,11 +81,17 @@ class Remote:
             return read_chain(self.commits, self.parallel, log, head, known=by_lsn)
 
     def frames(
-        self, keys: Sequence[FrameKey], page_size: int, dictionaries: Dictionaries | None = None
+        self,
+        keys: Sequence[FrameKey],
+        page_size: int,
+        dictionaries: Dictionaries | None = None,
+        told: Callable[[RangeRead], None] | None = None,
+        gap_bytes_max: int | None = None,
     ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
         """Yield frames, verified; neighbours are read together, and all in parallel.
 
-        Those who trust no dictionary that is here already bring their own keeping of ``dictionaries``.
+        Those who trust no dictionary that is here already bring their own keeping of ``dictionaries``. ``told`` is
+        called with each read; ``gap_bytes_max`` replaces the setting.
         """
         by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
         with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
@@ -94,7 +101,8 @@ class Remote:
                 [key.locate() for key in keys],
                 page_size,
                 dictionaries=dictionaries or self.dictionaries,
-                gap_bytes_max=self.settings.fetch_gap_bytes_max,
+                gap_bytes_max=self.settings.fetch_gap_bytes_max if gap_bytes_max is None else gap_bytes_max,
+                told=told,
             ):
                 yield by_place[location.key, location.offset], frame
 

@@ -131,7 +131,7 @@ class Replica:
             alone=alone,
         )
         opened.callback(self.cache.close)
-        self.bodies = BodyLoader(self.table, self.cache, self.remote, self.page_size)
+        self.bodies = BodyLoader(self.table, self.cache, self.remote, self.page_size, self.counts)
         self._view = self._first_view(alone=alone)
         if alone:
             self._presence.settled()

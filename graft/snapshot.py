@@ -1,7 +1,7 @@
 """A snapshot: one version of a volume, for as long as its reader wants it."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from graft.errors import Corrupt, GraftError
@@ -15,16 +15,29 @@ from pagestore.pages import page_count_of
 class BodySource(Protocol):
     """Where a snapshot gets what its map only names."""
 
-    def attach(self, numbers: Iterable[int]) -> object:
-        """Attach frames to the frame table by number, from the cache or else from the remote."""
+    def attach(self, numbers: Iterable[int], ahead: Collection[int] = (), *, sparse: bool = False) -> object:
+        """Attach frames to the frame table by number, from the cache or else from the remote.
+
+        Those ``ahead`` are fetched along, and attached when somebody asks for them. If they are ``sparse``, what lies
+        between them is not worth having.
+        """
         ...
 
 
 class Advisor(Protocol):
     """A reader's guess at what it will read next; used by one thread at a time."""
 
+    @property
+    def sparse(self) -> bool:
+        """Whether the reader goes in strides, so that what lies between the frames planned last is not wanted."""
+        ...
+
     def plan(self, snapshot: "Snapshot", page: int, frame: int) -> list[int]:
         """Return the frames to fetch for a miss on ``page``: its own first, then what is worth having along."""
+        ...
+
+    def used(self, snapshot: "Snapshot", page: int, frame: int) -> None:
+        """Take note that a frame that had been fetched ahead is read for the first time."""
         ...
 
     def arrived(self, snapshot: "Snapshot", frames: Sequence[int]) -> None:
@@ -119,7 +132,10 @@ class Snapshot:
 
     def peek(self, page: int) -> bytes | memoryview | None:
         """Return the page's bytes if they are here, None if they would have to be fetched; never asks the remote."""
-        return None if self.missing_frame(page) is not None else self.read(page)
+        if self.missing_frame(page) is not None:
+            return None
+        body = self._ahead(page)
+        return self.read(page) if body is None else body
 
     def missing_frame(self, page: int) -> int | None:
         """Return the frame that a page must be fetched with; None when it is here, has no body, or is not known yet."""
@@ -129,9 +145,21 @@ class Snapshot:
             return None
         view = self._chunks[number].view
         location = view[index & CHUNK_MASK] if view is not None else 0
-        if not location & FRAME_TAG or self.page_map.table.bodies[frame_of(location)] is not None:
+        if not location & FRAME_TAG or self.page_map.table.body(frame_of(location)) is not None:
             return None
         return frame_of(location)
+
+    def _ahead(self, page: int) -> memoryview | None:
+        """Return the page's bytes if they are in a frame that was fetched ahead and not asked for yet."""
+        index = page - 1
+        number = index >> CHUNK_SHIFT
+        view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
+        location = view[index & CHUNK_MASK] if view is not None else 0
+        body = self.page_map.table.ahead.get(frame_of(location)) if location & FRAME_TAG else None
+        if body is None:
+            return None
+        start = (location & SLOT_MASK) * self.page_size
+        return body.data[start : start + self.page_size]
 
     def describe(self) -> str:
         """Return the words by which messages name this version."""
@@ -163,17 +191,20 @@ class Snapshot:
 
     def _fetched(self, page: int, location: int, advisor: Advisor | None) -> FrameBody:
         frame, bodies = frame_of(location), self.page_map.table.bodies
-        if advisor is not None:
+        planned: list[int] = []
+        if advisor is not None and frame in self.page_map.table.ahead:
+            advisor.used(self, page, frame)
+        elif advisor is not None:
             planned = advisor.plan(self, page, frame)
             if len(planned) > 1:
                 # What comes along is a guess: if it cannot be had, that is no reason not to read this page.
                 with contextlib.suppress(GraftError):
-                    self._source.attach(planned)
+                    self._source.attach(planned, planned[1:], sparse=advisor.sparse)
         try:
             while (body := bodies[frame]) is None:
                 self._source.attach([frame])
         except GraftError as error:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
-        if advisor is not None:
+        if advisor is not None and planned:
             advisor.arrived(self, planned)
         return body

@@ -24,16 +24,25 @@ class BtreeAdvisor:
         self._readahead = Readahead(settings.readahead_bytes_max // settings.frame_bytes)
         self._parents = _parents.setdefault(replica, Parents())
 
+    @property
+    def sparse(self) -> bool:
+        """See `graft.snapshot.Advisor.sparse`."""
+        return self._readahead.sparse
+
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.plan`."""
         order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count)
         return self._readahead.plan(page, frame, order, snapshot.missing_frame)
 
+    def used(self, snapshot: Snapshot, page: int, frame: int) -> None:
+        """See `graft.snapshot.Advisor.used`."""
+        self._readahead.entered(page, frame, KeyOrder(self._parents, snapshot.peek, snapshot.page_count))
+
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
         """Look for interior pages among what was fetched."""
         size = snapshot.page_size
         for frame in frames:
-            body = snapshot.page_map.table.bodies[frame]
+            body = snapshot.page_map.table.body(frame)
             if body is not None:
                 for slot, page in enumerate(body.pages):
                     self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)

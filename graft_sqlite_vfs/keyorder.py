@@ -14,6 +14,8 @@ from graft_sqlite_vfs.btree import children, is_interior
 from graft_sqlite_vfs.header import Buffer
 
 _BLOCK = 4096
+_HEIGHT_MAX = 20
+"""SQLite's own bound on the height of a tree."""
 
 Peek = Callable[[int], Buffer | None]
 """Returns a page's bytes if they are here, without fetching anything."""
@@ -70,6 +72,16 @@ class KeyOrder:
             page = self._parents.of(page)
             siblings = self._siblings(page, direction)
             height += 1
+
+    def tree(self, page: int) -> int:
+        """Return the topmost page above one, as far as parents are known; 0 for a page of which none is."""
+        top = page
+        for _ in range(_HEIGHT_MAX):
+            parent = self._parents.of(top)
+            if not parent:
+                break
+            top = parent
+        return top if top != page else 0
 
     def _siblings(self, page: int, direction: int) -> tuple[int, ...] | None:
         parent = self._parents.of(page)

@@ -36,6 +36,11 @@ class RangeRead:
     frames: tuple[FrameLocation, ...]
     """In the order of their offsets; all within the range."""
 
+    @property
+    def gap_bytes(self) -> int:
+        """Bytes that are read only because they lie between two frames."""
+        return self.length - sum(frame.length for frame in self.frames)
+
 
 def plan_fetch(
     frames: Iterable[FrameLocation],

@@ -1,6 +1,6 @@
 """Fetching frames: carries out what `pagestore.fetch` plans."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from pagestore.dictionary import Dictionary, decode_dictionary
@@ -49,14 +49,16 @@ def fetch_frames(
     dictionaries: Dictionaries | None = None,
     gap_bytes_max: int = GAP_BYTES_MAX,
     range_bytes_max: int = RANGE_BYTES_MAX,
+    told: Callable[[RangeRead], None] | None = None,
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
     """Yield each of ``frames`` once, verified, by object key and offset.
 
     Reads are made in parallel and decoded one frame at a time in the caller's thread, which is faster than
     any network; so memory stays within ``(parallel.threads + 1) * range_bytes_max`` and one frame, however
     many frames there are. A dictionary that is not in ``dictionaries`` yet is read along with the frames that need it,
-    in the same round trip. Raises `CorruptObject` for missing or wrong bytes, naming the object and the place
-    in it, and what ``store.get_range`` raises; frames yielded before are good.
+    in the same round trip. ``told`` is called with each read when its bytes are here. Raises `CorruptObject` for
+    missing or wrong bytes, naming the object and the place in it, and what ``store.get_range`` raises; frames yielded
+    before are good.
     """
     dictionaries = dictionaries or RecentDictionaries()
     at_hand: dict[SegmentId, Dictionary] = {}
@@ -81,6 +83,8 @@ def fetch_frames(
                 f"object {planned.key}: expected {planned.length} bytes at offset {planned.start}, "
                 f"got {len(data)} from {store.url}"
             )
+        if told is not None:
+            told(planned)
         view = memoryview(data)
         for frame in planned.frames:
             start = frame.offset - planned.start

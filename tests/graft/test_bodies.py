@@ -1,0 +1,104 @@
+"""Frames that several readers want at once."""
+
+import threading
+
+import pytest
+
+from graft import bodies
+from graft.clone import clone
+from graft.hydrate import hydrate
+from graft.push import push
+from pagestore.errors import StoreUnavailable
+from pagestore.memory import MemoryStore
+from tests.graft.support import body, commit, fast_directory, fresh_store, leave, new_replica, small_settings
+
+PAGES = 64
+
+
+class StuckStore:
+    """Reads of one object wait, or fail, as told."""
+
+    parallelism = 4
+
+    def __init__(self, inner: MemoryStore) -> None:
+        self.inner = inner
+        self.slow_key = None
+        self.fails = False
+        self.begun = threading.Event()
+        self.release = threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def get_range(self, key, start, length):
+        if key == self.slow_key:
+            self.begun.set()
+            if self.fails:
+                raise StoreUnavailable(f"{key} does not come")
+            self.release.wait()
+        return self.inner.get_range(key, start, length)
+
+
+@pytest.fixture
+def world():
+    """A reader of a volume in two segments, and its store."""
+    with fast_directory() as path:
+        store = StuckStore(fresh_store())
+        settings = {"inline_bytes_max": 0, "frame_bytes": 2048, "cache_bytes_max": 1 << 24, "cache_file_bytes": 1 << 20}
+        writer = new_replica(path / "w", store, **settings)
+        commit(writer, range(1, PAGES + 1), "first")
+        push(writer)
+        commit(writer, range(1, 9), "second")
+        push(writer)
+        [slow, _] = sorted((info for info in store.list("segments/")), key=lambda info: -info.size)
+        reader = clone(path / "r", f"{store.url}#vol", settings=small_settings(**settings), store=store)
+        store.slow_key = slow.key
+        yield reader, store
+        store.release.set()
+        leave(reader)
+        leave(writer)
+
+
+def test_a_slow_object_keeps_nobody_from_another_one(world, monkeypatch):
+    monkeypatch.setattr(bodies, "_PATIENCE_S", 0.001)
+    reader, store = world
+    hydrating = threading.Thread(target=hydrate, args=(reader,))
+    hydrating.start()
+    assert store.begun.wait(30)
+    for page in range(1, 9):
+        assert reader.snapshot().read(page) == body(512, page, "second")
+    store.release.set()
+    hydrating.join(30)
+    assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
+
+
+def test_a_failing_object_keeps_nobody_from_another_one(world):
+    reader, store = world
+    store.fails = True
+    with pytest.raises(Exception, match="does not come"):
+        hydrate(reader)
+    assert reader.snapshot().read(3) == body(512, 3, "second")
+    store.fails, store.slow_key = False, None
+    assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
+
+
+def test_what_is_fetched_ahead_is_attached_by_whoever_asks(world):
+    reader, store = world
+    store.slow_key = None
+    reader.snapshot().read(9)
+    before = reader.counts.snapshot()
+    assert (before.fetches, before.fetched_frames) == (1, 1)
+    numbers = sorted({reader.snapshot().missing_frame(page) for page in range(9, PAGES + 1)} - {None})
+    reader.bodies.attach(numbers, numbers[1:])
+    counts = reader.counts.snapshot()
+    assert (counts.fetches, counts.fetched_frames, counts.ahead_frames) == (2, 1 + len(numbers), len(numbers) - 1)
+    assert counts.ahead_used_bytes == 0
+    assert reader.snapshot().missing_frame(PAGES) is None
+    assert bytes(reader.snapshot().peek(PAGES)) == body(512, PAGES, "first")
+    assert reader.counts.snapshot().ahead_used_frames == 0, "to look is not to ask"
+    for page in range(9, PAGES + 1):
+        assert reader.snapshot().read(page) == body(512, page, "first")
+    counts = reader.counts.snapshot()
+    assert (counts.fetches, counts.ahead_used_frames) == (2, len(numbers) - 1)
+    assert counts.wasted_bytes == counts.gap_bytes
+    assert not reader.table.ahead
