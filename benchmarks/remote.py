@@ -12,6 +12,7 @@ from benchmarks.remote_scenarios.opening import CloneAfterPushes, ColdOpen, Pull
 from benchmarks.remote_scenarios.pushing import PUSH_ROLLUP, PUSH_SMALL, PushBulk
 from benchmarks.remote_scenarios.reading import COLD_LOOKUP, COLD_RANGE, COLD_SCAN, Hydrate
 from benchmarks.remote_scenarios.scenario import Scenario
+from benchmarks.remote_scenarios.tail import Tail
 from benchmarks.servers.latency import ProxyAddress, latency_proxy
 from benchmarks.servers.process import shared_server
 from benchmarks.servers.seaweedfs import FAKE_AWS, seaweedfs
@@ -33,6 +34,7 @@ _ALL: tuple[Scenario, ...] = (
     ScanFragmented(),
     Warm(),
     SqlCold(),
+    Tail(),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

@@ -38,7 +38,8 @@ class Parallel:
         Begins with the first ``next``. At most ``threads`` calls run or hold a result that was not yet taken,
         so memory is bounded by as many results. The first item to fail ends the iteration: calls that have
         not begun never do, those that run are waited for, then its error is raised. Closing the iterator
-        early does the same without an error. A single item runs in the caller's thread.
+        early does the same without an error. A single item runs in the caller's thread, and so does one whose
+        turn has come while all threads are busy for others: nobody waits for calls that are not theirs.
         """
         if self.threads == 1 or len(items) <= 1:
             with self._lock:
@@ -47,16 +48,18 @@ class Parallel:
             return
         pool = self._started_pool()
         todo = iter(items)
-        ahead: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(todo, self.threads))
+        ahead: deque[tuple[Item, Future[Result]]] = deque()
+        ahead.extend((item, pool.submit(function, item)) for item in islice(todo, self.threads))
         try:
             while ahead:
-                result = ahead.popleft().result()
-                ahead.extend(pool.submit(function, item) for item in islice(todo, 1))
+                item, future = ahead.popleft()
+                result = function(item) if future.cancel() else future.result()
+                ahead.extend((item, pool.submit(function, item)) for item in islice(todo, 1))
                 yield result
         finally:
-            for future in ahead:
+            for _, future in ahead:
                 future.cancel()
-            wait(ahead)
+            wait([future for _, future in ahead])
 
     def close(self) -> None:
         """Wait for running calls and end the threads; `map` raises `RuntimeError` afterwards."""

@@ -48,9 +48,9 @@ class ProxyControl:
         self._socket = socket.create_connection((HOST, control_port))
         self._lines = self._socket.makefile("rw")
 
-    def begin(self, latency_ms: float) -> None:
-        """Forget what was seen, and let every request wait."""
-        self._do({"latency_ms": latency_ms, "clear": True})
+    def begin(self, latency_ms: float, *, slow_every: int = 0, slow_ms: float = 0.0) -> None:
+        """Forget what was seen, and let every request wait; each so manieth read longer."""
+        self._do({"latency_ms": latency_ms, "clear": True, "slow_every": slow_every, "slow_ms": slow_ms})
 
     def end(self) -> list[SeenRequest]:
         """Let no request wait any more, and return those seen since `begin`."""

@@ -8,7 +8,8 @@ Connections cost nothing, and bandwidth is the machine's. Heads are forwarded as
 S3's signatures cover them.
 
 Prints the ports of the proxy and of its control connection. That takes one JSON object a line and answers each:
-``{"latency_ms": 20}`` sets the wait, ``{"clear": true}`` forgets the requests, ``{"report": true}`` tells them.
+``{"latency_ms": 20}`` sets the wait, and with ``"slow_every": 50, "slow_ms": 400`` that of each fiftieth read;
+``{"clear": true}`` forgets the requests, ``{"report": true}`` tells them.
 """
 
 import json
@@ -35,19 +36,35 @@ class Proxy:
 
     upstream: tuple[str, int]
     latency_s: float = 0.0
+    slow_every: int = 0
+    """Each so manieth read waits ``slow_s``; 0: none."""
+    slow_s: float = 0.0
+    reads: int = 0
     seen: list[SeenRequest] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)  # guards seen
+    lock: threading.Lock = field(default_factory=threading.Lock)  # guards seen and reads
 
     def note(self, request: SeenRequest) -> None:
         """Write a request down."""
         with self.lock:
             self.seen.append(request)
 
+    def wait_s(self, method: str) -> float:
+        """Return how long a request has to wait."""
+        if method != "GET":
+            return self.latency_s
+        with self.lock:
+            self.reads += 1
+            is_slow = self.slow_every and self.reads % self.slow_every == 0
+        return self.slow_s if is_slow else self.latency_s
+
     def obey(self, order: dict[str, object]) -> object:
         """Do what came over the control connection."""
         latency_ms = order.get("latency_ms")
         if isinstance(latency_ms, int | float):
             self.latency_s = latency_ms / 1000
+        slow_every, slow_ms = order.get("slow_every", 0), order.get("slow_ms", 0)
+        if isinstance(slow_every, int) and isinstance(slow_ms, int | float):
+            self.slow_every, self.slow_s, self.reads = slow_every, slow_ms / 1000, 0
         with self.lock:
             if order.get("clear"):
                 self.seen = []
@@ -154,7 +171,7 @@ class _Connection:
         head, begun_s = came
         if head.is_chunked:
             raise ValueError("a request in chunks: no S3 client here sends any")
-        time.sleep(self._proxy.latency_s)
+        time.sleep(self._proxy.wait_s(head.first_line[0]))
         server = self._opened()
         server.socket.sendall(head.without("expect"))
         if "expect" in head.fields:

@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -100,3 +101,20 @@ def test_a_closed_pool_refuses_work():
 def test_no_threads_are_no_pool():
     with pytest.raises(ValueError, match="at least one"):
         Parallel(0)
+
+
+def test_callers_do_not_wait_for_what_others_do():
+    """All threads are stuck with one caller's items; another caller does its own itself."""
+    stuck, release = threading.Semaphore(0), threading.Event()
+
+    def hang(_):
+        stuck.release()
+        release.wait()
+
+    with Parallel(3) as parallel, ThreadPoolExecutor(1) as callers:
+        blocked = callers.submit(lambda: list(parallel.map(hang, range(6))))
+        for _ in range(3):
+            assert stuck.acquire(timeout=30)
+        assert list(parallel.map(lambda item: item + 1, range(50))) == list(range(1, 51))
+        release.set()
+        assert blocked.result(30) == [None] * 6

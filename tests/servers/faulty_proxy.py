@@ -60,6 +60,13 @@ class Compressed:
 
 
 @dataclass(frozen=True)
+class Held:
+    """Do nothing until told to go on."""
+
+    go_on: threading.Event
+
+
+@dataclass(frozen=True)
 class Passed:
     """No fault: let this request through."""
 
@@ -142,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         match fault:
             case Closed():
                 return
+            case Held(go_on):
+                go_on.wait(self.timeout)
             case Status(status, code, headers):
                 error = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
                 xml = {"content-type": "application/xml", "content-length": str(len(error))}

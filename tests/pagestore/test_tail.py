@@ -1,0 +1,64 @@
+"""Reads from S3 where two in a hundred never come: nobody waits for them, at a bounded number of second requests."""
+
+import threading
+from contextlib import closing
+
+import pytest
+
+from pagestore.hedge import HedgedStore
+from pagestore.urls import open_store
+from tests.servers.faulty_proxy import Held, Passed
+
+LEARNED = 120
+READS = 150
+SLOW_EVERY = 50
+
+
+@pytest.fixture
+def release():
+    """Lets the reads go on that were held, when the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_two_reads_in_a_hundred_that_do_not_come_are_not_waited_for(faulty_s3, release):
+    with closing(open_store(faulty_s3.url)) as store:
+        assert isinstance(store, HedgedStore)
+        store.put("segments/s", bytes(range(256)) * 64)
+        for _ in range(LEARNED):
+            store.get_range("segments/s", 0, 256)
+        learning = store.counts()
+        before = len(faulty_s3.requests)
+        for number in range(READS):
+            if number % SLOW_EVERY == SLOW_EVERY - 1:
+                faulty_s3.faults.append(Held(release))
+            assert store.get_range("segments/s", 256 * (number % 64), 256) == bytes(range(256))
+        held = READS // SLOW_EVERY
+        counts = store.counts()
+        assert counts.wins - learning.wins >= held, "the held ones have not been answered to this moment"
+        sent = len(faulty_s3.requests) - before
+        assert READS + held <= sent <= READS + counts.hedges
+        assert counts.hedges <= 0.05 * counts.reads
+
+
+def test_without_second_requests_one_held_read_holds_its_reader(faulty_s3, release):
+    with closing(open_store(f"{faulty_s3.url}&hedge_budget=0")) as store:
+        store.put("segments/s", b"body")
+        faulty_s3.faults += [Held(release), Passed()]
+        begun = threading.Event()
+
+        def read():
+            begun.set()
+            assert store.get("segments/s") == b"body"
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        begun.wait(30)
+        while not any(isinstance(fault, Passed) for fault in faulty_s3.faults) or len(faulty_s3.faults) > 1:
+            pass  # until the proxy holds the read
+        assert store.get("segments/s") == b"body", "another reader is not held up"
+        assert reader.is_alive()
+        release.set()
+        reader.join(30)
+        assert not reader.is_alive()
