@@ -45,6 +45,7 @@ class ServedDocument:
         self._seen = Pulse()
         self._states: States = {}
         self._expiry_changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._executor = executor
         self._poll_s = poll_s
         self._tasks: list[asyncio.Task[None]] = []
@@ -163,6 +164,11 @@ class ServedDocument:
                     _log.warning("document %s: %s", self.name, error)
 
     def _presence_changed(self, states: States) -> None:
+        """Hear of presence, in whichever thread it changed."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._show_presence, states)
+
+    def _show_presence(self, states: States) -> None:
         self._states = states
         self.presence_version += 1
         self.presence_moved.beat()

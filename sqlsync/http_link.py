@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
-from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import errors
 from sqlsync.envelope import Mutation
 from sqlsync.errors import CoordinatorRefused, CoordinatorUnavailable, SqlSyncError, TimelineGap
@@ -20,6 +19,8 @@ from sqlsync.reducer import Reducer
 
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
+_PRESENCE_ANSWER_S = 5.0
+"""Presence is not worth waiting for; a document that is being closed leaves with one request."""
 _PRESENCE_WAIT_S = 25.0
 _RETRY_S = 1.0
 _UNAVAILABLE = {429, 502, 503, 504}
@@ -36,7 +37,6 @@ class HttpLink:
         reducer: Reducer | None = None,
         token: str | None = None,
         timeout_s: float = _ANSWER_S,
-        runtime: Runtime = SYSTEM,
     ) -> None:
         """Talk to the server at ``url`` about a document's id; nothing is sent yet.
 
@@ -45,7 +45,6 @@ class HttpLink:
         digest = reducer.digest if reducer is not None else None
         self.presence = HttpPresence(self)
         self.timeout_s = timeout_s
-        self.runtime = runtime
         self._base = f"{url.rstrip('/')}/doc/{quote(document, safe='')}"
         self._reducer = {} if digest is None else {"reducer": base58(digest)}
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -85,16 +84,27 @@ class HttpLink:
         self._pool.clear()
 
     def ask(
-        self, method: str, path: str, query: Mapping[str, Any] | None = None, *, body: bytes = b"", wait_s: float = 0.0
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        body: bytes = b"",
+        wait_s: float = 0.0,
+        answer_s: float = _ANSWER_S,
     ) -> Any:
-        """Send a request, once, and return what the answer says; raises the error of `sqlsync.errors` that it tells."""
+        """Send a request, once, and return what the answer says; raises the error of `sqlsync.errors` that it tells.
+
+        The server may think for ``wait_s`` seconds; then the answer has ``answer_s`` seconds, or the link's own limit.
+        """
+        answer_s = min(answer_s, self.timeout_s)
         if self._closed.is_set():
             raise CoordinatorUnavailable(f"the link to {self._base} was closed")
         url = f"{self._base}{path}?{urlencode({**(query or {}), **self._reducer})}"
         try:
             response = self._pool.request(
                 method, url, body=body, headers=self._headers, redirect=False,
-                timeout=urllib3.Timeout(connect=min(_CONNECT_S, self.timeout_s), read=self.timeout_s + wait_s),
+                timeout=urllib3.Timeout(connect=min(_CONNECT_S, answer_s), read=answer_s + wait_s),
             )  # fmt: skip
         except urllib3.exceptions.HTTPError as error:
             raise CoordinatorUnavailable(f"{self._base} did not answer: {error}") from error
@@ -118,15 +128,15 @@ class HttpPresence:
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
         """Replace what ``client`` says of itself, for ``ttl_s`` seconds."""
         body = json.dumps({"state": dict(state), "ttl_s": ttl_s}).encode()
-        self._link.ask("PUT", f"/presence/{quote(client, safe='')}", body=body)
+        self._link.ask("PUT", f"/presence/{quote(client, safe='')}", body=body, answer_s=_PRESENCE_ANSWER_S)
 
     def leave(self, client: str) -> None:
         """Forget a client."""
-        self._link.ask("DELETE", f"/presence/{quote(client, safe='')}")
+        self._link.ask("DELETE", f"/presence/{quote(client, safe='')}", answer_s=_PRESENCE_ANSWER_S)
 
     def states(self) -> States:
         """Return what is alive."""
-        states: States = self._link.ask("GET", "/presence")["states"]
+        states: States = self._link.ask("GET", "/presence", answer_s=_PRESENCE_ANSWER_S)["states"]
         return states
 
     def subscribe(self, listener: Listener) -> Unsubscribe:

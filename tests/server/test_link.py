@@ -211,3 +211,20 @@ def test_presence_is_seen_by_others_and_ends(server, document, link):
         link.presence.set("me", {}, ttl_s=-1)
     unsubscribe()
     other.close()
+
+
+def test_documents_say_who_is_there(open_document):
+    one, other = open_document("one"), open_document("other")
+    one.presence.set({"cursor": 1})
+    assert dict(other.presence.states()) == {str(one.timeline): {"cursor": 1}}
+    one.close()
+    support.wait_for(lambda: dict(other.presence.states()) == {})
+
+
+def test_those_who_fall_silent_are_missed(link):
+    heard = []
+    link.submit(TimelineId.new(), [])
+    unsubscribe = link.presence.subscribe(lambda states: heard.append(dict(states)))
+    link.presence.set("me", {"typing": True}, ttl_s=0.2)
+    support.wait_for(lambda: {"me": {"typing": True}} in heard and heard[-1] == {})
+    unsubscribe()
