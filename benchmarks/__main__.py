@@ -37,6 +37,7 @@ from benchmarks.plots import can_plot, plot
 from benchmarks.remote_systems import CLIENTS
 from benchmarks.report import print_remote_rows, print_rows, print_verdicts
 from benchmarks.rows import Row
+from benchmarks.scale import command as scale
 from benchmarks.systems import SYSTEMS, Graft
 from benchmarks.targets import Verdict
 
@@ -46,6 +47,9 @@ Judge = Callable[[Sequence[Row]], Sequence[Verdict]]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the arguments ask for; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if "run" in options:
+        status: int = options.run(options)
+        return status
     if options.plot and not can_plot():
         sys.stderr.write("benchmarks: --plot needs matplotlib: pip install --group bench\n")
         return 2
@@ -139,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--only", metavar="SCENARIO", nargs="+", choices=scenarios, help=", ".join(scenarios))
         command.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
         command.add_argument("--work", metavar="DIR", help=f"keep databases here between runs; needs {needs}")
+    scale.add_arguments(commands.add_parser("scale", help="the log's metadata alone, to ten million commits"))
     return parser
 
 
