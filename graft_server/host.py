@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class ServerFull(Exception):
-    """Too many documents are open; try again later."""
+    """Too many documents are open, or too many clients use one; try again later."""
 
 
 class NotADocument(Exception):
@@ -85,6 +85,8 @@ class Host:
         lock = self._locks.setdefault(name, asyncio.Lock())
         async with lock:
             served = await self._opened(name, asked)
+            if served.users >= self.settings.connections_max:
+                raise ServerFull(f"{served.users} clients use document {name}, as many as this server takes")
             served.users += 1
         try:
             yield served

@@ -31,7 +31,7 @@ class ServerSettings(BaseModel):
     documents_max: int = Field(default=500, ge=1)
     """How many documents may be open at once."""
     connections_max: int = Field(default=1000, ge=1)
-    """How many WebSockets may be open at once to one document."""
+    """How many connections and requests may use one document at once."""
     message_bytes_max: int = Field(default=16 * MIB, ge=64 * 1024)
     """The largest message, or request body, that a client may send."""
     frame_bytes_max: int = Field(default=64 * MIB, ge=64 * 1024)

@@ -128,6 +128,18 @@ def test_a_server_that_is_full_says_try_again(tmp_path, document):
     assert caught.value.rcvd.code == 1013
 
 
+def test_a_document_with_too_many_clients_says_try_again(tmp_path, document):
+    with support.running(tmp_path, connections_max=1) as server:
+        support.upload(server)
+        one = WireClient(document).connect(server.websocket_url(document))
+        with connect(server.websocket_url(document)) as client, pytest.raises(ConnectionClosed) as caught:
+            client.recv(timeout=10)
+        one.mutate("put", "a", "1")
+        one.settle()
+        one.disconnect()
+    assert caught.value.rcvd.code == 1013
+
+
 def test_a_newer_reducer_takes_over_and_the_older_one_is_told(server, document):
     old = WireClient(document).connect(server.websocket_url(document))
     old.mutate("put", "a", "1")
