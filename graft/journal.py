@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from graft.errors import Corrupt, local_errors
+from graft.errors import Corrupt, LocalStorageError, local_errors
+from graft.failpoints import failpoint
 from graft.journal_files import is_blank, sync_directory, sync_file, wipe, write_all
 from graft.journal_format import (
     ALIGNMENT,
@@ -40,6 +41,10 @@ from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
 
 _AHEAD_BYTES = 1024 * 1024
+
+
+class FileGone(LocalStorageError):
+    """Somebody deleted a file that was there just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class _File:
     """Up to where zeros were written, so that a commit overwrites blocks that the file system has assigned."""
     last_local_lsn: int = 0
     """The newest commit in it that was read; the one before its first where there is none yet."""
+    synced_local_lsn: int = 0
+    """The newest commit of which it is known that it is on the disk with all before it."""
 
 
 class Journal:
@@ -100,8 +107,11 @@ class Journal:
         self.last_local_lsn = local_lsn
         self._tail_synced = False
         known = [each for each in self._listed() if each[0] <= local_lsn + 1]
+        file = None
         if known and not _is_unborn(known[-1][1]):
-            file = self._opened(*known[-1])
+            with contextlib.suppress(FileGone):  # a push has just deleted it, and with it nothing that is not pushed
+                file = self._opened(*known[-1])
+        if file is not None:
             while (header := self._header_at(file)) and header.local_lsn <= local_lsn:
                 file.end += header.record_bytes
                 file.last_local_lsn = header.local_lsn
@@ -120,6 +130,8 @@ class Journal:
                 if upto is not None:
                     raise Corrupt(f"{self._directory}: local commit {self.last_local_lsn + 1} of {upto} is not there")
                 self._tail_synced = False  # its writer may have died waiting for the disk
+                if self._files:
+                    self._files[-1].synced_local_lsn = 0
                 return
             yield commit
 
@@ -152,6 +164,15 @@ class Journal:
             with local_errors(f"syncing {self._files[-1].path}"):
                 sync_file(self._files[-1].path)
             self._tail_synced = True
+            self._files[-1].synced_local_lsn = self._files[-1].last_local_lsn
+
+    def sync_through(self, local_lsn: int) -> None:
+        """Wait until a commit that was read, and all before it, are on the disk; needs no lock."""
+        file = next((file for file in reversed(self._files) if file.first_local_lsn <= local_lsn), None)
+        if file is not None and file.synced_local_lsn < local_lsn <= file.last_local_lsn:
+            with local_errors(f"syncing {file.path}"):
+                sync_file(file.path)
+                sync_directory(self._directory)
 
     def append(
         self,
@@ -246,15 +267,17 @@ class Journal:
         With ``spare_last``, the file that a writer may be appending to stays.
         """
         listed = self._listed()
-        ends = [first - 1 for first, _ in listed[1:]] + [self.last_local_lsn]
+        # The newest file may be one that another process made since: it holds its first commit at least.
+        ends = [first - 1 for first, _ in listed[1:]] + [max(self.last_local_lsn, first) for first, _ in listed[-1:]]
         if spare_last and listed and listed[-1][1].suffix == ".log":
             listed.pop()
         gone = {path for (_, path), last in zip(listed, ends, strict=False) if last <= local_lsn}
         for file in [file for file in self._files if file.path in gone]:
             self._forget(file)
         with local_errors(f"tidying {self._directory}"):
-            for path in gone:
+            for path in sorted(gone):
                 path.unlink(missing_ok=True)
+                failpoint("deletion: between files")
 
     def forget_through(self, local_lsn: int) -> None:
         """Let go of files whose commits are all at or before ``local_lsn``, but for the newest one."""
@@ -264,7 +287,7 @@ class Journal:
 
     def disk_bytes(self) -> int:
         """Return what the files take on the disk."""
-        return sum(path.stat().st_blocks * 512 for _, path in self._listed())
+        return sum(_blocks(path) * 512 for _, path in self._listed())
 
     def close(self) -> None:
         """Let go of the files."""
@@ -310,6 +333,8 @@ class Journal:
         file.end += header.record_bytes
         file.last_local_lsn = self.last_local_lsn = header.local_lsn
         self._tail_synced = header.synced
+        if header.synced:
+            file.synced_local_lsn = header.local_lsn
         return LocalCommit(
             header.local_lsn,
             header.byte_size,
@@ -354,7 +379,10 @@ class Journal:
 
     def _opened(self, first_local_lsn: int, path: Path) -> _File:
         with local_errors(f"opening {path}"):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                raise FileGone(f"{path} is not there any more") from error
             try:
                 mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
             except ValueError as error:
@@ -418,6 +446,7 @@ class Journal:
         ):
             return last
         self.sync()
+        failpoint("rotation: after sync")
         path = self._directory / f"{header.local_lsn:016x}.log"
         size = max(self._file_bytes, aligned(header.record_bytes))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -426,7 +455,9 @@ class Journal:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        failpoint("rotation: after file")
         sync_directory(self._directory)
+        failpoint("rotation: after name")
         return self._opened(header.local_lsn, path)
 
     def _write(self, file: _File, header: RecordHeader, parts: Sequence[Data]) -> None:
@@ -466,6 +497,13 @@ class Journal:
         if file.path.suffix == ".log":
             with local_errors(f"wiping the end of {file.path}"):
                 wipe(file.path, file.end)
+
+
+def _blocks(path: Path) -> int:
+    try:
+        return path.stat().st_blocks
+    except FileNotFoundError:  # deleted by a push, just now
+        return 0
 
 
 def _is_unborn(path: Path) -> bool:

@@ -16,8 +16,10 @@ from tests.graft.contender import number
 from tests.graft.support import (
     as_other_process,
     begin,
+    body,
     commit,
     content,
+    failpoint_hook,
     fast_directory,
     fresh_store,
     leave,
@@ -112,6 +114,31 @@ def test_the_killed_block_nobody(tmp_path, store):
     with clone(tmp_path / "b", f"{store.url}#vol", store=store) as elsewhere:
         assert number(elsewhere.snapshot(), 1) == commits
     leave(replica)
+
+
+@pytest.mark.parametrize("spill", [0, 1 << 20], ids=["spilled", "in memory"])
+def test_a_commit_of_another_process_during_a_push_stays(tmp_path, spill):
+    """The files of what was pushed are deleted; the newest one may be newer than anything that the pusher has read."""
+    store = fresh_store()
+    pusher = new_replica(tmp_path / "a", store)
+    other = as_other_process(tmp_path / "a", store, spill_bytes=spill)
+    for round_ in range(1, 6):
+        commit(pusher, [1], f"before {round_}")
+
+        def hook(point, round_=round_):
+            if point == "push: after append":
+                commit(other, [2], f"meanwhile {round_}")
+
+        with failpoint_hook(hook):
+            push(pusher)
+        for replica in (pusher, other):
+            assert replica.snapshot().read(2) == body(512, 2, f"meanwhile {round_}")
+            assert status(replica).local_commits == 1
+    for replica in (pusher, other):
+        leave(replica)
+    again = as_other_process(tmp_path / "a", store)
+    assert again.snapshot().read(2) == body(512, 2, "meanwhile 5")
+    leave(again)
 
 
 def test_threads_read_while_the_cache_is_emptied_under_them(tmp_path):
