@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
 from graft.freshness import confirm, now
+from graft.journal_files import make_directory
 from graft.pull import keep_inline
 from graft.remote import RemoteAddress, opened_remote, parse_remote, require_safe
 from graft.replica import STATE_FILE, Replica, is_replica, open_replica
@@ -109,7 +110,7 @@ def _new_directory(path: Path) -> Iterator[None]:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ReplicaExists(f"{path} exists and is not an empty directory")
         created = not path.exists()
-        path.mkdir(parents=True, exist_ok=True)
+        make_directory(path)
     try:
         yield
     except BaseException:

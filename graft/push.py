@@ -1,6 +1,6 @@
 """Push: local commits become one remote commit, exactly once, whatever fails on the way.
 
-plan → segment (unless inline) → intent → append → settle → cache → sync point → journal files deleted
+plan → segment (unless inline) → journal synced → intent → append → settle → cache → sync point → journal files deleted
 
 The intent holds the very bytes that are appended. Whoever finds one appends the same bytes again: their nonce makes
 that harmless, and its outcome is final, even if the first request is still on its way.
@@ -109,6 +109,9 @@ def _push(
     )
     commit = outgoing.commit
     intent = Intent(commit.log, commit.lsn, commit.nonce, snapshot.local_lsn, commit.data)
+    # Else a power cut could leave an intent that knows more than the journal: what is committed next would then be
+    # numbered like what the intent holds already, and be taken for pushed.
+    replica.journal.sync_through(snapshot.local_lsn)
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:

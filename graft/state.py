@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.errors import Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
+from graft.journal_files import sync_directory
 from graft.sqlite import abandon, database_errors, opened
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
@@ -84,7 +85,7 @@ class State:
 
     @classmethod
     def create(cls, path: Path, identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> None:
-        """Make the state of a new replica; it is whole or not there."""
+        """Make the state of a new replica; it is whole or not there, and on the disk on return."""
         if path.exists():
             raise ReplicaExists(f"{path.parent} is a replica already")
         draft = path.with_suffix(".new")
@@ -105,6 +106,7 @@ class State:
             with draft.open("rb") as written:
                 os.fsync(written.fileno())
             draft.rename(path)
+            sync_directory(path.parent)
 
     def read(self) -> SyncState:
         """Return all of it, consistently."""
