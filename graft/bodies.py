@@ -6,7 +6,7 @@ Where the cache cannot be read or written (a full disk, a damaged index), frames
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from graft.cache import Cache
 from graft.counts import ReplicaCounts
 from graft.errors import GraftError
 from graft.frametable import FrameBody, FrameKey, FrameTable
+from graft.housekeeper import Housekeeper
 from graft.remote import Remote
 from pagestore.fetch import RangeRead
 from pagestore.segment import DecodedFrame
@@ -43,6 +44,7 @@ class BodyLoader:
         """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
         self._memory_bytes = 0
         self._batches = 0
+        self._housekeeper = Housekeeper(self.evict)  # what nobody here asks for any more may be in others' way
 
     def attach(self, numbers: Iterable[int], ahead: Collection[int] = (), *, sparse: bool = False) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
@@ -71,19 +73,20 @@ class BodyLoader:
             if self.table.bodies[number] is None:
                 body = self._cached(self.table.key(number))
                 if body is not None:
-                    self.table.attach(number, body)
+                    self._take(number, body, ())
 
-    def keep(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> None:
+    def keep(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
         """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
-        with contextlib.suppress(GraftError):
-            self.cache.put(frames)
+        self._housekeeper.begin()
+        for batch in self._batches_of(frames):
+            with contextlib.suppress(GraftError):
+                self.cache.put(batch)
         self.evict()
 
     def evict(self) -> None:
-        """Hold the cache to its budget, if it can be."""
+        """Hold the cache to its budget, if it can be, and let go of what other processes evicted."""
         with contextlib.suppress(GraftError):
-            for file in self.cache.evict():
-                self.table.detach(file)
+            self.cache.evict()
 
     def _is_here(self, number: int, *, asked: bool) -> bool:
         """Tell whether a body is here; one that was fetched ahead is attached when it is asked for."""
@@ -106,20 +109,28 @@ class BodyLoader:
         if not missing:
             return 0, 0
         self.counts.add(fetches=1)
-        pages, size, batch = 0, 0, []
+        pages = 0
         frames = self._remote.frames(
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
         )
-        for key, frame in frames:
-            batch.append((key, frame))
-            pages += len(frame.pages)
-            size += len(frame.body)
-            if size >= _BATCH_BYTES:
-                self._keep_attached(batch, missing, guessed)
-                size, batch = 0, []
-        self._keep_attached(batch, missing, guessed)
+        for batch in self._batches_of(frames):
+            self._keep_attached(batch, missing, guessed)
+            pages += sum(len(frame.pages) for _, frame in batch)
         self.evict()
         return len(missing), pages
+
+    def _batches_of(
+        self, frames: Iterable[tuple[FrameKey, DecodedFrame]]
+    ) -> Iterator[list[tuple[FrameKey, DecodedFrame]]]:
+        size, batch = 0, []
+        for key, frame in frames:
+            batch.append((key, frame))
+            size += len(frame.body)
+            if size >= min(_BATCH_BYTES, self.cache.batch_bytes):
+                yield batch
+                size, batch = 0, []
+        if batch:
+            yield batch
 
     def _keep_attached(
         self,
@@ -138,10 +149,13 @@ class BodyLoader:
         self._release({numbers[key] for key, _ in batch})
 
     def _take(self, number: int, body: FrameBody, guessed: Collection[int]) -> None:
+        self._housekeeper.begin()
         if number in guessed:
             self.table.attach_ahead(number, body)
         else:
             self.table.attach(number, body)
+        if not self.cache.maps(body.file):  # evicted before it was attached
+            self.table.detach(body.file)
 
     def _count(
         self,
@@ -157,6 +171,18 @@ class BodyLoader:
 
     def _count_read(self, read: RangeRead) -> None:
         self.counts.add(fetched_bytes=read.length - read.gap_bytes, gap_bytes=read.gap_bytes)
+
+    def disown(self) -> None:
+        """In the child of a fork: whoever held the locks is not here."""
+        self._condition = threading.Condition()
+        self._in_flight = set()
+        self._memory_lock = threading.Lock()
+        self.table.disown()
+        self.cache.disown()
+
+    def close(self) -> None:
+        """End what goes on by itself."""
+        self._housekeeper.close()
 
     def _cached(self, key: FrameKey) -> FrameBody | None:
         try:

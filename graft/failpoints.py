@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 FAILPOINTS = (
     "commit: before journal",
+    "rotation: after sync",
+    "rotation: after file",
+    "rotation: after name",
     "commit: after journal",
     "commit: after publish",
     "push: before segment",
@@ -16,6 +19,12 @@ FAILPOINTS = (
     "push: after cache",
     "push: after state",
     "push: after journal deletion",
+    "deletion: between files",
+    "cache: after file",
+    "cache: after frame",
+    "cache: after index",
+    "evict: after unlink",
+    "evict: after index",
     "pull: after fetch",
     "pull: after state",
 )

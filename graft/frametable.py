@@ -148,6 +148,10 @@ class FrameTable:
             if self._observer is not None:
                 self._observer.detached(numbers)
 
+    def disown(self) -> None:
+        """In the child of a fork: whoever held the lock is not here."""
+        self._lock = threading.Lock()
+
     def _number(self, ref: SegmentRef, offset: int, length: int) -> int:
         found = self._numbers.get((ref.segment.raw, offset))
         if found is not None:

@@ -23,7 +23,6 @@ from metastore.placement import OwnObject, SegmentRef
 from metastore.rollup import Changes
 from pagestore.segment import DecodedFrame, FrameExtent
 
-_CACHE_BATCH_FRAMES = 64
 _LAYOUT_PAGES_MIN = 256
 _CARRY_WITH_INLINES = 4
 """A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
@@ -106,14 +105,9 @@ def prepare(
 
 def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:
     """Put what was pushed into the cache, so that the journal may be deleted without a page to fetch again."""
-    frames = outgoing.frames
-    for start in range(0, len(frames), _CACHE_BATCH_FRAMES):
-        replica.bodies.keep(
-            [
-                (FrameKey(outgoing.ref, frame.offset, frame.length), _decoded(frame, snapshot))
-                for frame in frames[start : start + _CACHE_BATCH_FRAMES]
-            ]
-        )
+    replica.bodies.keep(
+        (FrameKey(outgoing.ref, frame.offset, frame.length), _decoded(frame, snapshot)) for frame in outgoing.frames
+    )
 
 
 def _carried(

@@ -38,6 +38,7 @@ from graft.errors import (
 )
 from graft.frametable import FrameTable
 from graft.journal import Journal, LocalCommit
+from graft.journal_files import make_directory
 from graft.locks import FileLock, PresenceLock
 from graft.pagemap import PageMap, compose
 from graft.remote import Remote, open_remote
@@ -119,7 +120,7 @@ class Replica:
         self.shared = SharedCounters(path / "shared")
         opened.callback(self.shared.close)
         with local_errors(f"opening {path}"):
-            (path / "journal").mkdir(exist_ok=True)
+            make_directory(path / "journal")
         self.journal = Journal(path / "journal", self.page_size, file_bytes=settings.journal_file_bytes)
         opened.callback(self.journal.close)
         self.table = FrameTable()
@@ -129,9 +130,11 @@ class Replica:
             bytes_max=settings.cache_bytes_max,
             file_bytes=settings.cache_file_bytes,
             alone=alone,
+            let_go=self.table.detach,
         )
         opened.callback(self.cache.close)
         self.bodies = BodyLoader(self.table, self.cache, self.remote, self.page_size, self.counts)
+        opened.callback(self.bodies.close)
         self._view = self._first_view(alone=alone)
         if alone:
             self._presence.settled()
@@ -257,7 +260,7 @@ class Replica:
             lock.close()
         self.shared.disown()
         self.state.disown()
-        self.cache.disown()
+        self.bodies.disown()
 
     def __enter__(self) -> Self:
         return self

@@ -50,7 +50,7 @@ class Settings(BaseModel):
     fetch_gap_bytes_max: int = Field(default=16 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
     readahead_bytes_max: int = Field(default=4 * MIB, ge=0)
-    """How much a scan fetches ahead at once, uncompressed; 0 for nothing."""
+    """How much a scan fetches ahead at once, uncompressed, but for a quarter of the cache at most; 0 for nothing."""
     parallelism: int = Field(default=16, ge=1, le=256)
     """Requests at once."""
     follow_interval_s: float = Field(default=1.0, gt=0)
@@ -61,6 +61,11 @@ class Settings(BaseModel):
     """How many requests followers may make, each process's on its own; longer waits keep them within that."""
     lock_timeout_s: float = Field(default=5.0, ge=0)
     """How long a push or pull waits for another one, or for an open write transaction."""
+
+    @property
+    def readahead_frames_max(self) -> int:
+        """How many frames a scan fetches ahead at once: not so many that they push each other out of the cache."""
+        return min(self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 
     @property
     def codec_id(self) -> Codec:

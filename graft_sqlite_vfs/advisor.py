@@ -20,8 +20,7 @@ class BtreeAdvisor:
 
     def __init__(self, replica: Replica) -> None:
         """Be bounded by the replica's settings."""
-        settings = replica.settings
-        self._readahead = Readahead(settings.readahead_bytes_max // settings.frame_bytes)
+        self._readahead = Readahead(replica.settings.readahead_frames_max)
         self._parents = _parents.setdefault(replica, Parents())
 
     @property

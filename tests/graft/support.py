@@ -79,6 +79,7 @@ def kill(replica, transaction=None):
         transaction._open = False
         if transaction._spill is not None:
             os.close(transaction._spill.descriptor)
+    replica.bodies.close()
     replica.state._database.close()
     replica.cache.close()
     replica.remote.parallel.close()

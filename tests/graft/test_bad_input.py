@@ -474,7 +474,7 @@ class TestDirectories:
 
 class TestCaches:
     def test_a_full_disk_serves_from_memory(self, store, reader, monkeypatch):
-        from graft import cache
+        from graft import cache_files
 
         hits = []
 
@@ -483,7 +483,7 @@ class TestCaches:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(cache, "write_all", full)
+            patch.setattr(cache_files, "write_all", full)
             assert reader.snapshot().read(9) == body(512, 9, "second")
             assert hits
             store.down = True

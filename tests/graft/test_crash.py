@@ -1,5 +1,6 @@
 """A process that dies at any named point: what was promised is there, once, and the next push settles the rest."""
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,10 @@ from graft.pull import pull
 from graft.push import push
 from graft.settings import Durability
 from graft.status import status
+from graft.verify import verify
 from pagestore.localdir import LocalDirStore
+from tests.graft.crash_worker import CHOSEN, STEPS
+from tests.graft.model import Version
 from tests.graft.support import (
     Killed,
     as_other_process,
@@ -38,10 +42,6 @@ COMMIT_POINTS = [point for point in FAILPOINTS if point.startswith("commit")]
 PUSH_POINTS = [point for point in FAILPOINTS if point.startswith("push")]
 PULL_POINTS = [point for point in FAILPOINTS if point.startswith("pull")]
 SPILLS = {"in memory": 1 << 20, "spilled": 0}
-
-
-def test_every_failpoint_is_here():
-    assert sorted([*COMMIT_POINTS, *PUSH_POINTS, *PULL_POINTS]) == sorted(FAILPOINTS)
 
 
 @pytest.fixture
@@ -255,53 +255,158 @@ def test_ctrl_c_between_journal_and_publication(tmp_path):
 ROOT = Path(__file__).parents[2]
 
 
-def dies(path, store, **what):
-    """Run the worker, which kills itself with SIGKILL."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.graft.crash_worker", json.dumps({"path": str(path), "store": store.url, **what})],
-        check=False, cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+class Zygote:
+    """A process that forks others which die as told."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.graft.crash_worker"], cwd=ROOT, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def runs(self, **told):
+        """Return the exit status of a child."""
+        self.process.stdin.write(json.dumps(told) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def dies(self, **told):
+        assert self.runs(**told) == -signal.SIGKILL
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        {"do": "commit", "point": "commit: after journal"},
-        {"do": "commit", "point": "commit: after journal", "spill": 0},
-        {"do": "push", "point": "push: after intent"},
-        {"do": "push", "point": "push: after append"},
-        {"do": "push", "point": "push: after state"},
-        {"do": "pull", "point": "pull: after state"},
-        {"do": "torn"},
-    ],
-    ids=lambda what: what.get("point", "") + str(what.get("spill", "")) or what["do"],
-)
-def test_sigkill(tmp_path, beside, what):
+@pytest.fixture(scope="module")
+def zygote():
+    with contextlib.closing(Zygote()) as made:
+        yield made
+
+
+class Life:
+    """A directory in which a process takes the steps of the worker, and what it must hold after each of them."""
+
+    def __init__(self, path, *, beside):
+        path.mkdir()
+        self.path, self.store = path, LocalDirStore(path / "store")
+        first = new_replica(path / "a", self.store, **CHOSEN)
+        self.other = first if beside else None
+        if not beside:
+            leave(first)
+
+    @staticmethod
+    def contents():
+        """The local content and the remote one, before the first step and after each."""
+        local = remote = Version(512)
+        yield local, remote
+        for number, step in enumerate(STEPS):
+            if step[0] in {"commit", "theirs"}:
+                changed = local if step[0] == "commit" else remote
+                for page in step[1]:
+                    changed = changed.written(page, body(512, page, number))
+                local, remote = (changed, remote) if step[0] == "commit" else (local, changed)
+            if step[0] == "push" or step[-1] == "remote":
+                remote = local
+            if step[0] == "pull":
+                local = remote
+            yield local, remote
+
+    def survives(self):
+        """What is there after the death is what was there before or after the step that it came in."""
+        contents = list(self.contents())
+        done = self.path / "done"
+        taken = len(done.read_bytes().splitlines()) if done.exists() else 0
+        before, after = contents[taken], contents[min(taken + 1, len(STEPS))]
+        replica = self.other or as_other_process(self.path / "a", self.store, **CHOSEN)
+        try:
+            begin(replica).close()  # the next writer takes in what is whole
+            found = self.whole(replica)
+            assert found in (before[0], after[0])
+            try:
+                push(replica)
+            except Diverged:
+                assert before[0] != before[1]
+                pull(replica, policy="discard")
+                assert self.whole(replica) in (before[1], after[1])
+            else:
+                assert self.whole(replica) == found
+                pull(replica)
+                assert self.whole(replica) in (found, before[1], after[1])
+            assert not status(replica).push_open
+            self.goes_on(replica)
+        finally:
+            leave(replica)
+
+    def goes_on(self, replica):
+        commit(replica, [2, 50], "after")
+        push(replica)
+        assert not verify(replica).problems
+        with clone(self.path / "b", f"{self.store.url}#vol", settings=small_settings(), store=self.store) as elsewhere:
+            pull(replica)
+            assert self.whole(elsewhere) == self.whole(replica)
+        content(replica.snapshot())
+        cache = self.path / "a" / "cache"
+        assert (
+            sum(file.stat().st_blocks * 512 for file in cache.glob("*.frames")) <= CHOSEN["cache_bytes_max"] + 4096 * 6
+        )
+        assert len(list(cache.glob("*.frames"))) <= 6
+        assert not list((self.path / "a" / "journal").glob("*.tmp"))
+
+    def whole(self, replica):
+        snapshot = replica.snapshot()
+        pages = {page: bytes(snapshot.read(page)) for page in range(1, snapshot.page_count + 1)}
+        return Version(512, snapshot.byte_size, {page: data for page, data in pages.items() if any(data)})
+
+
+@pytest.fixture(scope="module")
+def passed(zygote, tmp_path_factory):
+    """How often each point is passed in a life that nothing cuts short."""
+    with fast_directory() as path:
+        life = Life(path / "life", beside=False)
+        assert zygote.runs(do="steps", path=str(life.path), store=life.store.url) == 0
+        found = json.loads((life.path / "passed").read_text())
+        life.survives()
+    return found
+
+
+def test_the_steps_pass_every_failpoint(passed):
+    assert set(passed) == set(FAILPOINTS)
+
+
+@pytest.mark.parametrize("point", FAILPOINTS)
+def test_sigkill_at(point, zygote, passed, tmp_path, beside):
+    _killed(zygote, tmp_path, point, beside, [(passed[point] + 1) // 2] if beside else sorted({1, passed[point]}))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", FAILPOINTS)
+def test_sigkill_at_every_passing_of(point, zygote, passed, tmp_path, beside):
+    _killed(zygote, tmp_path, point, beside, range(1, passed[point] + 1))
+
+
+def _killed(zygote, path, point, beside, passings):
+    for times in passings:
+        life = Life(path / f"life{times}", beside=beside)
+        zygote.dies(do="steps", path=str(life.path), store=life.store.url, point=point, times=times)
+        life.survives()
+
+
+def test_sigkill_in_the_middle_of_a_write(tmp_path, zygote, beside):
     store = LocalDirStore(tmp_path / "store")
     replica = new_replica(tmp_path / "a", store)
     commit(replica, [1, 2, 3], "first")
-    push(replica)
-    elsewhere = clone(tmp_path / "b", f"{store.url}#vol", settings=small_settings(), store=store)
-    if what["do"] == "pull":
-        commit(elsewhere, [3], "theirs")
-        push(elsewhere)
     if not beside:
         leave(replica)
-    dies(tmp_path / "a", store, **what)
+    zygote.dies(do="torn", path=str(tmp_path / "a"), store=store.url)
     if not beside:
         replica = as_other_process(tmp_path / "a", store)
     begin(replica).close()
-    expected = "first" if what["do"] in {"torn", "pull"} else "second"
-    assert replica.snapshot().read(2) == body(512, 2, expected)
-    assert replica.snapshot().read(3) == body(512, 3, "theirs" if what["do"] == "pull" else "first")
+    assert [replica.snapshot().read(page) for page in (1, 2, 3)] == [body(512, page, "first") for page in (1, 2, 3)]
     commit(replica, [1], "last")
-    push(replica)
-    pull(elsewhere)
-    assert content(elsewhere.snapshot()) == content(replica.snapshot())
-    assert sum(entry.changed_pages for entry in log_entries(replica)) == {"torn": 4, "pull": 5}.get(what["do"], 5)
+    assert replica.snapshot().read(1) == body(512, 1, "last")
     leave(replica)
-    leave(elsewhere)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

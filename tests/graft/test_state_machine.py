@@ -83,7 +83,7 @@ class Replicas(RuleBasedStateMachine):
         self.chosen = {
             "inline_bytes_max": inline, "spill_bytes": spill, "frame_bytes": frame,
             "codec": codec, "one_frame_bytes_max": one_frame,
-            "cache_bytes_max": 6 * page_size + 4096, "cache_file_bytes": 2 * page_size,
+            "cache_bytes_max": 6 * page_size + 16384, "cache_file_bytes": 2 * page_size,
             "journal_file_bytes": 8 * page_size,
         }  # fmt: skip
         self.remote = Remote([Version(page_size)])

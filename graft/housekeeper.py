@@ -1,0 +1,42 @@
+"""A thread that does something small every second, also while its process does nothing else."""
+
+import threading
+from collections.abc import Callable
+from weakref import WeakMethod
+
+_EVERY_S = 1.0
+
+
+class Housekeeper:
+    """Calls a method from the first `begin` until `close`, or until nobody has its object any more."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        """Call the bound method ``work``, which must not raise; nothing happens before `begin`."""
+        self._work = WeakMethod(work)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # guards _thread
+        self._closed = threading.Event()
+
+    def begin(self) -> None:
+        """Start, if that did not happen yet."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._closed.is_set():
+                    self._thread = threading.Thread(target=self._run, name="graft-housekeeper", daemon=True)
+                    self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and wait until the work that was begun is done."""
+        self._closed.set()
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(_EVERY_S):
+            work = self._work()
+            if work is None:
+                return
+            work()
+            del work

@@ -1,0 +1,236 @@
+"""The cache under load: its budget holds on the disk, whoever reads, and whatever is deleted under it."""
+
+import random
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from graft.cache import Cache
+from graft.clone import clone
+from graft.frametable import FrameKey
+from graft.housekeeper import Housekeeper
+from graft.push import push
+from graft.settings import Settings
+from metastore.placement import OwnObject, SegmentRef
+from pagestore.ids import SegmentId
+from pagestore.runtime import SYSTEM
+from pagestore.segment import DecodedFrame
+from tests.graft.support import (
+    as_other_process,
+    body,
+    commit,
+    content,
+    fast_directory,
+    fresh_store,
+    leave,
+    new_replica,
+    small_settings,
+)
+
+PAGE = 4096
+FRAME = 4 * (PAGE + 4)
+BUDGET = 22 * FRAME
+CHOSEN = {
+    "cache_bytes_max": BUDGET, "cache_file_bytes": 5 * FRAME, "frame_bytes": 4 * PAGE, "page_size": PAGE,
+    "inline_bytes_max": 0, "journal_file_bytes": 1 << 20, "spill_bytes": 1 << 20,
+}  # fmt: skip
+OPENED = {name: value for name, value in CHOSEN.items() if name != "page_size"}
+PAGES = range(1, 161)
+
+
+@pytest.fixture
+def tmp_path():
+    with fast_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A volume of 40 frames; the cache of a reader holds less than half of them."""
+    store = fresh_store()
+    writer = new_replica(tmp_path / "writer", store, **CHOSEN)
+    commit(writer, PAGES, "first")
+    push(writer)
+    leave(writer)
+    return store
+
+
+class Readers:
+    """Several processes on one directory."""
+
+    def __init__(self, path, store, count):
+        self.path = path
+        first = clone(path, f"{store.url}#vol", settings=small_settings(**OPENED), store=store)
+        self.all = [first, *(as_other_process(path, store, **OPENED) for _ in range(count - 1))]
+
+    def read(self, index, pages, *, measured=True):
+        snapshot = self.all[index].snapshot()
+        for page in pages:
+            assert snapshot.read(page) == body(PAGE, page, "first")
+            assert page % 4 or not measured or self.disk_bytes() <= BUDGET
+
+    def disk_bytes(self):
+        """What the cache's files take, those included that have no name any more and that somebody still maps."""
+        names = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
+        assert not [name for name in names if name.startswith(str(self.path)) and name.endswith("(deleted)")]
+        return sum(file.stat().st_blocks * 512 for file in (self.path / "cache").glob("*.frames"))
+
+    def close(self):
+        for replica in self.all:
+            leave(replica)
+
+
+@pytest.fixture
+def readers(tmp_path, volume):
+    made = []
+
+    def make(count):
+        made.append(Readers(tmp_path / "reader", volume, count))
+        return made[0]
+
+    yield make
+    made[0].close()
+
+
+def test_the_budget_holds_whoever_reads(readers):
+    readers = readers(3)
+    chance = random.Random(1)
+    for _ in range(40):
+        readers.read(chance.randrange(3), chance.choices(PAGES, k=20))
+
+
+def test_what_an_idle_process_maps_is_not_deleted_under_it_but_given_back(readers):
+    readers = readers(2)
+    readers.read(0, PAGES[:76])
+    idle, busy = readers.all
+    assert len(idle.cache._files.mapped()) == 4
+    readers.read(1, PAGES[80:120])
+    assert len(idle.cache._files.mapped()) == 4
+    assert busy.bodies._in_memory, "there was room"
+    idle.bodies.evict()  # what its housekeeper does every second
+    readers.read(1, PAGES[120:140])
+    assert max(busy.cache._files.listed()) > 4
+    assert content(busy.snapshot()) == content(idle.snapshot())
+
+
+def test_a_busy_process_keeps_what_it_maps_when_it_can_evict_nothing(readers):
+    readers = readers(2)
+    readers.read(0, PAGES[:76])
+    readers.read(1, PAGES[:76])
+    readers.read(1, PAGES[80:84])
+    assert len(readers.all[1].cache._files.mapped()) >= 3
+
+
+def test_a_housekeeper(monkeypatch):
+    from graft import housekeeper
+
+    class Worker:
+        def __init__(self):
+            self.worked = threading.Event()
+
+        def work(self):
+            self.worked.set()
+
+    monkeypatch.setattr(housekeeper, "_EVERY_S", 0.001)
+    worker = Worker()
+    keeper = Housekeeper(worker.work)
+    assert not worker.worked.is_set()
+    keeper.begin()
+    keeper.begin()
+    assert worker.worked.wait(30)
+    thread = keeper._thread
+    keeper.close()
+    assert not thread.is_alive()
+    keeper.begin()
+    assert keeper._thread is None
+    forgotten = Housekeeper(Worker().work)
+    forgotten.begin()
+    forgotten._thread.join(30)
+    assert not forgotten._thread.is_alive()
+
+
+def test_the_directory_is_deleted_while_it_is_open(readers, volume):
+    """The one who had it open earlier must not write into the files of the one who made it anew."""
+    readers = readers(1)
+    readers.read(0, PAGES[:30])
+    shutil.rmtree(readers.path / "cache")
+    readers.all.append(as_other_process(readers.path, volume, **OPENED))
+    chance = random.Random(2)
+    for _ in range(30):
+        readers.read(chance.randrange(2), chance.choices(PAGES, k=10), measured=False)
+    assert readers.all[0].cache.use() == readers.all[1].cache.use()
+
+
+def test_files_are_deleted_while_they_are_open(readers):
+    readers = readers(2)
+    chance = random.Random(3)
+    for _ in range(30):
+        readers.read(chance.randrange(2), chance.choices(PAGES, k=10), measured=False)
+        for path in (readers.path / "cache").glob("*.frames"):
+            if chance.random() < 0.2:
+                path.write_bytes(b"") if not path.stat().st_size else path.rename(path.with_suffix(".gone"))
+    files = {path.name for path in (readers.path / "cache").glob("*.frames")}
+    index = {f"{file:08d}.frames" for (file,) in readers.all[0].cache._database.execute("SELECT file FROM files")}
+    readers.all[0].cache._tidy()
+    assert files - index == set(), "files that nobody knows of"
+
+
+def test_what_a_crash_left_is_removed(readers):
+    readers = readers(1)
+    readers.read(0, PAGES[:8])
+    orphan = readers.path / "cache" / "00000077.frames"
+    orphan.write_bytes(bytes(BUDGET))
+    shutil.copy(orphan, orphan.with_name("00000001.frames.part"))
+    replica = readers.all[0]
+    for page in PAGES:
+        assert replica.snapshot().read(page) == body(PAGE, page, "first")
+    assert not orphan.exists()
+    assert readers.disk_bytes() <= BUDGET
+
+
+def keyed(page, data):
+    key = FrameKey(SegmentRef(SegmentId.new(SYSTEM), OwnObject()), 64, 100)
+    return key, DecodedFrame([page], data)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    made = Cache(
+        tmp_path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=1 << 20, alone=True, let_go=lambda file: None
+    )
+    yield made
+    made.close()
+
+
+def test_a_row_that_names_the_bytes_of_another_frame_is_no_hit(cache):
+    """As an index may after a power cut, whose pages are of several ages."""
+    old, new = keyed(7, b"o" * PAGE), keyed(7, b"n" * PAGE)
+    cache.put([old, new])
+    cache._database.execute(
+        "UPDATE frames SET (file, position, pages, digest) = (SELECT file, position, pages, digest FROM frames "
+        "WHERE segment = ?) WHERE segment = ?",
+        (old[0].ref.segment.raw, new[0].ref.segment.raw),
+    )
+    assert cache.get(new[0]) is None
+    assert bytes(cache.get(old[0]).data) == b"o" * PAGE
+
+
+def test_a_put_larger_than_the_cache(cache):
+    frames = [keyed(page, bytes([page]) * PAGE) for page in range(1, 30)]
+    cache.put(frames)
+    assert cache.use().bytes <= 10 * PAGE
+    assert bytes(cache.get(frames[-1][0]).data) == bytes([29]) * PAGE
+
+
+def test_there_are_not_too_many_files(tmp_path):
+    small = Cache(tmp_path / "c", PAGE, bytes_max=1 << 30, file_bytes=1, alone=True, let_go=lambda file: None)
+    assert small.batch_bytes == 1 << 22
+    small.close()
+
+
+def test_readahead_does_not_flush_a_small_cache():
+    assert Settings(cache_bytes_max=1 << 20, frame_bytes=64 << 10).readahead_frames_max == 4
+    assert Settings().readahead_frames_max == 64
+    assert Settings(readahead_bytes_max=0).readahead_frames_max == 0
