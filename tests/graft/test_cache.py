@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from graft import housekeeper
 from graft.cache import Cache
 from graft.clone import clone
 from graft.frametable import FrameKey
@@ -44,6 +45,12 @@ PAGES = range(1, 161)
 def tmp_path():
     with fast_directory() as path:
         yield path
+
+
+@pytest.fixture(autouse=True)
+def _no_housekeeping(monkeypatch):
+    """Tests say themselves when a process looks what it should let go of."""
+    monkeypatch.setattr(housekeeper, "_EVERY_S", 3600)
 
 
 @pytest.fixture
@@ -124,8 +131,6 @@ def test_a_busy_process_keeps_what_it_maps_when_it_can_evict_nothing(readers):
 
 
 def test_a_housekeeper(monkeypatch):
-    from graft import housekeeper
-
     class Worker:
         def __init__(self):
             self.worked = threading.Event()
