@@ -7,7 +7,7 @@ NATIVE := $(wildcard graft_sqlite_vfs/native/*.[ch])
 # Parallel test processes; the suite is mostly waiting for servers and disks.
 TEST_JOBS ?= 4
 
-.PHONY: demo test test-long test-sanitized lint format bench minio browser clean help
+.PHONY: demo test test-long test-sanitized test-debian lint format bench minio browser clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test                              run the tests"
 	@echo "make test-long                         run the tests that take minutes too"
 	@echo "make test-sanitized                    run the VFS tests on an accelerator built with sanitizers"
+	@echo "make test-debian                       open volumes in the sqlite3 module of Debian's Python"
 	@echo "make lint                              run every linter, as CI and pre-commit do"
 	@echo "make browser                           install Chromium, clang and npm packages, so that tests run in a browser"
 	@echo "make minio                             build MinIO into .cache/bin (needs Go), so that tests run against it"
@@ -52,6 +53,9 @@ test-long: $(VENV)/.test
 
 test-sanitized: $(VENV)/.test
 	scripts/test-sanitized $(BIN)/python -n $(TEST_JOBS) -k 'not pure' tests/vfs $(ARGS)
+
+test-debian:
+	scripts/test-debian-python $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
