@@ -8,6 +8,8 @@ comes out is a hint, good for prefetching and layout, never for reading.
 import struct
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from graft_sqlite_vfs.header import HEADER_BYTES, Buffer
 
 _INTERIOR_INDEX = 2
@@ -15,7 +17,9 @@ _INTERIOR_TABLE = 5
 _INTERIOR = frozenset({_INTERIOR_INDEX, _INTERIOR_TABLE})
 _HEADER = struct.Struct(">BHHHBI")
 """type, first freeblock, cells, start of the cell content, fragmented bytes, right-most child."""
-_CHILD = struct.Struct(">I")
+_CHILD_BYTES = 4
+_CHILD = np.arange(_CHILD_BYTES)
+"""Where the bytes of a cell's child are in it."""
 
 PageReader = Callable[[int], Buffer]
 
@@ -32,11 +36,12 @@ def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
     pointers = start + _HEADER.size
     if kind not in _INTERIOR or pointers + 2 * cells > len(page):
         return ()
-    offsets: tuple[int, ...] = struct.unpack_from(f">{cells}H", page, pointers)
-    if any(not pointers + 2 * cells <= offset <= len(page) - _CHILD.size for offset in offsets):
+    offsets = np.frombuffer(page, ">u2", cells, pointers).astype(np.int64)
+    if np.any(offsets < pointers + 2 * cells) or np.any(offsets > len(page) - _CHILD_BYTES):
         return ()
-    found = (*(_CHILD.unpack_from(page, offset)[0] for offset in offsets), rightmost)
-    plausible = len(set(found)) == len(found) and all(1 < child <= page_count for child in found)
+    named = np.frombuffer(page, np.uint8)[offsets[:, np.newaxis] + _CHILD]
+    found = (*named.view(">u4").ravel().tolist(), rightmost)
+    plausible = len(set(found)) == len(found) and min(found) > 1 and max(found) <= page_count
     return found if plausible else ()
 
 
