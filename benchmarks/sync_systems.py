@@ -1,33 +1,31 @@
-"""The reducers that `python -m benchmarks sqlsync` compares; all do the same to the same table."""
+"""The reducers that `python -m benchmarks sqlsync` compares: the notes of examples/reducers, in Python and in C."""
 
+import importlib.util
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from pathlib import Path
+from typing import Protocol
 
-from pydantic import Field
+from examples.reducers.notes import Notes
+from sqlsync.reducer import Reducer
 
-from sqlsync.python_reducer import PythonReducer, migration, mutation
-from sqlsync.reducer import Reducer, ReducerContext
+_BUILD = Path(__file__).parents[1] / "scripts" / "build-reducer"
 
 
-class Tasks(PythonReducer):
-    """A list of tasks: what a small application does with one table and one index."""
+class System(Protocol):
+    """A reducer to measure with."""
 
-    @migration(1)
-    def tables(self, ctx: ReducerContext) -> None:
-        """Make the table."""
-        ctx.execute(
-            "CREATE TABLE tasks (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, text TEXT NOT NULL, done INTEGER)"
-        )
-        ctx.execute("CREATE INDEX tasks_by_owner ON tasks (owner)")
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables that the measured process needs."""
+        ...
 
-    @mutation
-    def add(self, ctx: ReducerContext, number: int, owner: str, text: Annotated[str, Field(min_length=1)]) -> None:
-        """Add a task, or say it anew."""
-        ctx.execute(
-            "INSERT INTO tasks VALUES (?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET text = excluded.text",
-            (number, owner, text),
-        )
+    def reducer(self) -> Reducer:
+        """Return a new reducer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,32 @@ class PythonSystem:
 
     def reducer(self) -> Reducer:
         """Return a new reducer."""
-        return Tasks()
+        return Notes()
 
 
-SYSTEMS = {"python": PythonSystem()}
+@dataclass(frozen=True, slots=True)
+class WasmSystem:
+    """Reducers in WebAssembly, compiled from C; with ``isolated`` in a fresh instance for each mutation."""
+
+    isolated: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def reducer(self) -> Reducer:
+        """Compile, and return a new reducer."""
+        from sqlsync.wasm_reducer import WasmReducer  # noqa: PLC0415 - wasmtime is an extra
+
+        with tempfile.TemporaryDirectory(prefix="graft-benchmarks-") as directory:
+            out = Path(directory) / "notes.wasm"
+            subprocess.run([_BUILD, "c", out], check=True, stdout=subprocess.DEVNULL)
+            return WasmReducer(out, isolated=self.isolated)
+
+
+def _found() -> dict[str, System]:
+    systems: dict[str, System] = {"python": PythonSystem()}
+    if importlib.util.find_spec("wasmtime") and shutil.which("clang") and shutil.which("wasm-ld"):
+        systems |= {"wasm": WasmSystem(), "wasm-shared": WasmSystem(isolated=False)}
+    return systems
+
+
+SYSTEMS = _found()
 """All that can run here, by name."""

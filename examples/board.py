@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bob.mutate("rename", text="The board")
         bob.mutate("edit", card="1", colour="red")
         late = bob.mutate("sit", meeting="review")
-        print(f"Bob sees himself in the review: {bob.query('SELECT holder FROM seats')[0][0]}")
+        print(f"Bob sees himself in the review: {bob.query('SELECT holder FROM seats')[0][0]!s}")
 
         print("They come back.")
         _meet(coordinator, ann, bob)

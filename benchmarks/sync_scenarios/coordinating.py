@@ -15,7 +15,7 @@ class Coordinating:
     """Everything from `submit`, which is durable, to the push; what clients do is not in it."""
 
     name = "coordinator"
-    systems = ("python", "wasm")
+    systems = ("python", "wasm", "wasm-shared")
 
     def prepare(self, place: Place) -> None:
         """Make the document."""

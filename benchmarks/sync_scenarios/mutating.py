@@ -11,7 +11,7 @@ class Mutating:
     """`Document.mutate`: durable in the timeline, run on the view."""
 
     name = "mutate"
-    systems = ("python", "wasm")
+    systems = ("python", "wasm", "wasm-shared")
 
     def prepare(self, place: Place) -> None:
         """Make the document."""
@@ -24,9 +24,9 @@ class Mutating:
             for number in range(place.sizes.rows, place.sizes.rows + place.sizes.calls):
                 arguments = task(number, "ann")
                 start = time.perf_counter()
-                ann.mutate("add", **arguments)
+                ann.mutate("put", **arguments)
                 seconds.append(time.perf_counter() - start)
-                found = ann.query("SELECT 1 FROM tasks WHERE id = ?", (number,))
+                found = ann.query("SELECT 1 FROM notes WHERE key = ?", (arguments["key"],))
                 assert found, "BUG: a mutation is not seen"
         yield from latencies(self.name, seconds)
 
@@ -50,7 +50,7 @@ class Confirming:
                 coordinator.start()
                 for number in range(place.sizes.rows, place.sizes.rows + place.sizes.confirms):
                     link.round_trips, start = 0, time.perf_counter()
-                    receipt = ann.mutate("add", **task(number, "ann"))
+                    receipt = ann.mutate("put", **task(number, "ann"))
                     ann.sync(wait_s=30)
                     receipt.wait(0)
                     seconds.append(time.perf_counter() - start)

@@ -12,7 +12,7 @@ class Rebasing:
     """One round of synchronizing in which nothing of one's own is confirmed: pull, and run all that is pending."""
 
     name = "rebase"
-    systems = ("python", "wasm")
+    systems = ("python", "wasm", "wasm-shared")
 
     def prepare(self, place: Place) -> None:
         """Make the document."""
@@ -28,12 +28,13 @@ class Rebasing:
             ):
                 first = place.sizes.rows
                 for number in range(first, first + pending):
-                    ann.mutate("add", **task(number, "ann"))
+                    ann.mutate("put", **task(number, "ann"))
                 ann.sync()
                 other = TimelineId.new()
                 fast.submit(other, mutations(other, range(first + pending, first + pending + 10), "bob"))
                 apply_all(fast)
                 seconds = timed(ann.sync)
-                found = ann.query("SELECT count(*) FROM tasks WHERE id >= ?", (first,))
+                keys = (f"{first:09d}", f"{first + pending + 9:09d}")
+                found = ann.query("SELECT count(*) FROM notes WHERE key BETWEEN ? AND ?", keys)
                 assert (len(ann.pending()), found) == (pending, [(pending + 10,)]), "BUG: that was no rebase"
             yield Reading(f"{self.name}/{pending}", "seconds", seconds)

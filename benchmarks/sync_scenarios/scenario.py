@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from benchmarks.rows import Reading
 from benchmarks.sync_sizes import SyncSizes
-from benchmarks.sync_systems import PythonSystem
+from benchmarks.sync_systems import System
 from pagestore.objectstore import ObjectStore
 from sqlsync.coordinator import Coordinator
 from sqlsync.document import Document
@@ -22,7 +22,7 @@ from sqlsync.local_link import LocalLink
 class Place:
     """Where and how a scenario runs: everything that its process is told."""
 
-    system: PythonSystem
+    system: System
     directory: Path
     """Of this scenario and system alone; what `prepare` put there stays for all rounds."""
     sizes: SyncSizes
@@ -129,14 +129,14 @@ def _size(answer: object) -> int:
 def mutations(timeline: TimelineId, numbers: range, owner: str, first_lsn: int = 0) -> list[Mutation]:
     """Return calls that each write one row."""
     return [
-        Mutation.captured(timeline, lsn, Named("add", task(number, owner)), actor=owner)
+        Mutation.captured(timeline, lsn, Named("put", task(number, owner)), actor=owner)
         for lsn, number in enumerate(numbers, first_lsn)
     ]
 
 
 def task(number: int, owner: str) -> dict[str, Any]:
     """Return the arguments of a call."""
-    return {"number": number, "owner": owner, "text": f"task {number} of {owner}, which is about something or other"}
+    return {"key": f"{number:09d}", "value": f"note {number} of {owner}, which is about something or other"}
 
 
 def apply_all(coordinator: Coordinator) -> None:
