@@ -41,8 +41,8 @@ class Client:
     """Call-backs that wait for `lock` to be free."""
     presence: OwnPresence | None = None
     """What this client says of itself, where its link carries that."""
-    view_changed: Callable[[Snapshot, Snapshot], None] | None = None
-    """Called with the views before and after, without `lock`."""
+    view_changed: Callable[[Snapshot], None] | None = None
+    """Called with a version of the view that was not there before, without `lock`."""
 
     def tell(self) -> None:
         """Run the call-backs that wait; the caller does not hold `lock`."""
@@ -53,8 +53,12 @@ class Client:
                 teller = self.to_tell.pop(0)
             teller()
 
-    def note_change(self, before: Snapshot) -> None:
-        """Have subscribers told that the view is another one than ``before``; the caller holds `lock`."""
-        changed, after = self.view_changed, self.view.snapshot()
-        if changed is not None and before.content_version != after.content_version:
-            self.to_tell.append(lambda: changed(before, after))
+    def note_change(self) -> None:
+        """Have subscribers told that the view may be another one; the caller holds `lock`.
+
+        While the view is stale there is nothing to tell: its readers stay where they are until it is made again.
+        """
+        changed = self.view_changed
+        if changed is not None and not self.view.stale:
+            after = self.view.snapshot()
+            self.to_tell.append(lambda: changed(after))

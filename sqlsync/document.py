@@ -17,6 +17,7 @@ from typing import Any, Self
 from graft.errors import GraftError
 from graft.remote import RemoteAddress
 from graft.settings import Settings
+from graft.snapshot import Snapshot
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import sync as rounds
@@ -27,11 +28,14 @@ from sqlsync.errors import CoordinatorRefused, MutationRejected, ReducerFailed, 
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.link import CoordinatorLink
+from sqlsync.livequeries import LiveQueries
 from sqlsync.loop import POLL_S, SyncLoop
 from sqlsync.presence import OwnPresence
 from sqlsync.rebase import deliver, rebase
 from sqlsync.receipts import Receipt
 from sqlsync.reducer import Bindings, Reducer, SQLValue
+from sqlsync.rowdiff import Change
+from sqlsync.subscription import Subscription
 from sqlsync.timeline import FILE, Refusal, Timeline, ViewMark, body_of
 from sqlsync.view import View
 from sqlsync.volume import DocumentVolume
@@ -76,6 +80,8 @@ class Document:
             if presence is not None:
                 self._client.presence = OwnPresence(presence, str(timeline.id), runtime)
             self._take_up()
+            self._live = LiveQueries(view, self._current)
+            self._client.view_changed = self._live.note
             self._open = opened.pop_all()
         self._client.tell()
 
@@ -109,20 +115,20 @@ class Document:
         and `MutationRejected` when the reducer refuses it now: then nothing was done and nothing is sent.
         """
         client, body = self._client, body_of(name_or_payload, arguments)
-        with client.lock:
-            before = client.view.snapshot()
-            rebase(client)
-            mutation = Mutation.captured(
-                client.timeline.id, client.timeline.next_lsn, body, actor=self._actor, runtime=client.runtime
-            )
-            client.reducer.check(mutation)
-            client.timeline.append(mutation)
-            failpoint("mutate: after append")
-            self._run(mutation)
-            failpoint("mutate: after run")
-            receipt = client.receipts.issue(mutation)
-            client.note_change(before)
-        client.tell()
+        try:
+            with client.lock:
+                rebase(client)
+                mutation = Mutation.captured(
+                    client.timeline.id, client.timeline.next_lsn, body, actor=self._actor, runtime=client.runtime
+                )
+                client.reducer.check(mutation)
+                client.timeline.append(mutation)
+                failpoint("mutate: after append")
+                self._run(mutation)
+                failpoint("mutate: after run")
+                receipt = client.receipts.issue(mutation)
+        finally:
+            client.tell()
         if self._loop is not None:
             self._loop.wake()
         return receipt
@@ -130,6 +136,23 @@ class Document:
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
         """Return the rows of a query on the view: the shared volume and all pending mutations of this client."""
         return self._client.view.query(sql, bindings)
+
+    def subscribe(
+        self,
+        sql: str,
+        bindings: Bindings = (),
+        *,
+        key: Sequence[str] | None = None,
+        callback: Callable[[Change], object] | None = None,
+    ) -> Subscription:
+        """Ask a query now, and again whenever what it reads changed, be it by a mutation here or by what was pulled.
+
+        The subscription yields the first result, and then one `Change` each time that the result is another one, with
+        the rows that were added, removed or changed. ``key`` names the columns that tell rows apart; by default the
+        primary keys of the tables, where the result has them. ``callback`` is called with each change, in a thread
+        of the subscription's own; without one, iterate over it. Raises `ValueError` and the errors of `query`.
+        """
+        return self._live.subscribe(sql, bindings, key=key, callback=callback)
 
     def pending(self) -> Sequence[Mutation]:
         """Return this client's mutations that are not confirmed, oldest first."""
@@ -193,6 +216,7 @@ class Document:
     def close(self) -> None:
         """Stop, and let go of everything; pending mutations are kept. May be called again."""
         self.stop()
+        self._live.close()
         client = self._client
         if client.presence is not None:
             with contextlib.suppress(SqlSyncError):
@@ -228,7 +252,13 @@ class Document:
             if not isinstance(error, SqlSyncError):
                 client.view.restart()  # whether it is in the replica is open
             raise
+        client.note_change()  # a rejected one may have brought a migration
         if isinstance(outcome, Rejected):
             client.timeline.take_back(mutation)
             failpoint("mutate: after take back")
             raise (ReducerFailed if outcome.failed else MutationRejected)(outcome.reason)
+
+    def _current(self) -> Snapshot | None:
+        """Return the version that readers see, None while the view is stale and they stay at an older one."""
+        with self._client.lock:
+            return None if self._client.view.stale else self._client.view.snapshot()

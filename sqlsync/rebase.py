@@ -28,6 +28,7 @@ def rebase(client: Client) -> None:
     failpoint("rebase: after replay")
     for mutation, error in zip(pending, errors_of(outcomes), strict=True):
         client.receipts.replayed(mutation.lsn, error)
+    client.note_change()
 
 
 def settle(client: Client, applied: int, rejected: list[tuple[int, str]]) -> None:

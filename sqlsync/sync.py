@@ -109,6 +109,7 @@ def _forget_told(client: Client) -> None:
     if any(lsn <= seen for lsn, _ in rejected):
         with client.view.volume.transaction() as connection:
             tables.forget_rejections(connection, client.timeline.id, seen)
+        client.note_change()
 
 
 def _pull(client: Client, at_least: int = 0) -> None:
@@ -122,13 +123,11 @@ def _pull(client: Client, at_least: int = 0) -> None:
         client.lock.acquire()
         held = True
 
-    before = client.view.snapshot()
     try:
         if moving:
             client.view.pull(hold)
         with client.lock:
             rebase(client)
-            client.note_change(before)
     finally:
         if held:
             client.lock.release()

@@ -5,7 +5,8 @@ were pinned to. One thread at a time changes the view (the document's lock); any
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import apsw
 
@@ -14,9 +15,11 @@ from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import tables
 from sqlsync.apply import Applied, Outcome, Rejected, apply_batch
 from sqlsync.envelope import Mutation
+from sqlsync.examine import Examined, examine
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.migrate import check_version
+from sqlsync.readset import Reads
 from sqlsync.reducer import Bindings, Reducer, SQLValue
 from sqlsync.timeline import may_be_forgotten
 from sqlsync.volume import DocumentVolume, forget_schema, volume_errors
@@ -37,7 +40,8 @@ class View:
         """Whether pending mutations are to be replayed before anything else."""
         self._reading = threading.Lock()  # guards the reader
         self._reader = volume.reader()
-        self._reader.authorizer = _reads_only
+        self._reads: Reads | None = None  # what is to hear what the authorizer is asked
+        self._reader.authorizer = self._authorize
 
     def apply(self, mutation: Mutation) -> Outcome:
         """Run one more mutation, in a local commit; a rejected one leaves nothing."""
@@ -101,6 +105,11 @@ class View:
         with self._reading, volume_errors():
             return list(self._reader.execute(sql, bindings))
 
+    def examine(self, sql: str, bindings: Bindings = ()) -> Examined:
+        """Run a query and learn what it reads; raises like `query`, and `ValueError` for several statements."""
+        with self._reading, volume_errors():
+            return examine(self._reader, self._noting, sql, bindings)
+
     def snapshot(self) -> Snapshot:
         """Return the newest version of the replica."""
         return self.volume.replica.snapshot()
@@ -129,15 +138,24 @@ class View:
         try:
             do(self._reader)
         finally:
-            self._reader.authorizer = _reads_only
+            self._reader.authorizer = self._authorize
+
+    def _authorize(self, code: int, first: str | None, second: str | None, *_: str | None) -> int:
+        """Keep queries from ending what pins them, and from leaving the document; the reader cannot write anyway."""
+        if self._reads is not None:
+            self._reads.note(code, first, second)
+        return apsw.SQLITE_DENY if code in _REFUSED else apsw.SQLITE_OK
+
+    @contextmanager
+    def _noting(self, reads: Reads) -> Iterator[None]:
+        self._reads = reads
+        try:
+            yield
+        finally:
+            self._reads = None
 
 
 _REFUSED = {apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH}
-
-
-def _reads_only(code: int, *_: str | None) -> int:
-    """Keep queries from ending what pins them, and from leaving the document; the reader cannot write anyway."""
-    return apsw.SQLITE_DENY if code in _REFUSED else apsw.SQLITE_OK
 
 
 def errors_of(outcomes: Sequence[Outcome]) -> list[str | None]:
