@@ -279,7 +279,7 @@ class Replica:
             self.journal.delete_through(state.local_lsn, spare_last=False)
             self.shared.announce_state()
             self.shared.announce_commit(self.journal.last_local_lsn)
-            synced = self._synced(state, self.shared.state_generation, None, 1)
+            synced = self._synced(state, self.shared.state_generation, None)
             return self._with_commits(synced, found, content_changed=False)
         while True:
             generation = self.shared.state_generation
@@ -291,7 +291,7 @@ class Replica:
                 if self.shared.state_generation == generation:
                     raise
                 continue  # a push of another process deleted journal files under our eyes
-            return self._with_commits(self._synced(state, generation, None, 1), found, content_changed=False)
+            return self._with_commits(self._synced(state, generation, None), found, content_changed=False)
 
     def _refreshed(self, *, adopt: bool = False) -> View:
         """Learn what others did; ``adopt``, under the writer lock, takes in a commit whose writer died unpublished."""
@@ -338,18 +338,23 @@ class Replica:
         self._read = [commit for commit in self._read if commit.local_lsn > state.local_lsn]
         pending = [commit for commit in old.pending if commit.local_lsn > state.local_lsn]
         # A push says again what is in the view already. All else brings, or uses up, a local LSN that is not in it.
-        version = old.snapshot.content_version + (state.local_lsn > old.snapshot.local_lsn)
-        fresh = self._synced(state, generation, remote_map or old.remote_map, version)
+        brought = state.local_lsn > old.snapshot.local_lsn
+        # Local commits that were given up, or another log: what comes now was not built on what was there.
+        broken = (brought and bool(old.pending)) or state.identity.log != old.state.identity.log
+        version, history = old.snapshot.content_version + brought, old.snapshot.history + broken
+        fresh = self._synced(state, generation, remote_map or old.remote_map, version, history)
         return self._with_commits(fresh, pending, content_changed=False)
 
-    def _synced(self, state: SyncState, generation: int, previous: PageMap | None, version: int) -> View:
+    def _synced(
+        self, state: SyncState, generation: int, previous: PageMap | None, version: int = 1, history: int = 0
+    ) -> View:
         """Return the view of a sync point without any local commit."""
         if state.chain:
             remote_map = compose(self.table, state.chain, self.load_chunks, previous)
             byte_size = state.chain[0].commit.byte_size
         else:
             remote_map, byte_size = PageMap.empty(self.table), 0
-        snapshot = self._snapshot(remote_map, byte_size, state.lsn, state.local_lsn, 0, version)
+        snapshot = self._snapshot(remote_map, byte_size, state.lsn, state.local_lsn, 0, version, history)
         return View(state, generation, remote_map, CommitRun.empty(), snapshot)
 
     def _with_commits(self, view: View, commits: Sequence[LocalCommit], *, content_changed: bool) -> View:
@@ -366,16 +371,24 @@ class Replica:
             commits[-1].local_lsn,
             len(view.pending) + len(commits),
             view.snapshot.content_version + content_changed,
+            view.snapshot.history,
         )
         return View(view.state, view.generation, view.remote_map, view.pending.followed_by(commits), snapshot)
 
     def _snapshot(
-        self, page_map: PageMap, byte_size: int, lsn: int, local_lsn: int, local_commits: int, version: int
+        self,
+        page_map: PageMap,
+        byte_size: int,
+        lsn: int,
+        local_lsn: int,
+        local_commits: int,
+        version: int,
+        history: int,
     ) -> Snapshot:
         return Snapshot(
             page_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
             byte_size=byte_size, lsn=lsn, local_lsn=local_lsn, local_commits=local_commits,
-            content_version=version,
+            content_version=version, history=history,
         )  # fmt: skip
 
 

@@ -23,6 +23,10 @@ class BodySource(Protocol):
         """
         ...
 
+    def attach_cached(self, numbers: Iterable[int]) -> None:
+        """Attach those of the frames that the cache has."""
+        ...
+
 
 class Advisor(Protocol):
     """A reader's guess at what it will read next; used by one thread at a time."""
@@ -52,8 +56,8 @@ class Snapshot:
     """
 
     __slots__ = (
-        "_chunks", "_source", "_zeros", "byte_size", "content_version", "journal_views", "local_commits", "local_lsn",
-        "lsn", "native", "page_count", "page_map", "page_size", "read_only", "volume_name",
+        "_chunks", "_source", "_zeros", "byte_size", "content_version", "history", "journal_views", "local_commits",
+        "local_lsn", "lsn", "native", "page_count", "page_map", "page_size", "read_only", "volume_name",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +73,7 @@ class Snapshot:
         local_lsn: int,
         local_commits: int,
         content_version: int,
+        history: int = 0,
         read_only: bool = False,
     ) -> None:
         """Made by a replica."""
@@ -83,6 +88,8 @@ class Snapshot:
         """How many commits it includes that the remote lacks."""
         self.content_version = content_version
         """Equal for two snapshots of one replica object only if their contents are equal; one more for each change."""
+        self.history = history
+        """Equal for two snapshots of one replica object only if the newer one continues the older one."""
         self.read_only = read_only
         """Whether this is a view of the past, on which nothing can be built."""
         self._chunks: Sequence[MapChunk] = page_map.chunks if page_map.read else ()
@@ -183,6 +190,13 @@ class Snapshot:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
         return True
 
+    def _is_cached(self, page: int, frame: int) -> bool:
+        try:
+            self._source.attach_cached([frame])
+        except GraftError as error:
+            raise type(error)(f"{self.describe()}, page {page}: {error}") from error
+        return self.page_map.table.bodies[frame] is not None
+
     def _located(self, page: int) -> int:
         try:
             return self.page_map.location(page)
@@ -194,6 +208,8 @@ class Snapshot:
         planned: list[int] = []
         if advisor is not None and frame in self.page_map.table.ahead:
             advisor.used(self, page, frame)
+        elif advisor is not None and self._is_cached(page, frame):
+            planned = [frame]  # nothing to wait for, so nothing to fetch along
         elif advisor is not None:
             planned = advisor.plan(self, page, frame)
             if len(planned) > 1:

@@ -26,7 +26,7 @@ from graft.waiting import refresh
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import as_sqlite, result_code
-from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, Buffer, ShownCounter, StoredHeader
+from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, Buffer, ShownCookie, ShownCounter, StoredHeader
 from graft_sqlite_vfs.pragmas import Asked, answer
 from graft_sqlite_vfs.refusals import refuse
 
@@ -49,8 +49,8 @@ class VolumeFile:
     """One opened volume."""
 
     __slots__ = (
-        "_advisor", "_base_header", "_committed", "_counter", "_durability", "_fixed", "_header_written", "_mask",
-        "_page_one_written", "_page_size", "_probe", "_probe_written", "_read_page", "_read_path", "_replica",
+        "_advisor", "_base_header", "_committed", "_cookie", "_counter", "_durability", "_fixed", "_header_written",
+        "_mask", "_page_one_written", "_page_size", "_probe", "_probe_written", "_read_page", "_read_path", "_replica",
         "_shift", "_shown", "_snapshot", "_transaction", "max_staleness_s",
     )  # fmt: skip
 
@@ -70,6 +70,7 @@ class VolumeFile:
         self._mask = replica.page_size - 1
         self._shift = self._mask.bit_length()
         self._shown = ShownCounter()
+        self._cookie = ShownCookie()
         self._counter = 0
         """What page 1 reads as now; within a transaction, what SQLite wrote last."""
         self._base_header: StoredHeader | None = None
@@ -125,7 +126,9 @@ class VolumeFile:
         page = self._read_page(1)
         if self._base_header is None and not self._page_one_written:
             self._base_header = StoredHeader.of(page)
-        return header.shown(page, self._counter)
+        shown = header.shown(page, self._counter)
+        self._cookie.show(shown, writing=self._transaction is not None)
+        return shown
 
     def _read_newest(self, page: int) -> Buffer:
         return self._replica.snapshot().read(page, self._advisor)
@@ -182,6 +185,7 @@ class VolumeFile:
     def _turn_to(self, snapshot: Snapshot) -> None:
         if self._shown.turn_to(snapshot.content_version):
             self._probe = self._base_header = None
+        self._cookie.turn_to(snapshot.history, empty=not snapshot.page_count)
         self._read_from(snapshot)
 
     def _read_from(self, snapshot: Snapshot) -> None:
@@ -213,13 +217,14 @@ class VolumeFile:
         if header.is_database(data) and header.page_size_in(data) != self._page_size:
             raise BadRequest(self._other_page_size(header.page_size_in(data)))
         counter = header.counter_in(data)
+        page = self._cookie.stored(data)
         base = self._base_header
         if base is None and transaction.base.page_count:
             base = self._base_header = StoredHeader.of(transaction.base.read(1))
         if base is not None and counter == self._shown.value:
-            stored: Buffer = header.stored_as_before(data, base)
+            stored: Buffer = header.stored_as_before(page, base)
         else:
-            stored = header.stored_as_changed(data, base)
+            stored = header.stored_as_changed(page, base)
         transaction.write(1, stored)
         self._header_written = StoredHeader.of(stored)
         self._shown.saw_written(counter)
@@ -287,6 +292,7 @@ class VolumeFile:
             raise as_sqlite(error) from error
         self._snapshot = snapshot
         self._shown.committed(snapshot.content_version, self._counter)
+        self._cookie.committed(snapshot.history)
         self._base_header, self._probe = self._header_written, self._probe_written
         self._committed, self._page_one_written = True, False
 

@@ -8,6 +8,7 @@ Two versions of a volume can agree there, so the change counter that SQLite sees
     18      2      file format, 2 2 in WAL mode            1 1, since a volume has no WAL file
     24      4      change counter                          a number from `ShownCounter`
     28      4      size in pages                           as stored
+    40      4      schema cookie                           as stored, plus an offset from `ShownCookie`
     92      4      counter for which that size is valid    the same number, if the stored two are equal
 
 On the way back, a page 1 that carries the counter which was shown is the old one, put back by a rollback; any other
@@ -28,6 +29,7 @@ _PAGE_SIZE = slice(16, 18)
 _FORMAT = slice(18, 20)
 _COUNTER = slice(24, 28)
 _PAGE_COUNT = slice(28, 32)
+_COOKIE = slice(40, 44)
 _VALID_FOR = slice(92, 96)
 _WAL_FORMAT = b"\2\2"
 _JOURNAL_FORMAT = b"\1\1"
@@ -142,3 +144,55 @@ class ShownCounter:
         """Let the counter that SQLite wrote stand for the content that it has just committed."""
         self.version = version
         self.value = counter
+
+
+class ShownCookie:
+    """The schema cookies that one open file shows to its one SQLite pager.
+
+    SQLite keeps the schema that it has parsed as long as the cookie is the same. Two histories that parted can have the
+    same cookie and other tables. Invariant: `_top` is at least every cookie that was shown or written, so that
+    ``_top + 1`` makes SQLite read the schema again; within one history what is shown moves as what is stored.
+    """
+
+    __slots__ = ("_history", "_offset", "_parted", "_top")
+
+    def __init__(self) -> None:
+        """Nothing was shown yet."""
+        self._history: int | None = None
+        self._top = 0
+        self._offset = 0
+        """What is added to the stored cookie."""
+        self._parted = False
+        """Whether what is shown next does not continue what was shown last."""
+
+    def turn_to(self, history: int, *, empty: bool) -> None:
+        """Show versions of a history from now on; of an ``empty`` one SQLite knows, unasked, that its cookie is 0."""
+        self._parted = self._parted or self._history not in {None, history}
+        self._history = history
+        if empty:
+            self._offset = 0
+
+    def show(self, page: bytearray, *, writing: bool) -> None:
+        """Put the cookie to show into a page 1; while SQLite is ``writing`` it keeps to what it was shown before."""
+        stored = int.from_bytes(page[_COOKIE], "big")
+        if self._parted and not writing:
+            self._parted = False
+            self._offset = (self._top + 1 - stored) & _MASK
+        cookie = (stored + self._offset) & _MASK
+        self._top = max(self._top, cookie)
+        if self._offset:
+            page[_COOKIE] = cookie.to_bytes(4, "big")
+
+    def stored(self, written: Buffer) -> Buffer:
+        """Return a page 1 as SQLite wrote it, with the cookie to store."""
+        cookie = int.from_bytes(written[_COOKIE], "big")
+        self._top = max(self._top, cookie)
+        if not self._offset:
+            return written
+        result = bytearray(written)
+        result[_COOKIE] = ((cookie - self._offset) & _MASK).to_bytes(4, "big")
+        return result
+
+    def committed(self, history: int) -> None:
+        """Go on from what SQLite has just committed itself."""
+        self._history, self._parted = history, False

@@ -22,7 +22,7 @@ from sqlsync.migrate import check_version
 from sqlsync.readset import Reads
 from sqlsync.reducer import Bindings, Reducer, SQLValue
 from sqlsync.timeline import may_be_forgotten
-from sqlsync.volume import DocumentVolume, forget_schema, volume_errors
+from sqlsync.volume import DocumentVolume, volume_errors
 
 
 class View:
@@ -131,7 +131,6 @@ class View:
         with self._reading:
             if self._reader.in_transaction:
                 self._control(lambda reader: reader.execute("COMMIT"))
-                self._control(forget_schema)
 
     def _control(self, do: Callable[[apsw.Connection], object]) -> None:
         self._reader.authorizer = None

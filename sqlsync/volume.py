@@ -84,31 +84,16 @@ class DocumentVolume:
 
     def pull(self, before_move: Callable[[], None] | None = None) -> PullResult:
         """Go to the newest version of the remote, without any local commit; see `graft.pull.pull`."""
-        try:
-            return pull(self.replica, policy="discard", before_move=before_move)
-        finally:
-            forget_schema(self.connection)
+        return pull(self.replica, policy="discard", before_move=before_move)
 
     def discard(self) -> int:
         """Give up all local commits, asking nobody; return how many there were."""
-        try:
-            return discard(self.replica)
-        finally:
-            forget_schema(self.connection)
+        return discard(self.replica)
 
     def close(self) -> None:
         """Let go of everything; may be called again."""
         self.alive = False
         self._open.close()
-
-
-def forget_schema(connection: apsw.Connection) -> None:
-    """Have a connection read the schema again, after local commits were given up.
-
-    SQLite reads it again when its number changed. What was given up and what came instead may have the same number and
-    other tables: then what is meant for one table would go into another.
-    """
-    connection.execute("PRAGMA writable_schema = RESET", can_cache=False)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """No connection reads from its page cache what belongs to another content (docs/adr/0005)."""
 
+import apsw
 import pytest
 
-from graft.pull import pull
+from graft.pull import discard, pull
 from graft.push import push
 
 from .conftest import integrity, rows
@@ -22,6 +23,10 @@ def stored_probe(replica) -> bytes:
     return bytes(replica.snapshot().read(1)[24:40])
 
 
+def schema_cookie(replica) -> int:
+    return int.from_bytes(replica.snapshot().read(1)[40:44], "big")
+
+
 def test_diverged_histories_whose_headers_agree(two, volumes):
     db, other = two
     mine, theirs = volumes.replica(), volumes.replica("clone")
@@ -35,6 +40,42 @@ def test_diverged_histories_whose_headers_agree(two, volumes):
     assert rows(volumes.connect("clone", remote="#db"), "SELECT v FROM t ORDER BY id") == [
         ("mine",), ("two",), ("three",), ("four",),
     ]  # fmt: skip
+
+
+def test_diverged_histories_whose_schema_cookies_agree(two, volumes):
+    db, other = two
+    mine, theirs = volumes.replica(), volumes.replica("clone")
+    db.execute("CREATE TABLE mine(v); CREATE TABLE late_mine(v UNIQUE); INSERT INTO mine VALUES ('first')")
+    other.execute("CREATE TABLE theirs(v UNIQUE); CREATE TABLE late_theirs(v); INSERT INTO theirs VALUES ('lost')")
+    push(mine)
+    assert schema_cookie(mine) == schema_cookie(theirs)  # what SQLite would go by
+    pull(theirs, policy="discard")
+    with pytest.raises(apsw.SQLError, match="no such table: theirs"):
+        other.execute("INSERT INTO theirs VALUES ('not into another table')")
+    other.execute("INSERT INTO mine VALUES ('second'); CREATE TABLE more(v); INSERT INTO more VALUES (1)")
+    assert schema_cookie(theirs) == schema_cookie(mine) + 1
+    push(theirs)
+    pull(mine)
+    for reader in (db, other, volumes.connect("clone", remote="#db")):
+        assert rows(reader, "SELECT v FROM mine ORDER BY v") == [("first",), ("second",)]
+        assert rows(reader, "SELECT v FROM more") == [(1,)]
+        integrity(reader)
+
+
+def test_a_volume_that_is_empty_again_and_made_anew(volumes):
+    db, reader = volumes.connect("new", remote="#new"), volumes.connect("new", remote="#new")
+    replica = volumes.replica("new")
+    for round_ in range(3):
+        for step in range(round_ + 1):
+            db.execute(f"CREATE TABLE t{round_}_{step}(v); INSERT INTO t{round_}_{step} VALUES ({step})")
+            if round_ != 1:
+                assert rows(reader, f"SELECT v FROM t{round_}_{step}") == [(step,)]
+        assert [name for (name,) in rows(reader, "SELECT name FROM sqlite_schema")] == [
+            f"t{round_}_{step}" for step in range(round_ + 1)
+        ]
+        discard(replica)
+        if round_ == 0:
+            assert rows(reader, "SELECT name FROM sqlite_schema") == []
 
 
 def test_pull_drops_the_cache(two, volumes):
