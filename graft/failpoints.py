@@ -25,6 +25,8 @@ FAILPOINTS = (
     "cache: after index",
     "evict: after unlink",
     "evict: after index",
+    "compact: after segment",
+    "compact: after check",
     "pull: after fetch",
     "pull: after state",
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from graft.errors import BadRequest, Diverged, NoSuchVolume, VolumeExists, remote_errors
-from graft.outgoing import prepare
+from graft.outgoing import Onto, prepare
 from graft.pagemap import PageMap, compose
 from graft.replica import Replica
 from graft.timetravel import At, resolve
@@ -54,10 +54,8 @@ def fork_locked(replica: Replica, name: str, *, at: At | None = None) -> ForkRes
             )  # fmt: skip
         copied = [_appended(replica, first)]
     if view.pending and at is None:
-        outgoing = prepare(
-            replica, view.pending, view.snapshot, log=log, chain=copied, attributes={},
-            remote_map=page_map if copied else PageMap.empty(replica.table),
-        )  # fmt: skip
+        onto = Onto(log, copied, page_map if copied else PageMap.empty(replica.table))
+        outgoing = prepare(replica, view.pending, view.snapshot, onto, attributes={})
         copied = [_appended(replica, outgoing.commit), *copied]
     record = VolumeRecord(
         volume=volume, log=log, page_size=replica.page_size, parent=parent,

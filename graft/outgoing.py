@@ -14,15 +14,20 @@ from graft.journal import LocalCommit
 from graft.locations import JOURNAL_TAG, frame_of
 from graft.pagemap import PageMap
 from graft.replica import Replica
-from graft.segment_out import Layout, write_segment
+from graft.segment_out import Layout, WrittenSegment, write_segment
 from graft.snapshot import Snapshot
 from metastore.build import NewCommit, Origin, build_commit
+from metastore.commit import CommitKind
 from metastore.ids import LogId
 from metastore.index import CommitIndex
 from metastore.placement import OwnObject, SegmentRef
 from metastore.rollup import Changes
 from pagestore.segment import DecodedFrame, FrameExtent
 
+COMPACTED_INTO = "compacted-into"
+"""The attribute of a compaction that names the segment that it wrote."""
+COMPACTED_AT = "compacted-at"
+"""The attribute that names the LSN of the newest compaction, in that commit and all that follow it."""
 _LAYOUT_PAGES_MIN = 256
 _CARRY_WITH_INLINES = 4
 """A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
@@ -43,25 +48,47 @@ class Outgoing:
     inline: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Onto:
+    """The remote version that a commit follows."""
+
+    log: LogId
+    chain: Sequence[CommitIndex]
+    """From that commit down to its base."""
+    remote_map: PageMap
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a commit is made of, its segment written already."""
+
+    written: WrittenSegment
+    snapshot: Snapshot
+    """What the volume is to be."""
+    min_page_count: int
+    """The smallest that it was since the commit before."""
+    pages: int
+    carried_pages: int = 0
+    """Pages in the segment besides, that only changed their place."""
+
+
 def prepare(
     replica: Replica,
     commits: Sequence[LocalCommit],
     snapshot: Snapshot,
+    onto: Onto,
     *,
-    log: LogId,
-    chain: Sequence[CommitIndex],
-    remote_map: PageMap,
     attributes: Mapping[str, bytes],
     layout: Layout | None = None,
 ) -> Outgoing:
-    """Write the segment of these local commits, as ``snapshot`` sees them, and make their commit on top of ``chain``.
+    """Write the segment of these local commits, as ``snapshot`` sees them, and make the commit that follows.
 
     A segment that is small enough goes inline; a larger one is uploaded before this returns. A bulk load, which is most
     of the volume, is laid out for cold reads if ``layout`` knows how.
     """
     pages = _changed_pages(commits, snapshot)
     kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
-    carried = _carried(replica, log, chain, remote_map, snapshot, pages, kept)
+    carried = _carried(replica, onto.log, onto.chain, onto.remote_map, snapshot, pages, kept)
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
@@ -69,6 +96,15 @@ def prepare(
         replica.remote, replica.settings, snapshot, pages, order, carried=carried.pages.astype(np.int64)
     )
     failpoint("push: after segment")
+    if len(carried.pages):
+        attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(onto.chain))}
+    draft = Draft(written, snapshot, kept, len(pages), len(carried.pages))
+    return committed(replica, onto, draft, Origin(attributes=attributes))
+
+
+def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Outgoing:
+    """Make the commit of a draft."""
+    written, snapshot = draft.written, draft.snapshot
     changes = Changes(
         segment=written.segment,
         frames=written.frames,
@@ -76,31 +112,41 @@ def prepare(
         dictionary_bytes=written.dictionary_bytes,
         byte_size=snapshot.byte_size,
         page_count=snapshot.page_count,
-        min_page_count=kept,
-        carried_pages=len(carried.pages),
+        min_page_count=draft.min_page_count,
+        carried_pages=draft.carried_pages,
     )
-    if changes.carried_pages:
-        attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(chain))}
     provisional = SegmentRef(written.segment, OwnObject(written.dictionary_bytes))
-    new_map = remote_map.with_placements(
+    new_map = onto.remote_map.with_placements(
         changes.placements(), [provisional], snapshot.page_count, changes.min_page_count
     )
     with remote_errors("building the commit"):
         commit = build_commit(
-            log,
+            onto.log,
             replica.page_size,
             changes,
-            sources=chain,
+            sources=onto.chain,
             summary=new_map,
             commits=replica.remote.commits,
             parallel=replica.remote.parallel,
-            origin=Origin(attributes=attributes),
+            origin=_with_compaction(onto, origin),
             runtime=replica.runtime,
         )
-        index = CommitIndex.decode(commit.data, log, commit.lsn)
+        index = CommitIndex.decode(commit.data, onto.log, commit.lsn)
     ref = next((ref for ref in index.commit.segments if ref.segment == written.segment), provisional)
     replica.table.rehome(ref, [frame.offset for frame in written.frames])
-    return Outgoing(commit, index, new_map, ref, written.frames, len(pages), written.size, bool(written.inline))
+    return Outgoing(commit, index, new_map, ref, written.frames, draft.pages, written.size, bool(written.inline))
+
+
+def _with_compaction(onto: Onto, origin: Origin) -> Origin:
+    """Return the origin with what readers need to know of the newest compaction."""
+    parent = onto.chain[0].commit if onto.chain else None
+    if origin.kind is CommitKind.COMPACT:
+        compacted = str(parent.lsn + 1 if parent else 1).encode()
+    else:
+        compacted = parent.attributes.get(COMPACTED_AT, b"") if parent and parent.log == onto.log else b""
+    if not compacted:
+        return origin
+    return Origin(origin.kind, {**origin.attributes, COMPACTED_AT: compacted})
 
 
 def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:

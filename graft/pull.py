@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from graft.carry import frames_here, inline_frames
+from graft.carryover import carry_over
 from graft.errors import BadRequest, Diverged, HistoryLost, remote_errors
 from graft.failpoints import failpoint
 from graft.fork import fork_locked
@@ -153,6 +154,7 @@ def move(
         new = [index for index in chain if index.commit.lsn > view.state.lsn]
         keep_inline(replica, new)
         _keep_carried(replica, new, view)
+        carry_over(replica, view.remote_map, view.state.lsn, chain)
     failpoint("pull: after fetch")
     if before_move is not None:
         before_move()

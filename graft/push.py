@@ -13,13 +13,15 @@ from graft.errors import Diverged, GraftError, remote_errors
 from graft.failpoints import failpoint
 from graft.freshness import confirm, now
 from graft.journal import LocalCommit
-from graft.outgoing import Outgoing, keep_in_cache, prepare
+from graft.outgoing import Onto, Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
 from graft.replica import Replica, View
 from graft.segment_out import Layout
 from graft.shared import Moment
+from graft.snapshot import Snapshot
 from graft.state import Intent
 from metastore.append import Lost, append
+from metastore.commit import CommitKind
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from pagestore.errors import PageStoreError
@@ -85,7 +87,12 @@ def recover(replica: Replica) -> None:
         return
     with remote_errors(f"settling the push of LSN {intent.lsn}"):
         index = CommitIndex.decode(intent.data, intent.log, intent.lsn)
-    _append(replica, intent)
+    try:
+        _append(replica, intent)
+    except Diverged:
+        if index.commit.kind is CommitKind.COMPACT:
+            return  # nothing was in it but work
+        raise
     _settle(replica, index, intent.local_lsn, None)
 
 
@@ -96,22 +103,30 @@ def _push(
     attributes: dict[str, bytes],
     layout: Layout | None,
 ) -> PushResult:
-    state, snapshot = view.state, pushed.snapshot
+    snapshot = pushed.snapshot
     outgoing = prepare(
         replica,
         pushed.pending,
         snapshot,
-        log=state.identity.log,
-        chain=state.chain,
-        remote_map=view.remote_map,
+        Onto(view.state.identity.log, view.state.chain, view.remote_map),
         attributes=attributes,
         layout=layout,
     )
+    land(replica, outgoing, snapshot, snapshot.local_lsn)
+    return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
+
+
+def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn: int) -> None:
+    """Append a commit that was prepared on the sync point, and move that there; the caller holds the sync lock.
+
+    Local commits up to ``local_lsn`` are in it. What was written is put into the cache as ``kept`` has it, if at all.
+    Raises `Diverged` when somebody else was first, `RemoteUnavailable` when the outcome is open.
+    """
     commit = outgoing.commit
-    intent = Intent(commit.log, commit.lsn, commit.nonce, snapshot.local_lsn, commit.data)
+    intent = Intent(commit.log, commit.lsn, commit.nonce, local_lsn, commit.data)
     # Else a power cut could leave an intent that knows more than the journal: what is committed next would then be
     # numbered like what the intent holds already, and be taken for pushed.
-    replica.journal.sync_through(snapshot.local_lsn)
+    replica.journal.sync_through(local_lsn)
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:
@@ -120,11 +135,11 @@ def _push(
         _delete_orphan(replica, outgoing)
         raise
     failpoint("push: after append")
-    keep_in_cache(replica, outgoing, snapshot)
+    if kept is not None:
+        keep_in_cache(replica, outgoing, kept)
     failpoint("push: after cache")
-    _settle(replica, outgoing.index, snapshot.local_lsn, outgoing.remote_map)
+    _settle(replica, outgoing.index, local_lsn, outgoing.remote_map)
     confirm(replica, begun)
-    return PushResult(state.lsn, commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 
 def _append(replica: Replica, intent: Intent) -> Moment:

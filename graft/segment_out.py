@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,18 @@ class WrittenSegment:
     dictionary_bytes: int
 
 
+class Watcher(Protocol):
+    """One who sees pages go by; called from several threads."""
+
+    def bring(self, pages: Sequence[int]) -> None:
+        """Pages are about to be read: make that cheap."""
+        ...
+
+    def wrote(self, pages: Sequence[int], bodies: Sequence[bytes | memoryview]) -> None:
+        """Pages were put into a frame; a frame may be made twice."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Pages that are framed alike."""
@@ -79,42 +92,42 @@ def write_segment(
     settings: Settings,
     snapshot: Snapshot,
     pages: Pages,
-    order: ReadingOrder | None,
+    order: ReadingOrder | None = None,
     *,
-    may_be_inline: bool = True,
     carried: Pages | None = None,
+    watcher: Watcher | None = None,
 ) -> WrittenSegment:
     """Write ``pages``, which ascend, as ``snapshot`` has them, laid out in an order if there is one.
 
-    A segment that is small enough, and may, is returned whole; any other one is in the store on return. Pages that are
+    A segment that is small enough is returned whole; any other one is in the store on return. Pages that are
     ``carried`` follow in frames of their own, and all goes inline, whatever its size. Raises the remote's errors.
     """
     if carried is not None and len(carried):
         codec = settings.codec_id
         writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True)
         both = [_Part(pages, settings.one_frame_bytes_max, codec), _Part(carried, settings.frame_bytes, codec)]
-        data = b"".join(_encoded(writer, snapshot, both, None))
+        data = b"".join(_encoded(writer, snapshot, both, None, watcher))
         return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
     if not len(pages):
         return WrittenSegment(SegmentId.new(remote.runtime), (), 0, b"", 0)
-    if may_be_inline and order is None and len(pages) * snapshot.page_size <= settings.one_frame_bytes_max:
+    if order is None and len(pages) * snapshot.page_size <= settings.one_frame_bytes_max:
         writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True)
         whole = _Part(pages, settings.one_frame_bytes_max, settings.codec_id)
-        data = b"".join(_encoded(writer, snapshot, [whole], None))
+        data = b"".join(_encoded(writer, snapshot, [whole], None, watcher))
         if len(data) <= settings.inline_bytes_max:
             return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
-    parts, dictionary = _planned(snapshot, pages, order, settings)
+    parts, dictionary = _planned(snapshot, pages, order, settings, watcher)
     version = SEGMENT_VERSION if dictionary or parts[0].codec not in PLAIN_CODECS else 1
     writer = SegmentWriter(
         SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True, dictionary=dictionary, version=version
     )
-    inline_bytes_max = settings.inline_bytes_max if may_be_inline and not dictionary else 0
-    inline = _written(remote, writer, _encoded(writer, snapshot, parts, dictionary), inline_bytes_max)
+    inline_bytes_max = settings.inline_bytes_max if not dictionary else 0
+    inline = _written(remote, writer, _encoded(writer, snapshot, parts, dictionary, watcher), inline_bytes_max)
     return WrittenSegment(writer.segment, writer.frames, writer.size, inline or b"", writer.dictionary_bytes)
 
 
 def _planned(
-    snapshot: Snapshot, pages: Pages, order: ReadingOrder | None, settings: Settings
+    snapshot: Snapshot, pages: Pages, order: ReadingOrder | None, settings: Settings, watcher: Watcher | None
 ) -> tuple[list[_Part], Dictionary | None]:
     codec, frame_bytes = settings.codec_id, settings.frame_bytes
     if order is None:
@@ -124,7 +137,7 @@ def _planned(
         others = pages[~np.isin(pages, first)]
         leaves = _named(order.leaves, others)
         rest = np.concatenate((leaves, others[~np.isin(others, leaves)]))
-    dictionary = _dictionary(snapshot, rest, settings) if codec is Codec.ZSTD else None
+    dictionary = _dictionary(snapshot, rest, settings, watcher) if codec is Codec.ZSTD else None
     top = Codec.ZSTD_STRIDES if codec is Codec.ZSTD else codec
     parts = [_Part(first, max(frame_bytes, WAY_DOWN_FRAME_BYTES), top), _Part(rest, frame_bytes, codec)]
     return [part for part in parts if len(part.pages)], dictionary
@@ -138,12 +151,14 @@ def _named(order: Sequence[int], pages: Pages) -> Pages:
     return named[np.isin(named, pages)]
 
 
-def _dictionary(snapshot: Snapshot, pages: Pages, settings: Settings) -> Dictionary | None:
+def _dictionary(snapshot: Snapshot, pages: Pages, settings: Settings, watcher: Watcher | None) -> Dictionary | None:
     """Return a dictionary for these pages, None where it would not make the segment smaller."""
     size = min(settings.dictionary_bytes_max, len(pages) * snapshot.page_size // _DICTIONARY_SHARE)
     if size < _DICTIONARY_BYTES_MIN:
         return None
     picked = pages[np.linspace(0, len(pages) - 1, min(_SAMPLES, len(pages))).astype(np.int64)]
+    if watcher:
+        watcher.bring(picked.tolist())
     length = min(_SAMPLE_BYTES, snapshot.page_size)
     samples = [
         bytes(snapshot.read(page)[start : start + length])
@@ -190,12 +205,18 @@ def _written(remote: Remote, writer: SegmentWriter, frames: Iterator[bytes], inl
 
 
 def _encoded(
-    writer: SegmentWriter, snapshot: Snapshot, parts: Sequence[_Part], dictionary: Dictionary | None
+    writer: SegmentWriter,
+    snapshot: Snapshot,
+    parts: Sequence[_Part],
+    dictionary: Dictionary | None,
+    watcher: Watcher | None,
 ) -> Iterator[bytes]:
     """Yield the bytes of the segment a run of frames at a time, compressed ahead in a few threads."""
 
     def run_of_frames(run: Sequence[_Frame]) -> list[tuple[_Frame, bytes]]:
-        return [(frame, _frame_bytes(writer, snapshot, frame, dictionary)) for frame in run]
+        if watcher:
+            watcher.bring([page for frame in run for page in frame.pages])
+        return [(frame, _frame_bytes(writer, snapshot, frame, dictionary, watcher)) for frame in run]
 
     frames = [frame for part in parts for frame in _frames_of(part, snapshot.page_size)]
     runs = [frames[start : start + _RUN_FRAMES] for start in range(0, len(frames), _RUN_FRAMES)]
@@ -217,7 +238,11 @@ def _frames_of(part: _Part, page_size: int) -> Iterator[_Frame]:
         yield _Frame(tuple(PageIdx(page) for page in sorted(part.pages[start : start + count].tolist())), part.codec)
 
 
-def _frame_bytes(writer: SegmentWriter, snapshot: Snapshot, frame: _Frame, dictionary: Dictionary | None) -> bytes:
+def _frame_bytes(
+    writer: SegmentWriter, snapshot: Snapshot, frame: _Frame, dictionary: Dictionary | None, watcher: Watcher | None
+) -> bytes:
     bodies = [snapshot.read(page) for page in frame.pages]
+    if watcher:
+        watcher.wrote(frame.pages, bodies)
     codec = Codec.ZSTD_DICTIONARY if dictionary and frame.codec == Codec.ZSTD else frame.codec
     return encode_frame(writer.segment, snapshot.page_size, frame.pages, bodies, codec, dictionary=dictionary)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from graft.fragmentation import fragmentation
 from graft.freshness import freshness
 from graft.hydrate import frames_by_chunk
 from graft.locations import JOURNAL_TAG, frames_of, is_in_frame
@@ -30,6 +31,8 @@ class Status:
     byte_size: int
     lsn: int
     """The remote commit that the replica builds on."""
+    segments: int
+    """Segments that the index of that commit names: 1 after a compaction."""
     local_commits: int
     """Commits that the remote lacks."""
     local_pages: int
@@ -63,6 +66,10 @@ class Audit:
     """In the cache."""
     missing_pages: int
     """In the remote only."""
+    frames: int
+    """Frames of the remote that the pages lie in."""
+    frames_needed: int
+    """Frames that they would lie in after a compaction, about."""
 
 
 def status(replica: Replica) -> Status:
@@ -82,6 +89,7 @@ def status(replica: Replica) -> Status:
         page_count=snapshot.page_count,
         byte_size=snapshot.byte_size,
         lsn=view.state.lsn,
+        segments=len({ref.segment for index in view.state.chain for ref in index.commit.segments}),
         local_commits=len(view.pending),
         local_pages=len(pages),
         remote_head=state.head,
@@ -109,7 +117,10 @@ def audit(replica: Replica, snapshot: Snapshot | None = None) -> Audit:
         local += _tagged(locations, JOURNAL_TAG)
         in_frames = locations[is_in_frame(locations)]
         held += int(np.count_nonzero(np.isin(frames_of(in_frames), cached)))
-    return Audit(snapshot.page_count, live, local, held, live - local - held)
+    scattered = fragmentation(snapshot, replica.settings.frame_bytes)
+    return Audit(
+        snapshot.page_count, live, local, held, live - local - held, scattered.frames, scattered.frames_needed
+    )  # fmt: skip
 
 
 def _cached(replica: Replica, numbers: Iterable[int]) -> U64:

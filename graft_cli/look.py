@@ -49,6 +49,7 @@ def _described(found: Status) -> list[tuple[str, str]]:
         ("version", f"LSN {found.lsn}; the remote was at LSN {found.remote_head} when last seen"),
         ("fresh", _freshness(found)),
         ("size", f"{size(found.byte_size)}: {counted(found.page_count, 'page')} of {size(found.page_size)}"),
+        ("segments", str(found.segments)),
         ("journal", size(found.journal_bytes)),
         ("cache", size(found.cache_bytes)),
     ]
@@ -129,6 +130,7 @@ def _counts(found: Audit, page_size: int) -> list[tuple[str, str]]:
         ("not pushed", pages(found.local_pages)),
         ("in the cache", pages(found.cached_pages)),
         ("to be fetched", pages(found.missing_pages)),
+        ("frames", f"{found.frames}, where a compaction would need about {found.frames_needed}"),
     ]
 
 

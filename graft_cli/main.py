@@ -36,6 +36,7 @@ SECTIONS = (
             LazyCommand("hydrate", "graft_cli.sync:hydrate", "Fetch every page, to work offline."),
             LazyCommand("fork", "graft_cli.fork:fork", "Make a new volume that starts as this one is."),
             LazyCommand("serve", "graft_cli.serve:serve", "Serve documents that many edit at once."),
+            LazyCommand("compact", "graft_cli.compact:compact", "Lay the newest version out anew for cold readers."),
         ),
     ),
     Section(

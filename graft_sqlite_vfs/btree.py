@@ -6,7 +6,7 @@ comes out is a hint, good for prefetching and layout, never for reading.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -45,24 +45,33 @@ def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
     return found if plausible else ()
 
 
-def reading_order(read: PageReader, roots: Iterable[int], page_count: int) -> tuple[list[int], list[int]]:
+def reading_order(
+    read: PageReader, roots: Iterable[int], page_count: int, bring: Callable[[Sequence[int]], None] | None = None
+) -> tuple[list[int], list[int]]:
     """Return the pages on the way down and the leaves of B-trees, each in the order in which cold readers want them.
 
     On the way down: the schema, whole, since every reader reads it; then the interior pages of all trees from the top,
     level by level and within a level tree by tree, so that however large the database is, what all readers need comes
     first. Then each tree's leaves in key order. ``roots`` are the trees' root pages. Only interior pages are read, and
     one leaf of each tree. Pages that no tree names (overflow, free list, pointer map) are in neither list.
+
+    ``bring`` is told of pages that are about to be read, so that they can be fetched together.
     """
     seen: set[int] = set()
-    schema = _levels(read, 1, page_count, seen)
-    trees = [_levels(read, root, page_count, seen) for root in dict.fromkeys(roots)]
+    roots = list(dict.fromkeys(roots))
+    if bring:
+        bring(roots)
+    schema = _levels(read, 1, page_count, seen, bring)
+    trees = [_levels(read, root, page_count, seen, bring) for root in roots]
     depth = max(map(len, trees), default=0)
     interior = [page for level in range(depth - 1) for tree in trees if level < len(tree) - 1 for page in tree[level]]
     leaves = [page for tree in trees if tree for page in tree[-1]]
     return [page for level in schema for page in level] + interior, leaves
 
 
-def _levels(read: PageReader, root: int, page_count: int, seen: set[int]) -> list[list[int]]:
+def _levels(
+    read: PageReader, root: int, page_count: int, seen: set[int], bring: Callable[[Sequence[int]], None] | None
+) -> list[list[int]]:
     """Return a tree's pages that were not seen yet, level by level from its root; the leaves are the last level."""
     levels: list[list[int]] = []
     level = [root] if root not in seen else []
@@ -71,6 +80,8 @@ def _levels(read: PageReader, root: int, page_count: int, seen: set[int]) -> lis
         levels.append(level)
         if not is_interior(read(level[0]), level[0]):
             break
+        if bring:
+            bring(level)
         below = dict.fromkeys(child for index in level for child in children(read(index), index, page_count))
         level = [child for child in below if child not in seen]
     return levels

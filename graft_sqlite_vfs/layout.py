@@ -15,4 +15,4 @@ def btree_layout(snapshot: Snapshot) -> ReadingOrder:
     if not snapshot.page_count or not is_database(snapshot.read(1)):
         return ReadingOrder()
     roots = root_pages(snapshot.read, snapshot.page_count)
-    return ReadingOrder(*reading_order(snapshot.read, roots, snapshot.page_count))
+    return ReadingOrder(*reading_order(snapshot.read, roots, snapshot.page_count, snapshot.prefetch))

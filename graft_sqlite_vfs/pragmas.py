@@ -13,6 +13,7 @@ from typing import Protocol
 
 import apsw
 
+from graft.compact import compact
 from graft.errors import BadRequest
 from graft.fork import fork
 from graft.hydrate import hydrate
@@ -190,6 +191,18 @@ def _push(asked: Asked, value: str | None) -> str:
     return f"pushed LSN {done.after}: {done.pages} pages in {byte_size(done.bytes)}"
 
 
+def _compact(asked: Asked, value: str | None) -> str:
+    if value is not None and value.lower() != "scattered":
+        raise BadRequest(f"PRAGMA graft_compact takes no value, or 'scattered', not {value!r}")
+    done = compact(asked.replica, layout=btree_layout, scattered_only=value is not None)
+    if done.after == done.before:
+        return f"nothing to compact, at LSN {done.after}"
+    return (
+        f"compacted LSN {done.before} to {done.after}: {done.pages} pages in {byte_size(done.bytes)}, "
+        f"{done.frames_before} frames became {done.frames_after}"
+    )
+
+
 def _hydrate(asked: Asked, value: str | None) -> str:
     _no_value("hydrate", value)
     done = hydrate(asked.replica)
@@ -212,6 +225,7 @@ def _export(asked: Asked, value: str | None) -> str:
 
 PRAGMAS: dict[str, Callable[[Asked, str | None], str]] = {
     "audit": _audit,
+    "compact": _compact,
     "export": _export,
     "fetch": _fetch,
     "fork": _fork,

@@ -16,7 +16,7 @@ def state(graft, where):
     return graft("status", where, "--json").json["state"]
 
 
-@pytest.mark.parametrize("name", ["status", "log", "push", "pull", "fetch", "hydrate", "verify", "audit"])
+@pytest.mark.parametrize("name", ["status", "log", "push", "pull", "fetch", "hydrate", "verify", "audit", "compact"])
 def test_not_a_replica(graft, name, workdir):
     assert f"{workdir} is not a replica" in graft(name, code=ExitCode.FAILED).err
     assert "absent is not a replica" in graft(name, "absent", code=ExitCode.FAILED).err
@@ -94,7 +94,32 @@ def test_hydrate_and_audit(graft, workdir):
     assert graft("audit", "there", "--json").json["missing_pages"] > 0
     assert graft("hydrate", "there").out.startswith("Fetched ")
     assert graft("hydrate", "there").out == "Everything is here already\n"
-    assert graft("audit", "there").lines[-1].endswith("0 pages (0 B)")
+    assert graft("audit", "there").lines[-2].endswith("0 pages (0 B)")
+
+
+def test_compact(graft, workdir):
+    graft("import", make_database(workdir / "large.db", rows=5000), "here", "remote#large", "--push")
+    for row in (7, 2500, 4990):
+        graft("sql", "here", f"UPDATE towns SET name = 'Ys' WHERE id = {row}")
+        graft("push", "here")
+    graft("clone", "remote#large", "there")
+    before = graft("audit", "here", "--json").json
+    assert before["frames"] > before["frames_needed"]
+    assert graft("status", "here", "--json").json["segments"] > 1
+    graft("sql", "here", "UPDATE towns SET name = 'Is' WHERE id = 7")
+    assert "push them first" in graft("compact", "here", code=ExitCode.FAILED).err
+    graft("push", "here")
+    assert "pull first" in graft("compact", "there", code=ExitCode.FAILED).err
+    assert graft("compact", "here", "-m", "tidy").out.startswith("Compacted LSN 5 to 6: ")
+    assert graft("compact", "here").out == "Nothing to compact, at LSN 6\n"
+    assert graft("compact", "here", "--scattered", "--json").json["pages"] == 0
+    assert graft("status", "here", "--json").json["segments"] == 1
+    assert "compact" in graft("log", "here").lines[1]
+    assert graft("verify", "here").out.endswith("all is well\n")
+    graft("pull", "there")
+    names = "SELECT group_concat(name) FROM towns WHERE id IN (7, 2500)"
+    assert graft("sql", "there", names, "--csv").lines[1] == '"Is,Ys"'
+    assert graft("sql", "there", names, "--csv", "--at", 4).lines[1] == '"Ys,Ys"'
 
 
 def test_verify(graft, workdir, database):

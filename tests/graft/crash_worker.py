@@ -14,6 +14,7 @@ from pathlib import Path
 
 from graft import journal_files
 from graft.clone import clone
+from graft.compact import compact
 from graft.failpoints import set_failpoint_hook
 from graft.pull import pull
 from graft.push import push
@@ -29,6 +30,7 @@ STEPS = [
     ("commit", LARGE, "relaxed"),
     ("commit", [2, 40], "local"),
     ("push",),
+    ("compact",),
     ("read",),
     ("commit", [5, 6], "remote"),
     ("theirs", [1, 7]),
@@ -104,6 +106,8 @@ def take(replica, elsewhere, number, step):
             push(replica)
         case ("pull",):
             pull(replica)
+        case ("compact",):
+            compact(replica)
         case ("read",):
             content(replica.snapshot())
         case ("theirs", pages):

@@ -65,6 +65,14 @@ class Local:
         self.lsn, self.commits = remote.head, []
         return True
 
+    def compact(self, remote):
+        """Append the same content once more; return whether that is possible."""
+        if self.commits or remote.head != self.lsn:
+            return False
+        remote.versions.append(remote.versions[self.lsn])
+        self.lsn = remote.head
+        return True
+
     def pull(self, remote, policy):
         """Return whether this is possible, and do it then."""
         if self.commits and policy == "abort":

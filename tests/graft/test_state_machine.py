@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from graft import carry
 from graft.clone import clone
+from graft.compact import compact
 from graft.errors import BadRequest, Diverged
 from graft.fork import fork
 from graft.hydrate import hydrate
@@ -151,6 +152,20 @@ class Replicas(RuleBasedStateMachine):
         assert (result.forked_to == name) == (mine and policy == "fork")
         if result.forked_to:
             self.check_fork(name, before)
+
+    @rule(directory=_directory, process=_process, scattered=st.booleans())
+    def compact(self, directory, process, scattered):
+        replica, local = self.replica(directory, process), self.locals[directory]
+        if local.commits or local.lsn != self.remote.head:
+            with pytest.raises(BadRequest):
+                compact(replica, scattered_only=scattered)
+            return
+        done = compact(replica, scattered_only=scattered)
+        if done.after != done.before:
+            assert local.compact(self.remote)
+            assert done.frames_after <= done.frames_before
+        assert (done.after, replica.snapshot().lsn) == (local.lsn, local.lsn)
+        self.check(replica.snapshot(), local.content(self.remote))
 
     @rule(directory=_directory, process=_process)
     def fetch(self, directory, process):

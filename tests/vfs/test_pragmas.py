@@ -164,6 +164,23 @@ def test_hydrate_and_audit(db, volumes):
     assert ask(other, "graft_hydrate") == "every page is here already"
 
 
+def test_compact(db, volumes):
+    fill(db, 500)
+    db.pragma("graft_push")
+    for n in (1, 2, 3):
+        db.execute("UPDATE t SET v = 'changed' WHERE id = ?", (n * 100,))
+        db.pragma("graft_push")
+    read = db.execute("SELECT count(*), max(id), max(v) FROM t").fetchall()
+    assert ask(db, "graft_compact").startswith("compacted LSN 4 to 5: ")
+    assert ask(db, "graft_compact") == "nothing to compact, at LSN 5"
+    assert ask(db, "graft_compact=scattered") == "nothing to compact, at LSN 5"
+    assert db.execute("SELECT count(*), max(id), max(v) FROM t").fetchall() == read
+    other = volumes.connect("clone", remote="#db")
+    assert other.execute("SELECT count(*), max(id), max(v) FROM t").fetchall() == read
+    with pytest.raises(apsw.SQLError, match="takes no value, or 'scattered'"):
+        ask(db, "graft_compact='everything'")
+
+
 def test_fork(db, volumes):
     db.pragma("graft_push")
     db.execute("INSERT INTO t VALUES (4, 'four')")
