@@ -25,7 +25,7 @@ _STORED_LEVEL = 9
 # codec, cipher, reserved, stored length, xxh3-64 of the raw bytes, raw length
 _HEADER = struct.Struct("<BBHIQI")
 # Of the trainer: length of the pieces that it takes over, and of the strings that it counts. Without them it tries
-# several, at ten times the cost, and finds nothing better (docs/adr/0009-frames-and-dictionaries.md).
+# several, at ten times the cost, and finds nothing better (docs/adr/0016-frames-and-dictionaries.md).
 _PIECE_BYTES, _STRING_BYTES = 200, 8
 
 

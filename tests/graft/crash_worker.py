@@ -30,7 +30,6 @@ STEPS = [
     ("commit", LARGE, "relaxed"),
     ("commit", [2, 40], "local"),
     ("push",),
-    ("compact",),
     ("read",),
     ("commit", [5, 6], "remote"),
     ("theirs", [1, 7]),
@@ -43,6 +42,7 @@ STEPS = [
     ("theirs", range(3, 35)),
     ("pull",),
     ("read",),
+    ("compact",),
     ("commit", [3], "local"),
 ]
 """Reaches every failpoint, most of them several times."""

@@ -40,7 +40,6 @@ from tests.graft.support import (
 
 COMMIT_POINTS = [point for point in FAILPOINTS if point.startswith("commit")]
 PUSH_POINTS = [point for point in FAILPOINTS if point.startswith("push")]
-COMPACT_POINTS = [point for point in FAILPOINTS if point.startswith("compact")]
 PULL_POINTS = [point for point in FAILPOINTS if point.startswith("pull")]
 SPILLS = {"in memory": 1 << 20, "spilled": 0}
 

@@ -18,6 +18,7 @@ POINTS = (*failpoints.FAILPOINTS, *graft_failpoints.FAILPOINTS)
 RARE = {
     "coordinator: after pull",  # needs a rival
     "push: before segment", "push: after segment",  # needs a large commit
+    "compact: after segment", "compact: after check",  # nobody compacts here
 }  # fmt: skip
 
 
