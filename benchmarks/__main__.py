@@ -31,6 +31,7 @@ from benchmarks import (
     targets,
 )
 from benchmarks import rows as row_format
+from benchmarks.layout import command as layout
 from benchmarks.local import SCENARIOS
 from benchmarks.measure import Measured, Suite, measure
 from benchmarks.plots import can_plot, plot
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--only", metavar="SCENARIO", nargs="+", choices=scenarios, help=", ".join(scenarios))
         command.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
         command.add_argument("--work", metavar="DIR", help=f"keep databases here between runs; needs {needs}")
+    layout.add_arguments(commands.add_parser("layout", help="codecs, dictionaries and frame sizes"))
     scale.add_arguments(commands.add_parser("scale", help="the log's metadata alone, to ten million commits"))
     return parser
 

@@ -2,7 +2,7 @@
 
 Interior B-tree pages are such tables: each record names the next child and a slightly larger key, byte for byte a
 little more than the record before it. Taking from each byte the one a record earlier leaves mostly zeros and small
-constants: the interior pages of a table of 100 MB then take a fifth of what they took.
+constants: the interior pages of a table of 100 MB then take a quarter of what they took.
 
     page   00 00 02 05 03 1f 00 00 02 06 03 2b …
     at 6   00 00 02 05 03 1f 00 00 00 01 00 0c …
