@@ -86,24 +86,23 @@ class Reader:
 
     def u32(self) -> int:
         """Take an unsigned integer of 4 bytes."""
-        return int.from_bytes(self._take(4), "little")
+        return int(self._unpacked(_U32))
 
     def u64(self) -> int:
         """Take an unsigned integer of 8 bytes."""
-        return int.from_bytes(self._take(8), "little")
+        return int(self._unpacked(_U64))
 
     def i32(self) -> int:
         """Take a signed integer of 4 bytes."""
-        return int.from_bytes(self._take(4), "little", signed=True)
+        return int(self._unpacked(_I32))
 
     def i64(self) -> int:
         """Take a signed integer of 8 bytes."""
-        return int.from_bytes(self._take(8), "little", signed=True)
+        return int(self._unpacked(_I64))
 
     def f64(self) -> float:
         """Take a float of 8 bytes."""
-        (value,) = _F64.unpack(self._take(8))
-        return float(value)
+        return float(self._unpacked(_F64))
 
     def tag(self, count: int) -> int:
         """Take the tag of an enum with ``count`` variants."""
@@ -122,7 +121,7 @@ class Reader:
     def length(self, size_min: int = 1) -> int:
         """Take the length of a sequence whose elements have at least ``size_min`` bytes each."""
         found = self.u64()
-        if found * size_min > self.left:
+        if found * size_min > len(self._data) - self._at:
             raise BadBincode(f"a length of {found} where only {self.left} bytes follow")
         return found
 
@@ -147,8 +146,22 @@ class Reader:
         if self.left:
             raise BadBincode(f"{self.left} bytes too many")
 
+    def _unpacked(self, layout: struct.Struct) -> int | float:
+        at = self._at
+        try:
+            (value,) = layout.unpack_from(self._data, at)
+        except struct.error:
+            raise self._short(layout.size) from None
+        self._at = at + layout.size
+        return value  # type: ignore[no-any-return]
+
     def _take(self, count: int) -> bytes:
-        if count > self.left:
-            raise BadBincode(f"{count} bytes expected where only {self.left} follow")
-        self._at += count
-        return self._data[self._at - count : self._at]
+        at = self._at
+        end = self._at = at + count
+        if end > len(self._data):
+            self._at = at
+            raise self._short(count)
+        return self._data[at:end]
+
+    def _short(self, count: int) -> BadBincode:
+        return BadBincode(f"{count} bytes expected where only {self.left} follow")

@@ -4,6 +4,7 @@ The guest says ``Result<Option<Map<request id, Request>>, ReducerError>``; it he
 where each pointer leads to a ``Result<Rows | Changes, ErrorResponse>``. Whatever a guest says is checked.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ _ID_BYTES = 4
 _VALUE_BYTES_MIN = 4
 _REQUEST_BYTES_MIN = _ID_BYTES + 4 + 8 + 8
 _OK, _ERR = 0, 1
+_CHANGES = struct.Struct("<IQ")
+_STEP = struct.Struct("<BQ")
+_POINTER = struct.Struct("<II")
 _NULL, _INTEGER, _REAL, _TEXT, _BLOB = range(5)
 
 
@@ -122,12 +126,11 @@ def write_response(response: Response) -> bytes:
     """Return a response's bytes."""
     writer = Writer()
     match response:
+        case Changes(count):
+            return _CHANGES.pack(_OK, count)
         case Rows(columns, rows):
             writer.u32(_OK)
             _write_rows(writer, columns, rows)
-        case Changes(count):
-            writer.u32(_OK)
-            writer.u64(count)
         case Failed(None, message):
             writer.u32(_ERR)
             writer.u32(1)
@@ -142,13 +145,8 @@ def write_response(response: Response) -> bytes:
 
 def write_step(pointers: Mapping[int, int]) -> bytes:
     """Return the input of a step: where in the guest's memory the response to each request is."""
-    writer = Writer()
-    writer.u8(1)
-    writer.u64(len(pointers))
-    for request, pointer in pointers.items():
-        writer.u32(request)
-        writer.u32(pointer)
-    return writer.value()
+    pairs = [_POINTER.pack(request, pointer) for request, pointer in pointers.items()]
+    return _STEP.pack(1, len(pairs)) + b"".join(pairs)
 
 
 def _requests(reader: Reader) -> Requests:

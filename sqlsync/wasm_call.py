@@ -12,56 +12,76 @@ import wasmtime
 from wasmtime import _ffi as capi
 from wasmtime import _func
 
-_WRAP = 0xFFFFFFFF
+Context = int
+"""The address of a store's context."""
 
-Context = Any
-"""A pointer to a store's context."""
+
+def _bound(name: str, result: Any, *parameters: Any) -> Any:
+    """Return a function of the C API that takes addresses as numbers, which is what ctypes converts fastest."""
+    function = capi.dll[name]  # a new one at every look-up: the package's own keeps its types
+    function.restype, function.argtypes = result, parameters
+    return function
+
+
+_ADDRESS = ctypes.c_void_p
+_func_call = _bound("wasmtime_func_call_unchecked", _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, ctypes.c_size_t, _ADDRESS)
+_data_size = _bound("wasmtime_memory_data_size", ctypes.c_size_t, _ADDRESS, _ADDRESS)
+_data = _bound("wasmtime_memory_data", _ADDRESS, _ADDRESS, _ADDRESS)
+_set_epoch_deadline = _bound("wasmtime_context_set_epoch_deadline", None, _ADDRESS, ctypes.c_uint64)
+_set_fuel = _bound("wasmtime_context_set_fuel", _ADDRESS, _ADDRESS, ctypes.c_uint64)
+_export_get = _bound(
+    "wasmtime_instance_export_get", ctypes.c_bool, _ADDRESS, _ADDRESS, ctypes.c_char_p, ctypes.c_size_t, _ADDRESS
+)
+_error_type = ctypes.POINTER(capi.wasmtime_error_t)
+_trap_type = ctypes.POINTER(capi.wasm_trap_t)
+_RAW_WORDS = ctypes.sizeof(capi.wasmtime_val_raw_t) // ctypes.sizeof(ctypes.c_uint32)
 
 
 class GuestFunction:
     """An exported function of i32 parameters and at most one i32 result; one thread at a time."""
 
-    __slots__ = ("_function", "_parameters", "_results")
+    __slots__ = ("_address", "_function", "_raw", "_raw_address", "_raw_count", "_trap", "_trap_address")
 
     def __init__(self, function: Any, parameters: int, results: int) -> None:
-        """Call ``function``, whose signature was checked."""
-        self._function = ctypes.pointer(function)
-        self._parameters = (capi.wasmtime_val_t * parameters)()
-        for value in self._parameters:
-            value.kind = capi.WASMTIME_I32
-        self._results = (capi.wasmtime_val_t * results)()
+        """Call ``function``, whose signature was checked: the engine takes the values as they are."""
+        assert max(parameters, results) <= 1, "BUG: no function of the ABI has more"
+        self._function = function
+        self._address = ctypes.addressof(function)
+        self._raw_count = max(parameters, results)
+        self._raw = (ctypes.c_uint32 * _RAW_WORDS)()
+        self._raw_address = ctypes.addressof(self._raw)
+        self._trap = ctypes.c_void_p()
+        self._trap_address = ctypes.addressof(self._trap)
 
-    def __call__(self, context: Context, *arguments: int) -> int:
-        """Call it; 0 stands for no result. Raises `wasmtime.Trap` and `wasmtime.WasmtimeError`."""
-        for value, argument in zip(self._parameters, arguments, strict=True):
-            value.of.i32 = argument
-        trap = ctypes.POINTER(capi.wasm_trap_t)()
-        error = capi.wasmtime_func_call(
-            context, self._function, self._parameters, len(self._parameters),
-            self._results, len(self._results), ctypes.byref(trap),
-        )  # fmt: skip
+    def __call__(self, context: Context, argument: int = 0) -> int:
+        """Call it; what it returns without a result means nothing. Raises `wasmtime.Trap` and `WasmtimeError`."""
+        raw = self._raw
+        raw[0] = argument
+        error = _func_call(context, self._address, self._raw_address, self._raw_count, self._trap_address)
         if error:
-            raise wasmtime.WasmtimeError._from_ptr(error)  # noqa: SLF001 - how the package does it
-        if trap:
-            raised = wasmtime.Trap._from_ptr(trap)  # noqa: SLF001 - how the package does it
+            raise _error(error)
+        if self._trap.value:
+            trap, self._trap.value = self._trap.value, None
+            raised = wasmtime.Trap._from_ptr(ctypes.cast(trap, _trap_type))  # noqa: SLF001 - how the package does it
             _func.maybe_raise_last_exn()  # Ctrl-C in a call-back
             raise raised
-        return self._results[0].of.i32 & _WRAP if len(self._results) else 0
+        return raw[0]
 
 
 class GuestMemory:
     """A guest's memory; every access is checked against its size of the moment."""
 
-    __slots__ = ("_base", "_memory", "_size")
+    __slots__ = ("_address_of", "_base", "_memory", "_size")
 
     def __init__(self, memory: Any) -> None:
         """Use ``memory``."""
-        self._memory = ctypes.pointer(memory)
+        self._memory = memory
+        self._address_of = ctypes.addressof(memory)
         self._base = self._size = 0
 
     def size(self, context: Context) -> int:
         """Return how many bytes there are."""
-        return int(capi.wasmtime_memory_data_size(context, self._memory))
+        return int(_data_size(context, self._address_of))
 
     def read(self, context: Context, start: int, length: int) -> bytes:
         """Copy bytes out; raises `IndexError` if they are not all inside."""
@@ -72,12 +92,11 @@ class GuestMemory:
         ctypes.memmove(self._address(context, start, len(data)), data, len(data))
 
     def _address(self, context: Context, start: int, length: int) -> int:
-        size = self.size(context)
+        size = _data_size(context, self._address_of)
         if start + length > size:
             raise IndexError(f"{length} bytes at {start} are not inside a memory of {size} bytes")
         if size != self._size:  # memory moves when it grows, and at no other time
-            data = capi.wasmtime_memory_data(context, self._memory)
-            self._base, self._size = ctypes.cast(data, ctypes.c_void_p).value or 0, size
+            self._base, self._size = _data(context, self._address_of) or 0, size
         return self._base + start
 
 
@@ -99,9 +118,8 @@ class GuestExports:
 
     def _get(self, name: str) -> Any:
         found, raw = capi.wasmtime_extern_t(), name.encode()
-        known = capi.wasmtime_instance_export_get(
-            self._context, ctypes.byref(self._instance._instance), ctypes.create_string_buffer(raw), len(raw),  # noqa: SLF001 - see above
-            ctypes.byref(found),
+        known = _export_get(
+            self._context, ctypes.addressof(self._instance._instance), raw, len(raw), ctypes.addressof(found)  # noqa: SLF001 - see above
         )  # fmt: skip
         assert known, f"BUG: {name} was not checked"
         return found.of
@@ -109,4 +127,19 @@ class GuestExports:
 
 def context_of(store: "wasmtime.Store | wasmtime.Caller") -> Context:
     """Return the context of a store, or of whoever calls back out of one."""
-    return store._context()  # noqa: SLF001 - see above
+    return ctypes.cast(store._context(), ctypes.c_void_p).value or 0  # noqa: SLF001 - see above
+
+
+def set_fuel(context: Context, fuel: int) -> None:
+    """Give a store this much fuel."""
+    if error := _set_fuel(context, fuel):
+        raise _error(error)
+
+
+def set_epoch_deadline(context: Context, ticks: int) -> None:
+    """Interrupt what runs in a store after so many ticks of the epoch."""
+    _set_epoch_deadline(context, ticks)
+
+
+def _error(address: int) -> wasmtime.WasmtimeError:
+    return wasmtime.WasmtimeError._from_ptr(ctypes.cast(address, _error_type))  # noqa: SLF001 - how the package does it

@@ -18,7 +18,7 @@ from sqlsync import wasm_engine
 from sqlsync.bincode import BadBincode
 from sqlsync.errors import ReducerFailed
 from sqlsync.reducer_abi import LogRecord, ReducerError, Requests, read_log_record, read_reply, write_step
-from sqlsync.wasm_call import Context, GuestExports, GuestFunction, context_of
+from sqlsync.wasm_call import Context, GuestExports, GuestFunction, context_of, set_epoch_deadline, set_fuel
 
 _LOG = logging.getLogger("sqlsync.reducer")
 _LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
@@ -74,7 +74,7 @@ class Guest:
 
     def begin(self) -> None:
         """Give it all that it may use for one mutation."""
-        self._store.set_fuel(self._limits.fuel)
+        set_fuel(self._context, self._limits.fuel)
         self._seconds_left = self._limits.seconds
         self._logged, self._panic = 0, None
 
@@ -158,7 +158,7 @@ class Guest:
     def _turn(self, run: Callable[[], _Result]) -> _Result:
         """Let the guest run, with what is left of its time."""
         began_s = self._runtime.monotonic_s()
-        self._store.set_epoch_deadline(wasm_engine.ticks(self._seconds_left))
+        set_epoch_deadline(self._context, wasm_engine.ticks(self._seconds_left))
         outer = getattr(_running, "guest", None)
         _running.guest = self
         try:
