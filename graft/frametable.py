@@ -63,14 +63,15 @@ class FrameTable:
         self.ahead: dict[int, FrameBody] = {}
         """Bodies that came before anybody asked for them: the first who does attaches them. Changed likewise."""
         self._observer: BodyObserver | None = None
-        self._keys: list[FrameKey] = []
+        self._places: list[tuple[SegmentRef, int, int]] = []
+        """What makes a frame's key: thousands are numbered for each one that is asked for."""
         self._numbers: dict[tuple[bytes, int], int] = {}
         self._seeds: U64 = np.empty(1024, np.uint64)
         self._lock = threading.Lock()  # guards the growth of all, and the bodies with their observer
 
     def key(self, number: int) -> FrameKey:
         """Return the frame with this number."""
-        return self._keys[number]
+        return FrameKey(*self._places[number])
 
     def number_all(self, placement: ChunkPlacement, segments: Sequence[SegmentRef]) -> U64:
         """Return the numbers of a placement's frames, giving new ones where needed."""
@@ -93,7 +94,8 @@ class FrameTable:
         with self._lock:
             for offset in offsets:
                 number = self._numbers[ref.segment.raw, offset]
-                self._keys[number] = FrameKey(ref, offset, self._keys[number].length)
+                _, _, length = self._places[number]
+                self._places[number] = ref, offset, length
 
     @property
     def observer(self) -> BodyObserver | None:
@@ -156,11 +158,11 @@ class FrameTable:
         found = self._numbers.get((ref.segment.raw, offset))
         if found is not None:
             return found
-        number = len(self._keys)
+        number = len(self._places)
         if number == len(self._seeds):
             self._seeds = np.concatenate((self._seeds, np.empty(number, np.uint64)))
         self._seeds[number] = frame_seed(ref.segment, offset)
-        self._keys.append(FrameKey(ref, offset, length))
+        self._places.append((ref, offset, length))
         self.bodies.append(None)
         self._numbers[ref.segment.raw, offset] = number
         return number
