@@ -2,7 +2,7 @@
 
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _ROW_BYTES = 222
@@ -28,7 +28,16 @@ def random_ids(size: int, count: int, seed: int) -> list[int]:
 
 def plain_database(directory: Path, size: int) -> Path:
     """Return a plain SQLite file of about ``size`` bytes in ``directory``, made when it is not there."""
-    path = directory / f"source-{size}.db"
+
+    def fill(database: sqlite3.Connection) -> None:
+        database.execute("CREATE TABLE items(id INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL)")
+        database.executemany("INSERT INTO items VALUES (?, ?, ?)", _rows(row_count(size)))
+
+    return made_once(directory / f"source-{size}.db", fill)
+
+
+def made_once(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path:
+    """Return the plain SQLite file ``path``, made by ``fill`` when it is not there; it is whole or not there."""
     if path.exists():
         return path
     draft = path.with_suffix(".draft")
@@ -36,8 +45,7 @@ def plain_database(directory: Path, size: int) -> Path:
     database = sqlite3.connect(draft)
     database.execute("PRAGMA journal_mode = OFF")
     database.execute("PRAGMA synchronous = OFF")
-    database.execute("CREATE TABLE items(id INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL)")
-    database.executemany("INSERT INTO items VALUES (?, ?, ?)", _rows(row_count(size)))
+    fill(database)
     database.commit()
     database.close()
     draft.rename(path)

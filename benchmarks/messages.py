@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 
+from benchmarks.dataset import made_once
+
 SCAN = "SELECT count(*), sum(length(body)) FROM messages"
 """Reads every page of the table and a column of every row."""
 LOOKUP = "SELECT subject, body FROM messages WHERE id = ?"
@@ -55,24 +57,16 @@ def sent_between(size: int, share: float, seed: int) -> tuple[str, str]:
 
 def message_database(directory: Path, size: int) -> Path:
     """Return a plain SQLite file of about ``size`` bytes in ``directory``, made when it is not there."""
-    path = directory / f"messages-{size}.db"
-    if path.exists():
-        return path
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    database = sqlite3.connect(draft)
-    database.execute("PRAGMA journal_mode = OFF")
-    database.execute("PRAGMA synchronous = OFF")
-    database.execute(
-        "CREATE TABLE messages(id INTEGER PRIMARY KEY, sent TEXT NOT NULL, author TEXT NOT NULL, status TEXT NOT NULL,"
-        " subject TEXT NOT NULL, body TEXT NOT NULL)"
-    )
-    database.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)", _rows(row_count(size)))
-    database.execute("CREATE INDEX by_sent ON messages(sent)")
-    database.commit()
-    database.close()
-    draft.rename(path)
-    return path
+
+    def fill(database: sqlite3.Connection) -> None:
+        database.execute(
+            "CREATE TABLE messages(id INTEGER PRIMARY KEY, sent TEXT NOT NULL, author TEXT NOT NULL,"
+            " status TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL)"
+        )
+        database.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)", _rows(row_count(size)))
+        database.execute("CREATE INDEX by_sent ON messages(sent)")
+
+    return made_once(directory / f"messages-{size}.db", fill)
 
 
 def _rows(count: int) -> Iterator[tuple[int, str, str, str, str, str]]:

@@ -190,11 +190,9 @@ class Snapshot:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
         return True
 
-    def _is_cached(self, page: int, frame: int) -> bool:
-        try:
-            self._source.attach_cached([frame])
-        except GraftError as error:
-            raise type(error)(f"{self.describe()}, page {page}: {error}") from error
+    def _is_cached(self, frame: int) -> bool:
+        """Attach a frame if the cache has it; a cache that cannot be read has nothing."""
+        self._source.attach_cached([frame])
         return self.page_map.table.bodies[frame] is not None
 
     def _located(self, page: int) -> int:
@@ -208,7 +206,7 @@ class Snapshot:
         planned: list[int] = []
         if advisor is not None and frame in self.page_map.table.ahead:
             advisor.used(self, page, frame)
-        elif advisor is not None and self._is_cached(page, frame):
+        elif advisor is not None and self._is_cached(frame):
             planned = [frame]  # nothing to wait for, so nothing to fetch along
         elif advisor is not None:
             planned = advisor.plan(self, page, frame)
