@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import overload
 
-from graft.journal import LocalCommit
+from graft.local_commit import LocalCommit
 
 
 class CommitRun(Sequence[LocalCommit]):

@@ -11,24 +11,23 @@ The latter had then reached the disk before this one was begun.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
-import numpy as np
 import xxhash
 
 from graft.errors import Corrupt, Unsupported
-from metastore.placement import U32
 from pagestore.objectstore import Data
 
 MAGIC = b"grftjrnl"
 VERSION = 1
-HEADER = struct.Struct("<8sHBBIQQQQQQQQQ")
+_START = struct.Struct("<8sHBBIQQQQQQQQ")
+HEADER = struct.Struct(f"{_START.format}Q")
 """magic, version, cipher, flags, page size, local LSN, slots, byte size, min page count, timestamp µs, list offset,
 bodies offset, record bytes, xxh3-64. Offsets count from the start of the record."""
 HEADER_BYTES = HEADER.size
 _CHECKSUM = struct.Struct("<Q")
-_CHECKSUM_OFFSET = HEADER_BYTES - _CHECKSUM.size
+_CHECKSUM_OFFSET = _START.size
 ALIGNMENT = 8
 _SYNCED, _AFTER_SYNCED = 1, 2
 
@@ -89,9 +88,9 @@ def aligned(length: int) -> int:
     return -(-length // ALIGNMENT) * ALIGNMENT
 
 
-def encode_header(header: RecordHeader, page_list: Data, bodies: Sequence[Data]) -> bytes:
+def encode_header(header: RecordHeader, page_list: Data, bodies: Collection[Data]) -> bytes:
     """Return the header's bytes with the checksum of the record."""
-    start = _packed(header, 0)[:_CHECKSUM_OFFSET]
+    start = _packed(header)
     return start + _CHECKSUM.pack(_checksum(start, page_list, bodies))
 
 
@@ -120,12 +119,12 @@ def _makes_sense(header: RecordHeader) -> bool:
     )
 
 
-def page_list(data: Data, header: RecordHeader, offset: int = 0) -> U32:
-    """Return the page of each slot; raises `Corrupt` where the record is cut off."""
+def page_list(data: Data, header: RecordHeader, offset: int = 0) -> bytes:
+    """Return the page of each slot, as the record has it; raises `Corrupt` where the record is cut off."""
     start = offset + header.list_offset
     if start + 4 * header.slots > len(data):
         raise Corrupt(f"local commit {header.local_lsn} is cut off")
-    return np.frombuffer(data, "<u4", header.slots, start)
+    return bytes(data[start : start + 4 * header.slots])
 
 
 def is_whole(data: memoryview, header: RecordHeader, offset: int = 0) -> bool:
@@ -135,19 +134,16 @@ def is_whole(data: memoryview, header: RecordHeader, offset: int = 0) -> bool:
     pages = data[offset + header.list_offset :][: 4 * header.slots]
     bodies = data[offset + header.bodies_offset :][: header.slots * header.page_size]
     (stored,) = _CHECKSUM.unpack_from(data, offset + _CHECKSUM_OFFSET)
-    return bool(stored == _checksum(_packed(header, 0)[:_CHECKSUM_OFFSET], pages, (bodies,)))
+    return bool(stored == _checksum(_packed(header), pages, (bodies,)))
 
 
-def _packed(header: RecordHeader, checksum: int) -> bytes:
-    flags = _SYNCED * header.synced | _AFTER_SYNCED * header.after_synced
-    return HEADER.pack(
-        MAGIC, VERSION, 0, flags, header.page_size, header.local_lsn, header.slots, header.byte_size,
-        header.min_page_count, header.timestamp_us, header.list_offset, header.bodies_offset, header.record_bytes,
-        checksum,
-    )  # fmt: skip
+def _packed(header: RecordHeader) -> bytes:
+    """Return the header's bytes up to the checksum."""
+    *fields, synced, after_synced = header
+    return _START.pack(MAGIC, VERSION, 0, _SYNCED * synced | _AFTER_SYNCED * after_synced, *fields)
 
 
-def _checksum(header: bytes, pages: Data, bodies: Sequence[Data]) -> int:
+def _checksum(header: bytes, pages: Data, bodies: Collection[Data]) -> int:
     digest = xxhash.xxh3_64(header)
     digest.update(pages)
     for body in bodies:

@@ -1,8 +1,8 @@
 """The chunks of page maps, and how local commits are laid over them."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -62,15 +62,37 @@ class MapChunk:
 EMPTY_CHUNK = MapChunk(0, locations=np.zeros(CHUNK_PAGES, np.uint64))
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a local commit does to a map."""
+class Change(Protocol):
+    """What a local commit does to a map; see `graft.local_commit.LocalCommit`."""
 
-    pages: npt.NDArray[np.int64]
-    locations: U64
-    page_count: int
-    kept: int
-    """Pages above it are dropped first."""
+    @property
+    def slot_count(self) -> int:
+        """At least the number of pages that it places."""
+        ...
+
+    def places(self) -> Iterable[tuple[int, int]]:
+        """Return these pages, each with where it is."""
+        ...
+
+    @property
+    def pages(self) -> npt.NDArray[np.int64]:
+        """The same pages as an array."""
+        ...
+
+    @property
+    def locations(self) -> U64:
+        """Where each of them is."""
+        ...
+
+    @property
+    def page_count(self) -> int:
+        """Pages of the map after it."""
+        ...
+
+    @property
+    def min_page_count(self) -> int:
+        """Pages above it are dropped first."""
+        ...
 
 
 class Unread:
@@ -101,24 +123,25 @@ def laid_over(chunks: Sequence[MapChunk], page_count: int, changes: Sequence[Cha
     result = list(chunks)
     changed: dict[int, U64] = {}
     for change in changes:
-        if change.kept < page_count or change.page_count != page_count:
+        if change.min_page_count < page_count or change.page_count != page_count:
             _publish(changed, result)
-            result = resized(result, page_count, change.page_count, change.kept)
+            result = resized(result, page_count, change.page_count, change.min_page_count)
             page_count = change.page_count
-        if len(change.pages) <= _FEW_PAGES:
+        if change.slot_count <= _FEW_PAGES:
             # A typical transaction: numpy's overhead per call would be most of it.
-            for page, location in zip(change.pages.tolist(), change.locations.tolist(), strict=True):
+            for page, location in change.places():
                 number = (page - 1) >> CHUNK_SHIFT
                 if number not in changed:
                     changed[number] = copied(result[number].locations())
                 changed[number][(page - 1) & CHUNK_MASK] = location
         else:
-            numbers = (change.pages - 1) >> CHUNK_SHIFT
+            pages, locations = change.pages, change.locations
+            numbers = (pages - 1) >> CHUNK_SHIFT
             for number in dict.fromkeys(numbers.tolist()):
                 mine = numbers == number
                 if number not in changed:
                     changed[number] = copied(result[number].locations())
-                changed[number][(change.pages[mine] - 1) & CHUNK_MASK] = change.locations[mine]
+                changed[number][(pages[mine] - 1) & CHUNK_MASK] = locations[mine]
     _publish(changed, result)
     return result
 

@@ -10,7 +10,7 @@ from graft.carry import CARRIED, NOTHING, Carried, chunks_to_read, encode_carrie
 from graft.errors import remote_errors
 from graft.failpoints import failpoint
 from graft.frametable import FrameKey
-from graft.journal import LocalCommit
+from graft.local_commit import LocalCommit
 from graft.locations import JOURNAL_TAG, frame_of
 from graft.pagemap import PageMap
 from graft.replica import Replica

@@ -12,7 +12,6 @@ map claims to be; locations above `page_count` are 0.
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from graft.errors import Corrupt
 from graft.frametable import FrameTable
@@ -101,17 +100,16 @@ class PageMap:
         assert chunk.view is not None, "BUG: a built chunk has a view"
         return int(chunk.view[(page - 1) & CHUNK_MASK])
 
-    def with_locations(self, pages: npt.NDArray[np.int64], locations: U64, page_count: int, kept: int) -> "PageMap":
-        """Return this map with pages above ``kept`` dropped, then these pages placed, and a new page count.
+    def with_change(self, change: Change) -> "PageMap":
+        """Return this map with pages dropped, pages placed, and a new page count, as a local commit says.
 
-        For local commits: fingerprints are not kept. Costs the same whatever the map's size, until somebody reads it.
+        Fingerprints are not kept. Costs the same whatever the map's size, until somebody reads it.
         """
-        change = Change(pages, locations, page_count, kept)
-        result = PageMap(self.table, page_count, (), 0, 0)
         unread, length = self._unread, self._length
         if unread is None or not unread.followed_by(change, length):
             unread, length = Unread(self.chunks, self.page_count), 0
             unread.followed_by(change, length)
+        result = PageMap(self.table, change.page_count, (), 0, 0)
         result._chunks, result._unread, result._length = None, unread, length + 1
         return result
 

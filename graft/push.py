@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graft.errors import Diverged, GraftError, remote_errors
 from graft.failpoints import failpoint
 from graft.freshness import confirm, now
-from graft.journal import LocalCommit
+from graft.local_commit import LocalCommit
 from graft.outgoing import Onto, Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
 from graft.replica import Replica, View

@@ -16,10 +16,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from graft.bodies import BodyLoader
 from graft.cache import Cache
@@ -37,8 +36,9 @@ from graft.errors import (
     remote_errors,
 )
 from graft.frametable import FrameTable
-from graft.journal import Journal, LocalCommit
+from graft.journal import Journal
 from graft.journal_files import make_directory
+from graft.local_commit import LocalCommit
 from graft.locks import FileLock, PresenceLock
 from graft.pagemap import PageMap, compose
 from graft.remote import Remote, open_remote
@@ -58,8 +58,7 @@ if TYPE_CHECKING:
 STATE_FILE = "state.db"
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):  # one is made for every commit
     """What a process believes of the replica, replaced whole when it learns more."""
 
     state: SyncState
@@ -175,10 +174,9 @@ class Replica:
     def publish(self, commit: LocalCommit) -> Snapshot:
         """Let readers see a local commit that is in the journal; the caller holds the writer lock."""
         with self._lock:
-            view = self._view
-            self._view = self._with_commits(view, [commit], content_changed=True)
+            self._view = view = self._with_commits(self._view, (commit,), content_changed=True)
             self.shared.announce_commit(commit.local_lsn)
-            return self._view.snapshot
+            return view.snapshot
 
     def view_of_writer(self) -> View:
         """Return the newest view to one who holds the writer lock, with what dead processes left unsaid taken in."""
@@ -354,42 +352,26 @@ class Replica:
             byte_size = state.chain[0].commit.byte_size
         else:
             remote_map, byte_size = PageMap.empty(self.table), 0
-        snapshot = self._snapshot(remote_map, byte_size, state.lsn, state.local_lsn, 0, version, history)
+        snapshot = Snapshot(
+            remote_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
+            byte_size=byte_size, lsn=state.lsn, local_lsn=state.local_lsn, local_commits=0,
+            content_version=version, history=history,
+        )  # fmt: skip
         return View(state, generation, remote_map, CommitRun.empty(), snapshot)
 
     def _with_commits(self, view: View, commits: Sequence[LocalCommit], *, content_changed: bool) -> View:
         """Return the view with local commits laid over."""
         if not commits:
             return view
-        page_map = view.snapshot.page_map
+        state, generation, remote_map, pending, snapshot = view
+        page_map = snapshot.page_map
         for commit in commits:
-            page_map = page_map.with_locations(commit.pages, commit.locations, commit.page_count, commit.min_page_count)
-        snapshot = self._snapshot(
-            page_map,
-            commits[-1].byte_size,
-            view.snapshot.lsn,
-            commits[-1].local_lsn,
-            len(view.pending) + len(commits),
-            view.snapshot.content_version + content_changed,
-            view.snapshot.history,
+            page_map = page_map.with_change(commit)
+        newest = commits[-1]
+        snapshot = snapshot.followed_by(
+            page_map, self.journal.views, newest.byte_size, newest.local_lsn, len(commits), content_changed
         )
-        return View(view.state, view.generation, view.remote_map, view.pending.followed_by(commits), snapshot)
-
-    def _snapshot(
-        self,
-        page_map: PageMap,
-        byte_size: int,
-        lsn: int,
-        local_lsn: int,
-        local_commits: int,
-        version: int,
-        history: int,
-    ) -> Snapshot:
-        return Snapshot(
-            page_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
-            byte_size=byte_size, lsn=lsn, local_lsn=local_lsn, local_commits=local_commits,
-            content_version=version, history=history,
-        )  # fmt: skip
+        return View(state, generation, remote_map, pending.followed_by(commits), snapshot)
 
 
 def is_replica(path: Path | str) -> bool:

@@ -101,6 +101,22 @@ class Snapshot:
         """For an accelerator, which keeps here what it made of this snapshot."""
         self._zeros = bytes(page_size)
 
+    def followed_by(
+        self,
+        page_map: PageMap,
+        journal_views: Mapping[int, memoryview],
+        byte_size: int,
+        local_lsn: int,
+        commits: int,
+        content_changed: bool,
+    ) -> "Snapshot":
+        """Return the version after so many more local commits, the newest of which is ``local_lsn``."""
+        return Snapshot(
+            page_map, self._source, journal_views, volume_name=self.volume_name, page_size=self.page_size,
+            byte_size=byte_size, lsn=self.lsn, local_lsn=local_lsn, local_commits=self.local_commits + commits,
+            content_version=self.content_version + content_changed, history=self.history,
+        )  # fmt: skip
+
     def read(self, page: int, advisor: Advisor | None = None) -> bytes | memoryview:
         """Return the page's bytes, exactly a page; zeros where it has no body or lies beyond the end.
 

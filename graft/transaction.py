@@ -17,7 +17,7 @@ from pagestore.pages import PAGE_IDX_MAX, page_count_of
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from graft.journal import LocalCommit
+    from graft.local_commit import LocalCommit
     from graft.replica import Replica
     from graft.snapshot import Advisor, Snapshot
     from pagestore.objectstore import Data

@@ -3,7 +3,7 @@
 Invariants, between SQLite's calls:
 - `_transaction` is set exactly while SQLite holds RESERVED or more; then `_snapshot` is its base.
 - `_snapshot` is set exactly while SQLite holds SHARED or more (a file of the past always has one).
-- `_read_page` reads what SQLite is to see now: from the transaction, else the snapshot, else the newest version.
+- `_reading` is what SQLite is to see now: the transaction, else the snapshot, else None for the newest version.
 - Nothing is committed anywhere but in `synced`, and only if SQLite moved the change counter of page 1.
 
 SQLite calls a file under its connection's mutex, so that one thread at a time is in here and no lock is needed. The
@@ -11,9 +11,6 @@ shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds 
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
-
-from collections.abc import Callable
-from functools import partial
 
 import apsw
 
@@ -26,7 +23,7 @@ from graft.waiting import refresh
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import as_sqlite, result_code
-from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, Buffer, ShownCookie, ShownCounter, StoredHeader
+from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, PROBED, Buffer, Header, ShownCookie, ShownCounter
 from graft_sqlite_vfs.pragmas import Asked, answer
 from graft_sqlite_vfs.refusals import refuse
 
@@ -49,9 +46,10 @@ class VolumeFile:
     """One opened volume."""
 
     __slots__ = (
-        "_advisor", "_base_header", "_committed", "_cookie", "_counter", "_durability", "_fixed", "_header_written",
-        "_mask", "_page_one_written", "_page_size", "_probe", "_probe_written", "_read_page", "_read_path", "_replica",
-        "_shift", "_shown", "_snapshot", "_transaction", "max_staleness_s",
+        "_advisor", "_base_header", "_committed", "_cookie", "_counter", "_durability", "_encoded_page_size",
+        "_fixed", "_header_written", "_mask", "_page_one_written", "_page_size", "_probe", "_probe_written",
+        "_read_path", "_reading", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
+        "max_staleness_s",
     )  # fmt: skip
 
     def __init__(
@@ -67,15 +65,16 @@ class VolumeFile:
         self._read_path = read_path
         self._advisor = BtreeAdvisor(replica)
         self._page_size = replica.page_size
+        self._encoded_page_size = header.encoded_page_size(replica.page_size)
         self._mask = replica.page_size - 1
         self._shift = self._mask.bit_length()
         self._shown = ShownCounter()
         self._cookie = ShownCookie()
         self._counter = 0
         """What page 1 reads as now; within a transaction, what SQLite wrote last."""
-        self._base_header: StoredHeader | None = None
+        self._base_header: Header | None = None
         """Of the snapshot's page 1; None until it was read."""
-        self._header_written: StoredHeader | None = None
+        self._header_written: Header | None = None
         """Of the page 1 that was stored last."""
         self._probe: bytes | None = None
         """What SQLite asks for first in each transaction, while it is known and none is being written."""
@@ -88,7 +87,8 @@ class VolumeFile:
         self.max_staleness_s: float | None = None
         """What a transaction reads is all that the remote had so many seconds ago; None: whatever is here."""
         self._snapshot: Snapshot | None = None
-        self._read_page: Callable[[int], Buffer] = self._read_newest
+        self._reading: WriteTransaction | Snapshot | None = None
+        """What pages are read from; None: the newest version."""
         if fixed is not None:
             self._turn_to(fixed)
 
@@ -98,7 +98,7 @@ class VolumeFile:
         """Return ``amount`` bytes from ``offset``, fewer only where the volume ends."""
         try:
             if amount == self._page_size and offset and not offset & self._mask:
-                return self._read_page((offset >> self._shift) + 1)
+                return (self._reading or self._replica.snapshot()).read((offset >> self._shift) + 1, self._advisor)
             if self._probe is not None and (amount, offset) == PROBE:
                 return self._probe
             return self._read_range(amount, offset)
@@ -125,13 +125,13 @@ class VolumeFile:
     def _read_page_one(self) -> Buffer:
         page = self._read_page(1)
         if self._base_header is None and not self._page_one_written:
-            self._base_header = StoredHeader.of(page)
+            self._base_header = Header.of(page)
         shown = header.shown(page, self._counter)
         self._cookie.show(shown, writing=self._transaction is not None)
         return shown
 
-    def _read_newest(self, page: int) -> Buffer:
-        return self._replica.snapshot().read(page, self._advisor)
+    def _read_page(self, page: int) -> Buffer:
+        return (self._reading or self._replica.snapshot()).read(page, self._advisor)
 
     def xFileSize(self) -> int:
         """Return the size in bytes, a whole number of pages."""
@@ -163,8 +163,7 @@ class VolumeFile:
             except GraftError as error:
                 raise as_sqlite(error) from error
         if level == _NONE and self._fixed is None:
-            self._snapshot = None
-            self._read_page = self._read_newest
+            self._snapshot = self._reading = None
 
     def xCheckReservedLock(self) -> bool:
         """Tell whether somebody is writing; SQLite only asks when it finds a journal, and it never does."""
@@ -178,8 +177,7 @@ class VolumeFile:
         transaction = self._replica.begin(snapshot)
         # Equal in content; its LSN may be newer, if a push came between.
         self._snapshot = transaction.base
-        self._transaction = transaction
-        self._read_page = partial(transaction.read, advisor=self._advisor)
+        self._transaction = self._reading = transaction
         self._page_one_written = self._committed = False
 
     def _turn_to(self, snapshot: Snapshot) -> None:
@@ -189,8 +187,7 @@ class VolumeFile:
         self._read_from(snapshot)
 
     def _read_from(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._read_page = partial(snapshot.read, advisor=self._advisor)
+        self._snapshot = self._reading = snapshot
         self._forget_writes()
 
     def _forget_writes(self) -> None:
@@ -214,23 +211,23 @@ class VolumeFile:
             raise as_sqlite(error) from error
 
     def _write_page_one(self, transaction: WriteTransaction, data: bytes) -> None:
-        if header.is_database(data) and header.page_size_in(data) != self._page_size:
+        written = Header.of(data)
+        if written.page_size != self._encoded_page_size and header.is_database(data):
             raise BadRequest(self._other_page_size(header.page_size_in(data)))
-        counter = header.counter_in(data)
-        page = self._cookie.stored(data)
+        page = self._cookie.stored(data, written.cookie)
         base = self._base_header
         if base is None and transaction.base.page_count:
-            base = self._base_header = StoredHeader.of(transaction.base.read(1))
-        if base is not None and counter == self._shown.value:
+            base = self._base_header = Header.of(transaction.base.read(1))
+        if base is not None and written.counter == self._shown.value:
             stored: Buffer = header.stored_as_before(page, base)
         else:
             stored = header.stored_as_changed(page, base)
         transaction.write(1, stored)
-        self._header_written = StoredHeader.of(stored)
-        self._shown.saw_written(counter)
-        self._counter = counter
+        self._header_written = Header.of(stored)
+        self._shown.saw_written(written.counter)
+        self._counter = written.counter
         self._page_one_written = True
-        self._probe, self._probe_written = None, header.probe_of(data)
+        self._probe, self._probe_written = None, data[PROBED]
 
     def _other_page_size(self, page_size: int) -> str:
         return (
@@ -267,14 +264,14 @@ class VolumeFile:
                 f"volume {self._replica.name}: locking_mode=EXCLUSIVE cannot be used with a volume, and was set where "
                 "it could not be refused; this transaction is not committed. Set locking_mode=NORMAL first"
             )
-        if not transaction.page_count or not self._moved(transaction.base):
+        page_count, written = transaction.page_count, self._header_written
+        if not page_count or not self._moved(transaction.base) or written is None:
             transaction.rollback()
             self._forget_writes()
             return
         # After the commit SQLite would cut off what it no longer uses; page 1 knows already.
-        used = header.page_count_in(transaction.read(1))
-        if 1 <= used < transaction.page_count:
-            transaction.truncate(used)
+        if 1 <= written.page_count < page_count:
+            transaction.truncate(written.page_count)
         self._commit(transaction)
 
     def _moved(self, base: Snapshot) -> bool:

@@ -15,6 +15,7 @@ On the way back, a page 1 that carries the counter which was shown is the old on
 counter is a change, and is stored as one more than the counter that was stored before.
 """
 
+import struct
 from typing import NamedTuple, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -22,30 +23,40 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 HEADER_BYTES = 100
 PROBE = (16, 24)
 """Length and offset of the read by which SQLite asks whether its cache is valid."""
+PROBED = slice(24, 40)
+"""The same, within a page 1."""
 
 _MAGIC = b"SQLite format 3\0"
 _MASK = 0xFFFFFFFF
 _PAGE_SIZE = slice(16, 18)
 _FORMAT = slice(18, 20)
 _COUNTER = slice(24, 28)
-_PAGE_COUNT = slice(28, 32)
 _COOKIE = slice(40, 44)
 _VALID_FOR = slice(92, 96)
 _WAL_FORMAT = b"\2\2"
 _JOURNAL_FORMAT = b"\1\1"
+_FIELDS = struct.Struct(">16x2s2s4xII8xI48xI")
+_NUMBER = struct.Struct(">I")
 
 
-class StoredHeader(NamedTuple):  # made for every commit: a frozen dataclass takes four times as long
-    """The fields of a stored page 1 that SQLite is shown differently."""
+class Header(NamedTuple):  # made for every commit: a frozen dataclass takes four times as long
+    """What is read of a page 1."""
 
+    page_size: bytes
     format: bytes
-    counter: bytes
-    valid_for: bytes
+    """The versions needed to write and to read."""
+    counter: int
+    page_count: int
+    """The size in pages; valid in every page 1 that SQLite writes."""
+    cookie: int
+    """The schema cookie."""
+    valid_for: int
+    """The counter for which the size is valid."""
 
     @classmethod
-    def of(cls, page: Buffer) -> "StoredHeader":
-        """Read them from page 1."""
-        return cls(bytes(page[_FORMAT]), bytes(page[_COUNTER]), bytes(page[_VALID_FOR]))
+    def of(cls, page: Buffer) -> "Header":
+        """Read it from page 1."""
+        return cls._make(_FIELDS.unpack_from(page))
 
 
 def is_database(page: Buffer) -> bool:
@@ -59,20 +70,14 @@ def page_size_in(page: Buffer) -> int:
     return 65536 if size == 1 else size
 
 
-def page_count_in(page: Buffer) -> int:
-    """Return the size in pages that page 1 states; valid in every page 1 that SQLite writes."""
-    return int.from_bytes(page[_PAGE_COUNT], "big")
+def encoded_page_size(page_size: int) -> bytes:
+    """Return a page size in bytes as page 1 states it."""
+    return (1 if page_size == 65536 else page_size).to_bytes(2, "big")
 
 
 def counter_in(page: Buffer) -> int:
     """Return the change counter that page 1 carries."""
     return int.from_bytes(page[_COUNTER], "big")
-
-
-def probe_of(page: Buffer) -> bytes:
-    """Return what `PROBE` reads of a page 1 as SQLite wrote it: with the counter that stands for it from then on."""
-    amount, offset = PROBE
-    return bytes(page[offset : offset + amount])
 
 
 def shown(page: Buffer, counter: int) -> bytearray:
@@ -87,26 +92,25 @@ def shown(page: Buffer, counter: int) -> bytearray:
     return result
 
 
-def stored_as_before(written: Buffer, base: StoredHeader) -> bytearray:
+def stored_as_before(written: Buffer, base: Header) -> bytearray:
     """Return what to store of a page 1 that carries the shown counter: a rollback's, or a savepoint's."""
     result = bytearray(written)
-    result[_FORMAT], result[_COUNTER], result[_VALID_FOR] = base.format, base.counter, base.valid_for
+    result[_FORMAT] = base.format
+    result[_COUNTER], result[_VALID_FOR] = _NUMBER.pack(base.counter), _NUMBER.pack(base.valid_for)
     return result
 
 
-def stored_as_changed(written: Buffer, base: StoredHeader | None) -> bytes:
+def stored_as_changed(written: Buffer, base: Header | None) -> bytes:
     """Return what to store of a changed page 1: the counter goes on from the stored one; ``base`` is None at first."""
-    before = int.from_bytes(base.counter, "big") if base else 0
-    counter = ((before + 1) & _MASK).to_bytes(4, "big")
-    between = written[_COUNTER.stop : _VALID_FOR.start]
-    return b"".join((written[: _COUNTER.start], counter, between, counter, written[_VALID_FOR.stop :]))
+    counter = _NUMBER.pack((base.counter + 1) & _MASK if base else 1)
+    return b"".join((written[:24], counter, written[28:92], counter, written[96:]))
 
 
 def empty_header(page_size: int) -> bytes:
     """Return the header that tells SQLite, while it opens an empty volume, which page size to use."""
     result = bytearray(HEADER_BYTES)
     result[: len(_MAGIC)] = _MAGIC
-    result[_PAGE_SIZE] = (1 if page_size == 65536 else page_size).to_bytes(2, "big")
+    result[_PAGE_SIZE] = encoded_page_size(page_size)
     return bytes(result)
 
 
@@ -183,9 +187,8 @@ class ShownCookie:
         if self._offset:
             page[_COOKIE] = cookie.to_bytes(4, "big")
 
-    def stored(self, written: Buffer) -> Buffer:
-        """Return a page 1 as SQLite wrote it, with the cookie to store."""
-        cookie = int.from_bytes(written[_COOKIE], "big")
+    def stored(self, written: Buffer, cookie: int) -> Buffer:
+        """Return a page 1 as SQLite wrote it, with ``cookie``, with the cookie to store."""
         self._top = max(self._top, cookie)
         if not self._offset:
             return written

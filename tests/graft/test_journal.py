@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graft import journal as journal_module
-from graft import journal_files
+from graft import journal_files, journal_tail
 from graft.errors import Corrupt, DiskFull, LocalStorageError, Unsupported
 from graft.journal_format import HEADER_BYTES, MAGIC
 from graft.push import push
@@ -30,7 +29,7 @@ class Directory:
         for number in range(1, 4):
             commit(replica, [number, number + 1], f"commit {number}", durability=durability)
             self.contents.append(content(replica.snapshot()))
-        files = replica.journal._files
+        files = replica.journal._files.all
         assert len(files) == 1
         self.name = files[0].path.name
         self.end = files[0].end
@@ -179,7 +178,7 @@ def test_a_header_that_leads_nowhere(tmp_path):
     replica = new_replica(tmp_path / "a", store)
     commit(replica, [1], "first", durability=Durability.RELAXED)
     push(replica)
-    (file,) = replica.journal._files
+    (file,) = replica.journal._files.all
     name, data = file.path, bytearray(file.view)
     kill(replica)
     data[HEADER_BYTES - 16 : HEADER_BYTES - 8] = bytes(8)
@@ -314,7 +313,7 @@ def test_two_processes_after_a_commit_was_taken_back(tmp_path, monkeypatch):
     commit(first, [1], "one")
     commit(second, [1], "two")
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module, "write_all", failing(OSError(28, "No space left on device")))
+        patch.setattr(journal_tail, "write_all", failing(OSError(28, "No space left on device")))
         with pytest.raises(DiskFull):
             commit(first, range(1, 9), "large")
     for number in range(20):

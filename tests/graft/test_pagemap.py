@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -155,19 +156,38 @@ def test_a_writer_can_go_on_from_a_pulled_map(volume):
             assert resized.live_pages == len(expected)
 
 
+class Change(NamedTuple):
+    pages: np.ndarray
+    locations: np.ndarray
+    page_count: int
+    min_page_count: int
+
+    @property
+    def slot_count(self):
+        return len(self.pages)
+
+    def places(self):
+        return zip(self.pages.tolist(), self.locations.tolist(), strict=True)
+
+
+def change(places, page_count, min_page_count):
+    pages, locations = np.array(list(places), np.int64), np.array(list(places.values()), np.uint64)
+    return Change(pages, locations, page_count, min_page_count)
+
+
 class TestLocalCommits:
     def test_pages_are_placed_and_cut(self, volume):
         remote = composed(volume, volume.head)
         version = volume.versions[-1]
         pages = np.array([2, 4096, 4097, 8193], np.int64)
         locations = np.array([in_journal(1, 100 * page) for page in pages.tolist()], np.uint64)
-        local = remote.with_locations(pages, locations, 8200, 8200)
+        local = remote.with_change(Change(pages, locations, 8200, 8200))
         for page in PAGE_POOL:
             if page in pages:
                 assert local.location(page) == in_journal(1, 100 * page)
             else:
                 assert place_at(local, page) == version.places.get(page)
-        cut = local.with_locations(np.array([5000], np.int64), np.array([7], np.uint64), 9000, 4096)
+        cut = local.with_change(change({5000: 7}, 9000, 4096))
         assert cut.location(4096) == local.location(4096)
         assert [cut.location(page) for page in (4097, 8193, 8200, 9000, 9001)] == [0] * 5
         assert cut.location(5000) == 7
@@ -176,7 +196,7 @@ class TestLocalCommits:
     def test_many_pages_at_once(self, volume):
         remote = composed(volume, volume.head)
         pages = np.arange(2, 8190, 7, np.int64)
-        local = remote.with_locations(pages, (pages * 10).astype(np.uint64), 9000, 9000)
+        local = remote.with_change(Change(pages, (pages * 10).astype(np.uint64), 9000, 9000))
         for page in (*pages.tolist(), 9000):
             assert local.location(page) == (10 * page if page != 9000 else 0)
         for page in set(PAGE_POOL) - set(pages.tolist()):
@@ -185,13 +205,13 @@ class TestLocalCommits:
     def test_nothing_is_anywhere_in_an_empty_map_or_beyond_the_end(self):
         empty = PageMap.empty(FrameTable())
         assert [empty.location(page) for page in (0, 1, 4096, 2**32 - 2)] == [0] * 4
-        grown = empty.with_locations(np.array([3], np.int64), np.array([9], np.uint64), 3, 0)
+        grown = empty.with_change(change({3: 9}, 3, 0))
         assert [grown.location(page) for page in (0, 2, 3, 4, 5000)] == [0, 0, 9, 0, 0]
 
     def test_changing_two_maps_made_from_one_leaves_each_alone(self):
-        base = PageMap.empty(FrameTable()).with_locations(np.array([1], np.int64), np.array([1], np.uint64), 5, 0)
-        left = base.with_locations(np.array([2], np.int64), np.array([2], np.uint64), 5, 5)
-        right = base.with_locations(np.array([3], np.int64), np.array([3], np.uint64), 5, 5)
+        base = PageMap.empty(FrameTable()).with_change(change({1: 1}, 5, 0))
+        left = base.with_change(change({2: 2}, 5, 5))
+        right = base.with_change(change({3: 3}, 5, 5))
         seen = [[each.location(page) for page in (1, 2, 3)] for each in (base, left, right)]
         assert seen == [[1, 0, 0], [1, 2, 0], [1, 0, 3]]
 
@@ -207,8 +227,8 @@ class TestLocalCommits:
             pages = luck.sample(range(1, count + 1), min(count, luck.choice((1, 2, 2, 30))))
             places = {page: place for page, place in old_places.items() if page <= min(kept, count)}
             places.update((page, at << 16 | page) for page in pages)
-            locations = np.array([places[page] for page in pages], np.uint64)
-            made.append((old.with_locations(np.array(pages, np.int64), locations, count, kept), count, places))
+            placed = {page: places[page] for page in pages}
+            made.append((old.with_change(change(placed, count, kept)), count, places))
             if luck.random() < 0.05:
                 assert_places(*luck.choice(made))
         for version in luck.sample(made, 60):
@@ -219,7 +239,7 @@ class TestLocalCommits:
         monkeypatch.setattr(mapchunks, "copied", lambda locations: copies.append(1) or locations.copy())
         version = PageMap.empty(FrameTable())
         for at in range(1, 641):
-            version = version.with_locations(np.array([1, 5000], np.int64), np.array([at, at], np.uint64), 5000, 5000)
+            version = version.with_change(change({1: at, 5000: at}, 5000, 5000))
         assert version.location(5000) == 640
         assert len(copies) <= 2 * 640 // 64 + 2
 

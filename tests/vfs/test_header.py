@@ -1,5 +1,5 @@
 from graft_sqlite_vfs import header
-from graft_sqlite_vfs.header import ShownCounter, StoredHeader
+from graft_sqlite_vfs.header import Header, ShownCounter
 
 
 def page(counter: int, valid_for: int | None = None, fmt: bytes = b"\1\1") -> bytes:
@@ -34,14 +34,14 @@ def test_unknown_formats_are_shown_as_they_are():
 
 def test_what_a_rollback_puts_back_is_the_old_page():
     stored = page(7, valid_for=5, fmt=b"\2\2")
-    assert header.stored_as_before(header.shown(stored, 99), StoredHeader.of(stored)) == stored
+    assert header.stored_as_before(header.shown(stored, 99), Header.of(stored)) == stored
 
 
 def test_a_change_counts_on_from_what_was_stored():
     written = page(100)
-    assert header.counter_in(header.stored_as_changed(written, StoredHeader.of(page(7)))) == 8
+    assert header.counter_in(header.stored_as_changed(written, Header.of(page(7)))) == 8
     assert header.counter_in(header.stored_as_changed(written, None)) == 1
-    assert header.counter_in(header.stored_as_changed(written, StoredHeader.of(page(2**32 - 1)))) == 0
+    assert header.counter_in(header.stored_as_changed(written, Header.of(page(2**32 - 1)))) == 0
     assert header.stored_as_changed(written, None)[92:96] == b"\0\0\0\1"
 
 
@@ -51,6 +51,11 @@ def test_page_sizes():
         assert len(empty) == header.HEADER_BYTES
         assert header.is_database(empty)
         assert header.page_size_in(empty) == size
+
+
+def test_the_fields_of_page_one():
+    fields = header.Header.of(page(7, valid_for=3, fmt=b"\2\1"))
+    assert fields == (bytes([16, 17]), b"\2\1", 7, 0x1C1D1E1F, 0x28292A2B, 3)
 
 
 def test_other_content_never_looks_like_what_sqlite_wrote_or_saw():
