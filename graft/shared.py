@@ -90,11 +90,11 @@ class SharedCounters:
         self.words[3] = 0
 
     def begin_append(self) -> None:
-        """Note that a commit is on its way into the journal: a writer that dies now leaves one for the next to find."""
+        """Note that a commit, or a file for one, is on its way: one who dies now leaves it for the next to find."""
         self.words[3] = 1
 
     def end_append(self) -> None:
-        """Note that the commit was taken back."""
+        """Note that nothing is on its way any more."""
         self.words[3] = 0
 
     @property

@@ -34,6 +34,8 @@ class WriteTransaction:
         self._dirty_pages_max = replica.settings.spill_bytes // replica.page_size
         self._open = True
         self._outdated = False
+        self._settled = True
+        """Whether the journal holds nothing of this transaction that was neither published nor taken back."""
         self._spill: Spill | None = None
         self._dirty: dict[int, bytes] = {}
         self.base = base
@@ -113,8 +115,10 @@ class WriteTransaction:
         replica = self._replica
         failpoint("commit: before journal")
         replica.shared.begin_append()
+        self._settled = False
         commit = self._journaled(sync=durability is not Durability.RELAXED)
         snapshot = self._pushed(commit) if durability is Durability.REMOTE else self._published(commit)
+        self._settled = True
         self._forget()
         self._rebase(snapshot)
         failpoint("commit: after publish")
@@ -148,8 +152,8 @@ class WriteTransaction:
         timestamp_us = int(self._replica.runtime.now_s() * 1_000_000)
         if self._spill is None:
             return journal.append(
-                list(self._dirty),
-                list(self._dirty.values()),
+                self._dirty.keys(),
+                self._dirty.values(),
                 byte_size=self.byte_size,
                 min_page_count=self._kept,
                 timestamp_us=timestamp_us,
@@ -203,10 +207,14 @@ class WriteTransaction:
     def _take_back(self, commit: LocalCommit) -> None:
         """Undo a commit that nobody saw; the changes stay in the transaction."""
         self._replica.journal.undo_last(commit, self._spill.path if self._spill else None)
-        self._replica.shared.end_append()
+        self._settled = True
+        if self._spill is None:
+            self._replica.shared.end_append()
 
     def _spilled(self) -> Spill:
         if self._spill is None:
+            # Whoever writes after a death in this transaction is to look for its file.
+            self._replica.shared.begin_append()
             self._spill = Spill(self._replica.journal.spill_path(), self._page_size)
         return self._spill
 
@@ -215,6 +223,8 @@ class WriteTransaction:
         if self._spill is not None:
             self._spill.close()
             self._spill = None
+            if self._settled:
+                self._replica.shared.end_append()
 
     def _rebase(self, base: Snapshot) -> None:
         self.base = base

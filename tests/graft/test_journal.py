@@ -294,6 +294,20 @@ def test_a_dead_writers_pages_are_removed_by_the_next(tmp_path):
     leave(other)
 
 
+def test_a_dead_writers_pages_are_removed_by_one_that_spills_nothing(tmp_path):
+    store = fresh_store()
+    replica = new_replica(tmp_path / "a", store, spill_bytes=0)
+    other = as_other_process(tmp_path / "a", store)
+    transaction = replica.begin(replica.snapshot())
+    transaction.write(1, body(PAGE, 1, "lost"))
+    kill(replica, transaction)
+    assert list((tmp_path / "a" / "journal").glob("*.tmp"))
+    commit(other, [1], "kept")
+    assert not list((tmp_path / "a" / "journal").glob("*.tmp"))
+    assert other.snapshot().read(1) == body(PAGE, 1, "kept")
+    leave(other)
+
+
 def test_the_end_of_a_mapped_file_is_wiped_without_shrinking_it(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 5000 + b"y" * 3000)
