@@ -65,24 +65,21 @@ class Applier:
         """Whether migrations of the reducer are still to run."""
         return self.known.version < self._reducer.version
 
-    def settle(self) -> bool:
-        """Bring a push to its end that was cut short; tell whether more is known by that."""
-        if not self.volume.unpushed:
-            return False
-        try:
-            push(self.volume.replica, layout=btree_layout)
-        except Diverged:
-            self.pull()
-        else:
+    def settle(self) -> None:
+        """Bring a push to its end that was cut short, and learn what the volume says if that was cut short."""
+        if self.volume.unpushed:
+            try:
+                push(self.volume.replica, layout=btree_layout)
+            except Diverged:
+                self.pull()
+        if self.known.lsn != self.volume.lsn:
             self._learn()
-        return True
 
-    def catch_up(self) -> bool:
-        """Learn what others pushed; tell whether there was anything."""
-        if fetch(self.volume.replica).head <= self.volume.lsn:
-            return False
-        self.pull()
-        return True
+    def catch_up(self) -> None:
+        """Settle, then learn what others pushed."""
+        self.settle()
+        if fetch(self.volume.replica).head > self.volume.lsn:
+            self.pull()
 
     def pull(self) -> None:
         """Go to the newest version, without the local commits."""

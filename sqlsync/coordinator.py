@@ -10,8 +10,8 @@ the other way round.
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -164,8 +164,8 @@ class Coordinator:
         lost, step again later.
         """
         with self._applying:
-            if self._applier.settle():
-                self._learnt()
+            with self._learning():
+                self._applier.settle()
             while True:
                 with self._lock:
                     entries, seen = self._inbox.first(self._batch_max), dict(self._rejections_seen)
@@ -177,18 +177,16 @@ class Coordinator:
                 try:
                     self._applier.push(entries)
                 except Diverged:
-                    self._applier.pull()
-                    self._learnt()
+                    with self._learning():
+                        self._applier.pull()
                     continue
                 self._learnt(applied=len(entries))
                 return len(entries)
 
     def catch_up(self) -> None:
         """Learn what others pushed."""
-        with self._applying:
-            settled = self._applier.settle()
-            if self._applier.catch_up() or settled:
-                self._learnt()
+        with self._applying, self._learning():
+            self._applier.catch_up()
 
     def start(self) -> None:
         """Apply in a thread of its own from now on, until `stop`."""
@@ -255,6 +253,15 @@ class Coordinator:
 
     def _acknowledged(self, timeline: TimelineId) -> Acknowledged:
         return Acknowledged(self._expected(timeline), self._known.positions.get(timeline), self._known.lsn)
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Show clients what the applier learns, even if it then fails."""
+        try:
+            yield
+        finally:
+            if self._applier.known is not self._known:
+                self._learnt()
 
     def _learnt(self, applied: int | None = None) -> None:
         """Show clients what the applier knows by now, and let go of what the volume has: the first entries, or any."""

@@ -351,6 +351,23 @@ def test_an_expiry_that_clocks_could_upset_is_refused(stage):
         stage.coordinator(expiry_s=DAY_S)
 
 
+def test_what_a_pull_brought_is_learnt_later_if_it_could_not_be_read_at_once(stage, monkeypatch):
+    first, second = stage.coordinator("first"), stage.coordinator("second")
+    first.submit(ANN, calls(0, 2))
+    settle(first)
+
+    def out_of_reach(connection):
+        raise RemoteUnavailable("no route to host")
+
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(tables, "positions", out_of_reach)
+        with pytest.raises(RemoteUnavailable):
+            second.catch_up()
+    assert second.submit(ANN, [call(3)]).applied == 2
+    settle(second)
+    assert log_of(second) == "0123"
+
+
 # Migrations
 
 

@@ -19,7 +19,7 @@ def live(seed):
             simulation.close()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), 1294])
 def test_all_converge_and_nothing_is_lost_or_done_twice(seed):
     live(seed)
 
