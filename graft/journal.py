@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graft.errors import Corrupt, local_errors
+from graft.errors import Corrupt, GraftError, local_errors
 from graft.failpoints import failpoint
 from graft.journal_files import sync_directory, sync_file, wipe, write_all
 from graft.journal_format import (
@@ -103,7 +103,9 @@ class Journal:
     def drop_torn_tail(self) -> None:
         """After recovery: wipe what a crash left behind the last whole record; the caller is the only writer.
 
-        Raises `Corrupt`, and drops nothing, where more is missing than a crash can take.
+        It must know that no push took away what it had not read yet: that would look as if it had never been written.
+        A push meanwhile may only delete files that were read. Raises `Corrupt`, and drops nothing, where more is
+        missing than a crash can take.
         """
         damaged = self.last_local_lsn + 1
         later = [path.name for first, path in listed(self._directory) if first > damaged]
@@ -128,7 +130,7 @@ class Journal:
         """Wait until all that was read or written is on the disk."""
         newest = self._files.newest
         if newest and not self._tail_synced:
-            with local_errors(f"syncing {newest.path}"):
+            with local_errors(f"syncing {newest.path}"), contextlib.suppress(FileNotFoundError):  # gone: it was pushed
                 sync_file(newest.path)
             self._tail_synced = True
             newest.synced_local_lsn = newest.last_local_lsn
@@ -343,8 +345,13 @@ class Journal:
         self.sync()
         failpoint("rotation: after sync")
         path = self._directory / f"{local_lsn:016x}.log"
-        create(path, max(self._file_bytes, aligned(record_bytes)))
-        file = self._files.open(local_lsn, path)
+        try:
+            create(path, max(self._file_bytes, aligned(record_bytes)))
+            file = self._files.open(local_lsn, path)
+        except (OSError, GraftError):
+            # What fits into the file before it may come next: that file must not look as if it ended here.
+            path.unlink(missing_ok=True)
+            raise
         tail = self._tail_of(file)
         if tail is None:
             raise FileGone(f"{path} is not there any more")
@@ -366,7 +373,7 @@ class Journal:
 
     def _wipe_behind(self, file: JournalFile) -> None:
         if file.appendable:
-            with local_errors(f"wiping the end of {file.path}"):
+            with local_errors(f"wiping the end of {file.path}"), contextlib.suppress(FileNotFoundError):
                 wipe(file.path, file.end)
 
 

@@ -51,7 +51,10 @@ class JournalFile:
         """Tell whether a whole record, somewhere behind what was read, says that this commit had reached the disk."""
         mapped = self.view.obj
         assert isinstance(mapped, mmap.mmap), "BUG: journal files are mapped"
-        if not self.appendable or is_blank(self.path, self.end):
+        try:
+            if not self.appendable or is_blank(self.path, self.end):
+                return False
+        except FileNotFoundError:  # a push deleted it, and with it no commit that was not read
             return False
         position = self.end
         while (position := mapped.find(MAGIC, position + 1)) >= 0:

@@ -308,6 +308,8 @@ class Replica:
                     if self.shared.state_generation == generation:
                         raise
                     continue  # a push of another process deleted journal files under our eyes
+                if adopt and self.shared.state_generation != generation:
+                    continue  # likewise: what was not found may have been pushed, not torn
                 self._view = self._with_commits(self._view, self._read, content_changed=True)
                 self._read = []
                 if adopt:
