@@ -6,7 +6,7 @@ Where the cache cannot be read or written (a full disk, a damaged index), frames
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,11 +17,16 @@ from graft.frametable import FrameBody, FrameKey, FrameTable
 from graft.housekeeper import Housekeeper
 from graft.remote import Remote
 from pagestore.fetch import RangeRead
+from pagestore.parallel import Helpers
 from pagestore.segment import DecodedFrame
 
 _PATIENCE_S = 0.5
 """How long a frame that another thread is fetching, with others, is waited for."""
 _BATCH_BYTES = 8 * 1024 * 1024
+_LATER_BATCH_BYTES = 1024 * 1024
+"""So much of what is fetched in the background is handed over at once: a reader may wait for the first of it."""
+_LATER_MAX = 16
+"""Fetches in the background at once; a reader has two at most."""
 _MEMORY_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -37,8 +42,11 @@ class BodyLoader:
         self._page_size = page_size
         self._guessed: set[int] = set()
         """Frames that were fetched ahead from the remote, and that nobody has asked for yet."""
-        self._condition = threading.Condition()  # guards _in_flight
+        self._condition = threading.Condition()  # guards the two below, and the table's `coming`
         self._in_flight: set[int] = set()
+        self._later = 0
+        """Fetches in the background that have not ended."""
+        self._helpers = Helpers(_LATER_MAX)
         self._memory_lock = threading.Lock()  # guards the members below
         self._in_memory: deque[tuple[int, int]] = deque()
         """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
@@ -66,6 +74,25 @@ class BodyLoader:
             if number not in mine and number not in guessed:
                 self._wait_for(number)
         return fetched
+
+    def attach_later(self, numbers: Sequence[int], then: Callable[[], None]) -> bool:
+        """Begin to fetch frames in the background, to be attached when somebody asks for them, and call ``then``.
+
+        Tells whether that was begun. Whatever goes wrong is found out by whoever comes to one of the frames.
+        """
+        mine = self._claim(numbers)
+        with self._condition:
+            self._later += 1
+            self.table.coming |= mine
+        begun = self._helpers.try_run(lambda: self._attach_later(mine, numbers, then))
+        if not begun:
+            self._later_ended(mine)
+        return begun
+
+    def settle(self) -> None:
+        """Wait for all that is being fetched in the background."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._later)
 
     def attach_cached(self, numbers: Iterable[int]) -> None:
         """Attach those of the frames that the cache has; asks nothing of the remote."""
@@ -97,7 +124,24 @@ class BodyLoader:
             self.counts.add(ahead_used_frames=1, ahead_used_bytes=self.table.key(number).length)
         return self.table.bodies[number] is not None
 
-    def _load(self, numbers: Iterable[int], guessed: Collection[int], *, sparse: bool = False) -> tuple[int, int]:
+    def _attach_later(self, mine: set[int], numbers: Sequence[int], then: Callable[[], None]) -> None:
+        try:
+            self._load([number for number in numbers if number in mine], mine, waits=False)
+            then()
+        except Exception:  # noqa: BLE001 - a guess that came to nothing; who needs the frame asks for it again
+            return
+        finally:
+            self._later_ended(mine)
+
+    def _later_ended(self, mine: set[int]) -> None:
+        with self._condition:
+            self._later -= 1
+            self.table.coming -= mine
+        self._release(mine)
+
+    def _load(
+        self, numbers: Iterable[int], guessed: Collection[int], *, sparse: bool = False, waits: bool = True
+    ) -> tuple[int, int]:
         missing: dict[FrameKey, int] = {}
         for number in numbers:
             key = self.table.key(number)
@@ -108,25 +152,26 @@ class BodyLoader:
                 self._take(number, body, guessed)
         if not missing:
             return 0, 0
-        self.counts.add(fetches=1)
+        if waits:
+            self.counts.add(fetches=1)
         pages = 0
         frames = self._remote.frames(
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
         )
-        for batch in self._batches_of(frames):
+        for batch in self._batches_of(frames, _BATCH_BYTES if waits else _LATER_BATCH_BYTES):
             self._keep_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
         self.evict()
         return len(missing), pages
 
     def _batches_of(
-        self, frames: Iterable[tuple[FrameKey, DecodedFrame]]
+        self, frames: Iterable[tuple[FrameKey, DecodedFrame]], batch_bytes: int = _BATCH_BYTES
     ) -> Iterator[list[tuple[FrameKey, DecodedFrame]]]:
         size, batch = 0, []
         for key, frame in frames:
             batch.append((key, frame))
             size += len(frame.body)
-            if size >= min(_BATCH_BYTES, self.cache.batch_bytes):
+            if size >= min(batch_bytes, self.cache.batch_bytes):
                 yield batch
                 size, batch = 0, []
         if batch:
@@ -175,13 +220,15 @@ class BodyLoader:
     def disown(self) -> None:
         """In the child of a fork: whoever held the locks is not here."""
         self._condition = threading.Condition()
-        self._in_flight = set()
+        self._in_flight, self._later = set(), 0
         self._memory_lock = threading.Lock()
         self.table.disown()
         self.cache.disown()
 
     def close(self) -> None:
-        """End what goes on by itself."""
+        """End what goes on by itself; what is being fetched is waited for."""
+        self._helpers.close()
+        self.settle()
         self._housekeeper.close()
 
     def _cached(self, key: FrameKey) -> FrameBody | None:
@@ -220,6 +267,8 @@ class BodyLoader:
 
     def _wait_for(self, number: int) -> None:
         with self._condition:
+            if number in self.table.coming and number in self._in_flight:
+                self.counts.add(ahead_late=1)
             ended = self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
         if self._is_here(number, asked=True):
             return

@@ -26,8 +26,10 @@ class Counts:
     """Of those, frames that somebody asked for later."""
     ahead_used_bytes: int = 0
     """Of those, as stored."""
+    ahead_late: int = 0
+    """Times that somebody came to a frame while it was being fetched ahead, and waited for the rest of that."""
     fetches: int = 0
-    """Times that somebody waited for frames from the remote."""
+    """Times that somebody asked the remote for frames and waited for them."""
     fetched_frames: int = 0
     """From the remote, for whatever reason."""
     fetched_bytes: int = 0

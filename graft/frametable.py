@@ -62,6 +62,8 @@ class FrameTable:
         """Changed by `attach`, `asked_for` and `detach` alone."""
         self.ahead: dict[int, FrameBody] = {}
         """Bodies that came before anybody asked for them: the first who does attaches them. Changed likewise."""
+        self.coming: set[int] = set()
+        """Frames that are being fetched in the background, and may be here already; changed by who fetches them."""
         self._observer: BodyObserver | None = None
         self._places: list[tuple[SegmentRef, int, int]] = []
         """What makes a frame's key: thousands are numbered for each one that is asked for."""
@@ -139,6 +141,10 @@ class FrameTable:
         """Return the body of a frame, were it fetched ahead or asked for; None when it is not here."""
         return self.bodies[number] or self.ahead.get(number)
 
+    def is_ahead(self, number: int) -> bool:
+        """Tell whether a frame that nobody has asked for yet was fetched, or is being fetched."""
+        return number in self.coming or number in self.ahead
+
     def detach(self, file: int) -> None:
         """Forget the bodies that a cache file holds."""
         with self._lock:
@@ -153,6 +159,7 @@ class FrameTable:
     def disown(self) -> None:
         """In the child of a fork: whoever held the lock is not here."""
         self._lock = threading.Lock()
+        self.coming = set()
 
     def _number(self, ref: SegmentRef, offset: int, length: int) -> int:
         found = self._numbers.get((ref.segment.raw, offset))

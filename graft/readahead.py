@@ -6,6 +6,9 @@ and ends with the first miss anywhere else. What was fetched ahead and never ask
 misled too often must show a trend for longer before anything is fetched for it. So a scan costs a few requests, and
 random lookups cost nothing extra.
 
+A scan does not wait if it can be helped: as it comes to what was fetched ahead, what follows that is fetched in the
+background. So up to two windows are ahead of it, but never more than it has used so far.
+
 A query may be at several places at once, on an index and on its table: each tree has a trend of its own.
 
 A trend goes forwards or backwards, to the next page or in strides, through an order: pages by number, or, where
@@ -136,9 +139,13 @@ class NumberAdvisor:
         """See `graft.snapshot.Advisor.plan`."""
         return self.readahead.plan(page, frame, NumberOrder(snapshot.page_count), snapshot.missing_frame)
 
-    def used(self, snapshot: Snapshot, page: int, frame: int) -> None:
+    def used(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.used`."""
-        self.readahead.entered(page, frame, NumberOrder(snapshot.page_count))
+        return self.readahead.entered(page, frame, NumberOrder(snapshot.page_count), snapshot.missing_frame)
+
+    def fetching(self, frames: Sequence[int]) -> None:
+        """See `graft.snapshot.Advisor.fetching`."""
+        self.readahead.fetching(frames)
 
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
         """Learn nothing."""
@@ -154,7 +161,11 @@ class _Lane:
     """Pages in the order from the one before to there; negative backwards, 0 if that was not near."""
     trend: Trend | None = None
     streak: int = 0
-    """Misses that followed the trend."""
+    """Frames that it came to along the trend …"""
+    used: int = 0
+    """… since the window was halved last."""
+    is_at_end: bool = False
+    """Whether the order named less than was wanted in the background; the next miss looks again."""
     window: int = 0
     ahead: set[int] = field(default_factory=set)
     """Frames that were fetched for the trend, and that the reader has not come to yet."""
@@ -167,7 +178,7 @@ class _Lane:
             or trend.direction != self.trend.direction
             or self.is_strided != (trend.stride != 1)
         ):
-            self.streak, self.window = 0, 0
+            self.streak, self.used, self.window, self.is_at_end = 0, 0, 0, False
             self.ahead.clear()
         self.trend = trend
 
@@ -176,6 +187,22 @@ class _Lane:
         """Whether it goes in strides."""
         return self.trend is not None and self.trend.stride != 1
 
+    def came_along(self) -> None:
+        """Note that the reader came to a frame where the trend led."""
+        self.streak += 1
+        self.used += 1
+
+    def further_frames(self, frames_max: int) -> int:
+        """Return how many frames to fetch in the background now: those that are ahead are half of what they may be.
+
+        They may be as many as were used, and two windows.
+        """
+        if self.trend is None or self.is_strided or self.is_at_end:
+            return 0
+        ahead_max = min(self.used, 2 * frames_max)
+        room = ahead_max - len(self.ahead)
+        return min(room, frames_max) if 2 * room >= ahead_max else 0
+
     def next_window(self, frames_max: int) -> int:
         """Return how many frames to fetch ahead now: twice as many, or half as many if too many were passed over.
 
@@ -183,7 +210,8 @@ class _Lane:
         """
         if self.window and (4 if self.is_strided else 2) * len(self.ahead) >= self.window:
             self.ahead.clear()
-            return max(self.window // 2, 1)
+            self.used = max(self.window // 2, 1)
+            return self.used
         return min(max(2 * self.window, 1), frames_max, _STRIDE_FRAMES_MAX if self.is_strided else frames_max)
 
 
@@ -213,29 +241,52 @@ class Readahead:
         if lane.trend is None:
             return [frame]
         self.use.hits += 1
-        lane.streak += 1
+        lane.came_along()
         if lane.streak < self._streak_needed():
             return [frame]
-        lane.window = lane.next_window(self._frames_max)
+        lane.window, lane.is_at_end = lane.next_window(self._frames_max), False
         ahead = list(_frames(lane.trend.pages(page, order), frame, missing, lane.window))
         self.sparse = lane.is_strided
-        self.use.frames += len(ahead)
-        self._unused.update(ahead)
-        lane.ahead.update(ahead)
+        self._note(lane, ahead)
         return [frame, *ahead]
 
-    def entered(self, page: int, frame: int, order: PageOrder) -> None:
-        """Note that the reader came to a frame that had been fetched ahead, by itself or by another reader."""
+    def entered(self, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> list[int]:
+        """Note that the reader came to a frame that had been fetched ahead, by itself or by another reader.
+
+        Returns the frames that are to be fetched now, without waiting for them; `fetching` is to be told if they are.
+        """
         self.use.asked += 1
         if frame in self._unused:
             self._unused.discard(frame)
             self.use.used += 1
         lane = self._lane_at(page, order)
-        lane.ahead.discard(frame)
+        if frame in lane.ahead:
+            lane.ahead.discard(frame)
+            lane.came_along()
         if lane.trend is not None and lane.is_strided:
             lane.step = _distance(order, lane.page, page, (lane.trend.direction,))
             lane.trend = lane.trend.after(lane.step)
         lane.page = page
+        return self._further(lane, order, missing)
+
+    def fetching(self, frames: Sequence[int]) -> None:
+        """Note that the frames that `entered` wanted just now are being fetched."""
+        lane = next(reversed(self._lanes.values()))
+        lane.window = max(lane.window, len(frames))
+        self._note(lane, frames)
+
+    def _further(self, lane: _Lane, order: PageOrder, missing: MissingFrame) -> list[int]:
+        count = lane.further_frames(self._frames_max)
+        if not count or lane.trend is None or lane.streak < self._streak_needed():
+            return []
+        found = list(_frames(lane.trend.pages(lane.page, order), None, missing, count))
+        lane.is_at_end = len(found) < count
+        return found
+
+    def _note(self, lane: _Lane, ahead: Sequence[int]) -> None:
+        self.use.frames += len(ahead)
+        self._unused.update(ahead)
+        lane.ahead.update(ahead)
 
     def _lane_at(self, page: int, order: PageOrder) -> _Lane:
         tree = order.tree(page)

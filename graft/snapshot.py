@@ -1,7 +1,7 @@
 """A snapshot: one version of a volume, for as long as its reader wants it."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from graft.errors import Corrupt, GraftError
@@ -23,6 +23,13 @@ class BodySource(Protocol):
         """
         ...
 
+    def attach_later(self, numbers: Sequence[int], then: Callable[[], None]) -> bool:
+        """Begin to fetch frames in another thread, to be attached when somebody asks for them; False if none is free.
+
+        ``then`` is called in that thread when they are here.
+        """
+        ...
+
     def attach_cached(self, numbers: Iterable[int]) -> None:
         """Attach those of the frames that the cache has."""
         ...
@@ -40,12 +47,16 @@ class Advisor(Protocol):
         """Return the frames to fetch for a miss on ``page``: its own first, then what is worth having along."""
         ...
 
-    def used(self, snapshot: "Snapshot", page: int, frame: int) -> None:
-        """Take note that a frame that had been fetched ahead is read for the first time."""
+    def used(self, snapshot: "Snapshot", page: int, frame: int) -> list[int]:
+        """Take note that a frame that was fetched ahead is read for the first time; return what to fetch meanwhile."""
+        ...
+
+    def fetching(self, frames: Sequence[int]) -> None:
+        """Take note that the frames that `used` returned are being fetched."""
         ...
 
     def arrived(self, snapshot: "Snapshot", frames: Sequence[int]) -> None:
-        """Take note of frames that were fetched."""
+        """Take note of frames that were fetched; called from any thread, also while another method runs."""
         ...
 
 
@@ -155,13 +166,17 @@ class Snapshot:
 
     def peek(self, page: int) -> bytes | memoryview | None:
         """Return the page's bytes if they are here, None if they would have to be fetched; never asks the remote."""
-        if self.missing_frame(page) is not None:
+        if self._absent_frame(page) is not None:
             return None
         body = self._ahead(page)
         return self.read(page) if body is None else body
 
     def missing_frame(self, page: int) -> int | None:
-        """Return the frame that a page must be fetched with; None when it is here, has no body, or is not known yet."""
+        """Return the frame that a page must be fetched with; None when it is here, on its way or not known yet."""
+        frame = self._absent_frame(page)
+        return None if frame in self.page_map.table.coming else frame
+
+    def _absent_frame(self, page: int) -> int | None:
         index = page - 1
         number = index >> CHUNK_SHIFT
         if not 0 <= number < len(self._chunks) and not self._becomes_read(page):
@@ -206,6 +221,10 @@ class Snapshot:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
         return True
 
+    def _fetch_further(self, frames: Sequence[int], advisor: Advisor) -> None:
+        if frames and self._source.attach_later(frames, lambda: advisor.arrived(self, frames)):
+            advisor.fetching(frames)
+
     def _is_cached(self, frame: int) -> bool:
         """Attach a frame if the cache has it; a cache that cannot be read has nothing."""
         self._source.attach_cached([frame])
@@ -220,8 +239,8 @@ class Snapshot:
     def _fetched(self, page: int, location: int, advisor: Advisor | None) -> FrameBody:
         frame, bodies = frame_of(location), self.page_map.table.bodies
         planned: list[int] = []
-        if advisor is not None and frame in self.page_map.table.ahead:
-            advisor.used(self, page, frame)
+        if advisor is not None and self.page_map.table.is_ahead(frame):
+            self._fetch_further(advisor.used(self, page, frame), advisor)
         elif advisor is not None and self._is_cached(frame):
             planned = [frame]  # nothing to wait for, so nothing to fetch along
         elif advisor is not None:

@@ -33,9 +33,14 @@ class BtreeAdvisor:
         order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count)
         return self._readahead.plan(page, frame, order, snapshot.missing_frame)
 
-    def used(self, snapshot: Snapshot, page: int, frame: int) -> None:
+    def used(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.used`."""
-        self._readahead.entered(page, frame, KeyOrder(self._parents, snapshot.peek, snapshot.page_count))
+        order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count)
+        return self._readahead.entered(page, frame, order, snapshot.missing_frame)
+
+    def fetching(self, frames: Sequence[int]) -> None:
+        """See `graft.snapshot.Advisor.fetching`."""
+        self._readahead.fetching(frames)
 
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
         """Look for interior pages among what was fetched."""

@@ -29,7 +29,7 @@ class Cost:
 
     requests: int
     fetches: int
-    """Times that the reader waited."""
+    """Times that the reader asked for something and waited."""
     fetched: int
     wasted: int
 
@@ -83,6 +83,7 @@ def cost(volume, tmp_path):
         before, counted = store.snapshot(), reader.counts.snapshot()
         for statement in statements:
             connection.execute(statement).fetchall()
+        reader.bodies.settle()
         spent, counts = store.snapshot() - before, reader.counts.snapshot()
         assert status(reader).wasted_bytes == counts.wasted_bytes
         assert spent.bytes_down == counts.fetched_bytes - counted.fetched_bytes + counts.gap_bytes - counted.gap_bytes
@@ -113,8 +114,9 @@ def test_random_index_lookups(cost, volume):
 def test_scans_of_the_table(cost, order, volume):
     spent = cost(f"SELECT text FROM people ORDER BY {order}")
     assert spent.wasted_part <= 0.1
-    assert spent.requests <= (30 if volume[2] == "laid out" else 65)
-    assert spent.fetches <= (20 if volume[2] == "laid out" else 40)
+    assert spent.requests <= (30 if volume[2] == "laid out" else 75)
+    # Once it is clear where a scan goes, all that follows is fetched in the background.
+    assert spent.fetches <= (3 if volume[2] == "laid out" else 20)
 
 
 @pytest.mark.parametrize("order", ["name", "name DESC"])
@@ -123,7 +125,7 @@ def test_scans_of_the_index(cost, order, volume):
     assert spent.wasted_part <= 0.1
     # Where the index lies scattered among the table's pages, a window is many ranges, asked for at once.
     assert spent.requests <= (20 if volume[2] == "laid out" else 290)
-    assert spent.fetches <= 20
+    assert spent.fetches <= (3 if volume[2] == "laid out" else 10)
 
 
 def test_index_ranges(cost, volume):
@@ -131,7 +133,7 @@ def test_index_ranges(cost, volume):
     low, high = names[ROWS // 3], names[ROWS // 3 + ROWS // 10]
     spent = cost(f"SELECT name, id FROM people WHERE name BETWEEN '{low}' AND '{high}'")
     assert spent.wasted_part <= 0.5, "what lies beyond the end of a range, nobody knows before"
-    assert spent.requests <= (12 if volume[2] == "laid out" else 75)
+    assert spent.requests <= (12 if volume[2] == "laid out" else 100)
 
 
 def test_an_index_range_with_the_rows_behind_it(cost, volume):

@@ -102,3 +102,50 @@ def test_what_is_fetched_ahead_is_attached_by_whoever_asks(world):
     assert (counts.fetches, counts.ahead_used_frames) == (2, len(numbers) - 1)
     assert counts.wasted_bytes == counts.gap_bytes
     assert not reader.table.ahead
+
+
+def test_what_is_fetched_in_the_background_is_waited_for_by_whoever_comes_to_it(world):
+    reader, store = world
+    reader.snapshot().read(1)
+    number, told = reader.snapshot().missing_frame(PAGES), threading.Event()
+    assert reader.bodies.attach_later([number], told.set)
+    assert store.begun.wait(30)
+    assert reader.snapshot().missing_frame(PAGES) is None, "on its way"
+    assert reader.snapshot().peek(PAGES) is None, "but not here"
+    assert reader.table.is_ahead(number)
+    threading.Timer(0.01, store.release.set).start()
+    assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
+    reader.bodies.settle()
+    assert told.is_set()
+    assert not reader.table.coming
+    counts = reader.counts.snapshot()
+    assert (counts.ahead_frames, counts.ahead_used_frames, counts.ahead_late) == (1, 1, 1)
+
+
+def test_what_could_not_be_fetched_in_the_background_is_asked_for_again(world):
+    reader, store = world
+    reader.snapshot().read(1)
+    store.fails = True
+    number, told = reader.snapshot().missing_frame(PAGES), threading.Event()
+    assert reader.bodies.attach_later([number], told.set)
+    reader.bodies.settle()
+    assert not told.is_set()
+    assert reader.snapshot().missing_frame(PAGES) == number
+    with pytest.raises(Exception, match="does not come"):
+        reader.snapshot().read(PAGES)
+    store.fails = False
+    store.release.set()
+    assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
+
+
+def test_closing_waits_for_what_is_being_fetched_and_begins_nothing_more(world):
+    reader, store = world
+    reader.snapshot().read(1)
+    number = reader.snapshot().missing_frame(PAGES)
+    assert reader.bodies.attach_later([number], lambda: None)
+    assert store.begun.wait(30)
+    threading.Timer(0.01, store.release.set).start()
+    reader.bodies.close()
+    assert reader.table.ahead
+    assert not reader.bodies.attach_later([number + 1], lambda: None)
+    assert not reader.table.coming
