@@ -51,6 +51,10 @@ class PageOrder(Protocol):
         """Yield the pages that come after ``page`` (direction 1) or before it (−1), nearest first."""
         ...
 
+    def distance(self, page: int, other: int, direction: int, steps_max: int) -> int:
+        """Return how many steps of `following` lead from one page to another; 0 if so many do not."""
+        ...
+
     def tree(self, page: int) -> int:
         """Return the same number for all pages that are ordered among each other, as far as that is known."""
         ...
@@ -67,6 +71,11 @@ class NumberOrder:
         """See `PageOrder.following`."""
         step = direction * self.stride
         return iter(range(page + step, self.page_count + 1 if step > 0 else 0, step))
+
+    def distance(self, page: int, other: int, direction: int, steps_max: int) -> int:
+        """See `PageOrder.distance`."""
+        steps, rest = divmod(other - page, direction * self.stride)
+        return steps if not rest and 0 < steps <= steps_max and 1 <= other <= self.page_count else 0
 
     def tree(self, page: int) -> int:  # noqa: ARG002 - the protocol's
         """All pages are of one tree."""
@@ -344,8 +353,5 @@ def _frames(pages: Iterator[int], frame: int | None, missing: MissingFrame, coun
 
 def _distance(order: PageOrder, page: int, other: int, ways: Sequence[int]) -> int:
     """Return how many steps of the order lead from one page to another, negative backwards; 0 if none are near."""
-    for way in ways:
-        for position, following in enumerate(islice(order.following(page, way), _STRIDE_PAGES_MAX), 1):
-            if following == other:
-                return way * position
-    return 0
+    found = (way * order.distance(page, other, way, _STRIDE_PAGES_MAX) for way in ways)
+    return next(filter(None, found), 0)

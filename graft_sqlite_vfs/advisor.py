@@ -22,6 +22,9 @@ class BtreeAdvisor:
         """Be bounded by the replica's settings."""
         self._readahead = Readahead(replica.settings.readahead_frames_max)
         self._parents = _parents.setdefault(replica, Parents())
+        self._version = -1
+        self._families: dict[int, tuple[int, ...]] = {}
+        """Of the version that was read last."""
 
     @property
     def sparse(self) -> bool:
@@ -30,13 +33,11 @@ class BtreeAdvisor:
 
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.plan`."""
-        order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count)
-        return self._readahead.plan(page, frame, order, snapshot.missing_frame)
+        return self._readahead.plan(page, frame, self._order(snapshot), snapshot.missing_frame)
 
     def used(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.used`."""
-        order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count)
-        return self._readahead.entered(page, frame, order, snapshot.missing_frame)
+        return self._readahead.entered(page, frame, self._order(snapshot), snapshot.missing_frame)
 
     def fetching(self, frames: Sequence[int]) -> None:
         """See `graft.snapshot.Advisor.fetching`."""
@@ -50,3 +51,8 @@ class BtreeAdvisor:
             if body is not None:
                 for slot, page in enumerate(body.pages):
                     self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)
+
+    def _order(self, snapshot: Snapshot) -> KeyOrder:
+        if snapshot.content_version != self._version:
+            self._version, self._families = snapshot.content_version, {}
+        return KeyOrder(self._parents, snapshot.peek, snapshot.page_count, self._families)

@@ -7,13 +7,14 @@ version being read, and where it is out of date, the order simply ends.
 
 import threading
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from graft.readahead import NumberOrder, PageOrder
 from graft_sqlite_vfs.btree import children, is_interior
 from graft_sqlite_vfs.header import Buffer
 
 _BLOCK = 4096
+_FAMILIES_MAX = 64
 _HEIGHT_MAX = 20
 """SQLite's own bound on the height of a tree."""
 
@@ -52,11 +53,17 @@ class Parents:
 class KeyOrder:
     """The order of one version's B-trees; pages that no known tree names are ordered by number."""
 
-    def __init__(self, parents: Parents, peek: Peek, page_count: int) -> None:
-        """Use what is known of parents, and ``peek`` to check it against the version."""
+    def __init__(
+        self, parents: Parents, peek: Peek, page_count: int, families: dict[int, tuple[int, ...]] | None = None
+    ) -> None:
+        """Use what is known of parents, and ``peek`` to check it against the version.
+
+        ``families`` are the children of this version's interior pages, as far as they were read; more are added.
+        """
         self._parents = parents
         self._peek = peek
         self._page_count = page_count
+        self._families = {} if families is None else families
 
     def following(self, page: int, direction: int) -> Iterator[int]:
         """Yield leaves and the interior pages between them, as a scan in key order would read them."""
@@ -72,6 +79,37 @@ class KeyOrder:
             page = self._parents.of(page)
             siblings = self._siblings(page, direction)
             height += 1
+
+    def distance(self, page: int, other: int, direction: int, steps_max: int) -> int:
+        """See `graft.readahead.PageOrder.distance`; counts families where `following` goes from page to page."""
+        siblings = self._siblings(page, direction)
+        if siblings is None:
+            return self._by_number().distance(page, other, direction, steps_max)
+        steps, height = 0, 0
+        while siblings is not None:
+            found, steps = self._counted(siblings, other, direction, height, steps, steps_max)
+            if found or steps >= steps_max:
+                return steps if found and steps <= steps_max else 0
+            page = self._parents.of(page)
+            siblings = self._siblings(page, direction)
+            height += 1
+        return 0
+
+    def _counted(
+        self, pages: Sequence[int], other: int, direction: int, height: int, steps: int, steps_max: int
+    ) -> tuple[bool, int]:
+        """Go through pages, and what is below each, to ``other``; tell whether it is there, and the steps so far."""
+        if not height:
+            return (True, steps + pages.index(other) + 1) if other in pages else (False, steps + len(pages))
+        for page in pages:
+            steps += 1
+            if page == other or steps >= steps_max:
+                return page == other, steps
+            family = self._children(page)[::direction]
+            found, steps = self._counted(family, other, direction, height - 1, steps, steps_max)
+            if found or steps >= steps_max:
+                return found, steps
+        return False, steps
 
     def tree(self, page: int) -> int:
         """Return the topmost page above one, as far as parents are known; 0 for a page of which none is."""
@@ -99,8 +137,16 @@ class KeyOrder:
             yield from self._below(child, direction, height - 1)
 
     def _children(self, page: int) -> tuple[int, ...]:
+        found = self._families.get(page)
+        if found is not None:
+            return found
         body = self._peek(page)
-        return children(body, page, self._page_count) if body is not None else ()
+        if body is None:
+            return ()
+        if len(self._families) >= _FAMILIES_MAX:
+            self._families.clear()
+        found = self._families[page] = children(body, page, self._page_count)
+        return found
 
     def _by_number(self) -> PageOrder:
         return NumberOrder(self._page_count)

@@ -13,8 +13,9 @@ checks, are not counted either.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from operator import add, attrgetter, sub
 
 from pagestore.keys import LIST_PAGE_KEYS
 from pagestore.objectstore import Data, ObjectInfo, ObjectStore
@@ -39,13 +40,17 @@ class StoreTraffic:
     @property
     def requests(self) -> int:
         """All requests together."""
-        return sum(astuple(self)[:-2])
+        return sum(_values(self)[:-2])
 
     def __add__(self, other: "StoreTraffic") -> "StoreTraffic":
-        return StoreTraffic(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+        return StoreTraffic(*map(add, _values(self), _values(other)))
 
     def __sub__(self, other: "StoreTraffic") -> "StoreTraffic":
-        return StoreTraffic(*(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+        return StoreTraffic(*map(sub, _values(self), _values(other)))
+
+
+_values: Callable[[StoreTraffic], tuple[int, ...]] = attrgetter(*(field.name for field in fields(StoreTraffic)))
+"""All counts of one; `dataclasses.astuple` would copy each."""
 
 
 class MeteredStore:

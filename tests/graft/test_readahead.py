@@ -71,7 +71,17 @@ class Reader:
         return len(self.ahead) / max(len(self.here | self.ahead), 1)
 
 
-class Trees:
+class Walked:
+    """Distances by going there."""
+
+    def distance(self, page, other, direction, steps_max):
+        for steps, following in enumerate(islice(self.following(page, direction), steps_max), 1):
+            if following == other:
+                return steps
+        return 0
+
+
+class Trees(Walked):
     """Pages by number, in two trees: an index and its table."""
 
     def __init__(self, border):
@@ -85,7 +95,7 @@ class Trees:
         return page > self.border
 
 
-class ListOrder:
+class ListOrder(Walked):
     """Any order at all."""
 
     def tree(self, page):
@@ -204,3 +214,12 @@ def test_the_window_is_bounded():
 def test_none_at_all():
     reader = Reader(frames_max=0).read_all(islice(range(1, PAGES), 1000), NumberOrder(PAGES))
     assert reader.readahead.use.frames == 0
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_distances_by_number_are_those_of_the_way(stride):
+    order = NumberOrder(60, stride)
+    for page in range(1, 61):
+        for other in range(1, 61):
+            for direction in (1, -1):
+                assert order.distance(page, other, direction, 7) == Walked.distance(order, page, other, direction, 7)

@@ -1,6 +1,7 @@
 """The order of pages by key, on a real B-tree with scattered pages."""
 
 import random
+from itertools import islice
 
 import apsw
 import pytest
@@ -82,3 +83,19 @@ def test_what_is_out_of_date_is_not_followed(tree):
     order._peek = lambda page: bytes(PAGE)
     assert next(order.following(leaves[9], 1)) == leaves[9] + 1
     assert interior
+
+
+@pytest.mark.parametrize("steps_max", [5, 300, 5000])
+def test_distances_are_those_of_the_way(tree, steps_max):
+    """Also to and from interior pages, and where some are not known."""
+    _, leaves, interior = tree
+    chance = random.Random(8)
+    for known in (None, interior[: len(interior) // 2]):
+        order = order_of(tree, known)
+        for start in [*chance.sample(leaves, 12), *chance.sample(interior, 3)]:
+            for direction in (1, -1):
+                way = list(islice(order.following(start, direction), steps_max))
+                near = way[:3] + way[-3:] + chance.sample(way, min(len(way), 20))
+                for other in [*near, *chance.sample(leaves, 10), start]:
+                    expected = way.index(other) + 1 if other in way else 0
+                    assert order.distance(start, other, direction, steps_max) == expected
