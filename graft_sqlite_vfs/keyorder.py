@@ -6,12 +6,17 @@ version being read, and where it is out of date, the order simply ends.
 """
 
 import threading
-from array import array
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from graft.readahead import NumberOrder, PageOrder
 from graft_sqlite_vfs.btree import children, is_interior
 from graft_sqlite_vfs.header import Buffer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BLOCK = 4096
 _FAMILIES_MAX = 64
@@ -27,26 +32,27 @@ class Parents:
 
     def __init__(self) -> None:
         """Know nothing."""
-        self._blocks: dict[int, array[int]] = {}
+        self._blocks: dict[int, NDArray[np.uint32]] = {}
         self._lock = threading.Lock()  # guards the making of blocks
 
     def saw(self, index: int, page: Buffer, page_count: int) -> None:
         """Learn from a page, if it is an interior one."""
         if not is_interior(page, index):
             return
-        for child in children(page, index, page_count):
-            self._block(child // _BLOCK)[child % _BLOCK] = index
+        named = np.array(children(page, index, page_count), np.uint32)
+        for number in np.unique(named // _BLOCK).tolist():
+            self._block(number)[named[named // _BLOCK == number] % _BLOCK] = index
 
     def of(self, page: int) -> int:
         """Return the page that last named this one as its child, 0 if none did."""
         block = self._blocks.get(page // _BLOCK)
-        return block[page % _BLOCK] if block is not None else 0
+        return int(block[page % _BLOCK]) if block is not None else 0
 
-    def _block(self, number: int) -> "array[int]":
+    def _block(self, number: int) -> "NDArray[np.uint32]":
         block = self._blocks.get(number)
         if block is None:
             with self._lock:
-                block = self._blocks.setdefault(number, array("I", bytes(4 * _BLOCK)))
+                block = self._blocks.setdefault(number, np.zeros(_BLOCK, np.uint32))
         return block
 
 

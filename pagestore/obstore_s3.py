@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 _LONG_BODY_BYTES = 256 * 1024
 _RAISED = (BaseError, FileNotFoundError, FileExistsError, PermissionError)
 
+_CLIENTS_MAX = 4
+_clients: dict[tuple[object, ...], ObstoreStore] = {}
+"""Those made last, by what they were made of: making one takes 10 ms, and a replica is opened right after cloning."""
+_clients_lock = threading.Lock()  # guards _clients
+
 _user_pid: int | None = None
 """The process that obstore's threads run in, once there are any."""
 
@@ -129,7 +134,7 @@ class ObstoreApi:
         self._slow_api().abort_upload(full_key, upload_id)
 
     def close(self) -> None:
-        """Close all connections; obstore's own go with the last reference to them."""
+        """Close all connections; obstore's own go when they were idle for a while."""
         with self._lock:
             self._stores.clear()
             self._credentials = None
@@ -184,12 +189,18 @@ class ObstoreApi:
         }
         if credentials.token is not None:
             config["session_token"] = credentials.token
-        return ObstoreStore(
-            self._bucket,
-            config=config,
-            client_options=client,
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
-        )
+        made_of = (self._bucket, *sorted(config.items()), *sorted(client.items()))
+        with _clients_lock:
+            found = _clients.pop(made_of, None) or ObstoreStore(
+                self._bucket,
+                config=config,
+                client_options=client,
+                retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
+            )
+            _clients[made_of] = found
+            if len(_clients) > _CLIENTS_MAX:
+                del _clients[next(iter(_clients))]
+        return found
 
     def _slow_api(self) -> "Boto3Api":
         from pagestore.s3_boto3 import Boto3Api  # noqa: PLC0415 - takes 140 ms to import

@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
-from pagestore import s3_access
+from pagestore import obstore_s3, s3_access
+from pagestore.errors import StoreRefused
 from pagestore.s3_access import Unsupported, find_access
 from pagestore.s3_settings import S3Settings
 from pagestore.s3_sigv4 import Credentials
@@ -190,6 +191,21 @@ def test_a_new_key_is_used_as_soon_as_there_is_one(faulty_s3, monkeypatch):
             store.put("k", b"")
     used = [request.headers["authorization"].split("=")[1].split("/")[0] for request in faulty_s3.requests]
     assert used == ["first", "first", "second"]
+
+
+def test_a_store_that_is_opened_again_makes_no_new_client(faulty_s3, monkeypatch):
+    made, make = [], obstore_s3.ObstoreStore
+    monkeypatch.setattr(obstore_s3, "ObstoreStore", lambda *args, **named: made.append(args) or make(*args, **named))
+    for _ in range(3):
+        with closing(open_store(faulty_s3.url + "&client=obstore")) as store:
+            store.put("k", b"")
+    assert len(made) == 1
+    for bucket in range(obstore_s3._CLIENTS_MAX):
+        absent = faulty_s3.url.replace("s3://", f"s3://b{bucket}-") + "&client=obstore"
+        with closing(open_store(absent)) as store, pytest.raises(StoreRefused):
+            store.put("k", b"")
+    assert len(made) == 1 + obstore_s3._CLIENTS_MAX
+    assert len(obstore_s3._clients) == obstore_s3._CLIENTS_MAX
 
 
 @pytest.mark.parametrize("used_before", [True, False])
