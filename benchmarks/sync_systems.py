@@ -41,7 +41,7 @@ class PythonSystem:
 
 @dataclass(frozen=True, slots=True)
 class WasmSystem:
-    """Reducers in WebAssembly, compiled from C; with ``isolated`` in a fresh instance for each mutation."""
+    """Reducers in WebAssembly, compiled from C; with ``isolated`` each mutation finds an instance's first state."""
 
     isolated: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)

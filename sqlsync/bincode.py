@@ -5,7 +5,7 @@ the WebAssembly reducers.
 """
 
 import struct
-from typing import Final
+from typing import Any, Final
 
 _U8: Final = struct.Struct("<B")
 _U32: Final = struct.Struct("<I")
@@ -51,8 +51,7 @@ class Writer:
 
     def blob(self, value: bytes) -> None:
         """Add bytes, after their length."""
-        self.u64(len(value))
-        self._parts.append(value)
+        self._parts += (_U64.pack(len(value)), value)
 
     def text(self, value: str) -> None:
         """Add text in UTF-8, after its length in bytes."""
@@ -86,27 +85,37 @@ class Reader:
 
     def u32(self) -> int:
         """Take an unsigned integer of 4 bytes."""
-        return int(self._unpacked(_U32))
+        return int(self.fields(_U32)[0])
 
     def u64(self) -> int:
         """Take an unsigned integer of 8 bytes."""
-        return int(self._unpacked(_U64))
+        return int(self.fields(_U64)[0])
 
     def i32(self) -> int:
         """Take a signed integer of 4 bytes."""
-        return int(self._unpacked(_I32))
+        return int(self.fields(_I32)[0])
 
     def i64(self) -> int:
         """Take a signed integer of 8 bytes."""
-        return int(self._unpacked(_I64))
+        return int(self.fields(_I64)[0])
 
     def f64(self) -> float:
         """Take a float of 8 bytes."""
-        return float(self._unpacked(_F64))
+        return float(self.fields(_F64)[0])
+
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Take values of a fixed layout, at once."""
+        at = self._at
+        try:
+            found = layout.unpack_from(self._data, at)
+        except struct.error:
+            raise self._short(layout.size) from None
+        self._at = at + layout.size
+        return found
 
     def tag(self, count: int) -> int:
         """Take the tag of an enum with ``count`` variants."""
-        found = self.u32()
+        found: int = self.fields(_U32)[0]
         if found >= count:
             raise BadBincode(f"an enum of {count} variants has tag {found}")
         return found
@@ -120,14 +129,17 @@ class Reader:
 
     def length(self, size_min: int = 1) -> int:
         """Take the length of a sequence whose elements have at least ``size_min`` bytes each."""
-        found = self.u64()
+        found: int = self.fields(_U64)[0]
         if found * size_min > len(self._data) - self._at:
             raise BadBincode(f"a length of {found} where only {self.left} bytes follow")
         return found
 
     def blob(self) -> bytes:
         """Take bytes with their length."""
-        return self._take(self.length())
+        length = self.length()
+        at = self._at
+        end = self._at = at + length
+        return self._data[at:end]
 
     def text(self) -> str:
         """Take text in UTF-8 with its length."""
@@ -145,15 +157,6 @@ class Reader:
         """Check that nothing is left."""
         if self.left:
             raise BadBincode(f"{self.left} bytes too many")
-
-    def _unpacked(self, layout: struct.Struct) -> int | float:
-        at = self._at
-        try:
-            (value,) = layout.unpack_from(self._data, at)
-        except struct.error:
-            raise self._short(layout.size) from None
-        self._at = at + layout.size
-        return value  # type: ignore[no-any-return]
 
     def _take(self, count: int) -> bytes:
         at = self._at

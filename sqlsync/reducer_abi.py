@@ -15,9 +15,11 @@ _ID_BYTES = 4
 _VALUE_BYTES_MIN = 4
 _REQUEST_BYTES_MIN = _ID_BYTES + 4 + 8 + 8
 _OK, _ERR = 0, 1
+_DONE = bytes(5)
+_HEAD = struct.Struct("<II")
+"""A request's id, with the tag of its kind or the pointer of its response."""
 _CHANGES = struct.Struct("<IQ")
 _STEP = struct.Struct("<BQ")
-_POINTER = struct.Struct("<II")
 _NULL, _INTEGER, _REAL, _TEXT, _BLOB = range(5)
 
 
@@ -106,6 +108,8 @@ class LogRecord:
 
 def read_reply(data: bytes) -> Requests | ReducerError | None:
     """Read what a guest answers: its requests by id, in order; None when it is done. Raises `BadBincode`."""
+    if data == _DONE:
+        return None
     reader = Reader(data)
     found = _error(reader) if reader.tag(2) == _ERR else _requests(reader) if reader.option() else None
     reader.end()
@@ -145,22 +149,25 @@ def write_response(response: Response) -> bytes:
 
 def write_step(pointers: Mapping[int, int]) -> bytes:
     """Return the input of a step: where in the guest's memory the response to each request is."""
-    pairs = [_POINTER.pack(request, pointer) for request, pointer in pointers.items()]
+    pairs = [_HEAD.pack(request, pointer) for request, pointer in pointers.items()]
     return _STEP.pack(1, len(pairs)) + b"".join(pairs)
 
 
 def _requests(reader: Reader) -> Requests:
     count = reader.length(_REQUEST_BYTES_MIN)
-    found = {reader.u32(): _request(reader) for _ in range(count)}
+    found = dict([_request(reader) for _ in range(count)])
     if len(found) != count:
         raise BadBincode(f"{count} requests have {len(found)} ids")
     return dict(sorted(found.items()))
 
 
-def _request(reader: Reader) -> Request:
-    kind = Query if reader.tag(2) == 0 else Exec
+def _request(reader: Reader) -> tuple[int, Request]:
+    number, tag = reader.fields(_HEAD)
+    if tag > 1:
+        raise BadBincode(f"an enum of 2 variants has tag {tag}")
     sql = reader.text()
-    return kind(sql, tuple(_read_value(reader) for _ in range(reader.length(_VALUE_BYTES_MIN))))
+    params = tuple([_read_value(reader) for _ in range(reader.length(_VALUE_BYTES_MIN))])
+    return number, (Exec if tag else Query)(sql, params)
 
 
 def _error(reader: Reader) -> ReducerError:
@@ -170,16 +177,14 @@ def _error(reader: Reader) -> ReducerError:
 
 
 def _read_value(reader: Reader) -> SQLValue:
-    match reader.tag(5):
-        case 0:
-            return None
-        case 1:
-            return reader.i64()
-        case 2:
-            return reader.f64()
-        case 3:
-            return reader.text()
-    return reader.blob()
+    tag = reader.tag(5)
+    if tag == _TEXT:
+        return reader.text()
+    if tag == _NULL:
+        return None
+    if tag == _INTEGER:
+        return reader.i64()
+    return reader.f64() if tag == _REAL else reader.blob()
 
 
 def _write_rows(writer: Writer, columns: Sequence[str], rows: Sequence[Sequence[SQLValue]]) -> None:
@@ -195,6 +200,9 @@ def _write_rows(writer: Writer, columns: Sequence[str], rows: Sequence[Sequence[
 
 def _write_value(writer: Writer, value: SQLValue) -> None:
     match value:
+        case str():
+            writer.u32(_TEXT)
+            writer.text(value)
         case None:
             writer.u32(_NULL)
         case int():
@@ -203,9 +211,6 @@ def _write_value(writer: Writer, value: SQLValue) -> None:
         case float():
             writer.u32(_REAL)
             writer.f64(value)
-        case str():
-            writer.u32(_TEXT)
-            writer.text(value)
         case bytes():
             writer.u32(_BLOB)
             writer.blob(value)

@@ -14,6 +14,8 @@ from wasmtime import _func
 
 Context = int
 """The address of a store's context."""
+GlobalValue = Any
+"""What a global held, bit by bit."""
 
 
 def _bound(name: str, result: Any, *parameters: Any) -> Any:
@@ -27,6 +29,8 @@ _ADDRESS = ctypes.c_void_p
 _func_call = _bound("wasmtime_func_call_unchecked", _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, ctypes.c_size_t, _ADDRESS)
 _data_size = _bound("wasmtime_memory_data_size", ctypes.c_size_t, _ADDRESS, _ADDRESS)
 _data = _bound("wasmtime_memory_data", _ADDRESS, _ADDRESS, _ADDRESS)
+_global_get = _bound("wasmtime_global_get", None, _ADDRESS, _ADDRESS, _ADDRESS)
+_global_set = _bound("wasmtime_global_set", _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS)
 _set_epoch_deadline = _bound("wasmtime_context_set_epoch_deadline", None, _ADDRESS, ctypes.c_uint64)
 _set_fuel = _bound("wasmtime_context_set_fuel", _ADDRESS, _ADDRESS, ctypes.c_uint64)
 _export_get = _bound(
@@ -69,15 +73,15 @@ class GuestFunction:
 
 
 class GuestMemory:
-    """A guest's memory; every access is checked against its size of the moment."""
+    """A guest's memory; every access is checked against its size. It only ever grows, and the engine never moves it."""
 
-    __slots__ = ("_address_of", "_base", "_memory", "_size")
+    __slots__ = ("_address_of", "_memory", "_size", "_view")
 
     def __init__(self, memory: Any) -> None:
-        """Use ``memory``."""
+        """Use ``memory``; whoever has this keeps its store."""
         self._memory = memory
         self._address_of = ctypes.addressof(memory)
-        self._base = self._size = 0
+        self._view, self._size = memoryview(b""), 0
 
     def size(self, context: Context) -> int:
         """Return how many bytes there are."""
@@ -85,19 +89,47 @@ class GuestMemory:
 
     def read(self, context: Context, start: int, length: int) -> bytes:
         """Copy bytes out; raises `IndexError` if they are not all inside."""
-        return ctypes.string_at(self._address(context, start, length), length)
+        end = start + length
+        if end > self._size:
+            self._check(context, start, end)
+        return bytes(self._view[start:end])
 
     def write(self, context: Context, start: int, data: bytes) -> None:
         """Copy bytes in; raises `IndexError` if they do not fit."""
-        ctypes.memmove(self._address(context, start, len(data)), data, len(data))
+        end = start + len(data)
+        if end > self._size:
+            self._check(context, start, end)
+        self._view[start:end] = data
 
-    def _address(self, context: Context, start: int, length: int) -> int:
-        size = _data_size(context, self._address_of)
-        if start + length > size:
-            raise IndexError(f"{length} bytes at {start} are not inside a memory of {size} bytes")
-        if size != self._size:  # memory moves when it grows, and at no other time
-            self._base, self._size = _data(context, self._address_of) or 0, size
-        return self._base + start
+    def _check(self, context: Context, start: int, end: int) -> None:
+        """Look whether it has grown."""
+        size = self.size(context)
+        if end > size:
+            raise IndexError(f"{end - start} bytes at {start} are not inside a memory of {size} bytes")
+        content = (ctypes.c_ubyte * size).from_address(_data(context, self._address_of))
+        self._view, self._size = memoryview(content).cast("B"), size
+
+
+class GuestGlobal:
+    """An exported mutable global that holds a number."""
+
+    __slots__ = ("_address", "_global")
+
+    def __init__(self, found: Any) -> None:
+        """Use the global ``found``."""
+        self._global = found
+        self._address = ctypes.addressof(found)
+
+    def get(self, context: Context) -> "GlobalValue":
+        """Return its value."""
+        found = capi.wasmtime_val_t()
+        _global_get(context, self._address, ctypes.addressof(found))
+        return found
+
+    def set(self, context: Context, value: "GlobalValue") -> None:
+        """Give it a value that it had."""
+        if error := _global_set(context, self._address, ctypes.addressof(value)):
+            raise _error(error)
 
 
 class GuestExports:
@@ -115,6 +147,10 @@ class GuestExports:
     def memory(self, name: str) -> GuestMemory:
         """Return a memory."""
         return GuestMemory(self._get(name).memory)
+
+    def number(self, name: str) -> GuestGlobal:
+        """Return a global that is mutable and holds a number."""
+        return GuestGlobal(self._get(name).global_)
 
     def _get(self, name: str) -> Any:
         found, raw = capi.wasmtime_extern_t(), name.encode()

@@ -4,6 +4,7 @@ One engine serves the process. It is set up so that a module gives the same resu
 SIMD, one form of NaN; and what it may import is the log of SQLSync's ABI, so neither clock nor chance are in reach.
 """
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
 
 from pagestore.runtime import SYSTEM
 from sqlsync.errors import BadReducer
+from sqlsync.wasm_state import with_globals_exported
 
 MODULE_BYTES_MAX: Final = 10 * 1024 * 1024
 TICK_S: Final = 0.02
@@ -52,6 +54,8 @@ class Compiled:
     module: wasmtime.Module
     migrates: bool
     """Whether it has our two exports for migrations, which SQLSync does not know."""
+    globals_count: int | None
+    """How many mutable globals it has, exported as `sqlsync.wasm_state` names them; None if its state is elsewhere."""
 
 
 @functools.cache
@@ -66,6 +70,7 @@ def engine() -> wasmtime.Engine:
     config.wasm_relaxed_simd = False
     config.wasm_memory64 = False
     config.wasm_multi_memory = False
+    config.memory_may_move = False  # `sqlsync.wasm_call.GuestMemory` keeps its address
     return wasmtime.Engine(config)
 
 
@@ -82,13 +87,22 @@ def load(source: bytes) -> Compiled:
 def _compiled(source: bytes) -> Compiled:
     digest = hashlib.sha256(source).digest()
     try:
-        module = wasmtime.Module(engine(), source)
+        module, globals_count = _module(source)
     except wasmtime.WasmtimeError as error:
         raise BadReducer(f"reducer {digest.hex()[:12]} is no valid WebAssembly module: {first_line(error)}") from error
     complaints, migrates = _complaints(module)
     if complaints:
         raise BadReducer(f"reducer {digest.hex()[:12]} does not speak SQLSync's ABI: {'; '.join(complaints)}")
-    return Compiled(digest, module, migrates)
+    return Compiled(digest, module, migrates, globals_count)
+
+
+def _module(source: bytes) -> tuple[wasmtime.Module, int | None]:
+    """Compile a module, in the form in which its state can be put back if there is one."""
+    found = with_globals_exported(source)
+    if found is not None:
+        with contextlib.suppress(wasmtime.WasmtimeError):  # then the error is the source's own, or a name was taken
+            return wasmtime.Module(engine(), found[0]), found[1]
+    return wasmtime.Module(engine(), source), None
 
 
 def _complaints(module: wasmtime.Module) -> tuple[list[str], bool]:

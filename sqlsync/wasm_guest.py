@@ -7,7 +7,7 @@ state: its owner drops it.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,13 +18,24 @@ from sqlsync import wasm_engine
 from sqlsync.bincode import BadBincode
 from sqlsync.errors import ReducerFailed
 from sqlsync.reducer_abi import LogRecord, ReducerError, Requests, read_log_record, read_reply, write_step
-from sqlsync.wasm_call import Context, GuestExports, GuestFunction, context_of, set_epoch_deadline, set_fuel
+from sqlsync.wasm_call import (
+    Context,
+    GlobalValue,
+    GuestExports,
+    GuestFunction,
+    context_of,
+    set_epoch_deadline,
+    set_fuel,
+)
+from sqlsync.wasm_state import GLOBAL_NAME
 
 _LOG = logging.getLogger("sqlsync.reducer")
 _LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
 _LOG_BYTES_MAX = 64 * 1024
 _LOG_RECORDS_MAX = 1000
 _TABLE_ELEMENTS_MAX = 100_000
+_RESTORED_BYTES_MAX = 2 * 1024 * 1024
+"""Copying more of memory takes longer than making an instance."""
 _TRAPS = {
     wasmtime.TrapCode.STACK_OVERFLOW: "its calls are nested too deeply",
     wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: "it reached outside of its memory",
@@ -49,12 +60,20 @@ class WasmLimits:
     """Of the requests that it makes at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class GuestState:
+    """All that an instance remembers."""
+
+    memory: bytes
+    globals: Sequence[GlobalValue]
+
+
 class Guest:
     """An instance; one thread at a time. Raises `ReducerFailed` for whatever goes wrong in it."""
 
     def __init__(self, compiled: wasm_engine.Compiled, limits: WasmLimits, *, runtime: Runtime = SYSTEM) -> None:
         """Make an instance and initialize it; like all that follows, under `wasm_engine.ticker`."""
-        self._module = compiled.module
+        self._compiled = compiled
         self._limits = limits
         self._runtime = runtime
         self._seconds_left = limits.seconds
@@ -78,18 +97,30 @@ class Guest:
         self._seconds_left = self._limits.seconds
         self._logged, self._panic = 0, None
 
+    def state(self) -> GuestState | None:
+        """Return what it remembers now, for `restore`; None if that is too much, or is not within reach."""
+        size = self._memory.size(self._context)
+        if self._compiled.globals_count is None or size > _RESTORED_BYTES_MAX:
+            return None
+        values = [each.get(self._context) for each in self._globals]
+        return GuestState(self._memory.read(self._context, 0, size), values)
+
+    def restore(self, state: GuestState) -> bool:
+        """Be as another instance of the module was at first; return False where memory has grown, as that stays."""
+        if self._memory.size(self._context) != len(state.memory):
+            return False
+        self._memory.write(self._context, 0, state.memory)
+        for each, value in zip(self._globals, state.globals, strict=True):
+            each.set(self._context, value)
+        return True
+
     def reduce(self, mutation: bytes) -> Reply:
         """Have it begin a mutation."""
         return self._turn(lambda: self._taken(self._reduce(self._context, self._put(mutation))))
 
     def step(self, responses: Mapping[int, bytes]) -> Reply:
         """Have it go on, with the responses to its requests."""
-
-        def stepped() -> Reply:
-            step = write_step({request: self._put(response) for request, response in responses.items()})
-            return self._taken(self._reactor_step(self._context, self._put(step)))
-
-        return self._turn(stepped)
+        return self._turn(lambda: self._taken(self._reactor_step(self._context, self._put_step(responses))))
 
     def version(self) -> int:
         """Return what its export for it says; for modules that have it."""
@@ -131,6 +162,10 @@ class Guest:
         self._memory.write(self._context, pointer, data)
         return pointer
 
+    def _put_step(self, responses: Mapping[int, bytes]) -> int:
+        pointers = {request: self._put(response) for request, response in responses.items()}
+        return self._put(write_step(pointers))
+
     def _taken(self, pointer: int) -> Reply:
         """Read and deallocate what the guest returned."""
         length = self._length(self._context, pointer)
@@ -141,7 +176,7 @@ class Guest:
         return read_reply(data)
 
     def _instantiate(self) -> None:
-        linked = wasm_engine.linked(self._module, _host_log)
+        linked = wasm_engine.linked(self._compiled.module, _host_log)
         self._exports = GuestExports(self._store, linked.instantiate(self._store))
         self._memory = self._exports.memory("memory")
         self._allocate = self._exported("ffi_buf_allocate", 1, 1)
@@ -149,7 +184,11 @@ class Guest:
         self._length = self._exported("ffi_buf_len", 1, 1)
         self._reduce = self._exported("ffi_reduce", 1, 1)
         self._reactor_step = self._exported("ffi_reactor_step", 1, 1)
+        names = map(GLOBAL_NAME.format, range(self._compiled.globals_count or 0))
+        self._globals = [self._exports.number(name) for name in names]
         self._exported("ffi_init_reducer", 0, 0)(self._context)
+        # Rust's allocator grows memory when it is first asked; in a mutation that would keep it from being put back.
+        self._deallocate(self._context, self._allocate(self._context, 1))
 
     def _exported(self, name: str, parameters: int, results: int) -> GuestFunction:
         assert self._exports is not None, "BUG: a guest without exports"

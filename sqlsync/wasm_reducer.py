@@ -13,6 +13,7 @@ the clock, ``random()``, and the functions of `sqlsync.sandbox` (``sqlsync_actor
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -37,6 +38,7 @@ from sqlsync.reducer_abi import (
 from sqlsync.wasm_guest import Guest, Reply, WasmLimits
 
 TAG = "tag"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 DEFAULT_LIMITS = WasmLimits()
 
 
@@ -65,8 +67,10 @@ class WasmReducer:
         try:
             with wasm_engine.ticker():
                 guest = Guest(self._compiled, limits)
+                self._first_state = guest.state() if isolated else None
                 if self._compiled.migrates:
                     self._version = guest.version()
+                self._give_back(guest)
         except ReducerFailed as error:
             raise BadReducer(f"reducer {self._compiled.digest.hex()[:12]} cannot be started: {error}") from error
 
@@ -82,10 +86,7 @@ class WasmReducer:
 
     def migrate(self, context: ReducerContext, version: int) -> None:
         """Have the module take the document to ``version``."""
-        with wasm_engine.ticker():
-            guest = self._guest()
-            self._serve(context, guest, guest.migrate(version))
-        self._give_back(guest)
+        self._run(context, lambda guest: guest.migrate(version))
 
     def check(self, mutation: Mutation) -> None:
         """Raise `BadMutation` for an argument where the name is to stand."""
@@ -93,10 +94,16 @@ class WasmReducer:
 
     def apply(self, context: ReducerContext) -> None:
         """Run the context's mutation."""
+        payload = payload_of(context.mutation)
+        self._run(context, lambda guest: guest.reduce(payload))
+
+    def _run(self, context: ReducerContext, begin: Callable[[Guest], Reply]) -> None:
         with wasm_engine.ticker():
             guest = self._guest()
-            self._serve(context, guest, guest.reduce(payload_of(context.mutation)))
-        self._give_back(guest)
+            error = self._serve(context, guest, begin(guest))
+            self._give_back(guest, error)
+        if error is not None:
+            raise _refusal(error)
 
     def _guest(self) -> Guest:
         try:
@@ -106,20 +113,24 @@ class WasmReducer:
         guest.begin()
         return guest
 
-    def _give_back(self, guest: Guest) -> None:
-        """Keep a guest that finished its mutation; one that did not is never used again."""
-        if not self._isolated:
+    def _give_back(self, guest: Guest, error: ReducerError | None = None) -> None:
+        """Keep a guest that finished its mutation; one that trapped or was stopped does not come here."""
+        if self._isolated:
+            if self._first_state is not None and guest.restore(self._first_state):
+                self._idle.append(guest)
+        elif error is None:
             self._idle.append(guest)
 
-    def _serve(self, context: ReducerContext, guest: Guest, reply: Reply) -> None:
+    def _serve(self, context: ReducerContext, guest: Guest, reply: Reply) -> ReducerError | None:
         while reply is not None:
             if isinstance(reply, UnknownError | ConversionError):
-                raise _refusal(reply)
+                return reply
             if not reply:
                 raise ReducerFailed(
                     "the reducer broke SQLSync's ABI: it asks for nothing, and says that it is not done"
                 )
             reply = guest.step(self._responses(context, reply))
+        return None
 
     def _responses(self, context: ReducerContext, requests: Requests) -> dict[int, bytes]:
         found, left = {}, self._limits.memory_bytes
@@ -138,7 +149,7 @@ def payload_of(mutation: Mutation) -> bytes:
         return body.payload
     if TAG in body.arguments:
         raise BadMutation(f"mutation {body.name!r} has an argument {TAG!r}, which is where the name goes")
-    return json.dumps({TAG: body.name, **body.arguments}, ensure_ascii=False, separators=(",", ":")).encode()
+    return _JSON.encode({TAG: body.name, **body.arguments}).encode()
 
 
 def _answer(context: ReducerContext, request: Request) -> Response:
