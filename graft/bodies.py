@@ -92,7 +92,7 @@ class BodyLoader:
     def settle(self) -> None:
         """Wait for all that is being fetched in the background."""
         with self._condition:
-            self._condition.wait_for(lambda: not self._later)
+            self._condition.wait_for(lambda: self._later < 1)
 
     def attach_cached(self, numbers: Iterable[int]) -> None:
         """Attach those of the frames that the cache has; asks nothing of the remote."""
@@ -221,6 +221,7 @@ class BodyLoader:
         """In the child of a fork: whoever held the locks is not here."""
         self._condition = threading.Condition()
         self._in_flight, self._later = set(), 0
+        self._helpers = Helpers(0)  # a child reads what it must, and nothing ahead in the background
         self._memory_lock = threading.Lock()
         self.table.disown()
         self.cache.disown()

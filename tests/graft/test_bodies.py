@@ -149,3 +149,16 @@ def test_closing_waits_for_what_is_being_fetched_and_begins_nothing_more(world):
     assert reader.table.ahead
     assert not reader.bodies.attach_later([number + 1], lambda: None)
     assert not reader.table.coming
+
+
+def test_a_forked_process_fetches_nothing_in_the_background(world):
+    reader, store = world
+    reader.snapshot().read(1)
+    number = reader.snapshot().missing_frame(PAGES)
+    assert reader.bodies.attach_later([number], lambda: None)
+    assert store.begun.wait(30)
+    reader.bodies.disown()  # as the child does, in which the thread that fetches is not
+    assert not reader.table.coming
+    assert not reader.bodies.attach_later([number + 1], lambda: None)
+    reader.bodies.settle()
+    reader.bodies.close()
