@@ -3,7 +3,29 @@
 A point costs one falsy check unless a test set a hook.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+
+class Failpoints:
+    """The points of one package, and the hook that its tests set."""
+
+    __slots__ = ("_hook", "_names")
+
+    def __init__(self, names: Collection[str]) -> None:
+        """Have the points called ``names``."""
+        self._names = names
+        self._hook: Callable[[str], None] | None = None
+
+    def pass_by(self, name: str) -> None:
+        """Call the hook, if there is one."""
+        if self._hook is not None:
+            assert name in self._names, f"BUG: unknown failpoint {name}"
+            self._hook(name)
+
+    def set_hook(self, hook: Callable[[str], None] | None) -> None:
+        """Set what is called at each point, for tests; None for nothing."""
+        self._hook = hook
+
 
 FAILPOINTS = (
     "commit: before journal",
@@ -31,17 +53,6 @@ FAILPOINTS = (
     "pull: after state",
 )
 
-_hook: Callable[[str], None] | None = None
-
-
-def failpoint(name: str) -> None:
-    """Call the hook, if there is one."""
-    if _hook is not None:
-        assert name in FAILPOINTS, f"BUG: unknown failpoint {name}"
-        _hook(name)
-
-
-def set_failpoint_hook(hook: Callable[[str], None] | None) -> None:
-    """Set what is called at each point, for tests; None for nothing."""
-    global _hook  # noqa: PLW0603 - one switch for a whole test process
-    _hook = hook
+_points = Failpoints(FAILPOINTS)
+failpoint = _points.pass_by
+set_failpoint_hook = _points.set_hook
