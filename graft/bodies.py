@@ -33,8 +33,19 @@ _MEMORY_BYTES_MAX = 64 * 1024 * 1024
 class BodyLoader:
     """Attaches bodies to the frame table; safe for threads."""
 
-    def __init__(self, table: FrameTable, cache: Cache, remote: Remote, page_size: int, counts: ReplicaCounts) -> None:
-        """Fill ``table`` through ``cache`` from ``remote``, and count what that takes."""
+    def __init__(
+        self,
+        table: FrameTable,
+        cache: Cache,
+        remote: Remote,
+        page_size: int,
+        counts: ReplicaCounts,
+        housekeeper: Housekeeper,
+    ) -> None:
+        """Fill ``table`` through ``cache`` from ``remote``, and count what that takes.
+
+        The ``housekeeper``, who is to call `evict`, is begun with the first body and closed with this.
+        """
         self.table = table
         self.counts = counts
         self.cache = cache
@@ -52,7 +63,7 @@ class BodyLoader:
         """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
         self._memory_bytes = 0
         self._batches = 0
-        self._housekeeper = Housekeeper(self.evict)  # what nobody here asks for any more may be in others' way
+        self._housekeeper = housekeeper
 
     def attach(self, numbers: Iterable[int], ahead: Collection[int] = (), *, sparse: bool = False) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
@@ -102,6 +113,18 @@ class BodyLoader:
                 if body is not None:
                     self._take(number, body, ())
 
+    def attach_whole(self, number: int) -> FrameBody:
+        """Fetch a frame of which the cache has a part, attach it and return it."""
+        with self._condition:
+            self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
+        while (body := self.table.bodies[number]) is None or not body.whole:
+            mine = self._claim([number])
+            try:
+                self._fetch({self.table.key(number): number}, ())
+            finally:
+                self._release(mine)
+        return body
+
     def keep(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
         """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
         self._housekeeper.begin()
@@ -150,8 +173,11 @@ class BodyLoader:
                 missing[key] = number
             else:
                 self._take(number, body, guessed)
-        if not missing:
-            return 0, 0
+        return self._fetch(missing, guessed, sparse=sparse, waits=waits) if missing else (0, 0)
+
+    def _fetch(
+        self, missing: dict[FrameKey, int], guessed: Collection[int], *, sparse: bool = False, waits: bool = True
+    ) -> tuple[int, int]:
         if waits:
             self.counts.add(fetches=1)
         pages = 0

@@ -104,7 +104,7 @@ def _body(replica: Replica, locations: Sequence[int]) -> bytes | None:
     for location in locations:
         body = replica.table.bodies[frame_of(location)]
         slot = location & SLOT_MASK
-        if body is None:
+        if body is None or body.lacks(slot):
             return None
         parts.append(body.data[slot * size : (slot + 1) * size])
     return b"".join(parts)

@@ -15,17 +15,26 @@ from metastore.fingerprint import frame_seed
 from metastore.placement import U64, ChunkPlacement, SegmentRef
 from pagestore.fetch import FrameLocation
 
+UNKNOWN = 2**46 - 1
+"""The number of no frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameBody:
     """A verified frame in memory or in a mapped file."""
 
     pages: memoryview
-    """Its page list, format ``I``: the page at each slot."""
+    """Its page list, format ``I``: the page at each slot; 0 for one whose body was let go of."""
     data: memoryview
     """Its bodies, one after the other."""
     file: int
     """The cache file that holds it."""
+    whole: bool = True
+    """Whether all pages of the frame are there."""
+
+    def lacks(self, slot: int) -> bool:
+        """Tell whether the body at a slot, if the frame has that many, was let go of."""
+        return not self.whole and (slot >= len(self.pages) or not self.pages[slot])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,11 @@ class FrameTable:
         with self._lock:
             numbers = [self._number(segments[ordinal], offset, length) for ordinal, offset, length in rows]
         return np.array(numbers, np.uint64)
+
+    def numbers_of(self, frames: Iterable[tuple[bytes, int]]) -> U64:
+        """Return the numbers of frames by segment id and offset; a number that no frame has for those not met yet."""
+        with self._lock:
+            return np.array([self._numbers.get(frame, UNKNOWN) for frame in frames], np.uint64)
 
     def seeds(self, numbers: U64) -> U64:
         """Return the fingerprint seeds of frames by number."""

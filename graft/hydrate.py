@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graft.errors import BadRequest
-from graft.locations import frames_of, is_in_frame
+from graft.locations import SLOT_MASK, frame_of, frames_of, is_in_frame
 from graft.pagemap import PageMap
 from graft.replica import Replica
 
@@ -39,14 +39,32 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
             f"volume {replica.name} has {size} bytes of pages, its cache holds {replica.settings.cache_bytes_max}; "
             "raise cache_bytes_max to hydrate it"
         )
-    numbers = [number for chunk in frames_by_chunk(view.snapshot.page_map) for number in chunk]
+    page_map = view.snapshot.page_map
+    numbers = [number for chunk in frames_by_chunk(page_map) for number in chunk]
     frames = pages = 0
     for start in range(0, len(numbers), _BATCH_FRAMES):
         fetched = replica.bodies.attach(numbers[start : start + _BATCH_FRAMES])
         frames, pages = frames + fetched[0], pages + fetched[1]
         if progress:
             progress(min(start + _BATCH_FRAMES, len(numbers)), len(numbers))
+    for number in _lacking(replica, page_map):
+        body = replica.bodies.attach_whole(number)
+        frames, pages = frames + 1, pages + len(body.pages)
     return HydrateResult(frames, pages, pages * replica.page_size)
+
+
+def _lacking(replica: Replica, page_map: PageMap) -> set[int]:
+    """Return the frames in the cache without a page that is of use now: one went back to what had been replaced."""
+    lacking = set()
+    thinned = {number for number, body in enumerate(replica.table.bodies) if body is not None and not body.whole}
+    for chunk in page_map.chunks if thinned else ():
+        locations = chunk.locations()
+        here = locations[is_in_frame(locations)]
+        for location in here[np.isin(frames_of(here), np.array(sorted(thinned), np.uint64))].tolist():
+            body = replica.table.bodies[frame_of(location)]
+            if body is not None and body.lacks(location & SLOT_MASK):
+                lacking.add(frame_of(location))
+    return lacking
 
 
 def frames_by_chunk(page_map: PageMap) -> Iterator[list[int]]:

@@ -42,6 +42,9 @@ from graft.locations import in_journal
 from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
 
+_PUSHED_BYTES_MAX = 1024 * 1024
+"""A file that holds more, and nothing that the remote lacks, gets no further record: it could not be deleted."""
+
 
 class Journal:
     """One process's view of the journal's files.
@@ -59,6 +62,7 @@ class Journal:
         self._spills = 0
         self._tail: Tail | None = None
         self._tail_synced = True
+        self._pushed_local_lsn = 0
         self.last_local_lsn = 0
 
     @property
@@ -249,6 +253,7 @@ class Journal:
 
     def forget_through(self, local_lsn: int) -> None:
         """Let go of files whose commits are all at or before ``local_lsn``, but for the newest one."""
+        self._pushed_local_lsn = local_lsn
         for file in self._files.all[:-1]:
             if file.last_local_lsn <= local_lsn:
                 self._files.forget(file)
@@ -338,7 +343,7 @@ class Journal:
     def _room_for(self, local_lsn: int, record_bytes: int) -> tuple[JournalFile, Tail]:
         """Return the file that the next record goes to, a new one where the newest will not do."""
         last = self._files.newest
-        if last and last.appendable and last.last_local_lsn == local_lsn - 1:
+        if last and last.appendable and last.last_local_lsn == local_lsn - 1 and not self._has_had_its_time(last):
             tail = self._tail_of(last)
             if tail and last.end + record_bytes <= len(last.view) and tail.is_there():
                 return last, tail
@@ -356,6 +361,9 @@ class Journal:
         if tail is None:
             raise FileGone(f"{path} is not there any more")
         return file, tail
+
+    def _has_had_its_time(self, file: JournalFile) -> bool:
+        return file.end > _PUSHED_BYTES_MAX and file.last_local_lsn <= self._pushed_local_lsn
 
     def _tail_of(self, file: JournalFile) -> Tail | None:
         """Return what records are written to a file with, None where the file is gone."""

@@ -14,25 +14,23 @@ from graft.errors import BadRequest, WriterBusy, local_errors
 from pagestore.runtime import SYSTEM, Runtime
 
 _POLL_S = 0.002
+_BRIEF_POLL_S, _BRIEF_S_MAX = 0.0005, 5.0
+"""How one waits for who holds a lock briefly, and for how long at most: that process may be stopped."""
 
 
-class FileLock:
-    """An exclusive lock over all threads of all processes; not reentrant.
+class _Mutex:
+    """An flock on a file that also keeps out the other threads of its process, which share the descriptor."""
 
-    The children of a fork would share it with their parent: they must `close` it at once.
-    """
-
-    def __init__(self, path: Path, what: str) -> None:
-        """Use the file at ``path``, created if absent; ``what`` is for messages."""
-        self._what = what
-        self._thread_lock = threading.Lock()  # flock does not tell apart the threads that share a descriptor
+    def __init__(self, path: Path) -> None:
+        self._thread_lock = threading.Lock()
         with local_errors(f"opening {path}"):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
+    @property
+    def is_closed(self) -> bool:
+        return self._descriptor < 0
+
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it; raises `BadRequest` after `close`."""
-        if self._descriptor < 0:
-            raise BadRequest(f"{self._what}: the replica was closed here, or opened before a fork; open it again")
         if not self._thread_lock.acquire(blocking=False):
             return False
         try:
@@ -46,10 +44,44 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
         if self._descriptor >= 0:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._thread_lock.release()
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class FileLock:
+    """An exclusive lock over all threads of all processes; not reentrant.
+
+    Who tidies up takes it with `held_briefly`, and nobody is told "busy" for that: one who finds the lock taken
+    waits until no such holder is there, which a second lock says, and looks again.
+
+    The children of a fork would share it with their parent: they must `close` it at once.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        """Use the file at ``path``, and one beside it, created if absent; ``what`` is for messages."""
+        self._what = what
+        self._mutex = _Mutex(path)
+        try:
+            self._brief = _Mutex(path.with_suffix(".brief"))
+        except BaseException:
+            self._mutex.close()
+            raise
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it, but for a brief holder; raises `BadRequest` after `close`."""
+        if self._mutex.is_closed:
+            raise BadRequest(f"{self._what}: the replica was closed here, or opened before a fork; open it again")
+        return self._mutex.try_acquire() or self._try_without_brief_holder()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._mutex.release()
 
     @contextmanager
     def held(self, timeout_s: float, runtime: Runtime = SYSTEM) -> Iterator[None]:
@@ -64,11 +96,38 @@ class FileLock:
         finally:
             self.release()
 
+    @contextmanager
+    def held_briefly(self) -> Iterator[bool]:
+        """Hold the lock for a block that takes milliseconds and waits for no lock; tell whether it was to be had."""
+        if self._mutex.is_closed or not self._brief.try_acquire():
+            yield False
+            return
+        try:
+            taken = self._mutex.try_acquire()
+            try:
+                yield taken
+            finally:
+                if taken:
+                    self.release()
+        finally:
+            self._brief.release()
+
     def close(self) -> None:
-        """Close the file; a held lock is released. May be called again."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Close the files; a held lock is released. May be called again."""
+        self._mutex.close()
+        self._brief.close()
+
+    def _try_without_brief_holder(self) -> bool:
+        """Try again when nobody holds the lock briefly, which is soon."""
+        deadline_s = SYSTEM.monotonic_s() + _BRIEF_S_MAX
+        while not self._brief.try_acquire():
+            if SYSTEM.monotonic_s() >= deadline_s:
+                return False
+            SYSTEM.sleep_s(_BRIEF_POLL_S)
+        try:
+            return self._mutex.try_acquire()
+        finally:
+            self._brief.release()
 
 
 class PresenceLock:

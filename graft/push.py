@@ -17,6 +17,7 @@ from graft.outgoing import Onto, Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
 from graft.replica import Replica, View
 from graft.segment_out import Layout
+from graft.settling import settle_after_push
 from graft.shared import Moment
 from graft.snapshot import Snapshot
 from graft.state import Intent
@@ -113,6 +114,7 @@ def _push(
         layout=layout,
     )
     land(replica, outgoing, snapshot, snapshot.local_lsn)
+    settle_after_push(replica)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 

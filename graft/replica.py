@@ -36,6 +36,7 @@ from graft.errors import (
     remote_errors,
 )
 from graft.frametable import FrameTable
+from graft.housekeeper import Housekeeper
 from graft.journal import Journal
 from graft.journal_files import make_directory
 from graft.local_commit import LocalCommit
@@ -43,6 +44,7 @@ from graft.locks import FileLock, PresenceLock
 from graft.pagemap import PageMap, compose
 from graft.remote import Remote, open_remote
 from graft.settings import Settings
+from graft.settling import settle
 from graft.shared import SharedCounters
 from graft.snapshot import Snapshot
 from graft.state import State, SyncState
@@ -132,7 +134,10 @@ class Replica:
             let_go=self.table.detach,
         )
         opened.callback(self.cache.close)
-        self.bodies = BodyLoader(self.table, self.cache, self.remote, self.page_size, self.counts)
+        self._seen_by_housekeeper = self._settled = (0, 0)
+        self.bodies = BodyLoader(
+            self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)
+        )
         opened.callback(self.bodies.close)
         self._view = self._first_view(alone=alone)
         if alone:
@@ -212,6 +217,14 @@ class Replica:
         with self._lock, contextlib.suppress(LocalStorageError):
             self.journal.delete_through(self._view.state.local_lsn, spare_last=spare_last)
 
+    def keep_house(self) -> None:
+        """Let go of what others want gone; settle once if nothing was committed, pushed or pulled since last time."""
+        self.bodies.evict()
+        now = self.shared.state_generation, self.shared.published_local_lsn
+        if now == self._seen_by_housekeeper and now != self._settled and settle(self):
+            self._settled = now
+        self._seen_by_housekeeper = now
+
     def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
         """Read index chunks that are lacking from the remote, and keep them."""
         wanted = [(index, number) for index, number in wanted if index.lacks(number)]
@@ -247,8 +260,12 @@ class Replica:
 
     def close_now(self) -> None:
         """Let go of everything."""
-        _all.discard(self)
-        self._open.close()
+        try:
+            if self in _all and not self._disowned:
+                settle(self)
+        finally:
+            _all.discard(self)
+            self._open.close()
 
     def disown(self) -> None:
         """In the child of a fork: let go of what is the parent's. Snapshots stay readable, all else is refused."""

@@ -30,7 +30,7 @@ class Settings(BaseModel):
 
     cache_bytes_max: int = Field(default=4 * 1024 * MIB, ge=1 * MIB)
     """Size that the cache of fetched frames is held to."""
-    cache_file_bytes: int = Field(default=64 * MIB, ge=256 * KIB)
+    cache_file_bytes: int = Field(default=16 * MIB, ge=256 * KIB)
     """Size of one cache file, the unit of eviction."""
     journal_file_bytes: int = Field(default=64 * MIB, ge=64 * KIB)
     """Size at which the journal goes on in a new file."""

@@ -34,6 +34,10 @@ class BodySource(Protocol):
         """Attach those of the frames that the cache has."""
         ...
 
+    def attach_whole(self, number: int) -> FrameBody:
+        """Attach and return a frame with all its pages, from the remote; of one that is here some may be lacking."""
+        ...
+
 
 class Advisor(Protocol):
     """A reader's guess at what it will read next; used by one thread at a time."""
@@ -142,11 +146,13 @@ class Snapshot:
         location = view[index & CHUNK_MASK] if view is not None else self._located(page)
         if location & FRAME_TAG:
             body = self.page_map.table.bodies[frame_of(location)]
+            slot = location & SLOT_MASK
             if body is None:
                 body = self._fetched(page, location, advisor)
-            slot = location & SLOT_MASK
             if slot >= len(body.pages) or body.pages[slot] != page:
-                raise self.misplaced(page, location)
+                if not body.lacks(slot):
+                    raise self.misplaced(page, location)
+                body = self._fetched(page, location, advisor)
             start = slot * self.page_size
             return body.data[start : start + self.page_size]
         if location & JOURNAL_TAG:
@@ -183,9 +189,10 @@ class Snapshot:
             return None
         view = self._chunks[number].view
         location = view[index & CHUNK_MASK] if view is not None else 0
-        if not location & FRAME_TAG or self.page_map.table.body(frame_of(location)) is not None:
+        if not location & FRAME_TAG:
             return None
-        return frame_of(location)
+        body = self.page_map.table.body(frame_of(location))
+        return frame_of(location) if body is None or body.lacks(location & SLOT_MASK) else None
 
     def _ahead(self, page: int) -> memoryview | None:
         """Return the page's bytes if they are in a frame that was fetched ahead and not asked for yet."""
@@ -194,9 +201,10 @@ class Snapshot:
         view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
         location = view[index & CHUNK_MASK] if view is not None else 0
         body = self.page_map.table.ahead.get(frame_of(location)) if location & FRAME_TAG else None
-        if body is None:
+        slot = location & SLOT_MASK
+        if body is None or body.lacks(slot):
             return None
-        start = (location & SLOT_MASK) * self.page_size
+        start = slot * self.page_size
         return body.data[start : start + self.page_size]
 
     def describe(self) -> str:
@@ -252,6 +260,8 @@ class Snapshot:
         try:
             while (body := bodies[frame]) is None:
                 self._source.attach([frame])
+            if body.lacks(location & SLOT_MASK):
+                body = self._source.attach_whole(frame)
         except GraftError as error:
             raise type(error)(f"{self.describe()}, page {page}: {error}") from error
         if advisor is not None and planned:

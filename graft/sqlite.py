@@ -8,6 +8,8 @@ from pathlib import Path
 from graft.errors import Corrupt, DiskFull, GraftError, LocalStorageError, Unsupported, WriterBusy
 
 _BUSY_TIMEOUT_S = 10.0
+_FREE_PAGES_MIN, _FREE_SHARE = 16, 8
+"""A database of which more pages are free, and more than one in so many, is written anew."""
 
 
 def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite3.Connection:
@@ -28,6 +30,26 @@ def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite
         connection.close()
         raise
     return connection
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give back what a database and its WAL take and do not use, unless somebody else is at work in it."""
+    (path,) = [row[2] for row in connection.execute("PRAGMA database_list").fetchall() if row[1] == "main"]
+    (free,), (count,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count"))
+    wal = Path(f"{path}-wal")
+    wasteful = free >= _FREE_PAGES_MIN and free > count // _FREE_SHARE
+    if not wasteful and not (wal.exists() and wal.stat().st_size):
+        return
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        if wasteful:
+            connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
 
 
 _abandoned: list[sqlite3.Connection] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from graft.errors import Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
 from graft.journal_files import sync_directory
-from graft.sqlite import abandon, database_errors, opened
+from graft.sqlite import abandon, database_errors, opened, shrink
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
@@ -158,6 +158,11 @@ class State:
             row = database.execute("SELECT head FROM commits WHERE lsn = ?", (index.commit.lsn,)).fetchone()
             if row and row[0] == index.head:
                 _write_chunks(database, index)
+
+    def shrink(self) -> None:
+        """Make the database as small as it can be, if nobody is in the way."""
+        with self._lock, local_errors(f"shrinking {self._path}"), database_errors(f"shrinking {self._path}"):
+            shrink(self._database)
 
     def disown(self) -> None:
         """Leave the database to the process that this one was forked from."""

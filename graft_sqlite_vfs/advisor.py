@@ -50,7 +50,8 @@ class BtreeAdvisor:
             body = snapshot.page_map.table.body(frame)
             if body is not None:
                 for slot, page in enumerate(body.pages):
-                    self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)
+                    if page:
+                        self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)
 
     def _order(self, snapshot: Snapshot) -> KeyOrder:
         if snapshot.content_version != self._version:

@@ -20,6 +20,7 @@ from graft.pull import pull
 from graft.push import push
 from graft.replica import open_replica
 from graft.settings import Durability
+from graft.settling import settle
 from pagestore.urls import open_store
 from tests.graft.support import commit, content, leave, small_settings
 
@@ -39,10 +40,15 @@ STEPS = [
     ("commit", range(10, 22), "local"),
     *[("commit", [9, 41], "local") for step in range(10)],
     ("push",),
+    ("settle",),
     ("theirs", range(3, 35)),
     ("pull",),
     ("read",),
+    ("settle",),
     ("compact",),
+    ("shrink", 3),
+    ("push",),
+    ("settle",),
     ("commit", [3], "local"),
 ]
 """Reaches every failpoint, most of them several times."""
@@ -102,12 +108,16 @@ def take(replica, elsewhere, number, step):
     match step:
         case ("commit", pages, durability):
             commit(replica, pages, number, durability=Durability(durability))
+        case ("shrink", count):
+            commit(replica, [], number, page_count=count)
         case ("push",):
             push(replica)
         case ("pull",):
             pull(replica)
         case ("compact",):
             compact(replica)
+        case ("settle",):
+            settle(replica)
         case ("read",):
             content(replica.snapshot())
         case ("theirs", pages):

@@ -94,7 +94,7 @@ class Recorder:
         for name in ("put", "put_if_absent", "put_stream", "delete"):
             self._patch(type(self.store), name, self._remote)
         self._patch(State, "_transaction", self._state)
-        for name in ("put", "evict"):
+        for name in ("put", "evict", "thin"):
             self._patch(Cache, name, self._index)
         return self
 
@@ -182,9 +182,9 @@ class Recorder:
         if self._within(state._path):
             self.events.append(StateIs(*_database(state._path)))
 
-    def _index(self, real, cache, *args):
+    def _index(self, real, cache, *args, **kwargs):
         try:
-            return real(cache, *args)
+            return real(cache, *args, **kwargs)
         finally:
             if self._within(cache._directory):
                 self.events.append(IndexIs(*_database(cache._directory / "index.db")))

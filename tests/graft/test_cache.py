@@ -1,5 +1,6 @@
 """The cache under load: its budget holds on the disk, whoever reads, and whatever is deleted under it."""
 
+import contextlib
 import random
 import shutil
 import threading
@@ -10,6 +11,7 @@ import pytest
 from graft import housekeeper
 from graft.cache import Cache
 from graft.clone import clone
+from graft.errors import Corrupt
 from graft.frametable import FrameKey
 from graft.housekeeper import Housekeeper
 from graft.push import push
@@ -31,8 +33,9 @@ from tests.graft.support import (
 )
 
 PAGE = 4096
-FRAME = 4 * (PAGE + 4)
-BUDGET = 22 * FRAME
+FRAME = 4 * PAGE
+BUDGET = 20 * FRAME + PAGE
+"""Four files of five frames each, and no frame more."""
 CHOSEN = {
     "cache_bytes_max": BUDGET, "cache_file_bytes": 5 * FRAME, "frame_bytes": 4 * PAGE, "page_size": PAGE,
     "inline_bytes_max": 0, "journal_file_bytes": 1 << 20, "spill_bytes": 1 << 20,
@@ -55,7 +58,7 @@ def _no_housekeeping(monkeypatch):
 
 @pytest.fixture
 def volume(tmp_path):
-    """A volume of 40 frames; the cache of a reader holds less than half of them."""
+    """A volume of 40 frames; the cache of a reader holds half of them."""
     store = fresh_store()
     writer = new_replica(tmp_path / "writer", store, **CHOSEN)
     commit(writer, PAGES, "first")
@@ -177,7 +180,7 @@ def test_files_are_deleted_while_they_are_open(readers):
             if chance.random() < 0.2:
                 path.write_bytes(b"") if not path.stat().st_size else path.rename(path.with_suffix(".gone"))
     files = {path.name for path in (readers.path / "cache").glob("*.frames")}
-    index = {f"{file:08d}.frames" for (file,) in readers.all[0].cache._database.execute("SELECT file FROM files")}
+    index = {f"{use.file:08d}.frames" for use in readers.all[0].cache._index.files()}
     readers.all[0].cache._tidy()
     assert files - index == set(), "files that nobody knows of"
 
@@ -213,13 +216,32 @@ def test_a_row_that_names_the_bytes_of_another_frame_is_no_hit(cache):
     """As an index may after a power cut, whose pages are of several ages."""
     old, new = keyed(7, b"o" * PAGE), keyed(7, b"n" * PAGE)
     cache.put([old, new])
-    cache._database.execute(
+    cache._index._database.execute(
         "UPDATE frames SET (file, position, pages, digest) = (SELECT file, position, pages, digest FROM frames "
         "WHERE segment = ?) WHERE segment = ?",
         (old[0].ref.segment.raw, new[0].ref.segment.raw),
     )
     assert cache.get(new[0]) is None
     assert bytes(cache.get(old[0]).data) == b"o" * PAGE
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["frames SET pages = zeroblob(7)", "frames SET digest = 5", "frames SET position = -4096", "files SET taken = 'x'",
+     "files SET used = -1"],
+)  # fmt: skip
+def test_rows_that_only_damage_makes(tmp_path, cache, damage):
+    """What they say is not believed, and the next one who is alone begins anew."""
+    frame = keyed(7, b"x" * PAGE)
+    cache.put([frame])
+    cache._index._database.execute(f"UPDATE {damage}")
+    for use in (lambda: cache.get(frame[0]), cache.use, lambda: cache.put([frame]), cache.evict):
+        with contextlib.suppress(Corrupt):
+            use()
+    assert (tmp_path / "cache" / "damaged").exists()
+    again = Cache(tmp_path / "cache", PAGE, bytes_max=1 << 20, file_bytes=1 << 20, alone=True, let_go=lambda _: None)
+    assert again.use().frames == 0
+    again.close()
 
 
 def test_a_put_larger_than_the_cache(cache):

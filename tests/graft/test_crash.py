@@ -307,6 +307,8 @@ class Life:
                 for page in step[1]:
                     changed = changed.written(page, body(512, page, number))
                 local, remote = (changed, remote) if step[0] == "commit" else (local, changed)
+            if step[0] == "shrink":
+                local = local.resized(step[1] * 512)
             if step[0] == "push" or step[-1] == "remote":
                 remote = local
             if step[0] == "pull":

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from graft import locks as locks_module
 from graft.errors import BadRequest, WriterBusy
 from graft.locks import FileLock, PresenceLock
 from pagestore.runtime import Runtime
@@ -21,6 +22,54 @@ def test_one_holder(tmp_path):
         pass
     first.close()
     second.close()
+
+
+@pytest.fixture
+def locks(tmp_path):
+    made = [FileLock(tmp_path / "lock", "the lock") for _ in range(3)]
+    yield made
+    for lock in made:
+        lock.close()
+
+
+def test_a_brief_holder_is_waited_for(locks):
+    tidy, writer, late = locks
+    taken = []
+
+    def take():
+        taken.append(writer.try_acquire())
+
+    waiting = threading.Thread(target=take)
+    with tidy.held_briefly() as held:
+        assert held
+        waiting.start()
+        waiting.join(0.02)
+        assert not taken
+        with late.held_briefly() as held_too:
+            assert not held_too, "who tidies waits for nobody"
+    waiting.join(10)
+    assert taken == [True]
+    with tidy.held_briefly() as held:
+        assert not held
+    assert not late.try_acquire(), "one who holds it for long is not waited for"
+    writer.release()
+
+
+def test_a_brief_holder_that_was_stopped_is_not_waited_for_for_ever(locks, monkeypatch):
+    monkeypatch.setattr(locks_module, "_BRIEF_S_MAX", 0.01)
+    stopped, writer, _ = locks
+    with stopped.held_briefly() as held:
+        assert held
+        assert not writer.try_acquire()
+    assert writer.try_acquire()
+
+
+def test_a_brief_holder_that_was_closed(locks):
+    tidy, writer, _ = locks
+    tidy.close()
+    with tidy.held_briefly() as held:
+        assert not held
+    assert writer.try_acquire()
 
 
 def test_waiting_ends_in_time(tmp_path):

@@ -19,6 +19,7 @@ from graft.hydrate import hydrate
 from graft.pull import pull
 from graft.push import push
 from graft.settings import Durability
+from graft.settling import settle
 from graft.status import status
 from graft.verify import verify
 from tests.graft.power_cut import Recorder, state_after
@@ -173,6 +174,7 @@ def mixed_run(run):
             run.commit(Durability.RELAXED, pages=range(1, 10))  # spills
         if step % 6 == 5:
             run.push()
+            settle(run.replica)
         if step % 11 == 10:
             run.commit(Durability.LOCAL, fails=failing_sync())
     run.push()
@@ -185,6 +187,7 @@ def local_run(run):
             run.commit(Durability.LOCAL, fails=failing_sync())
         if step == 12:
             run.push()
+            settle(run.replica)
 
 
 def relaxed_run(run):
@@ -192,6 +195,7 @@ def relaxed_run(run):
         run.commit(Durability.RELAXED)
         if step in {8, 9, 20}:
             run.push()
+            settle(run.replica)
 
 
 def pulling_run(run):
@@ -206,6 +210,7 @@ def pulling_run(run):
             with contextlib.suppress(Exception):
                 hydrate(run.replica)
             content(run.replica.snapshot())
+            settle(run.replica)
 
 
 RUNS = [mixed_run, local_run, relaxed_run, pulling_run]

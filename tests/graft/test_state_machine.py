@@ -24,6 +24,7 @@ from graft.hydrate import hydrate
 from graft.pull import fetch, pull
 from graft.push import push
 from graft.settings import Durability
+from graft.settling import settle
 from graft.status import audit, status
 from graft.timetravel import snapshot_at
 from graft.verify import verify
@@ -76,15 +77,16 @@ class Replicas(RuleBasedStateMachine):
         frame=st.sampled_from([512, 2048, 65536]),
         codec=st.sampled_from(["raw", "lz4", "zstd"]),
         one_frame=st.sampled_from([0, 4096, 65536]),
+        roomy=st.booleans(),
         eager=st.booleans(),
     )
-    def start(self, page_size, inline, spill, frame, codec, one_frame, eager):
+    def start(self, page_size, inline, spill, frame, codec, one_frame, roomy, eager):
         self.page_size = page_size
         self.eager = eager
         self.chosen = {
             "inline_bytes_max": inline, "spill_bytes": spill, "frame_bytes": frame,
             "codec": codec, "one_frame_bytes_max": one_frame,
-            "cache_bytes_max": 6 * page_size + 16384, "cache_file_bytes": 2 * page_size,
+            "cache_bytes_max": 200 * page_size if roomy else 6 * page_size + 16384, "cache_file_bytes": 2 * page_size,
             "journal_file_bytes": 8 * page_size,
         }  # fmt: skip
         self.remote = Remote([Version(page_size)])
@@ -195,6 +197,10 @@ class Replicas(RuleBasedStateMachine):
     def hydrate(self, directory, process):
         with contextlib.suppress(BadRequest):  # the cache is too small
             hydrate(self.replica(directory, process))
+
+    @rule(directory=_directory, process=_process)
+    def settle(self, directory, process):
+        settle(self.replica(directory, process))
 
     @rule(directory=_directory, process=_process)
     def look(self, directory, process):

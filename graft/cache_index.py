@@ -1,0 +1,175 @@
+"""The cache's index: which frame is where, what each file takes, and what of that is of use. One SQLite database.
+
+It is committed without syncing. Callers lock between threads; what `sqlite3` raises passes through.
+
+    files    file · bytes: its size · used: where the next frame goes · taken: on the disk, holes not counted
+             live: of that, as far as is known · given_up: whether those who map it are to let go of it
+    frames   segment, offset: which one · file, position · pages: the page list · whole · digest
+    survey   futile: what was too much when one last looked what is of use and found nothing to let go of, else 0
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graft.errors import Corrupt
+from graft.sqlite import abandon, opened, shrink
+from graft.thinning import CachedFrame, FileUse
+
+_SCHEMA = """
+DROP TABLE IF EXISTS files;
+DROP TABLE IF EXISTS frames;
+CREATE TABLE files(
+    file INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0,
+    taken INTEGER NOT NULL DEFAULT 0, live INTEGER NOT NULL DEFAULT 0, given_up INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE frames(
+    segment BLOB, offset INTEGER, file INTEGER NOT NULL, position INTEGER NOT NULL, pages BLOB NOT NULL,
+    whole INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (segment, offset)) WITHOUT ROWID;
+CREATE INDEX frames_by_file ON frames(file);
+DROP TABLE IF EXISTS survey;
+CREATE TABLE survey(futile INTEGER NOT NULL);
+INSERT INTO survey VALUES (0);
+"""
+_VERSION = 3
+_FRAME = "SELECT segment, offset, file, position, pages, whole, digest FROM frames WHERE"
+_FILE = "SELECT file, bytes, used, taken, live, given_up FROM files"
+
+
+class CacheIndex:
+    """One process's connection to the index."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, creating it if absent."""
+        self._path = path
+        self._database = opened(path, _SCHEMA, _VERSION, synchronous="OFF")
+        self._inode = path.stat().st_ino
+
+    def is_there(self) -> bool:
+        """Tell whether the file still has its name."""
+        try:
+            return self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is done in a block visible at once, or not at all; nobody else writes meanwhile."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def frame(self, segment: bytes, offset: int) -> CachedFrame | None:
+        """Return a frame by its place in the world."""
+        row = self._database.execute(f"{_FRAME} segment = ? AND offset = ?", (segment, offset)).fetchone()
+        return _frame(row) if row else None
+
+    def frames_in(self, file: int) -> list[CachedFrame]:
+        """Return the frames of a file in the order of their places."""
+        rows = self._database.execute(f"{_FRAME} file = ? ORDER BY position", (file,)).fetchall()
+        return [_frame(row) for row in rows]
+
+    def put(self, frame: CachedFrame, taken: int) -> None:
+        """Name a frame that lies behind what was used of its file, and takes so much of the disk, all of use."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO frames(segment, offset, file, position, pages, whole, digest) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (frame.segment, frame.offset, frame.file, frame.position, frame.pages, frame.whole, frame.digest),
+        )
+        self._database.execute(
+            "UPDATE files SET used = ?, taken = taken + ?, live = live + ? WHERE file = ?",
+            (frame.end, taken, taken, frame.file),
+        )
+
+    def forget(self, frames: Iterable[CachedFrame]) -> None:
+        """Name frames no more."""
+        self._database.executemany(
+            "DELETE FROM frames WHERE segment = ? AND offset = ?", ((frame.segment, frame.offset) for frame in frames)
+        )
+
+    def count(self) -> tuple[int, int]:
+        """Return how many frames and pages there are."""
+        frames = pages = 0
+        for row in self._database.execute(f"{_FRAME} TRUE"):
+            frame = _frame(row)
+            frames += 1
+            pages += len(frame.pages) // 4 if frame.whole else sum(map(bool, memoryview(frame.pages).cast("I")))
+        return frames, pages
+
+    def files(self) -> Sequence[FileUse]:
+        """Return all files, oldest first."""
+        return [_file(row) for row in self._database.execute(f"{_FILE} ORDER BY file").fetchall()]
+
+    def newest_file(self, *, but: int) -> FileUse | None:
+        """Return the newest file that is not given up, and is another one than ``but``."""
+        row = self._database.execute(
+            f"{_FILE} WHERE NOT given_up AND file != ? ORDER BY file DESC LIMIT 1", (but,)
+        ).fetchone()
+        return _file(row) if row else None
+
+    def add_file(self, file: int, size: int) -> None:
+        """Name a new file."""
+        self._database.execute("INSERT INTO files(file, bytes) VALUES (?, ?)", (file, size))
+
+    def give_up(self, file: int) -> None:
+        """Forget the frames of a file, and have all let go of it."""
+        self._database.execute("DELETE FROM frames WHERE file = ?", (file,))
+        self._database.execute("UPDATE files SET given_up = 1, live = 0 WHERE file = ?", (file,))
+
+    def forget_file(self, file: int) -> None:
+        """Forget a file that is gone, and its frames."""
+        self._database.execute("DELETE FROM frames WHERE file = ?", (file,))
+        self._database.execute("DELETE FROM files WHERE file = ?", (file,))
+
+    def moved_out(self, file: int, taken: int) -> None:
+        """Note that so much less of a file is of use, since it is elsewhere now."""
+        self._database.execute("UPDATE files SET live = max(0, live - ?) WHERE file = ?", (taken, file))
+
+    def set_live(self, file: int, live: int) -> None:
+        """Note what of a file is of use."""
+        self._database.execute("UPDATE files SET live = ? WHERE file = ?", (live, file))
+
+    @property
+    def futile(self) -> int:
+        """What was too much when one last looked what is of use and found nothing to let go of, else 0."""
+        rows = self._database.execute("SELECT futile FROM survey").fetchall()
+        return rows[0][0] if len(rows) == 1 and isinstance(rows[0][0], int) else 0
+
+    def surveyed(self, futile: int) -> None:
+        """Note that one looked what is of use, and whether there was anything to let go of."""
+        self._database.execute("UPDATE survey SET futile = ?", (futile,))
+
+    def shrink(self) -> None:
+        """Make the database as small as it can be, if nobody is in the way."""
+        shrink(self._database)
+
+    def abandon(self) -> None:
+        """Never use the connection again, nor close it."""
+        abandon(self._database)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+
+_FRAME_TYPES = (bytes, int, int, int, bytes, int, bytes)
+
+
+def _frame(row: tuple[Any, ...]) -> CachedFrame:
+    """Return a row of `frames`; raises `Corrupt` for what only damage makes of one, as a power cut may."""
+    frame = CachedFrame(*row)
+    if not all(map(isinstance, row, _FRAME_TYPES)) or len(frame.pages) % 4 or min(frame.position, frame.offset) < 0:
+        raise Corrupt(f"the cache's index is damaged: frame {row[:4]}")
+    return frame
+
+
+def _file(row: tuple[Any, ...]) -> FileUse:
+    """Return a row of `files`; raises `Corrupt` likewise."""
+    if not all(isinstance(value, int) and value >= 0 for value in row):
+        raise Corrupt(f"the cache's index is damaged: file {row}")
+    return FileUse(*row)
