@@ -3,6 +3,7 @@
 from benchmarks.scenarios.autocommit import Autocommit
 from benchmarks.scenarios.bulk import Bulk, Memory
 from benchmarks.scenarios.convoy import Convoy
+from benchmarks.scenarios.disk import Disk
 from benchmarks.scenarios.opening import Open
 from benchmarks.scenarios.readers import Readers
 from benchmarks.scenarios.reading import Deep, Lookup, Scan
@@ -19,6 +20,7 @@ _ALL: tuple[Scenario, ...] = (
     Readers(),
     Convoy(),
     Memory(),
+    Disk(),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

@@ -22,6 +22,10 @@ class Sizes:
     lookups: int = 20_000
     deep_commits: int = 10_000
     opens: int = 20
+    pushed_bytes: int = 20 * MB
+    """Size of the database of `disk` …"""
+    pushes: int = 1000
+    """… and how often a row of it is changed and pushed."""
     reader_scans: int = 10
     """Full scans of each reader in `readers`."""
     convoy_lookups: int = 1000
@@ -37,6 +41,8 @@ QUICK = Sizes(
     lookups=100,
     deep_commits=5,
     opens=2,
+    pushed_bytes=MB,
+    pushes=5,
     reader_scans=1,
     convoy_lookups=20,
 )

@@ -190,6 +190,11 @@ READERS = ("graft", "graft-pure", "sqlite-wal-normal", "libsql")
 WRITERS = ("graft", "graft-relaxed", "graft-pure", "sqlite-wal-normal", "sqlite-wal-full", "libsql")
 
 
+def disk_bytes(directory: Path) -> int:
+    """Return what the files in a directory take on the disk."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
+
+
 def is_graft(system: System) -> bool:
     """Tell whether a system is this project."""
     return isinstance(system, Graft)

@@ -95,8 +95,12 @@ TARGETS = (
     ),
     *(_deep(scenario, variant) for scenario in ("deep_scan", "deep_lookup") for variant in ("unpushed", "pushed")),
     Target("open, large replica, in seconds", Cell("open/large", "graft", "p50"), None, 0.010),
-    Target("local disk ÷ live pages, all pushed", Cell("memory", "graft", "disk_bytes"),
+    Target("local disk ÷ live pages, all pushed at once", Cell("memory", "graft", "disk_bytes"),
            Cell("memory", "graft", "live_bytes"), 1.1),
+    Target("local disk ÷ live pages, after many pushes and closing", Cell("disk/closed", "graft", "disk_bytes"),
+           Cell("disk/closed", "graft", "live_bytes"), 1.1),
+    Target("local disk ÷ live pages, while pushes go on", Cell("disk/pushing", "graft", "disk_bytes"),
+           Cell("disk/pushing", "graft", "live_bytes"), None),
 )  # fmt: skip
 
 MEMORY = Target(

@@ -1,11 +1,10 @@
 """`bulk`: many rows in one transaction. `memory`: one huge transaction, and what it leaves on the disk."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.rows import Reading
 from benchmarks.scenarios.scenario import Place, timed
-from benchmarks.systems import WRITERS, Database, is_graft
+from benchmarks.systems import WRITERS, Database, disk_bytes, is_graft
 
 _BLOB_BYTES = 100_000
 
@@ -52,7 +51,7 @@ class Memory:
             yield Reading(self.name, "live_bytes", pages * size)
         database.close()
         if is_graft(place.system):
-            yield Reading(self.name, "disk_bytes", _disk_bytes(place.database))
+            yield Reading(self.name, "disk_bytes", disk_bytes(place.database))
 
 
 def _insert(database: Database, rows: list[tuple[str]]) -> None:
@@ -66,7 +65,3 @@ def _insert_blobs(database: Database, count: int) -> None:
     for _ in range(count):
         database.execute("INSERT INTO files(body) VALUES (randomblob(?))", (_BLOB_BYTES,))
     database.execute("COMMIT")
-
-
-def _disk_bytes(directory: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
