@@ -36,7 +36,7 @@ from graft.journal_format import (
     spilled_header,
 )
 from graft.journal_open import FileGone, JournalFile, OpenFiles, is_unborn, listed
-from graft.journal_tail import Tail, create
+from graft.journal_tail import Room, Tail, create
 from graft.local_commit import LocalCommit
 from graft.locations import in_journal
 from pagestore.objectstore import Data
@@ -177,6 +177,11 @@ class Journal:
                 self._cut(file, file.end)
                 raise
         return self._taken(file, header, slots)
+
+    def room(self) -> Room | None:
+        """Return where the next record may be appended; the caller holds the writer lock and has read all commits."""
+        tail, newest = self._tail, self._files.newest
+        return tail.room(synced=self._tail_synced) if tail is not None and tail.file is newest else None
 
     def spill_path(self) -> Path:
         """Return where the one writer's transaction may write its bodies; what dead writers left there is removed."""

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from graft.failpoints import failpoint
 from graft.journal_files import sync_directory, write_all
@@ -15,6 +16,19 @@ from graft.journal_open import JournalFile
 from pagestore.objectstore import Data
 
 _AHEAD = memoryview(bytes(1024 * 1024))
+
+
+class Room(NamedTuple):
+    """Where records may be appended, all of them up to `limit`, in place of what is zeros now."""
+
+    view: memoryview
+    """The mapped file."""
+    descriptor: int
+    """The same, to be written to; another must not be opened, since a file may have lost its name to another."""
+    start: int
+    limit: int
+    synced: bool
+    """Whether everything before `start` is on the disk."""
 
 
 class Tail:
@@ -31,6 +45,10 @@ class Tail:
     def is_there(self) -> bool:
         """Tell whether the file still has its name: what is appended to one that was deleted would be lost."""
         return os.fstat(self._descriptor).st_nlink > 0
+
+    def room(self, *, synced: bool) -> Room:
+        """Return what is laid out behind what was read."""
+        return Room(self.file.view, self._descriptor, self.file.end, self._laid_out, synced)
 
     def write(self, parts: Sequence[Data], start: int, end: int, *, sync: bool) -> None:
         """Write a record that reaches from ``start`` to ``end``; with ``sync`` it is on the disk on return."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from graft.errors import BadRequest, WriterBusy, local_errors
 from pagestore.runtime import SYSTEM, Runtime
@@ -16,6 +17,14 @@ from pagestore.runtime import SYSTEM, Runtime
 _POLL_S = 0.002
 _BRIEF_POLL_S, _BRIEF_S_MAX = 0.0005, 5.0
 """How one waits for who holds a lock briefly, and for how long at most: that process may be stopped."""
+
+
+class HeldLock(Protocol):
+    """A lock that somebody has."""
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
 
 
 class _Mutex:
@@ -65,6 +74,7 @@ class FileLock:
 
     def __init__(self, path: Path, what: str) -> None:
         """Use the file at ``path``, and one beside it, created if absent; ``what`` is for messages."""
+        self.path = path
         self._what = what
         self._mutex = _Mutex(path)
         try:

@@ -40,7 +40,7 @@ from graft.housekeeper import Housekeeper
 from graft.journal import Journal
 from graft.journal_files import make_directory
 from graft.local_commit import LocalCommit
-from graft.locks import FileLock, PresenceLock
+from graft.locks import FileLock, HeldLock, PresenceLock
 from graft.pagemap import PageMap, compose
 from graft.remote import Remote, open_remote
 from graft.settings import Settings
@@ -168,13 +168,17 @@ class Replica:
         if not self.writer_lock.try_acquire():
             raise WriterBusy(f"{snapshot.describe()}: another connection or process is writing")
         try:
-            current = self.view_of_writer().snapshot
-            if snapshot.content_version != current.content_version or snapshot.read_only:
-                raise StaleSnapshot(f"{snapshot.describe()} is not the newest version any more: {current.describe()}")
-            return WriteTransaction(self, current)
+            return self.begin_holding(snapshot, self.writer_lock)
         except BaseException:
             self.writer_lock.release()
             raise
+
+    def begin_holding(self, snapshot: Snapshot, lock: HeldLock) -> WriteTransaction:
+        """Start it for one who holds the writer lock already, which the transaction gives back at its end."""
+        current = self.view_of_writer().snapshot
+        if snapshot.content_version != current.content_version or snapshot.read_only:
+            raise StaleSnapshot(f"{snapshot.describe()} is not the newest version any more: {current.describe()}")
+        return WriteTransaction(self, current, lock)
 
     def publish(self, commit: LocalCommit) -> Snapshot:
         """Let readers see a local commit that is in the journal; the caller holds the writer lock."""

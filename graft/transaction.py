@@ -17,7 +17,9 @@ from pagestore.pages import PAGE_IDX_MAX, page_count_of
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from graft.journal_tail import Room
     from graft.local_commit import LocalCommit
+    from graft.locks import HeldLock
     from graft.replica import Replica
     from graft.snapshot import Advisor, Snapshot
     from pagestore.objectstore import Data
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 class WriteTransaction:
     """The one writer of a replica; used by one thread at a time. Made by `Replica.begin`."""
 
-    def __init__(self, replica: Replica, base: Snapshot) -> None:
+    def __init__(self, replica: Replica, base: Snapshot, lock: HeldLock) -> None:
         """Take over the writer lock."""
         self._replica = replica
+        self._lock = lock
         self._page_size = replica.page_size
         self._zeros = bytes(replica.page_size)
         self._dirty_pages_max = replica.settings.spill_bytes // replica.page_size
@@ -124,6 +127,15 @@ class WriteTransaction:
         failpoint("commit: after publish")
         return snapshot
 
+    def room(self) -> Room | None:
+        """Return where the record of the next commit would go, None where a new file is needed.
+
+        Another may append it there later: one who takes the writer lock, and sees in the `SharedCounters` that `base`
+        is still the newest version and that nothing is in progress or in doubt. It leaves the same marks in them.
+        """
+        self._check_open()
+        return self._replica.journal.room()
+
     def rollback(self) -> None:
         """Forget all changes; the lock is kept."""
         self._check_open()
@@ -137,7 +149,7 @@ class WriteTransaction:
             try:
                 self._forget()
             finally:
-                self._replica.writer_lock.release()
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,10 @@
-"""The accelerated read path: a file that hands its snapshot to C, which then answers SQLite without Python.
+"""The accelerated path: a file that hands its snapshot to C, which then reads and commits for SQLite without Python.
 
 The VFS in C (native/) and the one in Python (vfs.py) have the same name and open the same replicas. Everything that
-decides something is in `VolumeFile`, for both; C only keeps answering what it answered before, as long as that is
-true: pages of the snapshot that it was handed, and SHARED locks while nobody has published a newer version.
+decides something is in `VolumeFile`, for both; C only goes on with what it was handed, as long as nobody has published
+a newer version: it answers with pages of the snapshot, takes SHARED locks, and appends small commits to the journal in
+the room behind one that Python has made. Those are taken in here as if another process had made them, before anything
+else is decided.
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
@@ -11,19 +13,23 @@ import os
 from pathlib import Path
 
 import apsw
+import xxhash
 
 from graft.errors import GraftError
 from graft.replica import Replica
 from graft.settings import Durability
 from graft.snapshot import Snapshot
+from graft.transaction import WriteTransaction
 from graft_sqlite_vfs import _accelerator
-from graft_sqlite_vfs.errors import sqlite_error
+from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.header import Buffer
 from graft_sqlite_vfs.lasterror import remember
 from graft_sqlite_vfs.readpath import Accelerated
 from graft_sqlite_vfs.vfs import NO_WAL, open_volume
+from pagestore.runtime import SYSTEM
 
+_SHARED = apsw.SQLITE_LOCK_SHARED
 _APSW_ENTRY = "sqlite3_graftapsw_init"
 
 PATH = Path(_accelerator.__file__)
@@ -33,15 +39,26 @@ PATH = Path(_accelerator.__file__)
 class AcceleratedFile(VolumeFile):
     """One opened volume, whose snapshot C may read while no write transaction is open on it."""
 
-    __slots__ = ("reader",)
+    __slots__ = ("_aimed", "appender", "reader")
 
     def __init__(self, replica: Replica, *, fixed: Snapshot | None, durability: Durability, read_path: str) -> None:
         """See `VolumeFile`."""
         self.reader = _accelerator.Reader(None if fixed is not None else replica.shared.words)
+        self.appender: _accelerator.Appender | None = None
+        """Commits what is small; None where Python must."""
+        self._aimed: int | None = None
+        """The local LSN behind which it knows the room."""
         super().__init__(replica, fixed=fixed, durability=durability, read_path=read_path)
+        if fixed is None and durability is not Durability.REMOTE and replica.runtime is SYSTEM:
+            sync = durability is not Durability.RELAXED
+            self.appender = _accelerator.Appender(self.reader, replica.page_size, replica.writer_lock.path, sync)
 
     def xLock(self, level: int) -> None:
-        """Lock, and hand over what there is to read."""
+        """Lock, and hand over what there is to read, and where to append."""
+        try:
+            self._catch_up(reads=level != _SHARED)
+        except GraftError as error:
+            raise as_sqlite(error) from error
         super().xLock(level)
         self._hand_over()
 
@@ -55,14 +72,67 @@ class AcceleratedFile(VolumeFile):
     def xRead(self, amount: int, offset: int) -> Buffer:
         """Read what C could not, and hand over what that made known."""
         found = super().xRead(amount, offset)
-        if self.reader.snapshot is None and self._snapshot is not None and self._transaction is None:
-            self._hand_over()
+        snapshot = self._snapshot
+        lacks_pages = self.reader.snapshot is None and self._transaction is None
+        if lacks_pages and snapshot is not None and snapshot.page_map.read:
+            self.reader.provide(_native(snapshot, None))
         return found
 
+    def pragma(self, name: str, value: str | None) -> str | None:
+        """Answer from the newest version that this connection has seen or made."""
+        try:
+            self._catch_up(reads=self._snapshot is not None)
+        except GraftError as error:
+            raise as_sqlite(error) from error
+        return super().pragma(name, value)
+
+    def take_over(self) -> None:
+        """Go on with a write transaction that C began, and whose pages come next."""
+        appender, snapshot = self.appender, self._snapshot
+        assert appender is not None, "BUG: nothing was begun"
+        assert snapshot is not None, "BUG: SQLite writes without having read"
+        try:
+            committed = self._catch_up(reads=True)
+            self._begin_with(self._replica.begin_holding(self._snapshot or snapshot, appender))
+        except GraftError as error:
+            raise as_sqlite(error) from error
+        self._committed = committed
+        self._hand_over()
+
     def xClose(self) -> None:
-        """Close; C reads nothing from here on."""
+        """Close; C does nothing from here on."""
+        if self.appender is not None:
+            self.appender.close()
         self.reader.close()
         super().xClose()
+
+    def _commit(self, transaction: WriteTransaction) -> None:
+        super()._commit(transaction)
+        room = transaction.room()
+        if self.appender is not None and room is not None:
+            self.appender.aim(*room)
+            self._aimed = transaction.base.local_lsn
+
+    def _catch_up(self, *, reads: bool) -> bool:
+        """Learn what C has committed; tell whether the transaction that it has open is among it.
+
+        If SQLite ``reads``, what it is shown stays as it is: where others have committed since, that version is known
+        to C alone.
+        """
+        appender = self.appender
+        told = None if appender is None else appender.told()
+        if appender is None or told is None:
+            return False
+        local_lsn, shown, counter_top, cookie_top, committed = told
+        self._shown.saw_written(counter_top)
+        self._cookie.saw_written(cookie_top)
+        snapshot = self._replica.snapshot() if local_lsn else None
+        if snapshot is not None and snapshot.local_lsn == local_lsn:
+            self._continue_with(snapshot, shown, reads=reads)
+        elif snapshot is not None and reads:
+            return committed
+        appender.forget()
+        return committed
 
     def _hand_over(self) -> None:
         snapshot = self._snapshot
@@ -72,7 +142,26 @@ class AcceleratedFile(VolumeFile):
         # After a commit that nobody has read from yet, the next transaction may well not read either.
         native = _native(snapshot, self.reader.snapshot) if snapshot.page_map.read else None
         size = snapshot.page_count * snapshot.page_size
-        self.reader.publish(native, size, self._generation(snapshot), snapshot.local_lsn, self._probe or None)
+        generation = self._generation(snapshot)
+        self.reader.publish(native, size, generation, snapshot.local_lsn, self._probe or None)
+        if generation is not None:
+            self._lend_room(snapshot)
+
+    def _lend_room(self, snapshot: Snapshot) -> None:
+        """Let C append behind the newest version, where it knows the place and all that page 1 has to say."""
+        appender, base = self.appender, self._base_header
+        if appender is None or base is None or self._aimed != snapshot.local_lsn or not self._cookie.as_stored:
+            return
+        if snapshot.page_count and snapshot.byte_size == snapshot.page_count * snapshot.page_size:
+            appender.lend(base.counter, self._shown.value)
+
+    def _continue_with(self, snapshot: Snapshot, shown: int, *, reads: bool) -> None:
+        """Take a version that C has committed for what SQLite has in its cache."""
+        self._shown.committed(snapshot.content_version, shown)
+        self._cookie.committed(snapshot.history)
+        self._base_header = self._probe = None
+        if reads:
+            self._read_from(snapshot)
 
     def _generation(self, snapshot: Snapshot) -> int | None:
         """Return the state generation at which this is the newest version; None if it is not, or nobody can tell.
@@ -113,7 +202,9 @@ def _open(name: str, flags: int, parameters: dict[str, str]) -> VolumeFile:
 
 def install() -> None:
     """Register the VFS with apsw's SQLite; raises `apsw.Error` where apsw cannot load extensions."""
-    _accelerator.set_hooks(open_file=_open, full_pathname=os.path.abspath, failed=remember)
+    _accelerator.set_hooks(
+        open_file=_open, full_pathname=os.path.abspath, failed=remember, checksum=xxhash.xxh3_64_intdigest
+    )
     connection = apsw.Connection(":memory:")
     try:
         connection.enable_load_extension(True)

@@ -174,7 +174,9 @@ class VolumeFile:
         assert snapshot is not None, "BUG: SQLite asks to write without having read"
         if self._fixed is not None:
             raise ReadOnly(f"{snapshot.describe()}: the past cannot be written; open the volume without `at`")
-        transaction = self._replica.begin(snapshot)
+        self._begin_with(self._replica.begin(snapshot))
+
+    def _begin_with(self, transaction: WriteTransaction) -> None:
         # Equal in content; its LSN may be newer, if a push came between.
         self._snapshot = transaction.base
         self._transaction = self._reading = transaction

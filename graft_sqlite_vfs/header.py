@@ -189,12 +189,21 @@ class ShownCookie:
 
     def stored(self, written: Buffer, cookie: int) -> Buffer:
         """Return a page 1 as SQLite wrote it, with ``cookie``, with the cookie to store."""
-        self._top = max(self._top, cookie)
+        self.saw_written(cookie)
         if not self._offset:
             return written
         result = bytearray(written)
         result[_COOKIE] = ((cookie - self._offset) & _MASK).to_bytes(4, "big")
         return result
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether what SQLite writes is what is to be stored."""
+        return not self._offset
+
+    def saw_written(self, cookie: int) -> None:
+        """Note a cookie that SQLite wrote, whatever becomes of it."""
+        self._top = max(self._top, cookie)
 
     def committed(self, history: int) -> None:
         """Go on from what SQLite has just committed itself."""

@@ -11,7 +11,7 @@ from graft import locations
 from graft.mapchunks import CHUNK_SHIFT
 
 VARIABLE = "GRAFT_PURE"
-INTERFACE = 2
+INTERFACE = 3
 """What the compiled module must say it offers; see native/module.c."""
 
 _LAYOUT = (

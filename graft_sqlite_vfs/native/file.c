@@ -5,7 +5,7 @@
 #include <string.h>
 
 static struct {
-    PyObject *read, *write, *truncate, *file_size, *lock, *unlock, *synced, *pragma, *close;
+    PyObject *read, *write, *truncate, *file_size, *lock, *unlock, *synced, *pragma, *close, *take_over;
 } names;
 
 static PyObject *call_with_number(const graft_file *file, PyObject *name, int64_t number)
@@ -34,6 +34,39 @@ static int finished(const graft_file *file, PyObject *done)
         return python_error_code(file->host, ABI_IOERR);
     Py_DECREF(done);
     return ABI_OK;
+}
+
+static PyObject *call_write(const graft_file *file, const void *data, int amount, int64_t offset)
+{
+    PyObject *done = NULL;
+    PyObject *bytes = PyBytes_FromStringAndSize(data, amount);
+    PyObject *position = bytes == NULL ? NULL : PyLong_FromLongLong(offset);
+    if (position != NULL)
+        done = PyObject_CallMethodObjArgs(file->file, names.write, bytes, position, NULL);
+    Py_XDECREF(position);
+    Py_XDECREF(bytes);
+    return done;
+}
+
+/* Let Python go on with a transaction that was begun here; it is told of everything that was written. */
+static int leave_to_python(graft_file *file)
+{
+    if (file->writing != WRITING_HERE)
+        return 0;
+    PyObject *done = PyObject_CallMethodNoArgs(file->file, names.take_over);
+    if (done == NULL)
+        return -1; /* the lock stays here, until SQLite gives it back */
+    Py_DECREF(done);
+    graft_appender *appender = file->appender;
+    unsigned count = appender->count;
+    appender_hand_over(appender);
+    file->writing = WRITING_IN_PYTHON;
+    for (unsigned i = 0; i < count && done != NULL; i++) {
+        int64_t offset = (int64_t)(appender->pages[i] - 1) << appender->page_shift;
+        done = call_write(file, appender_body(appender, i), (int)appender->page_size, offset);
+        Py_XDECREF(done);
+    }
+    return done == NULL ? -1 : 0;
 }
 
 /* Reading */
@@ -81,6 +114,8 @@ static int read_in_python(graft_file *file, uint8_t *out, int amount, int64_t of
 static int x_read(abi_file *base, void *out, int amount, int64_t offset)
 {
     graft_file *file = (graft_file *)base;
+    if (file->writing == WRITING_HERE && appender_read(file->appender, out, amount, offset))
+        return ABI_OK;
     if (reader_read(file->reader, out, amount, offset))
         return ABI_OK;
     return read_in_python(file, out, amount, offset);
@@ -105,7 +140,7 @@ static int x_file_size(abi_file *base, int64_t *size)
     const graft_reader *reader = file->reader;
     if (reader->state != READER_HELD)
         return size_in_python(file, size);
-    *size = reader->file_bytes;
+    *size = file->writing == WRITING_HERE ? (int64_t)file->appender->file_bytes : reader->file_bytes;
     return ABI_OK;
 }
 
@@ -127,10 +162,14 @@ static int x_lock(abi_file *base, int level)
     graft_file *file = (graft_file *)base;
     if (level <= ABI_LOCK_SHARED)
         return reader_lock_shared(file->reader) ? ABI_OK : lock_in_python(file, level);
-    if (file->writing)
+    if (file->writing != NOT_WRITING)
         return ABI_OK; /* PENDING and EXCLUSIVE: nobody else sees what the writer writes */
+    if (file->appender != NULL && appender_begin(file->appender)) {
+        file->writing = WRITING_HERE;
+        return ABI_OK;
+    }
     int code = lock_in_python(file, level);
-    file->writing = code == ABI_OK;
+    file->writing = code == ABI_OK ? WRITING_IN_PYTHON : NOT_WRITING;
     return code;
 }
 
@@ -147,16 +186,21 @@ static int unlock_in_python(graft_file *file, int level)
 static int x_unlock(abi_file *base, int level)
 {
     graft_file *file = (graft_file *)base;
-    bool reading_only = !file->writing;
+    if (file->writing == WRITING_HERE && level <= ABI_LOCK_SHARED) {
+        appender_end(file->appender);
+        file->writing = NOT_WRITING;
+    }
+    bool reading_only = file->writing != WRITING_IN_PYTHON;
     if (reading_only && (level > ABI_LOCK_NONE || file->reader->state == READER_IDLE || reader_unlock(file->reader)))
         return ABI_OK;
-    file->writing = file->writing && level > ABI_LOCK_SHARED;
+    if (level <= ABI_LOCK_SHARED)
+        file->writing = NOT_WRITING;
     return unlock_in_python(file, level);
 }
 
 static int x_check_reserved_lock(abi_file *base, int *reserved)
 {
-    *reserved = ((graft_file *)base)->writing;
+    *reserved = ((graft_file *)base)->writing != NOT_WRITING;
     return ABI_OK;
 }
 
@@ -165,17 +209,15 @@ static int x_check_reserved_lock(abi_file *base, int *reserved)
 static int x_write(abi_file *base, const void *data, int amount, int64_t offset)
 {
     graft_file *file = (graft_file *)base;
+    if (file->writing == WRITING_HERE && appender_write(file->appender, data, amount, offset))
+        return ABI_OK;
     python_scope scope;
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
     PyObject *done = NULL;
-    PyObject *bytes = PyBytes_FromStringAndSize(data, amount);
-    PyObject *position = bytes == NULL ? NULL : PyLong_FromLongLong(offset);
-    if (position != NULL && settle(file) == 0)
-        done = PyObject_CallMethodObjArgs(file->file, names.write, bytes, position, NULL);
+    if (settle(file) == 0 && leave_to_python(file) == 0)
+        done = call_write(file, data, amount, offset);
     int code = finished(file, done);
-    Py_XDECREF(position);
-    Py_XDECREF(bytes);
     python_leave(&scope);
     return code;
 }
@@ -186,7 +228,10 @@ static int x_truncate(abi_file *base, int64_t size)
     python_scope scope;
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
-    int code = finished(file, settle(file) < 0 ? NULL : call_with_number(file, names.truncate, size));
+    PyObject *done = NULL;
+    if (settle(file) == 0 && leave_to_python(file) == 0)
+        done = call_with_number(file, names.truncate, size);
+    int code = finished(file, done);
     python_leave(&scope);
     return code;
 }
@@ -205,9 +250,31 @@ static int sync_in_python(graft_file *file)
     python_scope scope;
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
-    int code = finished(file, PyObject_CallMethodNoArgs(file->file, names.synced));
+    PyObject *done = leave_to_python(file) < 0 ? NULL : PyObject_CallMethodNoArgs(file->file, names.synced);
+    int code = finished(file, done);
     python_leave(&scope);
     return code;
+}
+
+static int sync_here(graft_file *file)
+{
+    graft_appender *appender = file->appender;
+    if (appender->count == 0)
+        return ABI_OK;
+    if (!appender_can_commit(appender))
+        return sync_in_python(file);
+    python_scope scope;
+    if (!python_enter(&scope, file->host))
+        return ABI_IOERR;
+    bool watched = appender_is_watched();
+    append_outcome outcome = appender_prepare(appender) < 0 ? APPEND_RAISED : APPEND_DONE;
+    if (outcome == APPEND_DONE && watched)
+        outcome = appender_append(appender);
+    int code = outcome == APPEND_RAISED ? python_error_code(file->host, ABI_IOERR) : ABI_OK;
+    python_leave(&scope);
+    if (outcome == APPEND_DONE && !watched)
+        outcome = appender_append(appender);
+    return outcome == APPEND_FAILED ? sync_in_python(file) : code;
 }
 
 static int pragma_in_python(graft_file *file, char **words)
@@ -216,7 +283,7 @@ static int pragma_in_python(graft_file *file, char **words)
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
     PyObject *text = NULL;
-    if (settle(file) == 0)
+    if (settle(file) == 0 && leave_to_python(file) == 0)
         text = PyObject_CallMethod(file->file, "pragma", "sz", words[1], words[2]);
     int code = ABI_NOTFOUND;
     if (text != NULL && text != Py_None) {
@@ -241,7 +308,9 @@ static int x_file_control(abi_file *base, int op, void *argument)
     graft_file *file = (graft_file *)base;
     switch (op) {
     case ABI_FCNTL_SYNC:
-        return file->writing ? sync_in_python(file) : ABI_OK;
+        return file->writing == WRITING_HERE ? sync_here(file)
+               : file->writing == WRITING_IN_PYTHON ? sync_in_python(file)
+                                                    : ABI_OK;
     case ABI_FCNTL_PRAGMA:
         return pragma_in_python(file, argument);
     default:
@@ -265,14 +334,18 @@ static int x_close(abi_file *base)
 {
     graft_file *file = (graft_file *)base;
     file->base.methods = NULL;
+    if (file->writing == WRITING_HERE)
+        appender_end(file->appender);
     python_scope scope;
     if (!python_enter(&scope, file->host))
         return ABI_OK; /* the process is ending, and its locks go with it */
+    file->writing = NOT_WRITING;
     PyObject *done = PyObject_CallMethodNoArgs(file->file, names.close);
     int code = finished(file, done);
     PyObject *pending = exception_take();
     reader_withdraw(file->reader);
     Py_CLEAR(file->file);
+    Py_CLEAR(file->appender);
     Py_CLEAR(file->reader);
     exception_put(pending);
     python_leave(&scope);
@@ -304,24 +377,34 @@ static int int_from(PyObject *opened, const char *name, int *result)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+static PyObject *typed_from(PyObject *opened, const char *name, PyTypeObject *type)
+{
+    PyObject *found = PyObject_GetAttrString(opened, name);
+    if (found != NULL && found != Py_None && !Py_IS_TYPE(found, type)) {
+        PyErr_Format(PyExc_TypeError, "the %s is a %s", name, Py_TYPE(found)->tp_name);
+        Py_CLEAR(found);
+    }
+    return found;
+}
+
 int file_init(graft_file *file, const sqlite_host *host, PyObject *opened)
 {
-    PyObject *reader = PyObject_GetAttrString(opened, "reader");
-    if (reader == NULL)
-        return -1;
-    if (!Py_IS_TYPE(reader, &graft_reader_type)) {
-        PyErr_Format(PyExc_TypeError, "the reader is a %s", Py_TYPE(reader)->tp_name);
-        Py_DECREF(reader);
-        return -1;
-    }
     *file = (graft_file){.host = host};
-    if (int_from(opened, "xSectorSize", &file->sector_size) < 0 ||
+    PyObject *reader = typed_from(opened, "reader", &graft_reader_type);
+    PyObject *appender = reader == NULL ? NULL : typed_from(opened, "appender", &graft_appender_type);
+    if (reader == Py_None)
+        PyErr_SetString(PyExc_TypeError, "there is no reader");
+    if (appender == NULL || reader == Py_None || int_from(opened, "xSectorSize", &file->sector_size) < 0 ||
         int_from(opened, "xDeviceCharacteristics", &file->characteristics) < 0) {
-        Py_DECREF(reader);
+        Py_XDECREF(appender);
+        Py_XDECREF(reader);
         return -1;
     }
+    if (appender == Py_None)
+        Py_CLEAR(appender);
     file->file = Py_NewRef(opened);
     file->reader = (graft_reader *)reader;
+    file->appender = (graft_appender *)appender;
     file->base.methods = &methods;
     return 0;
 }
@@ -335,6 +418,7 @@ int file_prepare(void)
     names.lock = PyUnicode_InternFromString("xLock");
     names.unlock = PyUnicode_InternFromString("xUnlock");
     names.synced = PyUnicode_InternFromString("synced");
+    names.take_over = PyUnicode_InternFromString("take_over");
     names.close = PyUnicode_InternFromString("xClose");
     return PyErr_Occurred() ? -1 : 0;
 }

@@ -1,16 +1,21 @@
-/* An opened volume as SQLite sees it: hits of the published snapshot here, all else in the Python file behind it. */
+/* An opened volume as SQLite sees it: hits of the published snapshot and small commits here, all
+ * else in the Python file behind it. */
 #ifndef GRAFT_FILE_H
 #define GRAFT_FILE_H
 
+#include "appender.h"
 #include "host.h"
 #include "reader.h"
+
+typedef enum { NOT_WRITING, WRITING_HERE, WRITING_IN_PYTHON } file_writing;
 
 typedef struct {
     abi_file base; /* must be first */
     const sqlite_host *host;
     PyObject *file; /* graft_sqlite_vfs.accelerator.AcceleratedFile */
     graft_reader *reader;
-    bool writing; /* Python was asked for RESERVED, and not yet for its end */
+    graft_appender *appender; /* NULL: Python writes */
+    file_writing writing;     /* who was asked for RESERVED, and not yet for its end */
     int sector_size;
     int characteristics;
 } graft_file;

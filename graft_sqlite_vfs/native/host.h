@@ -30,6 +30,7 @@ typedef struct {
     PyObject *open_file;     /* (name, flags, {parameter: value}) -> file */
     PyObject *full_pathname; /* (name) -> str */
     PyObject *failed;        /* (exception) -> None */
+    PyObject *checksum;      /* (bytes-like) -> int: XXH3-64 */
 } python_hooks;
 
 extern python_hooks hooks;

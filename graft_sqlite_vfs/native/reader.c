@@ -4,9 +4,6 @@
 #include <string.h>
 #include <structmember.h>
 
-/* Where the counters of graft/shared.py are, in words. */
-enum { WORD_GENERATION = 1, WORD_LOCAL_LSN = 2, WORDS_NEEDED = 3 };
-
 /* Without the GIL */
 
 static bool is_newest(const graft_reader *reader)
@@ -32,7 +29,8 @@ bool reader_read(graft_reader *reader, void *out, int amount, int64_t offset)
     bool hit = true;
     if (is_probe(amount, offset) && reader->has_probe)
         memcpy(out, reader->probe, PROBE_BYTES);
-    else
+    else if (!overlay_has_journal(&reader->overlay) ||
+             !overlay_read(&reader->overlay, out, (uint32_t)amount, (uint64_t)offset))
         hit = reader->snapshot != NULL &&
               snapshot_read(reader->snapshot, &reader->section, out, (uint32_t)amount, (uint64_t)offset);
     reader->hits += hit;
@@ -76,6 +74,7 @@ void reader_withdraw(graft_reader *reader)
 {
     reader->state = READER_WITHDRAWN;
     reader->has_probe = reader->keepable = false;
+    overlay_end(&reader->overlay);
     Py_CLEAR(reader->snapshot);
 }
 
@@ -94,6 +93,7 @@ static PyObject *publish(graft_reader *reader, PyObject *args)
     if (!PyErr_Occurred() && !fits)
         PyErr_Format(PyExc_ValueError, "a probe of %zd bytes", probe.len);
     if (!PyErr_Occurred()) {
+        overlay_end(&reader->overlay);
         native_snapshot *old = reader->snapshot;
         reader->snapshot = snapshot == Py_None ? NULL : (native_snapshot *)Py_NewRef(snapshot);
         reader->file_bytes = file_bytes;
@@ -109,6 +109,15 @@ static PyObject *publish(graft_reader *reader, PyObject *args)
     PyBuffer_Release(&probe);
     if (PyErr_Occurred())
         return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *provide(graft_reader *reader, PyObject *snapshot)
+{
+    if (!Py_IS_TYPE(snapshot, &native_snapshot_type))
+        return PyErr_Format(PyExc_TypeError, "the snapshot is a %s", Py_TYPE(snapshot)->tp_name);
+    if (reader->state == READER_HELD)
+        Py_XSETREF(reader->snapshot, (native_snapshot *)Py_NewRef(snapshot));
     Py_RETURN_NONE;
 }
 
@@ -201,6 +210,7 @@ static void reader_dealloc(graft_reader *reader)
 static PyMethodDef reader_methods[] = {
     {"publish", (PyCFunction)(void (*)(void))publish, METH_VARARGS,
      "Let reads go to a snapshot: publish(snapshot or None, file_bytes, generation or None, local_lsn, probe or None)."},
+    {"provide", (PyCFunction)(void (*)(void))provide, METH_O, "Add the pages of what was published without them."},
     {"withdraw", (PyCFunction)(void (*)(void))withdraw, METH_NOARGS, "Let Python answer everything."},
     {"close", (PyCFunction)(void (*)(void))close_reader, METH_NOARGS, "Withdraw, and let go of the counters."},
     {"read", (PyCFunction)(void (*)(void))read_here, METH_VARARGS,

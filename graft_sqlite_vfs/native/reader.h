@@ -4,7 +4,7 @@
  *     HELD       SQLite holds SHARED on the published snapshot
  *     IDLE       SQLite has let go of it, Python has not been told, and the next SHARED may take it again
  *
- * What is published may lack its pages, until somebody reads one: then Python answers, and publishes it again.
+ * What is published may lack its pages, until somebody reads one: then Python answers, and provides them.
  *
  * Invariants: a snapshot is set in HELD and IDLE alone. SQLite calls a file under its connection's mutex, and Python
  * publishes and withdraws from within such calls, so that one thread at a time is in here. From IDLE nothing goes on
@@ -13,8 +13,12 @@
 #ifndef GRAFT_READER_H
 #define GRAFT_READER_H
 
+#include "overlay.h"
 #include "section.h"
 #include "snapshot.h"
+
+/* Where the counters of graft/shared.py are, in words. */
+enum { WORD_GENERATION = 1, WORD_LOCAL_LSN = 2, WORD_APPENDING = 3, WORD_IN_DOUBT = 4, WORDS_NEEDED = 5 };
 
 enum { CACHE_LINE_BYTES = 64, PROBE_OFFSET = 24, PROBE_BYTES = 16 };
 
@@ -32,6 +36,7 @@ typedef struct {
     Py_buffer counters;         /* graft.shared: u64 words */
     uint64_t generation;
     uint64_t local_lsn;
+    graft_overlay overlay; /* what was committed from here since; local_lsn, file_bytes and probe go along */
     uint64_t hits;
     uint64_t misses;
     uint8_t before[CACHE_LINE_BYTES]; /* no two readers' sections share a cache line */

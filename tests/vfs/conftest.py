@@ -107,6 +107,17 @@ def read_path(request) -> Iterator[str]:
         yield request.param
 
 
+@pytest.fixture
+def commits_in_python(monkeypatch) -> None:
+    """No commit is appended in C."""
+    from graft.transaction import WriteTransaction
+
+    monkeypatch.setattr(WriteTransaction, "room", lambda self: None)
+
+
+committed_in_python = pytest.mark.usefixtures("commits_in_python")
+"""For tests that watch or replace `WriteTransaction.commit`, which commits in C do not call."""
+
 in_python_only = pytest.mark.parametrize("read_path", ["pure"], indirect=True)
 """For tests that watch methods which the accelerator does not call."""
 

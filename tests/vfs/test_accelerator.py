@@ -20,7 +20,7 @@ from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.readpath import Accelerated, Pure
 from graft_sqlite_vfs.registration import READ_PATH, pure_read_path
 
-from .conftest import fill, rows
+from .conftest import committed_in_python, fill, rows
 
 accelerator = pytest.importorskip("graft_sqlite_vfs.accelerator", reason="the accelerator was not built")
 
@@ -117,7 +117,8 @@ class TestWithoutPython:
         assert rows(other, SUM) == rows(db, SUM)
         assert [call for call in watched[-1].calls if not call.startswith("read 4096 at 0")] == []
 
-    def test_a_row_that_is_inserted_costs_few_calls_and_no_read(self, watched, db):
+    @committed_in_python
+    def test_a_row_that_is_inserted_by_python_costs_few_calls_and_no_read(self, watched, db):
         """A transaction that only writes what SQLite has in its cache asks for nothing but the lock and the commit."""
         db.execute("INSERT INTO t(v) VALUES ('x')")
         file = watched[-1]
@@ -125,6 +126,14 @@ class TestWithoutPython:
         for _ in range(3):
             db.execute("INSERT INTO t(v) VALUES ('x')")
         assert file.calls == ["lock 2", "unlock 1"] * 3
+
+    def test_a_row_that_is_inserted_costs_no_call_at_all(self, watched, db):
+        db.execute("INSERT INTO t(v) VALUES ('x')")
+        file = watched[-1]
+        file.calls.clear()
+        for _ in range(3):
+            db.execute("INSERT INTO t(v) VALUES ('x')")
+        assert file.calls == []
         assert not file.snapshot.page_map.read
 
     def test_after_a_commit_the_first_read_is_pythons_and_no_other(self, watched, db):

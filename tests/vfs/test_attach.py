@@ -6,7 +6,7 @@ import pytest
 from graft.errors import LocalStorageError, RemoteUnavailable
 from graft.transaction import WriteTransaction
 
-from .conftest import failing, fill, rows
+from .conftest import committed_in_python, failing, fill, rows
 
 BOTH = "SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM other.o)"
 
@@ -49,7 +49,7 @@ def test_rollback(both, volumes):
 
 
 @pytest.fixture
-def second_fails(monkeypatch):
+def second_fails(monkeypatch, commits_in_python):
     """The second of two commits fails, with a given error."""
 
     def arm(error):
@@ -66,7 +66,7 @@ def second_fails(monkeypatch):
     return arm
 
 
-def test_when_the_second_commit_fails_the_first_is_taken_back(both, volumes, second_fails):
+def test_when_the_second_commit_fails_the_first_is_taken_back(second_fails, both, volumes):
     second_fails(LocalStorageError("the disk fails"))
     both.execute("BEGIN")
     write_both(both)
@@ -82,7 +82,7 @@ def test_when_the_second_commit_fails_the_first_is_taken_back(both, volumes, sec
     assert rows(volumes.connect(), "SELECT count(*) FROM t") == [(4,)]
 
 
-def test_when_the_second_commit_is_busy_it_can_be_tried_again(both, volumes, second_fails):
+def test_when_the_second_commit_is_busy_it_can_be_tried_again(second_fails, both, volumes):
     second_fails(RemoteUnavailable("the remote is away"))
     both.execute("BEGIN")
     write_both(both)
@@ -95,7 +95,7 @@ def test_when_the_second_commit_is_busy_it_can_be_tried_again(both, volumes, sec
     assert rows(volumes.connect("other", remote="#other"), "SELECT count(*) FROM o") == [(1,)]
 
 
-def test_when_the_second_commit_is_busy_and_given_up(both, volumes, second_fails):
+def test_when_the_second_commit_is_busy_and_given_up(second_fails, both, volumes):
     second_fails(RemoteUnavailable("the remote is away"))
     both.execute("BEGIN")
     write_both(both)
@@ -119,6 +119,7 @@ def test_the_same_volume_twice(db, volumes):
     assert rows(db, "SELECT count(*) FROM main.t") == [(4,)]
 
 
+@committed_in_python
 def test_durability_by_uri(db, volumes, monkeypatch):
     levels = []
     commit = WriteTransaction.commit
@@ -157,6 +158,7 @@ def test_detach_lets_go_of_the_replica(db, volumes):
     assert volumes.path("other").resolve() not in replica._open
 
 
+@committed_in_python
 def test_a_failed_first_commit_is_no_commit_anywhere(both, volumes, monkeypatch):
     before = volumes.commits(), volumes.commits("other")
     monkeypatch.setattr(WriteTransaction, "commit", failing(LocalStorageError("the disk fails")))

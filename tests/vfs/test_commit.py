@@ -7,7 +7,7 @@ from graft.errors import Diverged, GraftError, LocalStorageError, RemoteUnavaila
 from graft.settings import Durability, Settings
 from graft.transaction import WriteTransaction
 
-from .conftest import failing, fill, integrity, rows, spilling
+from .conftest import committed_in_python, failing, fill, integrity, rows, spilling
 
 
 def reopened(volumes, sql: str) -> list[tuple]:
@@ -127,6 +127,7 @@ class TestSpills:
         big.execute("COMMIT")
         assert reopened(volumes, "SELECT count(*) FROM t WHERE v = 'a' || id") == [(400,)]
 
+    @committed_in_python
     def test_a_failed_commit_is_rolled_back_and_tried_again(self, big, volumes, monkeypatch):
         before, content = volumes.commits(), rows(big, "SELECT * FROM t")
         monkeypatch.setattr(WriteTransaction, "commit", failing(LocalStorageError("the disk fails")))
@@ -148,6 +149,7 @@ class TestSpills:
             big.execute("BEGIN; UPDATE t SET v = v || 'x'; ROLLBACK")
 
 
+@committed_in_python
 def test_busy_at_the_sync_point_keeps_the_transaction(db, volumes, monkeypatch):
     monkeypatch.setattr(WriteTransaction, "commit", failing(RemoteUnavailable("the remote is away")))
     db.execute("BEGIN; INSERT INTO t VALUES (4, 'four')")
@@ -163,6 +165,7 @@ def test_busy_at_the_sync_point_keeps_the_transaction(db, volumes, monkeypatch):
     assert reopened(volumes, "SELECT count(*) FROM t") == [(5,)]
 
 
+@committed_in_python
 def test_several_counters_in_one_commit(db, volumes, monkeypatch):
     # A commit that is tried again with one more change moves SQLite's counter twice. Another content must not get
     # that number: SQLite would take its cache for valid. Nothing else of what it compares differs here.
@@ -176,6 +179,7 @@ def test_several_counters_in_one_commit(db, volumes, monkeypatch):
     assert rows(db, "SELECT v FROM t WHERE id = 1") == [("theirs",)]
 
 
+@committed_in_python
 def test_busy_at_the_sync_point_and_rolled_back(db, volumes, monkeypatch):
     monkeypatch.setattr(WriteTransaction, "commit", failing(RemoteUnavailable("the remote is away")))
     db.execute("BEGIN; INSERT INTO t VALUES (4, 'four')")
@@ -189,6 +193,7 @@ def test_busy_at_the_sync_point_and_rolled_back(db, volumes, monkeypatch):
     assert volumes.commits() == before + 1
 
 
+@committed_in_python
 @pytest.mark.parametrize(
     "error", [StaleSnapshot("stale"), Diverged("diverged"), LocalStorageError("disk"), GraftError("else")]
 )
@@ -204,6 +209,7 @@ def test_an_error_at_the_sync_point_rolls_back(db, volumes, monkeypatch, error):
     assert rows(db, "SELECT count(*) FROM t") == reopened(volumes, "SELECT count(*) FROM t") == [(3,)]
 
 
+@committed_in_python
 def test_an_error_in_a_with_block(db, monkeypatch):
     # apsw, which rolls back for the user, raises SQLite's own words then; ours are the error before.
     monkeypatch.setattr(WriteTransaction, "commit", failing(LocalStorageError("the disk fails")))
@@ -314,6 +320,7 @@ class TestShrinking:
         fill(db, 500)
         assert reopened(volumes, COUNT) == rows(db, COUNT)
 
+    @committed_in_python
     @pytest.mark.parametrize("big_cache", [True, False])
     def test_vacuum_rolled_back(self, db, volumes, monkeypatch, big_cache):
         fill(db, 1000)
@@ -413,6 +420,7 @@ def test_own_commits_keep_the_cache(db, monkeypatch):
     assert {args for args in reads if args != (16, 24)} == set()
 
 
+@committed_in_python
 def test_writer_busy_is_busy_at_the_sync_point_too(db, monkeypatch):
     monkeypatch.setattr(WriteTransaction, "commit", failing(WriterBusy("a push takes long")))
     db.execute("BEGIN; INSERT INTO t VALUES (4, 'four')")
