@@ -22,7 +22,7 @@ from pagestore.segment import DecodedFrame
 
 _PATIENCE_S = 0.5
 """How long a frame that another thread is fetching, with others, is waited for."""
-_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_BYTES = 4 * 1024 * 1024
 _LATER_BATCH_BYTES = 1024 * 1024
 """So much of what is fetched in the background is handed over at once: a reader may wait for the first of it."""
 _LATER_MAX = 16

@@ -213,13 +213,15 @@ def _encoded(
 ) -> Iterator[bytes]:
     """Yield the bytes of the segment a run of frames at a time, compressed ahead in a few threads."""
 
-    def run_of_frames(run: Sequence[_Frame]) -> list[tuple[_Frame, bytes]]:
+    def run_of_frames(run: _Part) -> list[tuple[_Frame, bytes]]:
         if watcher:
-            watcher.bring([page for frame in run for page in frame.pages])
-        return [(frame, _frame_bytes(writer, snapshot, frame, dictionary, watcher)) for frame in run]
+            watcher.bring(run.pages.tolist())
+        return [
+            (frame, _frame_bytes(writer, snapshot, frame, dictionary, watcher))
+            for frame in _frames_of(run, snapshot.page_size)
+        ]
 
-    frames = [frame for part in parts for frame in _frames_of(part, snapshot.page_size)]
-    runs = [frames[start : start + _RUN_FRAMES] for start in range(0, len(frames), _RUN_FRAMES)]
+    runs = [run for part in parts for run in _runs_of(part, snapshot.page_size)]
     with Parallel(_COMPRESSING_THREADS) as threads:
         for run in threads.map(run_of_frames, runs):
             yield b"".join(writer.append(frame.pages, data) for frame, data in run)
@@ -232,8 +234,18 @@ class _Frame:
     codec: Codec
 
 
+def _runs_of(part: _Part, page_size: int) -> Iterator[_Part]:
+    count = _RUN_FRAMES * _frame_pages(part, page_size)
+    for start in range(0, len(part.pages), count):
+        yield _Part(part.pages[start : start + count], part.frame_bytes, part.codec)
+
+
+def _frame_pages(part: _Part, page_size: int) -> int:
+    return max(1, part.frame_bytes // page_size)
+
+
 def _frames_of(part: _Part, page_size: int) -> Iterator[_Frame]:
-    count = max(1, part.frame_bytes // page_size)
+    count = _frame_pages(part, page_size)
     for start in range(0, len(part.pages), count):
         yield _Frame(tuple(PageIdx(page) for page in sorted(part.pages[start : start + count].tolist())), part.codec)
 

@@ -7,6 +7,7 @@ Python per page.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -180,10 +181,12 @@ def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, Chun
     extents = list(frames)
     if not extents:
         return {}
-    page = np.concatenate([np.asarray(extent.pages, np.uint64) for extent in extents]) - np.uint64(1)
-    counts = [len(extent.pages) for extent in extents]
+    counts = np.array([len(extent.pages) for extent in extents], np.uint32)
+    page = np.fromiter(chain.from_iterable(extent.pages for extent in extents), np.uint32, int(counts.sum()))
+    page -= np.uint32(1)
     frame = np.repeat(np.arange(len(extents), dtype=np.uint32), counts)
-    slot = np.concatenate([np.arange(count, dtype=np.uint16) for count in counts])
+    firsts = np.cumsum(counts, dtype=np.uint32) - counts
+    slot = (np.arange(len(page), dtype=np.uint32) - np.repeat(firsts, counts)).astype(np.uint16)
     offset = np.array([extent.offset for extent in extents], np.uint64)
     length = np.array([extent.length for extent in extents], np.uint32)
     order = np.argsort(page, kind="stable")

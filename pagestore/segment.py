@@ -54,7 +54,7 @@ class FrameExtent:
     """Bytes from the start of the segment."""
     length: int
     """Stored bytes, header included."""
-    pages: tuple[PageIdx, ...]
+    pages: Sequence[int]
     """Ascending; a page's slot is its position here."""
 
 

@@ -1,5 +1,6 @@
 """Reading a whole segment and checking all of it; for a single frame, `segment.decode_frame` is enough."""
 
+from array import array
 from collections.abc import Iterator
 
 from pyroaring import BitMap
@@ -8,7 +9,6 @@ from pagestore.dictionary import decode_dictionary
 from pagestore.errors import CorruptObject
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
-from pagestore.pages import PageIdx
 from pagestore.segment import (
     SEGMENT_HEADER_BYTES,
     DecodedFrame,
@@ -35,7 +35,7 @@ def read_segment(data: Data, segment: SegmentId) -> Iterator[tuple[FrameExtent, 
     seen = BitMap()
     for entry in entries:
         frame = decode_frame(view[entry.offset : entry.offset + entry.length], segment, header.page_size, dictionary)
-        pages = tuple(PageIdx(page) for page in frame.pages.tolist())
+        pages = array("I", frame.pages.tolist())
         if len(pages) != entry.page_count:
             raise CorruptObject(
                 f"segment {segment}: the frame at {entry.offset} has {len(pages)} pages, "
