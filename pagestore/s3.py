@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from urllib.parse import urlencode
 
 from pagestore.errors import ObjectNotFound, UnsafeStore
@@ -91,13 +91,13 @@ class S3Store:
         """Send the chunks in parts; one that is no longer than a part is a plain put."""
         full_key = self._full_key(key)
         parts = cut_parts(chunks, self._settings.part_bytes)
-        first = next(parts, b"")
-        second = next(parts, None)
-        if second is None:
-            self.put(key, first)
-            return len(first)
+        begun = list(islice(parts, 2))
+        if len(begun) < 2:
+            whole = b"".join(begun)
+            self.put(key, whole)
+            return len(whole)
         upload = MultipartUpload(self._requests, full_key, self._settings)
-        return upload.run(chain((first, second), parts))
+        return upload.run(chain(_taken_from(begun), parts))
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """Yield matching objects, a page of at most 1000 keys for each request."""
@@ -182,3 +182,9 @@ class S3Store:
         if isinstance(page, Answer):
             raise unexpected(page, self._requests.where)
         return page
+
+
+def _taken_from(parts: list[bytes]) -> Iterator[bytes]:
+    """Yield the parts and keep none of them."""
+    while parts:
+        yield parts.pop(0)
