@@ -340,14 +340,12 @@ class Replica:
 
     def _resolve_doubt(self) -> None:
         """Take in a change of the state whose author died, or is about to tell of it."""
-        if self.sync_lock.try_acquire():
-            try:
+        with self.sync_lock.held_briefly() as held:
+            if held:
                 self.state_changed()
-            finally:
-                self.sync_lock.release()
-        else:
-            with self._lock:
-                self._view = self._rebuilt(self._view.generation)
+                return
+        with self._lock:
+            self._view = self._rebuilt(self._view.generation)
 
     def _rebuilt(self, generation: int, remote_map: PageMap | None = None) -> View:
         state = self.state.read()
