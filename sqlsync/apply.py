@@ -85,16 +85,16 @@ def _run(
 
 
 def _one(sandbox: Sandbox, reducer: Reducer, mutation: Mutation, place: int) -> Outcome:
-    connection = sandbox.connection
-    connection.execute(f"SAVEPOINT {SAVEPOINT}")
+    connection, control = sandbox.connection, sandbox.control
+    control.execute(f"SAVEPOINT {SAVEPOINT}")
     with sandbox.running(mutation) as context:
         outcome = _outcome(connection, reducer, context)
     if not connection.in_transaction:
         assert isinstance(outcome, Rejected), "BUG: a mutation that ended the transaction was not rejected"
         raise _TransactionLost(place, outcome)
     if isinstance(outcome, Rejected):
-        connection.execute(f"ROLLBACK TO {SAVEPOINT}")
-    connection.execute(f"RELEASE {SAVEPOINT}")
+        control.execute(f"ROLLBACK TO {SAVEPOINT}")
+    control.execute(f"RELEASE {SAVEPOINT}")
     return outcome
 
 

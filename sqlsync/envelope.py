@@ -8,6 +8,7 @@ The stored form (version 1, integers little-endian)::
 """
 
 import datetime as dt
+import functools
 import json
 import struct
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 TEXT_BYTES_MAX = 2**16 - 1
 _FIXED = struct.Struct("<BBQqQ")
 _CHECKSUM = struct.Struct("<Q")
+_JSON = json.JSONDecoder()
+_timeline = functools.lru_cache(TimelineId)
+"""Mutations that are read together are mostly of one timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class Mutation:
     """When it was called, microseconds since the Unix epoch."""
     seed: int
     """64 random bits."""
-    _stored: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+    _stored: bytes | None = field(default=None, init=False, repr=False, compare=False)
     """The stored form, once somebody asked for it; `dataclasses.replace` does not take it along."""
 
     @classmethod
@@ -87,9 +91,14 @@ class Mutation:
 
 def encode(mutation: Mutation) -> bytes:
     """Return the stored form. Raises `BadMutation` for what it cannot say."""
-    if not mutation._stored:  # noqa: SLF001 - this module's own
-        mutation._stored.append(_encoded(mutation))  # noqa: SLF001
-    return mutation._stored[0]  # noqa: SLF001
+    stored = mutation._stored  # noqa: SLF001 - this module's own
+    return _keep(mutation, _encoded(mutation)) if stored is None else stored
+
+
+def _keep(mutation: Mutation, stored: bytes) -> bytes:
+    """Note the stored form of a mutation that does not change any more, and return it."""
+    object.__setattr__(mutation, "_stored", stored)
+    return stored
 
 
 def _encoded(mutation: Mutation) -> bytes:
@@ -127,11 +136,11 @@ def decode(data: bytes) -> Mutation:
         raise CorruptTimeline(f"a mutation of {len(data)} bytes does not fit its lengths")
     timeline, actor, name, body = parts
     try:
-        said = Named(name.decode(), json.loads(body)) if kind == 0 else Opaque(body)
-        mutation = Mutation(TimelineId(timeline), lsn, said, actor.decode(), now_us, seed)
+        said = Named(name.decode(), _JSON.decode(body.decode())) if kind == 0 else Opaque(body)
+        mutation = Mutation(_timeline(timeline), lsn, said, actor.decode(), now_us, seed)
     except ValueError as error:
         raise CorruptTimeline(f"a mutation of {len(data)} bytes makes no sense: {error}") from error
-    mutation._stored.append(data)  # noqa: SLF001 - this module's own
+    _keep(mutation, data)
     return mutation
 
 

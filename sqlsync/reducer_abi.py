@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from sqlsync.bincode import BadBincode, Reader, Writer
 from sqlsync.reducer import SQLValue
 
-_ID_BYTES = 4
-_VALUE_BYTES_MIN = 4
-_REQUEST_BYTES_MIN = _ID_BYTES + 4 + 8 + 8
 _OK, _ERR = 0, 1
 _DONE = bytes(5)
+_REPLY = struct.Struct("<IB")
+"""Whether it is an error, and whether there are requests."""
 _HEAD = struct.Struct("<II")
 """A request's id, with the tag of its kind or the pointer of its response."""
-_CHANGES = struct.Struct("<IQ")
+_TAGGED = struct.Struct("<IQ")
+"""A tag with a count or a length."""
+_INTEGER_VALUE = struct.Struct("<Iq")
+_REAL_VALUE = struct.Struct("<Id")
 _STEP = struct.Struct("<BQ")
+_U32, _U64, _I64, _F64 = (struct.Struct(f"<{kind}") for kind in "IQqd")
 _NULL, _INTEGER, _REAL, _TEXT, _BLOB = range(5)
 
 
@@ -110,9 +113,12 @@ def read_reply(data: bytes) -> Requests | ReducerError | None:
     """Read what a guest answers: its requests by id, in order; None when it is done. Raises `BadBincode`."""
     if data == _DONE:
         return None
-    reader = Reader(data)
-    found = _error(reader) if reader.tag(2) == _ERR else _requests(reader) if reader.option() else None
-    reader.end()
+    try:
+        found, end = _reply_at(data)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise BadBincode(f"a reply of {len(data)} bytes makes no sense: {error}") from error
+    if end != len(data):
+        raise BadBincode(f"{len(data) - end} bytes too many")
     return found
 
 
@@ -128,22 +134,18 @@ def read_log_record(data: bytes) -> LogRecord:
 
 def write_response(response: Response) -> bytes:
     """Return a response's bytes."""
+    if isinstance(response, Changes):
+        return _TAGGED.pack(_OK, response.count)
+    if isinstance(response, Rows):
+        return b"".join(_rows(response.columns, response.rows))
     writer = Writer()
-    match response:
-        case Changes(count):
-            return _CHANGES.pack(_OK, count)
-        case Rows(columns, rows):
-            writer.u32(_OK)
-            _write_rows(writer, columns, rows)
-        case Failed(None, message):
-            writer.u32(_ERR)
-            writer.u32(1)
-            writer.text(message)
-        case Failed(int(code), message):
-            writer.u32(_ERR)
-            writer.u32(0)
-            writer.i32(code)
-            writer.text(message)
+    writer.u32(_ERR)
+    if response.code is None:
+        writer.u32(1)
+    else:
+        writer.u32(0)
+        writer.i32(response.code)
+    writer.text(response.message)
     return writer.value()
 
 
@@ -153,67 +155,108 @@ def write_step(pointers: Mapping[int, int]) -> bytes:
     return _STEP.pack(1, len(pairs)) + b"".join(pairs)
 
 
-def _requests(reader: Reader) -> Requests:
-    count = reader.length(_REQUEST_BYTES_MIN)
-    found = dict([_request(reader) for _ in range(count)])
-    if len(found) != count:
-        raise BadBincode(f"{count} requests have {len(found)} ids")
-    return dict(sorted(found.items()))
+# What follows runs several times per mutation, so each takes and returns a place in the bytes: `bincode.Reader` and
+# `Writer` would be called for every single field.
 
 
-def _request(reader: Reader) -> tuple[int, Request]:
-    number, tag = reader.fields(_HEAD)
+def _reply_at(data: bytes) -> tuple[Requests | ReducerError | None, int]:
+    """Read a reply; raises `struct.error` where it ends early, which each of the following may."""
+    (tag,) = _U32.unpack_from(data, 0)
+    if tag == _ERR:
+        return _error_at(data, 4)
+    _, option = _REPLY.unpack_from(data, 0)
+    if tag > _ERR or option > 1:
+        raise BadBincode(f"a reply begins with the tags {tag} and {option}")
+    return _requests_at(data, _REPLY.size) if option else (None, _REPLY.size)
+
+
+def _requests_at(data: bytes, at: int) -> tuple[Requests, int]:
+    (count,) = _U64.unpack_from(data, at)
+    at += 8
+    found: dict[int, Request] = {}
+    for _ in range(count):
+        number, tag = _HEAD.unpack_from(data, at)
+        if tag > 1 or number in found:
+            raise BadBincode(f"request {number} has tag {tag}" if tag > 1 else f"there are two requests {number}")
+        sql, at = _text_at(data, at + 8)
+        params, at = _values_at(data, at)
+        found[number] = (Exec if tag else Query)(sql, params)
+    return found if count < 2 else dict(sorted(found.items())), at
+
+
+def _error_at(data: bytes, at: int) -> tuple[ReducerError, int]:
+    (tag,) = _U32.unpack_from(data, at)
     if tag > 1:
-        raise BadBincode(f"an enum of 2 variants has tag {tag}")
-    sql = reader.text()
-    params = tuple([_read_value(reader) for _ in range(reader.length(_VALUE_BYTES_MIN))])
-    return number, (Exec if tag else Query)(sql, params)
+        raise BadBincode(f"an error has tag {tag}")
+    if tag:
+        reason, at = _text_at(data, at + 4)
+        return UnknownError(reason), at
+    value, at = _value_at(data, at + 4)
+    target_type, at = _text_at(data, at)
+    return ConversionError(value, target_type), at
 
 
-def _error(reader: Reader) -> ReducerError:
-    if reader.tag(2) == 0:
-        return ConversionError(_read_value(reader), reader.text())
-    return UnknownError(reader.text())
+def _values_at(data: bytes, at: int) -> tuple[tuple[SQLValue, ...], int]:
+    (count,) = _U64.unpack_from(data, at)
+    at += 8
+    found = []
+    for _ in range(count):
+        value, at = _value_at(data, at)
+        found.append(value)
+    return tuple(found), at
 
 
-def _read_value(reader: Reader) -> SQLValue:
-    tag = reader.tag(5)
+def _value_at(data: bytes, at: int) -> tuple[SQLValue, int]:
+    (tag,) = _U32.unpack_from(data, at)
+    at += 4
     if tag == _TEXT:
-        return reader.text()
+        return _text_at(data, at)
     if tag == _NULL:
-        return None
+        return None, at
     if tag == _INTEGER:
-        return reader.i64()
-    return reader.f64() if tag == _REAL else reader.blob()
+        return _I64.unpack_from(data, at)[0], at + 8
+    if tag == _REAL:
+        return _F64.unpack_from(data, at)[0], at + 8
+    if tag == _BLOB:
+        return _blob_at(data, at)
+    raise BadBincode(f"a value has tag {tag}")
 
 
-def _write_rows(writer: Writer, columns: Sequence[str], rows: Sequence[Sequence[SQLValue]]) -> None:
-    writer.u64(len(columns))
+def _text_at(data: bytes, at: int) -> tuple[str, int]:
+    raw, at = _blob_at(data, at)
+    return raw.decode(), at
+
+
+def _blob_at(data: bytes, at: int) -> tuple[bytes, int]:
+    (length,) = _U64.unpack_from(data, at)
+    at += 8
+    end = at + length
+    if end > len(data):
+        raise BadBincode(f"a length of {length} where only {len(data) - at} bytes follow")
+    return data[at:end], end
+
+
+def _rows(columns: Sequence[str], rows: Sequence[Sequence[SQLValue]]) -> list[bytes]:
+    found = [_TAGGED.pack(_OK, len(columns))]
     for column in columns:
-        writer.text(column)
-    writer.u64(len(rows))
+        name = column.encode()
+        found += (_U64.pack(len(name)), name)
+    found.append(_U64.pack(len(rows)))
     for row in rows:
-        writer.u64(len(row))
+        found.append(_U64.pack(len(row)))
         for value in row:
-            _write_value(writer, value)
-
-
-def _write_value(writer: Writer, value: SQLValue) -> None:
-    match value:
-        case str():
-            writer.u32(_TEXT)
-            writer.text(value)
-        case None:
-            writer.u32(_NULL)
-        case int():
-            writer.u32(_INTEGER)
-            writer.i64(value)
-        case float():
-            writer.u32(_REAL)
-            writer.f64(value)
-        case bytes():
-            writer.u32(_BLOB)
-            writer.blob(value)
+            if isinstance(value, str):
+                text = value.encode()
+                found += (_TAGGED.pack(_TEXT, len(text)), text)
+            elif value is None:
+                found.append(_U32.pack(_NULL))
+            elif isinstance(value, int):
+                found.append(_INTEGER_VALUE.pack(_INTEGER, value))
+            elif isinstance(value, float):
+                found.append(_REAL_VALUE.pack(_REAL, value))
+            else:
+                found += (_TAGGED.pack(_BLOB, len(value)), value)
+    return found
 
 
 def _shown(value: SQLValue) -> str:

@@ -53,6 +53,8 @@ class Sandbox:
     ) -> None:
         """Take over a connection that nobody else runs statements on while a mutation is applied."""
         self.connection = connection
+        self.control = connection.cursor()
+        """For the savepoints around each mutation; `connection.execute` makes a cursor each time."""
         self.limits = limits
         self._runtime = runtime
         self._context: Context | None = None

@@ -7,7 +7,7 @@ SIMD, one form of NaN; and what it may import is the log of SQLSync's ABI, so ne
 import contextlib
 import functools
 import hashlib
-import math
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,28 +150,35 @@ class Ticker:
         """Call ``tick`` every `TICK_S` seconds, in a thread that is there from the first guest on."""
         self._tick = tick
         self._sleep_s = sleep_s
-        self._changed = threading.Condition()  # guards what follows
+        self._lock = threading.Lock()  # guards what follows
+        self._wanted = threading.Condition(self._lock)
         self._running = 0
-        self._thread: threading.Thread | None = None
+        self._process = 0
+        """In which the thread runs; it does not survive a fork."""
+        self._waits = False
+        """Whether the thread is to be told when a guest runs; for most it is not, so that they need not."""
 
     def __enter__(self) -> Self:
-        with self._changed:
+        with self._lock:
             self._running += 1
-            if self._thread is None or not self._thread.is_alive():  # it does not survive a fork
-                self._thread = threading.Thread(target=self._run, name="sqlsync-wasm-ticker", daemon=True)
-                self._thread.start()
-            elif self._running == 1:
-                self._changed.notify()
+            if self._process != os.getpid():
+                self._process, self._waits = os.getpid(), False
+                threading.Thread(target=self._run, name="sqlsync-wasm-ticker", daemon=True).start()
+            elif self._waits:
+                self._waits = False
+                self._wanted.notify()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._lock:
             self._running -= 1
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._running > 0)
+            with self._lock:
+                while not self._running:
+                    self._waits = True
+                    self._wanted.wait()
             self._sleep_s(TICK_S)
             self._tick()
 
@@ -184,7 +191,7 @@ def ticker() -> Ticker:
 
 def ticks(seconds: float) -> int:
     """Return how many ticks are no less than ``seconds`` from now."""
-    return max(1, math.ceil(seconds / TICK_S)) + 1
+    return max(0, int(seconds / TICK_S)) + 2
 
 
 @functools.lru_cache(maxsize=_COMPILED_MAX)

@@ -44,6 +44,7 @@ _TRAPS = {
 }
 
 Reply = Requests | ReducerError | None
+_Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
 
 
@@ -88,7 +89,7 @@ class Guest:
         self._context = context_of(self._store)
         self._exports: GuestExports | None = None  # until it is instantiated
         self.begin()
-        self._turn(self._instantiate)
+        self._turn(self._instantiate, None)
         self.begin()
 
     def begin(self) -> None:
@@ -116,19 +117,19 @@ class Guest:
 
     def reduce(self, mutation: bytes) -> Reply:
         """Have it begin a mutation."""
-        return self._turn(lambda: self._taken(self._reduce(self._context, self._put(mutation))))
+        return self._turn(self._reduced, mutation)
 
     def step(self, responses: Mapping[int, bytes]) -> Reply:
         """Have it go on, with the responses to its requests."""
-        return self._turn(lambda: self._taken(self._reactor_step(self._context, self._put_step(responses))))
+        return self._turn(self._stepped, responses)
 
     def version(self) -> int:
         """Return what its export for it says; for modules that have it."""
-        return self._turn(lambda: self._exported("ffi_reducer_version", 0, 1)(self._context))
+        return self._turn(self._exported("ffi_reducer_version", 0, 1), self._context)
 
     def migrate(self, version: int) -> Reply:
         """Have it begin a migration; for modules that have the export."""
-        return self._turn(lambda: self._taken(self._exported("ffi_migrate", 1, 1)(self._context, version)))
+        return self._turn(lambda to: self._taken(self._exported("ffi_migrate", 1, 1)(self._context, to)), version)
 
     def note_log(self, context: Context, pointer: int) -> None:
         """Take a log record that the guest hands over; never raises."""
@@ -162,9 +163,12 @@ class Guest:
         self._memory.write(self._context, pointer, data)
         return pointer
 
-    def _put_step(self, responses: Mapping[int, bytes]) -> int:
+    def _reduced(self, mutation: bytes) -> Reply:
+        return self._taken(self._reduce(self._context, self._put(mutation)))
+
+    def _stepped(self, responses: Mapping[int, bytes]) -> Reply:
         pointers = {request: self._put(response) for request, response in responses.items()}
-        return self._put(write_step(pointers))
+        return self._taken(self._reactor_step(self._context, self._put(write_step(pointers))))
 
     def _taken(self, pointer: int) -> Reply:
         """Read and deallocate what the guest returned."""
@@ -175,7 +179,7 @@ class Guest:
         self._deallocate(self._context, pointer)
         return read_reply(data)
 
-    def _instantiate(self) -> None:
+    def _instantiate(self, _: None) -> None:
         linked = wasm_engine.linked(self._compiled.module, _host_log)
         self._exports = GuestExports(self._store, linked.instantiate(self._store))
         self._memory = self._exports.memory("memory")
@@ -194,14 +198,14 @@ class Guest:
         assert self._exports is not None, "BUG: a guest without exports"
         return self._exports.function(name, parameters, results)
 
-    def _turn(self, run: Callable[[], _Result]) -> _Result:
+    def _turn(self, run: Callable[[_Given], _Result], given: _Given) -> _Result:
         """Let the guest run, with what is left of its time."""
         began_s = self._runtime.monotonic_s()
         set_epoch_deadline(self._context, wasm_engine.ticks(self._seconds_left))
-        outer = getattr(_running, "guest", None)
+        outer = _running.guest
         _running.guest = self
         try:
-            found = run()
+            found = run(given)
         except wasmtime.Trap as error:
             raise ReducerFailed(self._trapped(error)) from error
         except (wasmtime.WasmtimeError, BadBincode, IndexError) as error:
@@ -227,11 +231,15 @@ class Guest:
         return f"the reducer failed: {what or wasm_engine.first_line(trap)}{memory}"
 
 
-_running = threading.local()
+class _Running(threading.local):
+    guest: Guest | None = None
+
+
+_running = _Running()
 
 
 def _host_log(caller: wasmtime.Caller, pointer: int) -> None:
     """Give a log record to the guest that runs in this thread; never raises, since wasmtime keeps what is raised."""
-    guest: Guest | None = getattr(_running, "guest", None)
+    guest = _running.guest
     if guest is not None:
         guest.note_log(context_of(caller), pointer & 0xFFFFFFFF)

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
@@ -40,6 +41,8 @@ from sqlsync.wasm_guest import Guest, Reply, WasmLimits
 TAG = "tag"
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 DEFAULT_LIMITS = WasmLimits()
+_ERRORS = (UnknownError, ConversionError)
+_Given = TypeVar("_Given")
 
 
 class WasmReducer:
@@ -86,7 +89,7 @@ class WasmReducer:
 
     def migrate(self, context: ReducerContext, version: int) -> None:
         """Have the module take the document to ``version``."""
-        self._run(context, lambda guest: guest.migrate(version))
+        self._run(context, Guest.migrate, version)
 
     def check(self, mutation: Mutation) -> None:
         """Raise `BadMutation` for an argument where the name is to stand."""
@@ -94,13 +97,12 @@ class WasmReducer:
 
     def apply(self, context: ReducerContext) -> None:
         """Run the context's mutation."""
-        payload = payload_of(context.mutation)
-        self._run(context, lambda guest: guest.reduce(payload))
+        self._run(context, Guest.reduce, payload_of(context.mutation))
 
-    def _run(self, context: ReducerContext, begin: Callable[[Guest], Reply]) -> None:
+    def _run(self, context: ReducerContext, begin: Callable[[Guest, _Given], Reply], given: _Given) -> None:
         with wasm_engine.ticker():
             guest = self._guest()
-            error = self._serve(context, guest, begin(guest))
+            error = self._serve(context, guest, begin(guest, given))
             self._give_back(guest, error)
         if error is not None:
             raise _refusal(error)
@@ -123,7 +125,7 @@ class WasmReducer:
 
     def _serve(self, context: ReducerContext, guest: Guest, reply: Reply) -> ReducerError | None:
         while reply is not None:
-            if isinstance(reply, UnknownError | ConversionError):
+            if isinstance(reply, _ERRORS):
                 return reply
             if not reply:
                 raise ReducerFailed(

@@ -1,6 +1,7 @@
 """Reducers in WebAssembly: whatever a module does, its own mutation is rejected, and nothing else happens."""
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import apsw
@@ -211,3 +212,12 @@ def test_a_mutation_by_name_is_handed_over_as_json():
     assert payload_of(call(body=Opaque(b"\0\1"))) == b"\0\1"
     with pytest.raises(BadMutation, match="'tag'"):
         WasmReducer(guest(reply=DONE)).check(call(body=Named("put", {"tag": "x"})))
+
+
+def test_the_ticker_ticks_for_every_guest_also_after_it_waited_for_one():
+    pace, ticked = threading.Semaphore(0), threading.Semaphore(0)
+    ticker = wasm_engine.Ticker(ticked.release, lambda _: pace.acquire())
+    for _ in range(200):
+        with ticker:
+            pace.release()
+            assert ticked.acquire(timeout=30)
