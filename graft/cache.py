@@ -101,6 +101,8 @@ class Cache:
         self._lock = threading.RLock()  # guards the index and the files
         self._files = CacheFiles(directory)
         self._usable: CacheIndex | None = None
+        self.grew = False
+        """Whether anything was put in from here."""
         if alone and (directory / _DAMAGED).exists():
             shutil.rmtree(directory, ignore_errors=True)
         try:
@@ -137,6 +139,7 @@ class Cache:
         """
         with self._working("writing to"):
             self._reopen_if_removed()
+            self.grew = True
             try:
                 with self._index.transaction():
                     bodies = self._put_all(frames)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from metastore.fingerprint import frame_seed
+from metastore.fingerprint import frame_seeds
 from metastore.placement import U64, ChunkPlacement, SegmentRef
 from pagestore.fetch import FrameLocation
 
@@ -86,14 +86,18 @@ class FrameTable:
 
     def number_all(self, placement: ChunkPlacement, segments: Sequence[SegmentRef]) -> U64:
         """Return the numbers of a placement's frames, giving new ones where needed."""
-        rows = zip(
-            placement.frame_segment.tolist(),
-            placement.frame_offset.tolist(),
-            placement.frame_length.tolist(),
-            strict=True,
-        )
+        refs = [segments[ordinal] for ordinal in placement.frame_segment.tolist()]
+        offsets, lengths = placement.frame_offset.tolist(), placement.frame_length.tolist()
+        frames = [(ref.segment.raw, offset) for ref, offset in zip(refs, offsets, strict=True)]
         with self._lock:
-            numbers = [self._number(segments[ordinal], offset, length) for ordinal, offset, length in rows]
+            numbers = [self._numbers.get(frame) for frame in frames]
+            new = [row for row, number in enumerate(numbers) if number is None]
+            if new:
+                seeds = frame_seeds([frames[row] for row in new])
+                first = self._grow(seeds)
+                self._places.extend((refs[row], offsets[row], lengths[row]) for row in new)
+                self._numbers.update((frames[row], first + count) for count, row in enumerate(new))
+                numbers = [self._numbers[frame] for frame in frames]
         return np.array(numbers, np.uint64)
 
     def numbers_of(self, frames: Iterable[tuple[bytes, int]]) -> U64:
@@ -175,15 +179,11 @@ class FrameTable:
         self._lock = threading.Lock()
         self.coming = set()
 
-    def _number(self, ref: SegmentRef, offset: int, length: int) -> int:
-        found = self._numbers.get((ref.segment.raw, offset))
-        if found is not None:
-            return found
-        number = len(self._places)
-        if number == len(self._seeds):
-            self._seeds = np.concatenate((self._seeds, np.empty(number, np.uint64)))
-        self._seeds[number] = frame_seed(ref.segment, offset)
-        self._places.append((ref, offset, length))
-        self.bodies.append(None)
-        self._numbers[ref.segment.raw, offset] = number
-        return number
+    def _grow(self, seeds: U64) -> int:
+        """Make room for frames with these seeds, and return the number of the first."""
+        first, end = len(self._places), len(self._places) + len(seeds)
+        if end > len(self._seeds):
+            self._seeds = np.concatenate((self._seeds, np.empty(end, np.uint64)))
+        self._seeds[first:end] = seeds
+        self.bodies.extend([None] * len(seeds))
+        return first

@@ -11,22 +11,33 @@ background. So up to two windows are ahead of it, but never more than it has use
 
 A query may be at several places at once, on an index and on its table: each tree has a trend of its own.
 
+Where pushes have scattered pages, what comes next lies in several small objects: commits that hold pages inline. Each
+costs a request however little is wanted of it. So whoever is well on the way through an order and fetches from such an
+object takes along what it has for the way further on.
+
 A trend goes forwards or backwards, to the next page or in strides, through an order: pages by number, or, where
 somebody knows more, B-tree leaves by key.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
 from graft.snapshot import Snapshot
 
-MissingFrame = Callable[[int], int | None]
-"""Returns the number of the frame that a page must be fetched with; None when the page is here, or has no body."""
+_MissingFrame = Callable[[int], int | None]
 
 _EXPECTED_FRAMES = 3
 _LANES_MAX = 8
+_COMPANY_FRAMES_MIN = 8
+"""Who used so many frames along a trend looks for company, and again when it is twice as far, or …"""
+_COMPANY_FRAMES_STEP = 128
+"""… so much farther."""
+_COMPANY_PAGES = 64
+"""So many pages ahead for each frame that was used."""
+_COMPANY_EACH_MAX = 20
+"""An object with more missing frames than that is no small one."""
 _LOOK_PAGES_MAX = 4096
 _FIRST_LOOK_PAGES_MAX = 512
 _STRIDE_PAGES_MAX = 1024
@@ -42,6 +53,18 @@ _WASTE_FREE = 2
 """… and these."""
 _WARY_STREAK = 3
 """Misses that must follow a trend, when more than that was fetched in vain."""
+
+
+class Places(Protocol):
+    """Where the pages of a version are."""
+
+    def missing_frame(self, page: int) -> int | None:
+        """Return the frame that a page must be fetched with; None when it is here, on its way or has no body."""
+        ...
+
+    def small_object(self, frame: int) -> Hashable | None:
+        """Return what stands for the object that a frame lies in, if it is a small one; None for any other."""
+        ...
 
 
 class PageOrder(Protocol):
@@ -146,11 +169,11 @@ class NumberAdvisor:
 
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.plan`."""
-        return self.readahead.plan(page, frame, NumberOrder(snapshot.page_count), snapshot.missing_frame)
+        return self.readahead.plan(page, frame, NumberOrder(snapshot.page_count), snapshot)
 
     def used(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.used`."""
-        return self.readahead.entered(page, frame, NumberOrder(snapshot.page_count), snapshot.missing_frame)
+        return self.readahead.entered(page, frame, NumberOrder(snapshot.page_count), snapshot)
 
     def fetching(self, frames: Sequence[int]) -> None:
         """See `graft.snapshot.Advisor.fetching`."""
@@ -173,11 +196,15 @@ class _Lane:
     """Frames that it came to along the trend …"""
     used: int = 0
     """… since the window was halved last."""
+    company_at: int = _COMPANY_FRAMES_MIN
+    """How many frames must be used before it looks for company again."""
     is_at_end: bool = False
     """Whether the order named less than was wanted in the background; the next miss looks again."""
     window: int = 0
     ahead: set[int] = field(default_factory=set)
-    """Frames that were fetched for the trend, and that the reader has not come to yet."""
+    """Frames that were fetched for the trend, and that the reader has not come to yet …"""
+    company: set[int] = field(default_factory=set)
+    """… and those that went along with them."""
 
     def turn(self, trend: Trend | None) -> None:
         """Follow a trend; another one than before begins anew."""
@@ -188,7 +215,9 @@ class _Lane:
             or self.is_strided != (trend.stride != 1)
         ):
             self.streak, self.used, self.window, self.is_at_end = 0, 0, 0, False
+            self.company_at = _COMPANY_FRAMES_MIN
             self.ahead.clear()
+            self.company.clear()
         self.trend = trend
 
     @property
@@ -238,14 +267,14 @@ class Readahead:
         """Whether the frames planned last lie in strides."""
         self.use = ReadaheadUse()
 
-    def plan(self, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> list[int]:
+    def plan(self, page: int, frame: int, order: PageOrder, places: Places) -> list[int]:
         """Return the frames to fetch for a miss on ``page`` in ``frame``: that one first, then those ahead."""
         self.use.asked += 1
         if not self._frames_max:
             return [frame]
         lane = self._lane_at(page, order)
         if lane.page != page:
-            lane.turn(_trend_at(lane, page, frame, order, missing))
+            lane.turn(_trend_at(lane, page, frame, order, places.missing_frame))
             lane.page = page
         if lane.trend is None:
             return [frame]
@@ -254,12 +283,12 @@ class Readahead:
         if lane.streak < self._streak_needed():
             return [frame]
         lane.window, lane.is_at_end = lane.next_window(self._frames_max), False
-        ahead = list(_frames(lane.trend.pages(page, order), frame, missing, lane.window))
+        ahead = self._ahead(lane, frame, order, places, lane.window)
         self.sparse = lane.is_strided
         self._note(lane, ahead)
         return [frame, *ahead]
 
-    def entered(self, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> list[int]:
+    def entered(self, page: int, frame: int, order: PageOrder, places: Places) -> list[int]:
         """Note that the reader came to a frame that had been fetched ahead, by itself or by another reader.
 
         Returns the frames that are to be fetched now, without waiting for them; `fetching` is to be told if they are.
@@ -269,6 +298,7 @@ class Readahead:
             self._unused.discard(frame)
             self.use.used += 1
         lane = self._lane_at(page, order)
+        lane.company.discard(frame)
         if frame in lane.ahead:
             lane.ahead.discard(frame)
             lane.came_along()
@@ -276,26 +306,39 @@ class Readahead:
             lane.step = _distance(order, lane.page, page, (lane.trend.direction,))
             lane.trend = lane.trend.after(lane.step)
         lane.page = page
-        return self._further(lane, order, missing)
+        return self._further(lane, order, places)
 
     def fetching(self, frames: Sequence[int]) -> None:
         """Note that the frames that `entered` wanted just now are being fetched."""
         lane = next(reversed(self._lanes.values()))
-        lane.window = max(lane.window, len(frames))
+        lane.window = max(lane.window, sum(frame not in lane.company for frame in frames))
         self._note(lane, frames)
 
-    def _further(self, lane: _Lane, order: PageOrder, missing: MissingFrame) -> list[int]:
+    def _further(self, lane: _Lane, order: PageOrder, places: Places) -> list[int]:
         count = lane.further_frames(self._frames_max)
         if not count or lane.trend is None or lane.streak < self._streak_needed():
             return []
-        found = list(_frames(lane.trend.pages(lane.page, order), None, missing, count))
+        found = self._ahead(lane, None, order, places, count)
         lane.is_at_end = len(found) < count
         return found
+
+    def _ahead(self, lane: _Lane, frame: int | None, order: PageOrder, places: Places, count: int) -> list[int]:
+        """Return the next ``count`` frames that are missing, and those that go along with them."""
+        assert lane.trend is not None, "BUG: nothing is ahead of who goes nowhere"
+        pages = lane.trend.pages(lane.page, order)
+        ahead = list(_frames(pages, frame, places.missing_frame, count))
+        company: list[int] = []
+        if lane.used >= lane.company_at and not lane.is_strided:
+            lane.company_at = lane.used + min(lane.used, _COMPANY_FRAMES_STEP)
+            company = _company(islice(pages, lane.used * _COMPANY_PAGES), ahead, places)
+            company = company[: max(self._frames_max - len(lane.company), 0)]
+            lane.company.update(company)
+        return ahead + company
 
     def _note(self, lane: _Lane, ahead: Sequence[int]) -> None:
         self.use.frames += len(ahead)
         self._unused.update(ahead)
-        lane.ahead.update(ahead)
+        lane.ahead.update(frame for frame in ahead if frame not in lane.company)
 
     def _lane_at(self, page: int, order: PageOrder) -> _Lane:
         tree = order.tree(page)
@@ -309,7 +352,7 @@ class Readahead:
         return 1 if self.use.wasted <= _WASTE_FREE + self.use.asked // _WASTE_PART else _WARY_STREAK
 
 
-def _trend_at(lane: _Lane, page: int, frame: int, order: PageOrder, missing: MissingFrame) -> Trend | None:
+def _trend_at(lane: _Lane, page: int, frame: int, order: PageOrder, missing: _MissingFrame) -> Trend | None:
     """Return the trend that a miss follows.
 
     Only now, since what was fetched before may have told how the order goes on.
@@ -339,7 +382,20 @@ def _alike(step: int, before: float) -> bool:
     return abs(step - before) <= max(1, abs(before) / _STRIDE_TOLERANCE)
 
 
-def _frames(pages: Iterator[int], frame: int | None, missing: MissingFrame, count: int) -> Iterator[int]:
+def _company(pages: Iterator[int], frames: Sequence[int], places: Places) -> list[int]:
+    """Return the missing frames of pages further on that lie in the same small objects as ``frames``."""
+    found: dict[Hashable, dict[int, None]] = {places.small_object(frame): {} for frame in frames}
+    found.pop(None, None)
+    for page in pages if found else ():
+        frame = places.missing_frame(page)
+        if frame is not None and (object_ := places.small_object(frame)) in found:
+            found[object_][frame] = None
+    for frame in frames:
+        found.get(places.small_object(frame), {}).pop(frame, None)
+    return [frame for of_one in found.values() if len(of_one) <= _COMPANY_EACH_MAX for frame in of_one]
+
+
+def _frames(pages: Iterator[int], frame: int | None, missing: _MissingFrame, count: int) -> Iterator[int]:
     """Yield up to ``count`` distinct missing frames, other than ``frame``, in the order of the pages."""
     seen: set[int | None] = {frame, None}
     for page in pages:

@@ -103,6 +103,7 @@ class Replica:
 
     def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None) -> None:
         path, settings = self.path, self.settings
+        was_closed = not (path / f"{STATE_FILE}-wal").exists()
         self._presence = PresenceLock(path / "open.lock")
         opened.callback(self._presence.close)
         alone = self._presence.enter()
@@ -112,7 +113,7 @@ class Replica:
         opened.callback(self.sync_lock.close)
         self.state = State(path / STATE_FILE)
         opened.callback(self.state.close)
-        identity = self.state.read().identity
+        identity = self.state.identity()
         self.name, self.store_url = identity.name, identity.store_url
         self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
         self.remote: Remote = open_remote(self.store_url, store=store, settings=settings, runtime=self.runtime)
@@ -142,6 +143,8 @@ class Replica:
         self._view = self._first_view(alone=alone)
         if alone:
             self._presence.settled()
+        if was_closed:
+            self._settled = self._counters()
 
     @property
     def remote_address(self) -> str:
@@ -224,7 +227,7 @@ class Replica:
     def keep_house(self) -> None:
         """Let go of what others want gone; settle once if nothing was committed, pushed or pulled since last time."""
         self.bodies.evict()
-        now = self.shared.state_generation, self.shared.published_local_lsn
+        now = self._counters()
         if now == self._seen_by_housekeeper and now != self._settled and settle(self):
             self._settled = now
         self._seen_by_housekeeper = now
@@ -265,7 +268,7 @@ class Replica:
     def close_now(self) -> None:
         """Let go of everything."""
         try:
-            if self in _all and not self._disowned:
+            if self in _all and not self._disowned and (self.cache.grew or self._counters() != self._settled):
                 settle(self)
         finally:
             _all.discard(self)
@@ -288,6 +291,10 @@ class Replica:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _counters(self) -> tuple[int, int]:
+        """Return what is another value after a commit, a push or a pull."""
+        return self.shared.state_generation, self.shared.published_local_lsn
 
     def _first_view(self, *, alone: bool) -> View:
         if alone:

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     """Largest segment that travels inside its commit."""
     carry_bytes_max: int = Field(default=16 * MIB, ge=0)
     """Pages of earlier small pushes that a push takes along at most, uncompressed; 0 for none (graft/carry.py)."""
-    fetch_gap_bytes_max: int = Field(default=16 * KIB, ge=0)
+    fetch_gap_bytes_max: int = Field(default=32 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
     readahead_bytes_max: int = Field(default=4 * MIB, ge=0)
     """How much a scan fetches ahead at once, uncompressed, but for a quarter of the cache at most; 0 for nothing."""

@@ -2,7 +2,7 @@
 
     after a push    a bounded piece of work, once the cache takes a good part more than the volume: it keeps pace
     when idle       the rest, a bounded piece of it at a time
-    on closing      one such piece
+    on closing      one such piece, unless nothing was changed, and whoever was here last closed, too
 
 All of it is done without ever telling anybody "busy", and nothing depends on it: what fails is left for the next time.
 

@@ -9,6 +9,9 @@ from graft.frametable import FrameBody
 from graft.locations import FRAME_TAG, JOURNAL_TAG, OFFSET_BITS, OFFSET_MASK, SLOT_MASK, frame_of
 from graft.mapchunks import CHUNK_MASK, CHUNK_SHIFT, MapChunk
 from graft.pagemap import PageMap
+from metastore.ids import LogId
+from metastore.lsn import LSN
+from metastore.placement import InCommit
 from pagestore.pages import page_count_of
 
 
@@ -181,6 +184,11 @@ class Snapshot:
         """Return the frame that a page must be fetched with; None when it is here, on its way or not known yet."""
         frame = self._absent_frame(page)
         return None if frame in self.page_map.table.coming else frame
+
+    def small_object(self, frame: int) -> tuple[LogId, LSN] | None:
+        """Return the commit that a frame lies in, None for one that lies in a segment object."""
+        home = self.page_map.table.key(frame).ref.home
+        return (home.log, home.lsn) if isinstance(home, InCommit) else None
 
     def _absent_frame(self, page: int) -> int | None:
         index = page - 1

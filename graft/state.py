@@ -113,9 +113,15 @@ class State:
         with self._lock, database_errors(f"reading {self._path}"):
             self._database.execute("BEGIN")
             try:
-                return self._read()
+                with self._damage_told():
+                    return self._read_all()
             finally:
                 self._database.execute("ROLLBACK")
+
+    def identity(self) -> Identity:
+        """Return only what the replica is of."""
+        with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
+            return self._read_identity()
 
     def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex]) -> None:
         """Move the sync point, and with it the chain; a pending intent is settled by that."""
@@ -175,18 +181,24 @@ class State:
         with self._lock:
             self._database.close()
 
-    def _read(self) -> SyncState:
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
         try:
-            return self._read_all()
+            yield
         except (ValueError, TypeError) as error:
             raise Corrupt(f"{self._path}: {error}") from error
 
-    def _read_all(self) -> SyncState:
+    def _read_identity(self) -> Identity:
         row = self._database.execute("SELECT name, remote, volume, log, page_size FROM identity").fetchone()
+        if row is None:
+            raise Corrupt(f"{self._path} holds no identity")
+        return Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
+
+    def _read_all(self) -> SyncState:
+        identity = self._read_identity()
         sync = self._database.execute("SELECT lsn, local_lsn, head FROM sync").fetchone()
-        if row is None or sync is None:
-            raise Corrupt(f"{self._path} holds no identity or sync point")
-        identity = Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
+        if sync is None:
+            raise Corrupt(f"{self._path} holds no sync point")
         chain = [
             self._index(identity.log, LSN(lsn), head)
             for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall()
@@ -212,10 +224,11 @@ class State:
             if index is None or index.commit.log != log or index.head != head:
                 index = CommitIndex.decode(head, log, lsn)
             stored = self._database.execute("SELECT number FROM chunks WHERE lsn = ?", (lsn,)).fetchall()
-            for (number,) in stored:
-                if index.lacks(number):
-                    query = "SELECT data FROM chunks WHERE lsn = ? AND number = ?"
-                    index.keep(number, self._database.execute(query, (lsn, number)).fetchone()[0])
+            lacking = {number for (number,) in stored if index.lacks(number)}
+            query = "SELECT number, data FROM chunks WHERE lsn = ?"
+            for number, data in self._database.execute(query, (lsn,)) if lacking else ():
+                if number in lacking:
+                    index.keep(number, data)
         return index
 
     @contextmanager

@@ -1,5 +1,6 @@
 """What a connection is likely to read next, from the misses that it had and the B-tree pages that passed by."""
 
+import contextlib
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -7,6 +8,8 @@ from graft.readahead import Readahead
 from graft.replica import Replica
 from graft.snapshot import Snapshot
 from graft_sqlite_vfs.keyorder import KeyOrder, Parents
+
+_UNSEEN_FRAMES_MAX = 256
 
 _parents: WeakKeyDictionary[Replica, Parents] = WeakKeyDictionary()
 
@@ -33,27 +36,33 @@ class BtreeAdvisor:
 
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.plan`."""
-        return self._readahead.plan(page, frame, self._order(snapshot), snapshot.missing_frame)
+        return self._readahead.plan(page, frame, self._order(snapshot), snapshot)
 
     def used(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.used`."""
-        return self._readahead.entered(page, frame, self._order(snapshot), snapshot.missing_frame)
+        return self._readahead.entered(page, frame, self._order(snapshot), snapshot)
 
     def fetching(self, frames: Sequence[int]) -> None:
         """See `graft.snapshot.Advisor.fetching`."""
         self._readahead.fetching(frames)
 
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
-        """Look for interior pages among what was fetched."""
-        size = snapshot.page_size
-        for frame in frames:
-            body = snapshot.page_map.table.body(frame)
-            if body is not None:
-                for slot, page in enumerate(body.pages):
-                    if page:
+        """Look for interior pages among what was fetched, once it matters."""
+        self._parents.unseen.extend(frames)
+        if len(self._parents.unseen) > _UNSEEN_FRAMES_MAX:
+            self._look(snapshot)
+
+    def _look(self, snapshot: Snapshot) -> None:
+        size, unseen = snapshot.page_size, self._parents.unseen
+        while unseen:
+            with contextlib.suppress(IndexError):  # another thread looks, too
+                body = snapshot.page_map.table.body(unseen.popleft())
+                for slot, page in enumerate(body.pages if body else ()):
+                    if page and body:
                         self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)
 
     def _order(self, snapshot: Snapshot) -> KeyOrder:
+        self._look(snapshot)
         if snapshot.content_version != self._version:
             self._version, self._families = snapshot.content_version, {}
         return KeyOrder(self._parents, snapshot.peek, snapshot.page_count, self._families)

@@ -6,6 +6,7 @@ version being read, and where it is out of date, the order simply ends.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class Parents:
 
     def __init__(self) -> None:
         """Know nothing."""
+        self.unseen: deque[int] = deque()
+        """Frames that arrived and in which nobody has looked for interior pages: who has all at hand need not know."""
         self._blocks: dict[int, NDArray[np.uint32]] = {}
         self._lock = threading.Lock()  # guards the making of blocks
 

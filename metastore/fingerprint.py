@@ -7,20 +7,22 @@ mix is the finaliser of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudor
 2014).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import xxhash
 
 from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef
-from pagestore.ids import SegmentId
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def frame_seed(segment: SegmentId, offset: int) -> int:
-    """Return the 64 bits that stand for one frame in the mix of each of its pages."""
-    return xxhash.xxh3_64_intdigest(segment.raw + offset.to_bytes(8, "little"))
+def frame_seeds(frames: Iterable[tuple[bytes, int]]) -> U64:
+    """Return what stands for each frame, named by its segment's raw id and its offset, in the mix of its pages."""
+    digest = xxhash.xxh3_64_intdigest
+    return np.array([digest(segment + offset.to_bytes(8, "little")) for segment, offset in frames], np.uint64)
 
 
 def mixed(pages: U64, seeds: U64) -> U64:
@@ -40,12 +42,9 @@ def fingerprint(pages: U64, seeds: U64) -> int:
 
 def placement_fingerprint(number: int, placement: ChunkPlacement, segments: tuple[SegmentRef, ...]) -> int:
     """Return the fingerprint of a chunk that consists of just these places."""
-    seeds = np.array(
-        [
-            frame_seed(segments[ordinal].segment, offset)
-            for ordinal, offset in zip(placement.frame_segment.tolist(), placement.frame_offset.tolist(), strict=True)
-        ],
-        np.uint64,
+    seeds = frame_seeds(
+        (segments[ordinal].segment.raw, offset)
+        for ordinal, offset in zip(placement.frame_segment.tolist(), placement.frame_offset.tolist(), strict=True)
     )
     pages = placement.page_low.astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
     return fingerprint(pages, seeds[placement.page_frame]) if placement.pages else 0

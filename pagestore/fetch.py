@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from pagestore.ids import SegmentId
 
-GAP_BYTES_MAX = 16 * 1024
+GAP_BYTES_MAX = 32 * 1024
 RANGE_BYTES_MAX = 1024 * 1024
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from graft import housekeeper
 from graft import journal as journal_module
+from graft import replica as replica_module
 from graft.clone import clone
 from graft.hydrate import hydrate
 from graft.liveness import live_in
@@ -120,6 +121,35 @@ def test_a_settled_replica_takes_little_more_than_its_pages(volume):
     assert replica.counts.snapshot().fetches == 0, "a page was lost"
     volume.scatter(1)
     assert ratio(replica) <= 1.2
+
+
+def test_what_a_process_that_died_left_is_settled_by_the_next_one_that_closes(volume):
+    volume = volume()
+    volume.scatter(100)
+    live = volume.replica.view().remote_map.live_pages
+    path = volume.end(kill)
+    (path / "state.db-wal").touch()  # which is there as long as nobody closes the database, as `kill` does
+    assert disk_bytes(path) > 1.1 * live * PAGE
+    shown = content(volume.reopen().snapshot())
+    path = volume.end(leave)
+    assert disk_bytes(path) <= 1.1 * live * PAGE
+    assert content(volume.reopen().snapshot()) == shown
+
+
+def test_who_changed_nothing_has_nothing_to_settle(volume, monkeypatch):
+    volume = volume()
+    volume.scatter(1)
+    volume.end(leave)
+    settled = []
+    monkeypatch.setattr(replica_module, "settle", settled.append)
+    volume.reopen().snapshot().read(1)
+    volume.end(leave)
+    assert not settled
+    volume.reopen()
+    volume.write([1])
+    volume.end(leave)
+    assert len(settled) == 1
+    volume.reopen()
 
 
 def test_a_closed_replica_takes_little_more_than_its_pages(volume):

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from metastore.fingerprint import fingerprint, frame_seed, mixed, placement_fingerprint
+from metastore.fingerprint import fingerprint, frame_seeds, mixed, placement_fingerprint
 from metastore.placement import EMPTY, OwnObject, SegmentRef, placements_of
 from pagestore.ids import SegmentId
 from pagestore.segment import FrameExtent
@@ -17,8 +17,9 @@ SEGMENT = SegmentId(bytes(range(16)))
 
 def test_fixed_values():
     """Those of docs/formats/commit.md."""
-    assert frame_seed(SEGMENT, 40) == 0x39986ADBE42BB5C0
-    assert int(mixed(np.array([1], np.uint64), np.array([frame_seed(SEGMENT, 40)], np.uint64))[0]) == 0x52A4B09901A9EC38
+    seeds = frame_seeds([(SEGMENT.raw, 40)])
+    assert seeds.tolist() == [0x39986ADBE42BB5C0]
+    assert mixed(np.array([1], np.uint64), seeds).tolist() == [0x52A4B09901A9EC38]
 
 
 @pytest.mark.parametrize("number", [0, 1, 1_048_575])
@@ -41,7 +42,7 @@ def test_nothing_has_none():
 
 
 def test_pages_and_frames_all_count():
-    seeds = [frame_seed(SEGMENT, 40), frame_seed(SEGMENT, 41), frame_seed(SegmentId(bytes(16)), 40)]
+    seeds = frame_seeds([(SEGMENT.raw, 40), (SEGMENT.raw, 41), (bytes(16), 40)]).tolist()
     mixes = {
         int(mixed(np.array([page], np.uint64), np.array([seed], np.uint64))[0]) for page in (1, 2) for seed in seeds
     }
