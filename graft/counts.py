@@ -49,14 +49,15 @@ class ReplicaCounts:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._lock = threading.Lock()  # guards _counts
-        self._counts = Counts()
+        self._counts = dataclasses.asdict(Counts())
 
     def snapshot(self) -> Counts:
         """Return what was counted so far."""
-        return self._counts
+        with self._lock:
+            return Counts(**self._counts)
 
     def add(self, **more: int) -> None:
         """Count, by the names of `Counts`."""
         with self._lock:
-            old = self._counts
-            self._counts = dataclasses.replace(old, **{name: getattr(old, name) + by for name, by in more.items()})
+            for name, by in more.items():
+                self._counts[name] += by

@@ -358,6 +358,10 @@ def _trend_at(lane: _Lane, page: int, frame: int, order: PageOrder, missing: _Mi
     Only now, since what was fetched before may have told how the order goes on.
     """
     ways = (lane.trend.direction,) if lane.trend is not None else (1, -1)
+    step, before = _distance(order, lane.page, page, ways), lane.step
+    if not step and lane.trend is None:
+        lane.step = 0
+        return None  # not near: what a random lookup comes to, so it must be cheap to see
     place, near = {}, {}
     for way in ways:
         look = islice(Trend(way).pages(lane.page, order), _LOOK_PAGES_MAX if lane.trend else _FIRST_LOOK_PAGES_MAX)
@@ -367,7 +371,6 @@ def _trend_at(lane: _Lane, page: int, frame: int, order: PageOrder, missing: _Mi
     if place[way] == 0 and not lane.is_strided:
         lane.step = 0
         return Trend(way)
-    step, before = _distance(order, lane.page, page, ways), lane.step
     lane.step = step
     if lane.trend is not None and lane.is_strided:
         expected = _frames(lane.trend.pages(lane.page, order), None, missing, _EXPECTED_FRAMES)

@@ -32,17 +32,17 @@ class S3Store:
         """Open ``prefix`` (shaped like a key, or empty) of ``bucket``; nothing is asked of the server yet."""
         if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"{bucket!r} is no name that a bucket can have")
-        self._bucket = bucket
         self._base = f"{check_key(prefix)}/" if prefix else ""
         self._settings = settings or S3Settings()
         self._requests = S3Requests(bucket, self._settings, runtime)
+        given = self._settings.model_dump(include=set(URL_OPTIONS), exclude_defaults=True)
+        query = urlencode({name: given[name] for name in URL_OPTIONS if name in given}, safe=":/")
+        self._url = f"s3://{bucket}/{self._base}".rstrip("/") + (f"?{query}" if query else "")
 
     @property
     def url(self) -> str:
         """``s3://bucket/prefix``, with those options of a URL that differ from the default."""
-        given = self._settings.model_dump(include=set(URL_OPTIONS), exclude_defaults=True)
-        query = urlencode({name: given[name] for name in URL_OPTIONS if name in given}, safe=":/")
-        return f"s3://{self._bucket}/{self._base}".rstrip("/") + (f"?{query}" if query else "")
+        return self._url
 
     @property
     def parallelism(self) -> int:
