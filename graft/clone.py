@@ -2,16 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
 from graft.freshness import confirm, now
-from graft.journal_files import make_directory
+from graft.journal_files import make_unsynced_directory, sync_directory
 from graft.pull import keep_inline
 from graft.remote import RemoteAddress, opened_remote, parse_remote, require_safe
-from graft.replica import STATE_FILE, Replica, is_replica, open_replica
+from graft.replica import JOURNAL, STATE_FILE, Replica, is_replica, open_replica
 from graft.settings import Settings
 from graft.state import Identity, State
 from metastore.ids import LogId, VolumeId
@@ -43,8 +43,9 @@ def init(
     except ValueError as error:
         raise BadRequest(str(error)) from error
     with (
-        _new_directory(directory),
+        _new_directory(directory) as sync,
         opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened,
+        opened.parallel.beside(sync),
     ):
         require_safe(opened)
         record = VolumeRecord(
@@ -74,8 +75,9 @@ def clone(
     """
     directory, address, name = _target(path, remote)
     with (
-        _new_directory(directory),
+        _new_directory(directory) as sync,
         opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened,
+        opened.parallel.beside(sync),
     ):
         with remote_errors(f"cloning {address.store_url}#{name}"):
             record = read_volume(opened.store, name)
@@ -102,17 +104,26 @@ def _target(
 
 
 @contextmanager
-def _new_directory(path: Path) -> Iterator[None]:
-    """Create a directory, or take an empty one, and take it away again if the block fails."""
+def _new_directory(path: Path) -> Iterator[Callable[[], None]]:
+    """Create a directory, or take an empty one, and take it away again if the block fails.
+
+    What it yields is to be called to have its name on the disk.
+    """
     if is_replica(path):
         raise ReplicaExists(f"{path} is a replica already")
     with local_errors(f"creating {path}"):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ReplicaExists(f"{path} exists and is not an empty directory")
         created = not path.exists()
-        make_directory(path)
+        to_sync = make_unsynced_directory(path)
+
+    def sync() -> None:
+        with local_errors(f"creating {path}"):
+            for above in to_sync:
+                sync_directory(above)
+
     try:
-        yield
+        yield sync
     except BaseException:
         if created:
             shutil.rmtree(path, ignore_errors=True)
@@ -123,4 +134,6 @@ def _create(
     directory: Path, name: str, store_url: str, record: VolumeRecord, lsn: LSN, chain: Sequence[CommitIndex]
 ) -> None:
     identity = Identity(name, store_url, record.volume, record.log, record.page_size)
+    with local_errors(f"creating {directory}"):
+        (directory / JOURNAL).mkdir(exist_ok=True)  # synced along with the state's name
     State.create(directory / STATE_FILE, identity, lsn, chain)

@@ -18,7 +18,7 @@ import contextlib
 import mmap
 import os
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -238,10 +238,11 @@ class Journal:
             else:
                 self._cut(file, file.last_start())
 
-    def delete_through(self, local_lsn: int, *, spare_last: bool) -> None:
+    def delete_through(self, local_lsn: int, *, spare_last: bool, sync: Callable[[], None]) -> None:
         """Delete the files whose commits are all at or before ``local_lsn``; who maps one keeps it.
 
-        With ``spare_last``, the file that a writer may be appending to stays.
+        With ``spare_last``, the file that a writer may be appending to stays. If there is any to delete, ``sync`` is
+        called before: it makes sure that what says that they are pushed survives a power cut, as they do not.
         """
         there = listed(self._directory)
         # The newest file may be one that another process made since: it holds its first commit at least.
@@ -249,6 +250,9 @@ class Journal:
         if spare_last and there and there[-1][1].suffix == ".log":
             there.pop()
         gone = {path for (_, path), last in zip(there, ends, strict=False) if last <= local_lsn}
+        if not gone:
+            return
+        sync()
         for file in [file for file in self._files.all if file.path in gone]:
             self._files.forget(file)
         with local_errors(f"tidying {self._directory}"):

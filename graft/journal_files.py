@@ -86,7 +86,12 @@ def sync_directory(path: Path) -> None:
 
 def make_directory(path: Path) -> None:
     """Create a directory and what is missing above it; the names of those that were made are on the disk on return."""
+    for above in make_unsynced_directory(path):
+        sync_directory(above)
+
+
+def make_unsynced_directory(path: Path) -> list[Path]:
+    """Do the same; the names are on the disk once the directories that are returned are synced."""
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for directory in reversed(missing):
-        sync_directory(directory.parent)
+    return [directory.parent for directory in reversed(missing)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from graft.carry import CARRIED, NOTHING, Carried, chunks_to_read, encode_carried, to_carry
+from graft.carry import CARRIED, NOTHING, Carried, chunks_to_read, encode_carried, spans, to_carry
 from graft.errors import remote_errors
 from graft.failpoints import failpoint
 from graft.frametable import FrameKey
@@ -117,7 +117,7 @@ def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Out
     )
     provisional = SegmentRef(written.segment, OwnObject(written.dictionary_bytes))
     new_map = onto.remote_map.with_placements(
-        changes.placements(), [provisional], snapshot.page_count, changes.min_page_count
+        changes.placements, [provisional], snapshot.page_count, changes.min_page_count
     )
     with remote_errors("building the commit"):
         commit = build_commit(
@@ -167,7 +167,7 @@ def _carried(
 ) -> Carried:
     """Return the pages of earlier pushes that go along: only with a small push, and if their bodies are here."""
     settings, lsn = replica.settings, _next_lsn(chain)
-    if len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
+    if not any(spans(lsn)) or len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
         return NOTHING
     replica.load_chunks(chunks_to_read(lsn, chain))
     pages_max = settings.carry_bytes_max // replica.page_size

@@ -7,6 +7,7 @@ that harmless, and its outcome is final, even if the first request is still on i
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graft.errors import Diverged, GraftError, remote_errors
@@ -24,7 +25,6 @@ from graft.state import Intent
 from metastore.append import Lost, append
 from metastore.commit import CommitKind
 from metastore.index import CommitIndex
-from metastore.lsn import LSN
 from pagestore.errors import PageStoreError
 from pagestore.segment import segment_key
 
@@ -79,10 +79,11 @@ def recover(replica: Replica) -> None:
     """
     if replica.shared.state_in_doubt:
         replica.state_changed()
+    if replica.state.intent() is None:
+        return
     state = replica.state.read()
     intent = state.intent
-    if intent is None:
-        return
+    assert intent is not None, "BUG: an intent was settled without the sync lock"
     if intent.log != state.identity.log or intent.lsn <= state.lsn:
         replica.state.drop_intent()
         return
@@ -94,7 +95,7 @@ def recover(replica: Replica) -> None:
         if index.commit.kind is CommitKind.COMPACT:
             return  # nothing was in it but work
         raise
-    _settle(replica, index, intent.local_lsn, None)
+    _settle(replica, [index, *state.chain], intent.local_lsn, None)
 
 
 def _push(
@@ -132,16 +133,21 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:
-        begun = _append(replica, intent)
+        # What goes into the cache is named by nobody if the append fails.
+        with replica.remote.parallel.beside(lambda: _keep(replica, outgoing, kept)):
+            begun = _append(replica, intent)
+            failpoint("push: after append")
     except Diverged:
         _delete_orphan(replica, outgoing)
         raise
-    failpoint("push: after append")
+    failpoint("push: after cache")
+    _settle(replica, [outgoing.index, *replica.view().state.chain], local_lsn, outgoing.remote_map)
+    confirm(replica, begun)
+
+
+def _keep(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> None:
     if kept is not None:
         keep_in_cache(replica, outgoing, kept)
-    failpoint("push: after cache")
-    _settle(replica, outgoing.index, local_lsn, outgoing.remote_map)
-    confirm(replica, begun)
 
 
 def _append(replica: Replica, intent: Intent) -> Moment:
@@ -159,11 +165,12 @@ def _append(replica: Replica, intent: Intent) -> Moment:
     return begun
 
 
-def _settle(replica: Replica, index: CommitIndex, local_lsn: int, remote_map: PageMap | None) -> None:
-    state = replica.state.read()
-    chain = replica.remote.chain(index.commit.log, LSN(index.commit.lsn), [index, *state.chain])
+def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remote_map: PageMap | None) -> None:
+    """Move the sync point to the first of ``known`` commits; the others are those that led to it so far."""
+    pushed = known[0].commit
+    chain = replica.remote.chain(pushed.log, pushed.lsn, known)
     replica.shared.begin_state()
-    replica.state.advance(LSN(index.commit.lsn), local_lsn, chain)
+    replica.state.advance(pushed.lsn, local_lsn, chain, durable=False)  # else the intent says it again
     failpoint("push: after state")
     replica.state_changed(remote_map=remote_map)
     replica.delete_pushed(spare_last=True)

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from graft.polling import PollPolicy
 
 STATE_FILE = "state.db"
+JOURNAL = "journal"
 
 
 class View(NamedTuple):  # one is made for every commit
@@ -122,8 +123,8 @@ class Replica:
         self.shared = SharedCounters(path / "shared")
         opened.callback(self.shared.close)
         with local_errors(f"opening {path}"):
-            make_directory(path / "journal")
-        self.journal = Journal(path / "journal", self.page_size, file_bytes=settings.journal_file_bytes)
+            make_directory(path / JOURNAL)
+        self.journal = Journal(path / JOURNAL, self.page_size, file_bytes=settings.journal_file_bytes)
         opened.callback(self.journal.close)
         self.table = FrameTable()
         self.cache = Cache(
@@ -221,8 +222,8 @@ class Replica:
         With ``spare_last`` the file that a writer may be appending to stays; without it the caller holds the writer
         lock and has taken in all commits.
         """
-        with self._lock, contextlib.suppress(LocalStorageError):
-            self.journal.delete_through(self._view.state.local_lsn, spare_last=spare_last)
+        with self._lock:
+            self._delete_through(self._view.state.local_lsn, spare_last=spare_last)
 
     def keep_house(self) -> None:
         """Let go of what others want gone; settle once if nothing was committed, pushed or pulled since last time."""
@@ -292,6 +293,10 @@ class Replica:
     ) -> None:
         self.close()
 
+    def _delete_through(self, local_lsn: int, *, spare_last: bool) -> None:
+        with contextlib.suppress(LocalStorageError, WriterBusy):
+            self.journal.delete_through(local_lsn, spare_last=spare_last, sync=self.state.sync)
+
     def _counters(self) -> tuple[int, int]:
         """Return what is another value after a commit, a push or a pull."""
         return self.shared.state_generation, self.shared.published_local_lsn
@@ -302,7 +307,7 @@ class Replica:
             self.journal.start_after(state.local_lsn)
             found = list(self.journal.read_new())
             self.journal.drop_torn_tail()
-            self.journal.delete_through(state.local_lsn, spare_last=False)
+            self._delete_through(state.local_lsn, spare_last=False)
             self.shared.announce_state()
             self.shared.announce_commit(self.journal.last_local_lsn)
             synced = self._synced(state, self.shared.state_generation, None)

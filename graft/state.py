@@ -118,14 +118,22 @@ class State:
             finally:
                 self._database.execute("ROLLBACK")
 
+    def intent(self) -> Intent | None:
+        """Return only the push whose outcome is not known, if there is one."""
+        with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
+            return self._read_intent()
+
     def identity(self) -> Identity:
         """Return only what the replica is of."""
         with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
             return self._read_identity()
 
-    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex]) -> None:
-        """Move the sync point, and with it the chain; a pending intent is settled by that."""
-        with self._transaction() as database:
+    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex], *, durable: bool = True) -> None:
+        """Move the sync point, and with it the chain; a pending intent is settled by that.
+
+        If that need not be ``durable``, a power cut may undo it, until the next change that is, or `sync`.
+        """
+        with self._transaction(durable=durable) as database:
             database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
             database.execute("DELETE FROM intent")
             _write_chain(database, chain)
@@ -157,6 +165,11 @@ class State:
         """Forget it: the append never happened and never will count."""
         with self._transaction() as database:
             database.execute("DELETE FROM intent")
+
+    def sync(self) -> None:
+        """Make all that was done before durable."""
+        with self._transaction() as database:
+            database.execute("UPDATE sync SET head = head")
 
     def keep_chunks(self, index: CommitIndex) -> None:
         """Keep the chunks of an index that were read later than its head, if it is part of the chain."""
@@ -208,15 +221,11 @@ class State:
             chain and not chain[-1].commit.is_base
         ):
             raise Corrupt(f"{self._path}: commits {[index.commit.lsn for index in chain]} do not lead to LSN {sync[0]}")
-        intent = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()
-        return SyncState(
-            identity,
-            LSN(sync[0]),
-            sync[1],
-            LSN(sync[2]),
-            tuple(chain),
-            Intent(LogId.parse(intent[0]), LSN(intent[1]), *intent[2:]) if intent else None,
-        )
+        return SyncState(identity, LSN(sync[0]), sync[1], LSN(sync[2]), tuple(chain), self._read_intent())
+
+    def _read_intent(self) -> Intent | None:
+        row = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()
+        return Intent(LogId.parse(row[0]), LSN(row[1]), *row[2:]) if row else None
 
     def _index(self, log: LogId, lsn: LSN, head: bytes) -> CommitIndex:
         index = self._decoded.get(lsn)
@@ -232,8 +241,8 @@ class State:
         return index
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, database_errors(f"writing {self._path}"):
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with self._lock, database_errors(f"writing {self._path}"), self._syncing(durable=durable):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
@@ -242,6 +251,17 @@ class State:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _syncing(self, *, durable: bool) -> Iterator[None]:
+        if durable:
+            yield
+            return
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._database.execute("PRAGMA synchronous = FULL")
 
 
 def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from graft_sqlite_vfs.header import HEADER_BYTES, Buffer
 
@@ -21,6 +22,8 @@ _CHILD_BYTES = 4
 _CHILD = np.arange(_CHILD_BYTES)
 """Where the bytes of a cell's child are in it."""
 
+_NONE = np.empty(0, np.uint32)
+
 PageReader = Callable[[int], Buffer]
 
 
@@ -31,18 +34,25 @@ def is_interior(page: Buffer, index: int) -> bool:
 
 def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
     """Return the children that an interior page names, in key order; nothing for any other page."""
+    return tuple(child_array(page, index, page_count).tolist())
+
+
+def child_array(page: Buffer, index: int, page_count: int) -> npt.NDArray[np.uint32]:
+    """Return the same as an array."""
     start = HEADER_BYTES if index == 1 else 0
     kind, _, cells, _, _, rightmost = _HEADER.unpack_from(page, start)
     pointers = start + _HEADER.size
     if kind not in _INTERIOR or pointers + 2 * cells > len(page):
-        return ()
+        return _NONE
     offsets = np.frombuffer(page, ">u2", cells, pointers).astype(np.int64)
-    if np.any(offsets < pointers + 2 * cells) or np.any(offsets > len(page) - _CHILD_BYTES):
-        return ()
+    if cells and not pointers + 2 * cells <= offsets.min() <= offsets.max() <= len(page) - _CHILD_BYTES:
+        return _NONE
     named = np.frombuffer(page, np.uint8)[offsets[:, np.newaxis] + _CHILD]
-    found = (*named.view(">u4").ravel().tolist(), rightmost)
-    plausible = len(set(found)) == len(found) and min(found) > 1 and max(found) <= page_count
-    return found if plausible else ()
+    found = np.empty(cells + 1, np.uint32)
+    found[:-1], found[-1] = named.view(">u4").ravel(), rightmost
+    ascending = np.sort(found)
+    plausible = ascending[0] > 1 and ascending[-1] <= page_count and (ascending[1:] != ascending[:-1]).all()
+    return found if plausible else _NONE
 
 
 def reading_order(

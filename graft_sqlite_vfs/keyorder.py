@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graft.readahead import NumberOrder, PageOrder
-from graft_sqlite_vfs.btree import children, is_interior
+from graft_sqlite_vfs.btree import child_array, children, is_interior
 from graft_sqlite_vfs.header import Buffer
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ class Parents:
         """Learn from a page, if it is an interior one."""
         if not is_interior(page, index):
             return
-        named = np.array(children(page, index, page_count), np.uint32)
-        for number in np.unique(named // _BLOCK).tolist():
-            self._block(number)[named[named // _BLOCK == number] % _BLOCK] = index
+        named = child_array(page, index, page_count)
+        blocks = named // _BLOCK
+        for number in set(blocks.tolist()):
+            self._block(number)[named[blocks == number] % _BLOCK] = index
 
     def of(self, page: int) -> int:
         """Return the page that last named this one as its child, 0 if none did."""

@@ -6,6 +6,7 @@ volume below that page, even if it grew again afterwards.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from pagestore.pages import PAGE_IDX_MAX
 from pagestore.segment import FrameExtent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Changes:
     """What one commit changes: pages written to one segment, and the volume's new size."""
 
@@ -43,8 +44,9 @@ class Changes:
     carried_pages: int = 0
     """How many pages of ``frames`` are not changed, but come from earlier commits."""
 
+    @cached_property
     def placements(self) -> dict[int, ChunkPlacement]:
-        """Return the places by chunk, with segment ordinal 0."""
+        """The places by chunk, with segment ordinal 0."""
         return placements_of(self.frames, 0)
 
     def touched(self, placements: Mapping[int, ChunkPlacement], pages_before: int = PAGE_IDX_MAX) -> set[int]:
@@ -80,7 +82,7 @@ def roll_up(changes: Changes, sources: Sequence[CommitIndex], pages_before: int 
     ``pages_before`` is the page count of the commit before, by which one sees whether this one cuts anything off.
     """
     table: dict[SegmentRef | SegmentId, int] = {_own_segment(changes): 0}
-    own = changes.placements()
+    own = changes.placements
     layers: dict[int, list[ChunkPlacement]] = {
         number: [own[number]] if number in own else [] for number in changes.touched(own, pages_before)
     }

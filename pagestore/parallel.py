@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -60,6 +61,25 @@ class Parallel:
             for _, future in ahead:
                 future.cancel()
             wait([future for _, future in ahead])
+
+    @contextmanager
+    def beside(self, work: Callable[[], None]) -> Iterator[None]:
+        """Call ``work`` in another thread while a block waits for something; after the block if there are no others.
+
+        It is done when the block is left, and what it raises is raised then. If the block fails, what was begun is
+        waited for, and its errors are dropped.
+        """
+        future = self._started_pool().submit(work) if self.threads > 1 else None
+        try:
+            yield
+        except BaseException:
+            if future is not None and not future.cancel():
+                wait([future])
+            raise
+        if future is None or future.cancel():
+            work()
+        else:
+            future.result()
 
     def close(self) -> None:
         """Wait for running calls and end the threads; `map` raises `RuntimeError` afterwards."""

@@ -4,8 +4,9 @@ Recorded are creations, writes, truncations, renames, unlinks and syncs, in orde
 them. A cut keeps what was synced: the content of a file by a sync of the file, its name by a sync of its directory. Of
 everything else any part may be there: whole writes or single sectors of them, in any order, and names likewise.
 
-SQLite writes past this seam. The state is synced at each of its transactions, so that it counts as what its last
-transaction left; the index of the cache is never synced, so that any sector of it may be of any age, or missing.
+SQLite writes past this seam. The state is synced at each of its transactions that are to be durable, so that it is
+what the last one of these left, or any one after it; the index of the cache is never synced, so that any sector of it
+may be of any age, or missing.
 """
 
 import contextlib
@@ -58,10 +59,11 @@ class SyncNames:
 
 @dataclass(frozen=True)
 class StateIs:
-    """What SQLite has synced."""
+    """What SQLite has written, and synced if it is durable."""
 
     main: bytes
     wal: bytes
+    durable: bool
 
 
 @dataclass(frozen=True)
@@ -176,11 +178,11 @@ class Recorder:
         return result
 
     @contextlib.contextmanager
-    def _state(self, real, state):
-        with real(state) as database:
+    def _state(self, real, state, *, durable=True):
+        with real(state, durable=durable) as database:
             yield database
         if self._within(state._path):
-            self.events.append(StateIs(*_database(state._path)))
+            self.events.append(StateIs(*_database(state._path), durable))
 
     def _index(self, real, cache, *args, **kwargs):
         try:
@@ -236,7 +238,7 @@ class _Cut:
     def __init__(self, events, root):
         self.root = root
         self.files, self.names, self.pending_names = {}, {}, []
-        self.objects, self.state, self.indexes = {}, None, []
+        self.objects, self.states, self.indexes = {}, [], []
         for event in events:
             self._see(event)
 
@@ -255,8 +257,10 @@ class _Cut:
                 self.pending_names = [name for name in self.pending_names if name not in mine]
                 for name in mine:
                     self._rename(name)
+            case StateIs(durable=True):
+                self.states = [event]
             case StateIs():
-                self.state = event
+                self.states.append(event)
             case IndexIs():
                 self.indexes.append(event)
             case RemoteIs(objects):
@@ -299,9 +303,10 @@ def _sectors(event):
 
 def _put_databases(cut, target, chance):
     state, index = target / "a" / "state.db", target / "a" / "cache" / "index.db"
-    if state.exists() and cut.state is not None:
-        state.write_bytes(cut.state.main)
-        state.with_name("state.db-wal").write_bytes(cut.state.wal)
+    if state.exists() and cut.states:
+        left = chance.choice(cut.states)
+        state.write_bytes(left.main)
+        state.with_name("state.db-wal").write_bytes(left.wal)
     if index.parent.exists() and cut.indexes and chance.random() < 0.9:
         versions = cut.indexes[-4:]
         index.write_bytes(_mixed([version.main for version in versions], chance))

@@ -162,3 +162,23 @@ def test_a_new_file_that_could_not_be_opened_does_not_end_the_one_before_it(path
         assert replica.snapshot().read(2) == body(PAGE, 2, "third")
     leave(pusher)
     survives(writer, store, path)
+
+
+def test_what_says_that_commits_are_pushed_is_synced_before_they_are_deleted(path, monkeypatch):
+    """And only then: a push that deletes nothing leaves its sync point to the next one, or to the intent."""
+    store = fresh_store()
+    replica = new_replica(path, store, journal_file_bytes=2048)
+    told = []
+    sync = replica.state.sync
+    monkeypatch.setattr(replica.state, "sync", lambda: (told.append(journal_of(path)), sync()))
+    commit(replica, [1], "first")
+    push(replica)
+    assert not told
+    commit(replica, ALL, "second")
+    commit(replica, [1], "third")
+    before = journal_of(path)
+    assert len(before) > 1
+    push(replica)
+    assert told == [before]
+    assert len(journal_of(path)) < len(before)
+    leave(replica)

@@ -32,6 +32,50 @@ def test_one_item_or_one_thread_needs_no_pool(parallel):
         assert set(alone.map(lambda _: threading.get_ident(), range(5))) == {here}
 
 
+def test_beside_a_block_that_waits(parallel):
+    began, may_end, order = threading.Event(), threading.Event(), []
+
+    def work():
+        began.set()
+        assert may_end.wait(20)
+        order.append("work")
+
+    with parallel.beside(work):
+        assert began.wait(20), "it runs while the block does"
+        order.append("block")
+        may_end.set()
+    assert order == ["block", "work"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_fails_beside_a_block_fails_after_it(threads):
+    done = []
+
+    def fail():
+        raise CorruptObject("beside")
+
+    with Parallel(threads) as parallel, pytest.raises(CorruptObject, match="beside"), parallel.beside(fail):
+        done.append("block")
+    assert done == ["block"]
+
+
+def test_a_block_that_fails_waits_for_what_was_begun_beside_it(parallel):
+    began, done = threading.Event(), []
+
+    def work():
+        began.set()
+        done.append("work")
+        raise CorruptObject("beside")
+
+    with pytest.raises(KeyError, match="block"), parallel.beside(work):
+        assert began.wait(20)
+        raise KeyError("block")
+    assert done == ["work"]
+    with Parallel(1) as alone, pytest.raises(KeyError), alone.beside(work):
+        raise KeyError
+    assert done == ["work"], "without threads it comes after the block, if that did not fail"
+
+
 def test_the_first_error_waits_for_what_runs_and_cancels_the_rest(parallel):
     begun, ended = [], []
     all_run = threading.Barrier(4, timeout=20)
