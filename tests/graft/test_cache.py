@@ -180,8 +180,8 @@ def test_files_are_deleted_while_they_are_open(readers):
             if chance.random() < 0.2:
                 path.write_bytes(b"") if not path.stat().st_size else path.rename(path.with_suffix(".gone"))
     files = {path.name for path in (readers.path / "cache").glob("*.frames")}
-    index = {f"{use.file:08d}.frames" for use in readers.all[0].cache._index.files()}
-    readers.all[0].cache._tidy()
+    index = {f"{use.file:08d}.frames" for use in readers.all[0].cache._frames.index.files()}
+    readers.all[0].cache._frames.tidy()
     assert files - index == set(), "files that nobody knows of"
 
 
@@ -216,7 +216,7 @@ def test_a_row_that_names_the_bytes_of_another_frame_is_no_hit(cache):
     """As an index may after a power cut, whose pages are of several ages."""
     old, new = keyed(7, b"o" * PAGE), keyed(7, b"n" * PAGE)
     cache.put([old, new])
-    cache._index._database.execute(
+    cache._frames.index._database.execute(
         "UPDATE frames SET (file, position, pages, digest) = (SELECT file, position, pages, digest FROM frames "
         "WHERE segment = ?) WHERE segment = ?",
         (old[0].ref.segment.raw, new[0].ref.segment.raw),
@@ -234,7 +234,7 @@ def test_rows_that_only_damage_makes(tmp_path, cache, damage):
     """What they say is not believed, and the next one who is alone begins anew."""
     frame = keyed(7, b"x" * PAGE)
     cache.put([frame])
-    cache._index._database.execute(f"UPDATE {damage}")
+    cache._frames.index._database.execute(f"UPDATE {damage}")
     for use in (lambda: cache.get(frame[0]), cache.use, lambda: cache.put([frame]), cache.evict):
         with contextlib.suppress(Corrupt):
             use()

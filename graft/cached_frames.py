@@ -1,0 +1,179 @@
+"""Cached frames: the index and the files of the cache as one, and how room is made in them.
+
+Callers lock between threads, and processes by a transaction of the index; they translate what `sqlite3` and the system
+raise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from graft.cache_files import CacheFiles
+from graft.cache_index import CacheIndex
+from graft.errors import LocalStorageError
+from graft.failpoints import failpoint
+from graft.frametable import FrameBody, FrameKey
+from graft.thinning import CachedFrame, in_blocks, runs
+from pagestore.segment import DecodedFrame
+
+_FILES_MIN, _FILES_MAX = 4, 256
+
+
+class NoRoom(LocalStorageError):
+    """All files that could be evicted are mapped by others."""
+
+
+def file_bytes_for(wanted: int, bytes_max: int) -> int:
+    """Return how large files are to be, so that there are some but not too many."""
+    return max(min(wanted, bytes_max // _FILES_MIN), bytes_max // _FILES_MAX, 1)
+
+
+class CachedFrames:
+    """One process's view of the frames, while it has the index open."""
+
+    def __init__(
+        self,
+        directory: Path,
+        index: CacheIndex,
+        files: CacheFiles,
+        page_size: int,
+        *,
+        bytes_max: int,
+        file_bytes: int,
+        let_go: Callable[[int], None],
+    ) -> None:
+        """Use what is in ``directory``; ``let_go`` is told of files whose bodies must not be held any longer."""
+        self.index = index
+        self.page_size = page_size
+        self.bytes_max = bytes_max
+        self._files = files
+        self._directory = directory
+        self._file_bytes = file_bytes
+        self._let_go_of_bodies = let_go
+
+    def add(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
+        """Put frames in behind the others; raises `NoRoom`."""
+        bodies = []
+        used = self.blocks()
+        for key, frame in frames:
+            length = len(frame.body)
+            if used + in_blocks(length) > self.bytes_max:
+                used = self.make_room(length)
+            file, position = self.tail(length)
+            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
+            placed = CachedFrame(key.ref.segment.raw, key.offset, file, position, listed, True, b"", position + length)
+            bodies.append(self.write(placed, [(position, frame.body)], length))
+            used += in_blocks(length)  # or less
+        return bodies
+
+    def write(self, frame: CachedFrame, parts: Sequence[tuple[int, bytes | memoryview]], taken: int) -> FrameBody:
+        """Write the parts of a frame to their places in its file, which take so much of the disk, and name it."""
+        self._files.write(frame.file, *parts)
+        body = self._body(frame)
+        assert body is not None, "BUG: a frame that was just written is there"
+        self.index.put(replace(frame, digest=self._digest(frame, body)), taken)
+        return body
+
+    def verified(self, frame: CachedFrame) -> FrameBody | None:
+        """Return a frame that the index names; what is not as it says is forgotten."""
+        body = self._body(frame)
+        if body is not None and self._digest(frame, body) == frame.digest:
+            return body
+        self.index.forget([frame])
+        return None
+
+    def blocks(self) -> int:
+        """Return what the files take on the disk."""
+        return sum(use.blocks for use in self.index.files())
+
+    def tail(self, length: int, *, but: int = 0) -> tuple[int, int]:
+        """Return a file that has room for so many bytes, and where they go: behind what is used of it."""
+        newest = self.index.newest_file(but=but)
+        fits = newest is not None and newest.used + length <= newest.bytes
+        if newest and fits and len(self._files.view(newest.file) or b"") == newest.bytes:
+            return newest.file, newest.used
+        self.tidy()
+        last = max((use.file for use in self.index.files()), default=0)
+        file, size = max([last, *self._files.listed()]) + 1, max(self._file_bytes, length)
+        self._files.create(file, size)
+        self.index.add_file(file, size)
+        if self._files.view(file) is None:
+            raise LocalStorageError(f"{self._files.path(file)} was removed while it was in use")
+        return file, 0
+
+    def make_room(self, length: int) -> int:
+        """Delete files that nobody else maps, those that were given up and then the oldest ones, until there is room.
+
+        Returns how much is used then; raises `NoRoom`.
+        """
+        files = self.index.files()
+        used = sum(use.blocks for use in files)
+        for use in sorted(files, key=lambda use: (not use.given_up, use.file)):
+            if not use.given_up and used + in_blocks(length) <= self.bytes_max:
+                return used
+            if self.delete(use.file):
+                used -= use.blocks
+        if used + in_blocks(length) > self.bytes_max:
+            raise NoRoom(f"{self._directory}: {length} bytes are too much, or other processes still use what is there")
+        return used
+
+    def give_up(self, length: int) -> None:
+        """Ask those who map the oldest files to let go of them."""
+        files = self.index.files()
+        wanted = min(length, self.bytes_max) - (self.bytes_max - sum(use.blocks for use in files))
+        for use in sorted(files, key=lambda use: (not use.given_up, use.file)):
+            if wanted <= 0:
+                break
+            wanted -= use.blocks
+            if not use.given_up:
+                self.give_up_file(use.file)
+
+    def give_up_file(self, file: int) -> None:
+        """Ask those who map a file to let go of it."""
+        self.index.give_up(file)
+        self.let_go(file)
+
+    def delete(self, file: int) -> bool:
+        """Delete a file unless somebody else maps it; tell whether it is gone."""
+        if not self._files.delete(file, self.let_go):
+            return False
+        self.index.forget_file(file)
+        failpoint("evict: after index")
+        return True
+
+    def let_go(self, file: int) -> None:
+        """Map a file no longer."""
+        self._files.let_go(file)
+        self._let_go_of_bodies(file)
+
+    def tidy(self) -> None:
+        """Bring index and files together where a crash or somebody's deleting has parted them."""
+        known, there = {use.file for use in self.index.files()}, set(self._files.listed())
+        for file in known - there:
+            self.delete(file)
+        for file in there - known:
+            self._files.delete(file, self.let_go)
+
+    def _body(self, frame: CachedFrame) -> FrameBody | None:
+        view = self._files.view(frame.file)
+        end = frame.position + len(frame.pages) // 4 * self.page_size
+        if view is None or end > len(view):
+            return None
+        listed = memoryview(frame.pages).cast("I")
+        return FrameBody(listed, view[frame.position : end], frame.file, bool(frame.whole))
+
+    def _digest(self, frame: CachedFrame, body: FrameBody) -> bytes:
+        """Return the checksum of a frame as this very frame: a row that names another one's bytes must not pass."""
+        digest = xxhash.xxh3_64(frame.segment)
+        digest.update(frame.offset.to_bytes(8, "little"))
+        digest.update(body.pages)
+        if body.whole:
+            digest.update(body.data)
+        else:
+            digest.update(b"thinned")
+            for start, end in runs(frame.listed):
+                digest.update(body.data[start * self.page_size : end * self.page_size])
+        return digest.digest()
