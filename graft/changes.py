@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from graft.errors import remote_errors
 from graft.pagemap import PageMap
-from graft.replica import Replica, View
+from graft.replica import Replica
 from graft.snapshot import Snapshot
+from graft.view import View
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES

@@ -21,9 +21,10 @@ from graft.frametable import FrameKey
 from graft.hydrate import Progress
 from graft.outgoing import COMPACTED_INTO, Draft, Onto, committed
 from graft.push import MESSAGE, land, recover
-from graft.replica import Replica, View
+from graft.replica import Replica
 from graft.segment_out import Layout, Pages, WrittenSegment, write_segment
 from graft.snapshot import Snapshot
+from graft.view import View
 from metastore.build import Origin
 from metastore.commit import CommitKind
 from metastore.placement import OwnObject, SegmentRef

@@ -1,24 +1,21 @@
 """Which pages of cached frames the newest version has there."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graft.frametable import FrameTable
 from graft.locations import in_frames
 from graft.mapchunks import CHUNK_MASK, CHUNK_SHIFT
 from graft.thinning import CachedFrame, Mask
+from graft.view import View
 from metastore.placement import U64
-
-if TYPE_CHECKING:
-    from graft.frametable import FrameTable
-    from graft.replica import View
 
 LiveJudge = Callable[[Sequence[CachedFrame]], Sequence[Mask]]
 """Tells of each frame which of its slots hold pages that are of use."""
 
 
-def live_in(table: "FrameTable", view: "View", frames: Sequence[CachedFrame]) -> list[Mask]:
+def live_in(table: FrameTable, view: View, frames: Sequence[CachedFrame]) -> list[Mask]:
     """Tell of each slot of each frame whether the remote's newest version has its page there, or may have.
 
     Right only while nothing is pushed or pulled, which the sync lock sees to: then no frame is newer than ``view``.
@@ -43,7 +40,7 @@ def live_in(table: "FrameTable", view: "View", frames: Sequence[CachedFrame]) ->
     return np.split(live, ends[:-1])
 
 
-def _locations(view: "View", number: int) -> U64 | None:
+def _locations(view: View, number: int) -> U64 | None:
     """Return a chunk of the remote's map; None where one would have to ask the remote for it."""
     chunks = view.remote_map.chunks
     if number >= len(chunks):

@@ -16,8 +16,9 @@ from graft.freshness import confirm, now
 from graft.locations import FRAME_TAG, frame_of
 from graft.pagemap import PageMap, compose
 from graft.push import recover
-from graft.replica import Replica, View
+from graft.replica import Replica
 from graft.state import SyncState
+from graft.view import View
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit

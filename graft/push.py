@@ -16,12 +16,13 @@ from graft.freshness import confirm, now
 from graft.local_commit import LocalCommit
 from graft.outgoing import Onto, Outgoing, keep_in_cache, prepare
 from graft.pagemap import PageMap
-from graft.replica import Replica, View
+from graft.replica import Replica
 from graft.segment_out import Layout
 from graft.settling import settle_after_push
 from graft.shared import Moment
 from graft.snapshot import Snapshot
 from graft.state import Intent
+from graft.view import View
 from metastore.append import Lost, append
 from metastore.commit import CommitKind
 from metastore.index import CommitIndex

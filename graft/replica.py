@@ -15,10 +15,10 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from graft.bodies import BodyLoader
 from graft.cache import Cache
@@ -49,6 +49,7 @@ from graft.shared import SharedCounters
 from graft.snapshot import Snapshot
 from graft.state import State, SyncState
 from graft.transaction import WriteTransaction
+from graft.view import View
 from metastore.index import CommitIndex, load_chunks
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
@@ -59,18 +60,6 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.db"
 JOURNAL = "journal"
-
-
-class View(NamedTuple):  # one is made for every commit
-    """What a process believes of the replica, replaced whole when it learns more."""
-
-    state: SyncState
-    generation: int
-    """The state generation that `state` was read at."""
-    remote_map: PageMap
-    pending: CommitRun
-    """Published local commits that the remote lacks, oldest first."""
-    snapshot: Snapshot
 
 
 class Replica:
@@ -187,7 +176,7 @@ class Replica:
     def publish(self, commit: LocalCommit) -> Snapshot:
         """Let readers see a local commit that is in the journal; the caller holds the writer lock."""
         with self._lock:
-            self._view = view = self._with_commits(self._view, (commit,), content_changed=True)
+            self._view = view = self._view.followed_by((commit,), self.journal.views, content_changed=True)
             self.shared.announce_commit(commit.local_lsn)
             return view.snapshot
 
@@ -203,7 +192,7 @@ class Replica:
 
     def view_with(self, view: View, commit: LocalCommit) -> View:
         """Return a view with a commit that nobody else is to see yet."""
-        return self._with_commits(view, [commit], content_changed=True)
+        return view.followed_by([commit], self.journal.views, content_changed=True)
 
     def state_changed(self, *, remote_map: PageMap | None = None) -> View:
         """Take over a state that was just written, and tell others; the caller holds the sync lock.
@@ -311,7 +300,7 @@ class Replica:
             self.shared.announce_state()
             self.shared.announce_commit(self.journal.last_local_lsn)
             synced = self._synced(state, self.shared.state_generation, None)
-            return self._with_commits(synced, found, content_changed=False)
+            return synced.followed_by(found, self.journal.views, content_changed=False)
         while True:
             generation = self.shared.state_generation
             try:
@@ -322,7 +311,7 @@ class Replica:
                 if self.shared.state_generation == generation:
                     raise
                 continue  # a push of another process deleted journal files under our eyes
-            return self._with_commits(self._synced(state, generation, None), found, content_changed=False)
+            return self._synced(state, generation, None).followed_by(found, self.journal.views, content_changed=False)
 
     def _refreshed(self, *, adopt: bool = False) -> View:
         """Learn what others did; ``adopt``, under the writer lock, takes in a commit whose writer died unpublished."""
@@ -343,7 +332,7 @@ class Replica:
                     continue  # a push of another process deleted journal files under our eyes
                 if adopt and self.shared.state_generation != generation:
                     continue  # likewise: what was not found may have been pushed, not torn
-                self._view = self._with_commits(self._view, self._read, content_changed=True)
+                self._view = self._view.followed_by(self._read, self.journal.views, content_changed=True)
                 self._read = []
                 if adopt:
                     self.journal.drop_torn_tail()
@@ -374,7 +363,7 @@ class Replica:
         broken = (brought and bool(old.pending)) or state.identity.log != old.state.identity.log
         version, history = old.snapshot.content_version + brought, old.snapshot.history + broken
         fresh = self._synced(state, generation, remote_map or old.remote_map, version, history)
-        return self._with_commits(fresh, pending, content_changed=False)
+        return fresh.followed_by(pending, self.journal.views, content_changed=False)
 
     def _synced(
         self, state: SyncState, generation: int, previous: PageMap | None, version: int = 1, history: int = 0
@@ -391,20 +380,6 @@ class Replica:
             content_version=version, history=history,
         )  # fmt: skip
         return View(state, generation, remote_map, CommitRun.empty(), snapshot)
-
-    def _with_commits(self, view: View, commits: Sequence[LocalCommit], *, content_changed: bool) -> View:
-        """Return the view with local commits laid over."""
-        if not commits:
-            return view
-        state, generation, remote_map, pending, snapshot = view
-        page_map = snapshot.page_map
-        for commit in commits:
-            page_map = page_map.with_change(commit)
-        newest = commits[-1]
-        snapshot = snapshot.followed_by(
-            page_map, self.journal.views, newest.byte_size, newest.local_lsn, len(commits), content_changed
-        )
-        return View(state, generation, remote_map, pending.followed_by(commits), snapshot)
 
 
 def is_replica(path: Path | str) -> bool:

@@ -9,6 +9,7 @@ from graft.rawfile import open_file
 from graft.replica import Replica
 from graft.state import State
 from graft.status import status
+from graft.view import View
 from pagestore.pages import PAGE_IDX_MAX
 from tests.graft.support import (
     as_other_process,
@@ -108,17 +109,17 @@ def test_commits_that_could_not_be_laid_over_are_kept_for_the_next_try(replica, 
     other = as_other_process(replica.path, store)
     for number in range(3):
         commit(replica, [number + 1], "second")
-    real = Replica._with_commits
+    real = View.followed_by
 
     def down(*_, **__):
         raise RemoteUnavailable("no route to host")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Replica, "_with_commits", down)
+        patch.setattr(View, "followed_by", down)
         for _ in range(2):
             with pytest.raises(RemoteUnavailable):
                 other.snapshot()
-    assert Replica._with_commits is real
+    assert View.followed_by is real
     assert content(other.snapshot()) == content(replica.snapshot())
     assert other.snapshot().local_commits == 3
     leave(other)
@@ -133,7 +134,7 @@ def test_a_commit_that_could_not_be_laid_over_is_taken_back(replica, store, monk
     with begin(replica) as transaction:
         transaction.write(1, body(512, 1, "second"))
         with monkeypatch.context() as patch:
-            patch.setattr(Replica, "_with_commits", down)
+            patch.setattr(View, "followed_by", down)
             with pytest.raises(RemoteUnavailable):
                 transaction.commit()
         assert content(replica.snapshot()) == before
