@@ -9,6 +9,7 @@ from graft.errors import BadRequest
 from graft.locations import SLOT_MASK, frame_of, frames_of, is_in_frame
 from graft.pagemap import PageMap
 from graft.replica import Replica
+from metastore.placement import InCommit
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all, in one unit."""
@@ -41,6 +42,7 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
         )
     page_map = view.snapshot.page_map
     numbers = [number for chunk in frames_by_chunk(page_map) for number in chunk]
+    numbers.sort(key=lambda number: isinstance(replica.table.key(number).ref.home, InCommit))  # what differs comes last
     frames = pages = 0
     for start in range(0, len(numbers), _BATCH_FRAMES):
         fetched = replica.bodies.attach(numbers[start : start + _BATCH_FRAMES])

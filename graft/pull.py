@@ -22,8 +22,8 @@ from graft.view import View
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit
-from pagestore.segment import DecodedFrame, decode_frame
-from pagestore.segment_reader import read_segment
+from pagestore.segment import DecodedFrame
+from pagestore.segment_reader import read_frame, read_segment
 
 Policy = Literal["abort", "discard", "fork"]
 POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork")
@@ -171,7 +171,7 @@ def move(
 
 
 def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
-    """Put the bodies that came along with commits into the cache."""
+    """Put the bodies that came along with commits into the cache, also where they are differences to what is here."""
     for index in indexes:
         commit = index.commit
         if index.inline is None:
@@ -184,7 +184,7 @@ def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
         with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
             frames = [
                 (FrameKey(ref, extent.offset, extent.length), frame)
-                for extent, frame in read_segment(index.inline, ref.segment)
+                for extent, frame in read_segment(index.inline, ref.segment, replica.remote.bases.get)
             ]
         replica.bodies.keep(frames)
 
@@ -195,10 +195,11 @@ def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
     whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)] if data else []
     with remote_errors(f"commit {index.commit.lsn} of log {index.commit.log}"):
         frames = [
-            (key, decode_frame(data[key.offset : key.offset + key.length], key.ref.segment, replica.page_size))
+            (key, read_frame(stored, key.ref.segment, replica.page_size, replica.remote.bases.get))
             for key in whole
+            for stored in (data[key.offset : key.offset + key.length],)
         ]
-    replica.bodies.keep(frames)
+    replica.bodies.keep((key, frame) for key, frame in frames if frame is not None)
 
 
 def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:

@@ -27,7 +27,7 @@ from metastore.append import Lost, append
 from metastore.commit import CommitKind
 from metastore.index import CommitIndex
 from pagestore.errors import PageStoreError
-from pagestore.segment import segment_key
+from pagestore.fetch import segment_key
 
 MESSAGE = "message"
 

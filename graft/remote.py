@@ -15,9 +15,11 @@ from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.volumes import check_name
+from pagestore.bases import Bases, NoBases
 from pagestore.fetch import RangeRead
 from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
 from pagestore.metered import MeteredStore
+from pagestore.nearby import Nearby
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.probe import require_conditional_writes
@@ -66,6 +68,9 @@ class Remote:
         self.parallel = Parallel(min(settings.parallelism, store.parallelism))
         self.dictionaries: Dictionaries = RecentDictionaries()
         """Of segments; a replica keeps them on disk."""
+        self.bases: Bases = NoBases()
+        """Of differences; a replica has them in its cache."""
+        self._nearby = Nearby()
 
     def head(self, log: LogId) -> LSN:
         """Return the newest LSN, 0 for an empty log; one request."""
@@ -90,8 +95,9 @@ class Remote:
     ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
         """Yield frames, verified; neighbours are read together, and all in parallel.
 
-        Those who trust no dictionary that is here already bring their own keeping of ``dictionaries``. ``told`` is
-        called with each read; ``gap_bytes_max`` replaces the setting.
+        Those who trust nothing that is here already bring their own keeping of ``dictionaries``; the bases of
+        differences are then read from the remote too. ``told`` is called with each read; ``gap_bytes_max`` replaces the
+        setting.
         """
         by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
         with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
@@ -101,6 +107,8 @@ class Remote:
                 [key.locate() for key in keys],
                 page_size,
                 dictionaries=dictionaries or self.dictionaries,
+                bases=NoBases() if dictionaries else self.bases,
+                nearby=None if dictionaries else self._nearby,
                 gap_bytes_max=self.settings.fetch_gap_bytes_max if gap_bytes_max is None else gap_bytes_max,
                 told=told,
             ):

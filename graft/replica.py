@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from graft.bodies import BodyLoader
 from graft.cache import Cache
+from graft.cached_bases import CachedBases
 from graft.commit_run import CommitRun
 from graft.counts import ReplicaCounts
 from graft.dictionaries import DictionaryShelf
@@ -125,6 +126,7 @@ class Replica:
             let_go=self.table.detach,
         )
         opened.callback(self.cache.close)
+        self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
         self._seen_by_housekeeper = self._settled = (0, 0)
         self.bodies = BodyLoader(
             self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)

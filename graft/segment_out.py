@@ -18,12 +18,13 @@ from graft.errors import remote_errors
 from graft.remote import Remote
 from graft.settings import KIB, Settings
 from graft.snapshot import Snapshot
-from pagestore.codec import PLAIN_CODECS, Codec, compress
+from pagestore.codec import Codec, compress
 from pagestore.dictionary import Dictionary, train
+from pagestore.fetch import segment_key
 from pagestore.ids import SegmentId
 from pagestore.pages import PageIdx
 from pagestore.parallel import Parallel
-from pagestore.segment import SEGMENT_VERSION, FrameExtent, encode_frame, segment_key
+from pagestore.segment import FrameExtent, encode_frame, version_for
 from pagestore.segment_writer import SegmentWriter
 
 WAY_DOWN_FRAME_BYTES = 256 * KIB
@@ -117,7 +118,7 @@ def write_segment(
         if len(data) <= settings.inline_bytes_max:
             return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
     parts, dictionary = _planned(snapshot, pages, order, settings, watcher)
-    version = SEGMENT_VERSION if dictionary or parts[0].codec not in PLAIN_CODECS else 1
+    version = version_for(Codec.ZSTD_DICTIONARY if dictionary else parts[0].codec)
     writer = SegmentWriter(
         SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True, dictionary=dictionary, version=version
     )

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from metastore.ids import LogId
 from metastore.lsn import LSN, descending_text
-from pagestore.fetch import FrameLocation
+from pagestore.fetch import FrameLocation, segment_key
 from pagestore.ids import SegmentId
-from pagestore.segment import FrameExtent, segment_key
+from pagestore.segment import FrameExtent
 
 CHUNK_PAGES = 4096
 
@@ -69,7 +69,7 @@ class SegmentRef:
         """Return where ``length`` bytes from ``offset`` in the segment are in the store."""
         if isinstance(self.home, InCommit):
             key, offset = commit_key(self.home.log, self.home.lsn), self.home.offset + offset
-            return FrameLocation(key=key, offset=offset, length=length, segment=self.segment)
+            return FrameLocation(key, offset, length, self.segment, segment_offset=self.home.offset)
         return FrameLocation(segment_key(self.segment), offset, length, self.segment, self.home.dictionary_bytes)
 
 

@@ -30,6 +30,8 @@ class Codec(IntEnum):
     """The same, made with the dictionary of the segment; for frames only."""
     ZSTD_STRIDES = 4
     """The same, of pages that were turned into differences at a stride (`pagestore.strides`); for frames only."""
+    ZSTD_DIFFERENCE = 5
+    """The place of another frame, and the same made with its bodies of these pages (`pagestore.difference`)."""
 
 
 PLAIN_CODECS = (Codec.RAW, Codec.LZ4, Codec.ZSTD)

@@ -10,6 +10,11 @@ GAP_BYTES_MAX = 32 * 1024
 RANGE_BYTES_MAX = 1024 * 1024
 
 
+def segment_key(segment: SegmentId) -> str:
+    """Return the key of a segment that is an object of its own: ``segments/s-0199f3a1…``."""
+    return f"segments/{segment}"
+
+
 @dataclass(frozen=True, slots=True)
 class FrameLocation:
     """Where in the store a frame is."""
@@ -24,6 +29,17 @@ class FrameLocation:
     """That the frame belongs to and is verified against."""
     dictionary_bytes: int = 0
     """Stored length of the dictionary that lies behind the segment's header, 0 for none."""
+    segment_offset: int = 0
+    """Where the segment begins in the object."""
+
+    @property
+    def in_own_object(self) -> bool:
+        """Whether its segment is an object of its own, rather than a part of another one."""
+        return self.key == segment_key(self.segment)
+
+    def describe(self) -> str:
+        """Return words for an error message."""
+        return f"object {self.key}, {self.length} bytes at offset {self.offset}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,21 @@
 """Fetching frames: carries out what `pagestore.fetch` plans."""
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Protocol
 
+from pagestore.bases import Bases, NoBases, WaitingFrames, decode_difference
 from pagestore.dictionary import Dictionary, decode_dictionary
-from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.errors import CorruptObject, ObjectNotFound, PageStoreError, UnsupportedFormat
 from pagestore.fetch import GAP_BYTES_MAX, RANGE_BYTES_MAX, FrameLocation, RangeRead, plan_fetch
 from pagestore.ids import SegmentId
+from pagestore.nearby import Nearby
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel
-from pagestore.segment import SEGMENT_HEADER_BYTES, DecodedFrame, decode_frame
+from pagestore.segment import SEGMENT_HEADER_BYTES, DecodedFrame, base_of, decode_frame
+
+WAITING_BYTES_MAX = 8 * 1024 * 1024
+"""Stored bytes of frames of differences that wait for their bases to come by; then those are fetched for them."""
 
 
 class Dictionaries(Protocol):
@@ -47,53 +53,149 @@ def fetch_frames(
     page_size: int,
     *,
     dictionaries: Dictionaries | None = None,
+    bases: Bases | None = None,
+    nearby: Nearby | None = None,
     gap_bytes_max: int = GAP_BYTES_MAX,
     range_bytes_max: int = RANGE_BYTES_MAX,
     told: Callable[[RangeRead], None] | None = None,
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
-    """Yield each of ``frames`` once, verified, by object key and offset.
+    """Yield each of ``frames`` once, verified: by object key and offset, but for differences and what was ``nearby``.
 
     Reads are made in parallel and decoded one frame at a time in the caller's thread, which is faster than
-    any network; so memory stays within ``(parallel.threads + 1) * range_bytes_max`` and one frame, however
-    many frames there are. A dictionary that is not in ``dictionaries`` yet is read along with the frames that need it,
-    in the same round trip. ``told`` is called with each read when its bytes are here. Raises `CorruptObject` for
-    missing or wrong bytes, naming the object and the place in it, and what ``store.get_range`` raises; frames yielded
-    before are good.
+    any network; so memory stays within ``(parallel.threads + 1) * range_bytes_max``, `WAITING_BYTES_MAX` and one
+    frame, however many frames there are, and what ``nearby`` keeps. A dictionary that is not in ``dictionaries`` yet is
+    read along with the frames that need it, in the same round trip. A base that is neither in ``bases`` nor among
+    ``frames`` is read in a round trip after it. ``told`` is called with each read when its bytes are here. Raises
+    `CorruptObject` for missing or wrong bytes, naming the object and the place in it, and what ``store.get_range``
+    raises; frames yielded before are good.
     """
-    dictionaries = dictionaries or RecentDictionaries()
-    at_hand: dict[SegmentId, Dictionary] = {}
-    wanted: set[FrameLocation] = set()
-    for frame in frames:
-        wanted.add(frame)
-        if frame.dictionary_bytes and frame.segment not in at_hand:
-            dictionary = dictionaries.get(frame.segment)
-            if dictionary is not None:
-                at_hand[frame.segment] = dictionary
-            else:
-                wanted.add(_dictionary_of(frame))
+    nearby = nearby or Nearby()
+    reader = _Reader(
+        store, parallel, dictionaries or RecentDictionaries(), nearby, gap_bytes_max, range_bytes_max, told
+    )
+    try:
+        yield from _decoded(reader, frames, page_size, bases or NoBases(), nearby)
+    except CorruptObject:
+        nearby.forget()
+        raise
 
-    def read(planned: RangeRead) -> tuple[RangeRead, bytes]:
-        return planned, store.get_range(planned.key, planned.start, planned.length)
 
-    # The plan is by offset, so that a dictionary comes before the frames that need it.
-    plan = plan_fetch(wanted, gap_bytes_max=gap_bytes_max, range_bytes_max=range_bytes_max)
-    for planned, data in parallel.map(read, plan):
-        if len(data) != planned.length:
-            raise CorruptObject(
-                f"object {planned.key}: expected {planned.length} bytes at offset {planned.start}, "
-                f"got {len(data)} from {store.url}"
-            )
-        if told is not None:
-            told(planned)
-        view = memoryview(data)
-        for frame in planned.frames:
-            start = frame.offset - planned.start
-            stored = view[start : start + frame.length]
-            if _is_dictionary(frame):
-                at_hand[frame.segment] = _decode_dictionary(stored, frame)
-                dictionaries.keep(frame.segment, at_hand[frame.segment], bytes(stored))
-            else:
-                yield frame, _decode(stored, frame, page_size, at_hand.get(frame.segment))
+def _decoded(
+    reader: "_Reader", frames: Iterable[FrameLocation], page_size: int, bases: Bases, nearby: Nearby
+) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
+    waiting = WaitingFrames(page_size)
+    for frame, stored, dictionary in reader.read(frames):
+        base = _base_of(stored, frame, page_size)
+        if base is None:
+            decoded = _decode(stored, frame, page_size, dictionary)
+            yield frame, decoded
+            yield from waiting.settled_by(frame, decoded)
+            continue
+        nearby.met(frame)
+        if (bodies := bases.get(*base)) is not None:
+            yield frame, decode_difference(stored, frame, base[0], bodies, page_size)
+        else:
+            waiting.add(frame, bytes(stored), *base)
+            if waiting.stored_bytes > WAITING_BYTES_MAX:
+                yield from _with_bases_read(reader, waiting, bases, page_size)
+    yield from _with_bases_read(reader, waiting, bases, page_size)
+
+
+def _with_bases_read(
+    reader: "_Reader", waiting: WaitingFrames, bases: Bases, page_size: int
+) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
+    """Yield what waits, fetching the bases; each is applied as it arrives."""
+    for base, found in _bases_read(reader, waiting, page_size):
+        bases.keep(base, found)
+        yield from waiting.settled_by(base, found)
+
+
+def _bases_read(
+    reader: "_Reader", waiting: WaitingFrames, page_size: int
+) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
+    try:
+        for base, stored, dictionary in reader.read(waiting.bases):
+            yield base, _decode(stored, base, page_size, dictionary)
+    except (CorruptObject, UnsupportedFormat) as error:
+        raise type(error)(_needed(error, waiting)) from error
+    except ObjectNotFound as error:
+        raise CorruptObject(_needed(error, waiting)) from error
+
+
+def _needed(error: PageStoreError, waiting: WaitingFrames) -> str:
+    return f"{error}; needed as a base by {waiting.describe()}"
+
+
+class _Reader:
+    """Reads stored frames and the dictionaries that they need, as `plan_fetch` has it."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        parallel: Parallel,
+        dictionaries: Dictionaries,
+        nearby: Nearby,
+        gap_bytes_max: int,
+        range_bytes_max: int,
+        told: Callable[[RangeRead], None] | None,
+    ) -> None:
+        self._store = store
+        self._parallel = parallel
+        self._dictionaries = dictionaries
+        self._nearby = nearby
+        self._gap_bytes_max = gap_bytes_max
+        self._range_bytes_max = range_bytes_max
+        self._told = told
+        self._at_hand: dict[SegmentId, Dictionary] = {}
+
+    def read(self, frames: Iterable[FrameLocation]) -> Iterator[tuple[FrameLocation, memoryview, Dictionary | None]]:
+        """Yield each frame's stored bytes, by object key and offset, with its segment's dictionary if it has one."""
+        wanted = self._with_dictionaries(frames)
+        in_commits = [frame for frame in wanted if not frame.in_own_object]
+        for frame in sorted(in_commits, key=attrgetter("key", "offset")):
+            found = self._nearby.get(frame)
+            if found is not None:
+                wanted.discard(frame)
+                yield frame, found, None
+        # The plan is by offset, so that a dictionary comes before the frames that need it.
+        plan = plan_fetch(
+            wanted,
+            gap_bytes_max=self._gap_bytes_max,
+            range_bytes_max=self._range_bytes_max,
+        )
+        for planned, data in self._parallel.map(self._read_range, plan):
+            if len(data) != planned.length:
+                raise CorruptObject(
+                    f"object {planned.key}: expected {planned.length} bytes at offset {planned.start}, "
+                    f"got {len(data)} from {self._store.url}"
+                )
+            if self._told is not None:
+                self._told(planned)
+            view = memoryview(data)
+            for frame in planned.frames:
+                start = frame.offset - planned.start
+                stored = view[start : start + frame.length]
+                if _is_dictionary(frame):
+                    self._at_hand[frame.segment] = _decode_dictionary(stored, frame)
+                    self._dictionaries.keep(frame.segment, self._at_hand[frame.segment], bytes(stored))
+                else:
+                    yield frame, stored, self._at_hand.get(frame.segment)
+
+    def _read_range(self, planned: RangeRead) -> tuple[RangeRead, bytes]:
+        return self._nearby.read(self._store, planned)
+
+    def _with_dictionaries(self, frames: Iterable[FrameLocation]) -> set[FrameLocation]:
+        """Return the frames, and the dictionaries that they need and that are not here."""
+        wanted: set[FrameLocation] = set()
+        for frame in frames:
+            wanted.add(frame)
+            if frame.dictionary_bytes and frame.segment not in self._at_hand:
+                dictionary = self._dictionaries.get(frame.segment)
+                if dictionary is not None:
+                    self._at_hand[frame.segment] = dictionary
+                else:
+                    wanted.add(_dictionary_of(frame))
+        return wanted
 
 
 def _dictionary_of(frame: FrameLocation) -> FrameLocation:
@@ -106,15 +208,25 @@ def _is_dictionary(frame: FrameLocation) -> bool:
     return bool(frame.dictionary_bytes) and frame.offset == SEGMENT_HEADER_BYTES
 
 
+def _base_of(data: memoryview, frame: FrameLocation, page_size: int) -> tuple[FrameLocation, list[int]] | None:
+    """Return what `base_of` does for a frame that may consist of differences: one in a commit."""
+    if frame.in_own_object:
+        return None
+    try:
+        return base_of(data, frame.segment, page_size)
+    except (CorruptObject, UnsupportedFormat) as error:
+        raise type(error)(f"{frame.describe()}: {error}") from error
+
+
 def _decode(data: memoryview, frame: FrameLocation, page_size: int, dictionary: Dictionary | None) -> DecodedFrame:
     try:
         return decode_frame(data, frame.segment, page_size, dictionary)
     except (CorruptObject, UnsupportedFormat) as error:
-        raise type(error)(f"object {frame.key}, {frame.length} bytes at offset {frame.offset}: {error}") from error
+        raise type(error)(f"{frame.describe()}: {error}") from error
 
 
 def _decode_dictionary(data: memoryview, frame: FrameLocation) -> Dictionary:
     try:
         return decode_dictionary(data, frame.segment)
     except (CorruptObject, UnsupportedFormat) as error:
-        raise type(error)(f"object {frame.key}, {frame.length} bytes at offset {frame.offset}: {error}") from error
+        raise type(error)(f"{frame.describe()}: {error}") from error

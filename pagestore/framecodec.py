@@ -3,16 +3,23 @@
 from pagestore import strides
 from pagestore.codec import Codec, check_level, compress, decompress
 from pagestore.dictionary import Dictionary
+from pagestore.difference import Base, compress_difference, decompress_difference
 from pagestore.errors import CorruptObject
 from pagestore.objectstore import Data
 
 
 def compress_pages(
-    data: Data, page_size: int, codec: Codec, level: int | None = None, dictionary: Dictionary | None = None
+    data: Data,
+    page_size: int,
+    codec: Codec,
+    level: int | None = None,
+    dictionary: Dictionary | None = None,
+    base: Base | None = None,
 ) -> tuple[Codec, bytes]:
     """Compress pages and name the codec used: a simpler one than ``codec`` where that does not make them shorter.
 
-    `Codec.ZSTD_DICTIONARY` needs the dictionary. Safe to call from several threads; the GIL is mostly free.
+    `Codec.ZSTD_DICTIONARY` needs the dictionary, `Codec.ZSTD_DIFFERENCE` the base. Safe to call from several
+    threads; the GIL is mostly free.
     """
     check_level(codec, level)
     if codec == Codec.ZSTD_DICTIONARY:
@@ -22,16 +29,25 @@ def compress_pages(
         used, stored = compress(strides.to_differences(data, page_size), Codec.ZSTD, level)
         plain = compress(data, Codec.ZSTD, level)
         return _shorter(plain, (codec, stored)) if used == Codec.ZSTD else plain
+    if codec == Codec.ZSTD_DIFFERENCE:
+        assert base is not None, "BUG: differences to nothing"
+        return _shorter(compress(data, Codec.ZSTD, level), (codec, compress_difference(data, base, level)))
     return compress(data, codec, level)
 
 
 def decompress_pages(
-    codec: int, data: Data, raw_length: int, page_size: int, dictionary: Dictionary | None = None
+    codec: int,
+    data: Data,
+    raw_length: int,
+    page_size: int,
+    dictionary: Dictionary | None = None,
+    base_bodies: Data | None = None,
 ) -> bytes:
     """Return the ``raw_length`` bytes of pages that ``data`` stands for.
 
-    Raises `CorruptObject` for bytes that are not exactly that, or for want of the dictionary that they need, and
-    `UnsupportedFormat` for an unknown codec. Allocates little more than ``raw_length`` bytes, whatever ``data`` claims.
+    Raises `CorruptObject` for bytes that are not exactly that, or for want of the dictionary or the base that they
+    need, and `UnsupportedFormat` for an unknown codec. Allocates little more than ``raw_length`` bytes, whatever
+    ``data`` claims.
     """
     if codec == Codec.ZSTD_DICTIONARY:
         if dictionary is None:
@@ -40,6 +56,10 @@ def decompress_pages(
     if codec == Codec.ZSTD_STRIDES:
         differences = decompress(Codec.ZSTD, data, raw_length + raw_length // page_size)
         return strides.from_differences(differences, page_size)
+    if codec == Codec.ZSTD_DIFFERENCE:
+        if base_bodies is None:
+            raise CorruptObject("it consists of differences to another frame, as only a segment in a commit may")
+        return decompress_difference(data, base_bodies, raw_length)
     return decompress(codec, data, raw_length)
 
 

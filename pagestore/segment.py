@@ -1,32 +1,35 @@
 """The byte layout of a segment: header, dictionary, frames, directory, trailer (``docs/formats/segment.md``).
 
 A frame is self-contained: its bytes, the segment's id, the page size and, if the segment has one, its dictionary are
-all that it takes to read and verify it. Its checksum is seeded with the segment's id, so that a frame of another
-segment never passes for one of this. All integers are little-endian. No function here does any I/O; all are safe to
-call from several threads.
+all that it takes to read and verify it; but for one of differences, which needs another frame, that `base_of` names.
+Its checksum is seeded with the segment's id, so that a frame of another segment never passes for one of this. All
+integers are little-endian. No function here does any I/O; all are safe to call from several threads.
 """
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import lt
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from pagestore.codec import Codec
+from pagestore.codec import PLAIN_CODECS, Codec
 from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX, Dictionary
+from pagestore.difference import Base, base_place
 from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.fetch import FrameLocation
 from pagestore.framecodec import compress_pages, decompress_pages
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PAGE_IDX_MAX, PageIdx, check_page_size
 
 SEGMENT_MAGIC = b"graftseg"
-SEGMENT_VERSION = 2
-"""Version 1 is the same without dictionaries and the codecs that only frames have; both are read, the lower one written
-where it will do."""
+SEGMENT_VERSION = 3
+"""Version 2 is the same without differences to other frames, version 1 besides without dictionaries and differences at
+strides; all are read, the lowest one is written that will do."""
 FRAME_RAW_BYTES_MAX = 16 * 1024 * 1024
 """What a frame's pages may take decompressed, so that a reader knows how much memory a frame can ask for."""
 
@@ -43,6 +46,8 @@ _PAGE_IDX_BYTES = 4
 
 SEGMENT_HEADER_BYTES: int = _HEADER.size
 FRAME_HEADER_BYTES: int = _FRAME.size
+FRAME_STORED_BYTES_MAX: int = FRAME_HEADER_BYTES + _PAGE_IDX_BYTES * 0xFFFF + FRAME_RAW_BYTES_MAX
+"""No frame is longer: where no codec makes the pages shorter, they are stored raw."""
 TRAILER_BYTES: int = _TRAILER.size + _CHECKSUM.size
 
 
@@ -86,9 +91,11 @@ class DecodedFrame:
     """Page after page; the one at slot ``i`` is ``body[i * page_size : (i + 1) * page_size]``."""
 
 
-def segment_key(segment: SegmentId) -> str:
-    """Return the object key: ``segments/s-0199f3a1…``."""
-    return f"segments/{segment}"
+def version_for(*codecs: int) -> int:
+    """Return the lowest version of a segment whose frames may use these codecs."""
+    if Codec.ZSTD_DIFFERENCE in codecs:
+        return 3
+    return 1 if all(codec in PLAIN_CODECS for codec in codecs) else 2
 
 
 def encode_header(segment: SegmentId, page_size: int, version: int = 1, dictionary_bytes: int = 0) -> bytes:
@@ -134,26 +141,76 @@ def encode_frame(
     codec: Codec,
     level: int | None = None,
     dictionary: Dictionary | None = None,
+    base: Base | None = None,
 ) -> bytes:
     """Return one frame: ``bodies[i]`` is the content of ``pages[i]``, which ascend.
 
-    `Codec.ZSTD_DICTIONARY` needs the segment's ``dictionary``. Stored raw where ``codec`` would not make the bodies
-    shorter. Raises `ValueError` for pages or bodies that no frame can hold.
+    `Codec.ZSTD_DICTIONARY` needs the segment's ``dictionary``, `Codec.ZSTD_DIFFERENCE` the ``base``. Stored
+    raw where ``codec`` would not make the bodies shorter. Raises `ValueError` for pages or bodies that no frame can
+    hold.
     """
     _check_pages(page_size, pages, bodies)
     page_list = struct.pack(f"<{len(pages)}I", *pages)
     raw = b"".join((page_list, *bodies))
     checksum = xxhash.xxh3_64_intdigest(raw, segment.seed)
-    used, stored = compress_pages(memoryview(raw)[len(page_list) :], page_size, codec, level, dictionary)
+    used, stored = compress_pages(memoryview(raw)[len(page_list) :], page_size, codec, level, dictionary, base)
     return b"".join((_FRAME.pack(used, 0, len(pages), len(stored), checksum), page_list, stored))
 
 
-def decode_frame(data: Data, segment: SegmentId, page_size: int, dictionary: Dictionary | None = None) -> DecodedFrame:
+def decode_frame(
+    data: Data,
+    segment: SegmentId,
+    page_size: int,
+    dictionary: Dictionary | None = None,
+    base_bodies: Data | None = None,
+) -> DecodedFrame:
     """Verify and decompress one frame, ``data`` being exactly its bytes, with the segment's dictionary if it has one.
 
-    Raises `CorruptObject` for anything but a whole frame of this segment, `UnsupportedFormat` for an
-    encrypted one or an unknown codec. Keeps no reference to ``data``.
+    One for which `base_of` tells of a base needs the bodies that its pages have there. Raises `CorruptObject` for
+    anything but a whole frame of this segment, `UnsupportedFormat` for an encrypted one or an unknown codec. Keeps no
+    reference to ``data``.
     """
+    head = _opened(data, segment, page_size)
+    try:
+        body = decompress_pages(head.codec, head.stored, head.raw_length, page_size, dictionary, base_bodies)
+    except (CorruptObject, UnsupportedFormat) as error:
+        raise type(error)(f"a frame of segment {segment}: {error}") from error
+    found = xxhash.xxh3_64(head.page_list, segment.seed)
+    found.update(body)
+    if found.intdigest() != head.checksum:
+        raise CorruptObject(
+            f"a frame of {head.raw_length // page_size} pages has checksum {found.hexdigest()}, not "
+            f"{head.checksum:016x} as segment {segment} has it"
+        )
+    return DecodedFrame(_decode_page_list(head.page_list, segment), body)
+
+
+def base_of(data: Data, segment: SegmentId, page_size: int) -> tuple[FrameLocation, list[int]] | None:
+    """Return where the base of a frame of differences is, and the pages whose bodies it takes from there.
+
+    None for any other frame. Raises like `decode_frame`, which alone verifies what this returns.
+    """
+    if bytes(data[:1]) != bytes((Codec.ZSTD_DIFFERENCE,)):
+        return None
+    head = _opened(data, segment, page_size)
+    try:
+        place = base_place(head.stored, FRAME_STORED_BYTES_MAX, DICTIONARY_STORED_BYTES_MAX)
+    except CorruptObject as error:
+        raise CorruptObject(f"a frame of segment {segment}: {error}") from error
+    return place, np.frombuffer(head.page_list, "<u4").tolist()
+
+
+class _Opened(NamedTuple):
+    """A stored frame, taken apart."""
+
+    codec: int
+    checksum: int
+    raw_length: int
+    page_list: memoryview
+    stored: memoryview
+
+
+def _opened(data: Data, segment: SegmentId, page_size: int) -> _Opened:
     view = memoryview(data)
     if len(view) < FRAME_HEADER_BYTES:
         raise CorruptObject(f"a frame of segment {segment} has {len(view)} bytes, fewer than its header")
@@ -167,19 +224,7 @@ def decode_frame(data: Data, segment: SegmentId, page_size: int, dictionary: Dic
             f"a frame of segment {segment} has {len(view)} bytes, but its header tells of {page_count} pages "
             f"of {page_size} bytes in {stored_length} stored bytes"
         )
-    page_list = view[FRAME_HEADER_BYTES:body_start]
-    try:
-        body = decompress_pages(codec, view[body_start:], raw_length, page_size, dictionary)
-    except (CorruptObject, UnsupportedFormat) as error:
-        raise type(error)(f"a frame of segment {segment}: {error}") from error
-    found = xxhash.xxh3_64(page_list, segment.seed)
-    found.update(body)
-    if found.intdigest() != checksum:
-        raise CorruptObject(
-            f"a frame of {page_count} pages has checksum {found.hexdigest()}, not {checksum:016x} "
-            f"as segment {segment} has it"
-        )
-    return DecodedFrame(_decode_page_list(page_list, segment), body)
+    return _Opened(codec, checksum, raw_length, view[FRAME_HEADER_BYTES:body_start], view[body_start:])
 
 
 def encode_footer(frames: Sequence[FrameExtent], directory_offset: int, checksum: xxhash.xxh3_64) -> bytes:

@@ -1,29 +1,37 @@
 """Reading a whole segment and checking all of it; for a single frame, `segment.decode_frame` is enough."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pyroaring import BitMap
 
-from pagestore.dictionary import decode_dictionary
+from pagestore.dictionary import Dictionary, decode_dictionary
 from pagestore.errors import CorruptObject
+from pagestore.fetch import FrameLocation
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.segment import (
     SEGMENT_HEADER_BYTES,
     DecodedFrame,
     FrameExtent,
+    base_of,
     decode_footer,
     decode_frame,
     decode_header,
 )
 
+BasesHere = Callable[[FrameLocation, list[int]], bytes | None]
+"""Returns the bodies that some pages have in a frame, one after the other, or None if they are not here."""
 
-def read_segment(data: Data, segment: SegmentId) -> Iterator[tuple[FrameExtent, DecodedFrame]]:
+
+def read_segment(
+    data: Data, segment: SegmentId, bases: BasesHere | None = None
+) -> Iterator[tuple[FrameExtent, DecodedFrame]]:
     """Yield the frames of a whole segment in the order of their offsets, each verified.
 
-    Header, directory and the checksum over everything are verified before the first frame comes. Raises
-    `CorruptObject` or `UnsupportedFormat`, both naming the segment. Holds one decompressed frame at a time.
+    Of a segment that lies in a commit, frames of differences are left out whose base ``bases`` does not have. Header,
+    directory and the checksum over everything are verified before the first frame comes. Raises `CorruptObject` or
+    `UnsupportedFormat`, both naming the segment. Holds one decompressed frame at a time.
     """
     view = memoryview(data)
     header = decode_header(view, segment)
@@ -34,7 +42,10 @@ def read_segment(data: Data, segment: SegmentId) -> Iterator[tuple[FrameExtent, 
         dictionary = decode_dictionary(view[SEGMENT_HEADER_BYTES:frames_start], segment)
     seen = BitMap()
     for entry in entries:
-        frame = decode_frame(view[entry.offset : entry.offset + entry.length], segment, header.page_size, dictionary)
+        stored = view[entry.offset : entry.offset + entry.length]
+        frame = read_frame(stored, segment, header.page_size, bases, dictionary)
+        if frame is None:
+            continue
         pages = array("I", frame.pages.tolist())
         if len(pages) != entry.page_count:
             raise CorruptObject(
@@ -46,3 +57,14 @@ def read_segment(data: Data, segment: SegmentId) -> Iterator[tuple[FrameExtent, 
             raise CorruptObject(f"segment {segment}: page {min(seen & held)} is in two frames")
         seen |= held
         yield FrameExtent(entry.offset, entry.length, pages), frame
+
+
+def read_frame(
+    data: Data, segment: SegmentId, page_size: int, bases: BasesHere | None, dictionary: Dictionary | None = None
+) -> DecodedFrame | None:
+    """Return a frame as `decode_frame` does, None if it consists of differences whose base ``bases`` does not have."""
+    base = base_of(data, segment, page_size) if bases else None
+    base_bodies = bases(*base) if bases and base else None
+    if base and base_bodies is None:
+        return None
+    return decode_frame(data, segment, page_size, dictionary, base_bodies)

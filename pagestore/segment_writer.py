@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from pyroaring import BitMap
 from xxhash import xxh3_64
 
-from pagestore.codec import PLAIN_CODECS, Codec, check_level
+from pagestore.codec import Codec, check_level
 from pagestore.dictionary import Dictionary, encode_dictionary
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PAGE_IDX_MAX, PageIdx, check_page_size
 from pagestore.segment import (
     FRAME_RAW_BYTES_MAX,
-    SEGMENT_VERSION,
     FrameExtent,
     encode_footer,
     encode_frame,
     encode_header,
+    version_for,
 )
 
 FRAME_BYTES_DEFAULT = 65536
@@ -65,7 +65,7 @@ class SegmentWriter:
         self._page_size = check_page_size(page_size)
         self._dictionary = dictionary
         self._layout_order = layout_order
-        self._version = version or (SEGMENT_VERSION if dictionary or codec not in PLAIN_CODECS else 1)
+        self._version = version or version_for(Codec.ZSTD_DICTIONARY if dictionary else codec)
         self._frame_page_count = max(1, frame_bytes // page_size)
         if self._frame_page_count * page_size > FRAME_RAW_BYTES_MAX:
             raise ValueError(f"a frame takes at most {FRAME_RAW_BYTES_MAX} bytes, not {frame_bytes}")
@@ -101,7 +101,7 @@ class SegmentWriter:
         """
         assert not self._finished, "BUG: a frame is appended to a finished segment"
         assert not self._waiting, "BUG: a frame is appended between the pages of another one"
-        assert self._version > 1 or frame[0] in PLAIN_CODECS, "BUG: a frame that is newer than its segment's version"
+        assert self._version >= version_for(frame[0]), "BUG: a frame that is newer than its segment's version"
         for page in pages:
             self._check_order(page)
             self._last_page = page

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pagestore.codec import Codec
 from pagestore.dictionary import Dictionary
+from pagestore.errors import ObjectNotFound
 from pagestore.ids import SegmentId
 from pagestore.pages import PageIdx
 from pagestore.segment import FrameExtent
@@ -16,6 +17,8 @@ OTHER_SEGMENT = SegmentId.parse("s-00112233445566778899aabbccddeefe")
 PAGE_SIZE = 512
 PAGES = tuple(PageIdx(page) for page in (1, 2, 5, 70000, 4294967294))
 
+SELF_CONTAINED = tuple(codec for codec in Codec if codec is not Codec.ZSTD_DIFFERENCE)
+"""Codecs whose frames need no other frame."""
 
 DICTIONARY = Dictionary(b"page 0 ........." * 8 + bytes(range(256)))
 """Raw content, as any bytes are that do not begin as a trained one does."""
@@ -43,3 +46,19 @@ def write_segment(
     data = b"".join(chunks)
     assert writer.size == len(data)
     return data, writer.frames
+
+
+class DictStore:
+    """Objects in memory, and what was asked of them."""
+
+    url = "dict:"
+
+    def __init__(self, objects):
+        self.objects = objects
+        self.reads = []
+
+    def get_range(self, key, start, length):
+        self.reads.append((key, start, length))
+        if key not in self.objects:
+            raise ObjectNotFound(key, self.url)
+        return self.objects[key][start : start + length]

@@ -6,12 +6,20 @@ from hypothesis import strategies as st
 
 from pagestore.codec import Codec
 from pagestore.errors import CorruptObject, ObjectNotFound, UnsupportedFormat
-from pagestore.fetch import FrameLocation, RangeRead, plan_fetch
+from pagestore.fetch import FrameLocation, RangeRead, plan_fetch, segment_key
 from pagestore.frame_fetch import RecentDictionaries, fetch_frames
 from pagestore.parallel import Parallel
-from pagestore.segment import SEGMENT_HEADER_BYTES, segment_key
+from pagestore.segment import SEGMENT_HEADER_BYTES
 from pagestore.segment_writer import SegmentWriter
-from tests.pagestore.sample_segment import DICTIONARY, OTHER_SEGMENT, PAGE_SIZE, SEGMENT, body_of, write_segment
+from tests.pagestore.sample_segment import (
+    DICTIONARY,
+    OTHER_SEGMENT,
+    PAGE_SIZE,
+    SEGMENT,
+    DictStore,
+    body_of,
+    write_segment,
+)
 
 KEY = segment_key(SEGMENT)
 
@@ -65,22 +73,6 @@ def test_a_plan_in_numbers():
         RangeRead("k", 2000, 5000, (at(2000, 5000),)),
     ]
     assert plan_fetch([]) == []
-
-
-class DictStore:
-    """Objects in memory, and what was asked of them."""
-
-    url = "dict:"
-
-    def __init__(self, objects):
-        self.objects = objects
-        self.reads = []
-
-    def get_range(self, key, start, length):
-        self.reads.append((key, start, length))
-        if key not in self.objects:
-            raise ObjectNotFound(key, self.url)
-        return self.objects[key][start : start + length]
 
 
 @pytest.fixture
