@@ -83,8 +83,9 @@ def prepare(
 ) -> Outgoing:
     """Write the segment of these local commits, as ``snapshot`` sees them, and make the commit that follows.
 
-    A segment that is small enough goes inline; a larger one is uploaded before this returns. A bulk load, which is most
-    of the volume, is laid out for cold reads if ``layout`` knows how.
+    A segment that is small enough goes inline, if need be with pages as differences to what the remote has; a larger
+    one is uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if
+    ``layout`` knows how.
     """
     pages = _changed_pages(commits, snapshot)
     kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
@@ -93,8 +94,9 @@ def prepare(
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
     written = write_segment(
-        replica.remote, replica.settings, snapshot, pages, order, carried=carried.pages.astype(np.int64)
-    )
+        replica.remote, replica.settings, snapshot, pages, order,
+        carried=carried.pages.astype(np.int64), remote_map=onto.remote_map,
+    )  # fmt: skip
     failpoint("push: after segment")
     if len(carried.pages):
         attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(onto.chain))}

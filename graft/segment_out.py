@@ -2,6 +2,8 @@
 
 pages → order → parts → frames, compressed in a few threads → inline, or streamed to the store
 
+A push whose pages do not fit into its commit may do so as differences to what the remote has (`graft.differences`).
+
 Memory is bounded by a few frames and the samples of the dictionary, whatever the number of pages.
 """
 
@@ -14,7 +16,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from graft.differences import PUSH_BYTES_MAX, small_segment
 from graft.errors import remote_errors
+from graft.pagemap import PageMap
 from graft.remote import Remote
 from graft.settings import KIB, Settings
 from graft.snapshot import Snapshot
@@ -96,12 +100,14 @@ def write_segment(
     order: ReadingOrder | None = None,
     *,
     carried: Pages | None = None,
+    remote_map: PageMap | None = None,
     watcher: Watcher | None = None,
 ) -> WrittenSegment:
     """Write ``pages``, which ascend, as ``snapshot`` has them, laid out in an order if there is one.
 
-    A segment that is small enough is returned whole; any other one is in the store on return. Pages that are
-    ``carried`` follow in frames of their own, and all goes inline, whatever its size. Raises the remote's errors.
+    A segment that is small enough is returned whole, and so is one that is small enough with differences to what
+    ``remote_map`` has; any other one is in the store on return. Pages that are ``carried`` follow in frames of their
+    own, and all goes inline, whatever its size. Raises the remote's errors.
     """
     if carried is not None and len(carried):
         codec = settings.codec_id
@@ -116,6 +122,11 @@ def write_segment(
         whole = _Part(pages, settings.one_frame_bytes_max, settings.codec_id)
         data = b"".join(_encoded(writer, snapshot, [whole], None, watcher))
         if len(data) <= settings.inline_bytes_max:
+            return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
+    if order is None and remote_map is not None and len(pages) * snapshot.page_size <= PUSH_BYTES_MAX:
+        small = small_segment(SegmentId.new(remote.runtime), settings, snapshot, pages, remote_map, remote.bases)
+        if small is not None:
+            writer, data = small
             return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
     parts, dictionary = _planned(snapshot, pages, order, settings, watcher)
     version = version_for(Codec.ZSTD_DICTIONARY if dictionary else parts[0].codec)

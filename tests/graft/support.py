@@ -1,8 +1,10 @@
 """What several tests of replicas need: small settings, second processes, and processes that die."""
 
 import contextlib
+import functools
 import itertools
 import os
+import random
 import tempfile
 from pathlib import Path
 
@@ -112,6 +114,17 @@ def dying_at(point, *, times=1):
 def body(page_size, page, tag):
     """Bytes that no other page and no other tag has."""
     return (f"{page}/{tag};".encode() * page_size)[:page_size]
+
+
+def noisy_body(page_size, page, tag):
+    """The same, but that no compressor makes less of it, and that a tag changes only its beginning."""
+    name = f"{page}/{tag};".encode().ljust(24, b".")
+    return name + _noise(page_size - len(name), page)
+
+
+@functools.cache
+def _noise(length, seed):
+    return random.Random(seed).randbytes(length)
 
 
 def begin(replica):

@@ -37,6 +37,7 @@ from tests.graft.support import (
     kill,
     leave,
     new_replica,
+    noisy_body,
     small_settings,
 )
 
@@ -79,9 +80,11 @@ class Replicas(RuleBasedStateMachine):
         one_frame=st.sampled_from([0, 4096, 65536]),
         roomy=st.booleans(),
         eager=st.booleans(),
+        noisy=st.booleans(),
     )
-    def start(self, page_size, inline, spill, frame, codec, one_frame, roomy, eager):
+    def start(self, page_size, inline, spill, frame, codec, one_frame, roomy, eager, noisy):
         self.page_size = page_size
+        self.body = noisy_body if noisy else body
         self.eager = eager
         self.chosen = {
             "inline_bytes_max": inline, "spill_bytes": spill, "frame_bytes": frame,
@@ -287,14 +290,14 @@ class Replicas(RuleBasedStateMachine):
             self.tag += 1
             match operation, arguments:
                 case "write", [page]:
-                    transaction.write(page, body(size, page, self.tag))
-                    version = version.written(page, body(size, page, self.tag))
+                    transaction.write(page, self.body(size, page, self.tag))
+                    version = version.written(page, self.body(size, page, self.tag))
                 case "many", [pages]:
                     for page in pages:
-                        transaction.write(page, body(size, page, self.tag))
-                        version = version.written(page, body(size, page, self.tag))
+                        transaction.write(page, self.body(size, page, self.tag))
+                        version = version.written(page, self.body(size, page, self.tag))
                 case "run", [first, count]:
-                    bodies = [body(size, page, self.tag) for page in range(first, first + count)]
+                    bodies = [self.body(size, page, self.tag) for page in range(first, first + count)]
                     transaction.write_run(first, b"".join(bodies))
                     for page, data in enumerate(bodies, first):
                         version = version.written(page, data)
@@ -382,4 +385,41 @@ class TestReplicasThatCarry(CarryingReplicas.TestCase):
 
 @pytest.mark.long
 class TestReplicasThatCarryAtLength(CarryingReplicas.TestCase):
+    settings = settings(_quick, max_examples=1500, stateful_step_count=60)
+
+
+class DifferingReplicas(Replicas):
+    """The volume is in a segment of its own, and pushes are too long for their commits but for differences."""
+
+    @initialize(inline=st.sampled_from([1000, 1700]), frame=st.sampled_from([512, 2048, 65536]), roomy=st.booleans())
+    def start(self, inline, frame, roomy):
+        super().start(
+            page_size=512, inline=inline, spill=1 << 20, frame=frame, codec="zstd", one_frame=0, roomy=roomy,
+            eager=False, noisy=True,
+        )  # fmt: skip
+        replica, local = self.replica(0, 0), self.locals[0]
+        base = local.content(self.remote)
+        with replica.begin(replica.snapshot()) as transaction:
+            version = self.apply(transaction, base, [("many", POOL)])
+            self.commit(transaction, local, base, version, Durability.LOCAL)
+        self.push(directory=0, process=0)
+        self.pull(directory=1, process=0, policy="abort")
+
+    @rule(directory=_directory, process=_process, pages=st.lists(_pages, min_size=3, max_size=6))
+    def change(self, directory, process, pages):
+        operations = [("write", page) for page in pages]
+        self.write(directory, process, operations, Durability.RELAXED, "commit", None)
+        self.push(directory=directory, process=process)
+
+    @rule()
+    def read_afresh(self):
+        self.check_fork("vol", self.remote.versions[self.remote.head])
+
+
+class TestReplicasWithDifferences(DifferingReplicas.TestCase):
+    settings = settings(_quick, max_examples=40, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])
+
+
+@pytest.mark.long
+class TestReplicasWithDifferencesAtLength(DifferingReplicas.TestCase):
     settings = settings(_quick, max_examples=1500, stateful_step_count=60)
