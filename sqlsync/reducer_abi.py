@@ -223,8 +223,12 @@ def _value_at(data: bytes, at: int) -> tuple[SQLValue, int]:
 
 
 def _text_at(data: bytes, at: int) -> tuple[str, int]:
-    raw, at = _blob_at(data, at)
-    return raw.decode(), at
+    (length,) = _U64.unpack_from(data, at)
+    at += 8
+    end = at + length
+    if end > len(data):
+        raise _short(data, at, length)
+    return data[at:end].decode(), end
 
 
 def _blob_at(data: bytes, at: int) -> tuple[bytes, int]:
@@ -232,8 +236,12 @@ def _blob_at(data: bytes, at: int) -> tuple[bytes, int]:
     at += 8
     end = at + length
     if end > len(data):
-        raise BadBincode(f"a length of {length} where only {len(data) - at} bytes follow")
+        raise _short(data, at, length)
     return data[at:end], end
+
+
+def _short(data: bytes, at: int, length: int) -> BadBincode:
+    return BadBincode(f"a length of {length} where only {len(data) - at} bytes follow")
 
 
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[SQLValue]]) -> list[bytes]:
