@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+from graft import housekeeper
 from graft.cache import Cache
 from graft.state import State
 from pagestore.memory import MemoryStore
@@ -96,6 +97,8 @@ class Recorder:
         for name in ("put", "put_if_absent", "put_stream", "delete"):
             self._patch(type(self.store), name, self._remote)
         self._patch(State, "_transaction", self._state)
+        # Who tidies in a thread of its own changes a database between the reading of its two files.
+        self._patches.enter_context(mock.patch.object(housekeeper, "_EVERY_S", 3600))
         for name in ("put", "evict", "thin"):
             self._patch(Cache, name, self._index)
         return self
