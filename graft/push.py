@@ -7,7 +7,7 @@ that harmless, and its outcome is final, even if the first request is still on i
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graft.errors import Diverged, GraftError, remote_errors
@@ -134,8 +134,7 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:
-        # What goes into the cache is named by nobody if the append fails.
-        with replica.remote.parallel.beside(lambda: _keep(replica, outgoing, kept)):
+        with _keeping(replica, outgoing, kept):
             begun = _append(replica, intent)
             failpoint("push: after append")
     except Diverged:
@@ -146,8 +145,19 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
     confirm(replica, begun)
 
 
-def _keep(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> None:
-    if kept is not None:
+@contextlib.contextmanager
+def _keeping(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Iterator[None]:
+    """Put what a block pushes into the cache: while it waits if that is little, since a thread takes memory of its own.
+
+    If the block fails, nobody names what is in the cache.
+    """
+    if kept is None:
+        yield
+    elif outgoing.inline:
+        with replica.remote.parallel.beside(lambda: keep_in_cache(replica, outgoing, kept)):
+            yield
+    else:
+        yield
         keep_in_cache(replica, outgoing, kept)
 
 
