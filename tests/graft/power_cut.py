@@ -182,10 +182,12 @@ class Recorder:
 
     @contextlib.contextmanager
     def _state(self, real, state, *, durable=True):
+        before = _database(state._path)
         with real(state, durable=durable) as database:
             yield database
         if self._within(state._path):
-            self.events.append(StateIs(*_database(state._path), durable))
+            after = _database(state._path)
+            self.events.append(StateIs(*after, durable and after != before))  # what writes nothing syncs nothing
 
     def _index(self, real, cache, *args, **kwargs):
         try:

@@ -182,3 +182,15 @@ def test_what_says_that_commits_are_pushed_is_synced_before_they_are_deleted(pat
     assert told == [before]
     assert len(journal_of(path)) < len(before)
     leave(replica)
+
+
+def test_a_sync_of_the_state_writes_to_it(path):
+    """SQLite syncs nothing for a transaction that changes nothing."""
+    replica = new_replica(path, fresh_store())
+    wal = path / "state.db-wal"
+    before = wal.read_bytes() if wal.exists() else b""
+    state = replica.state.read()
+    replica.state.sync()
+    assert wal.read_bytes() != before
+    assert replica.state.read() == state
+    leave(replica)
