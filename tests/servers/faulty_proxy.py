@@ -89,6 +89,8 @@ class FaultyProxy:
         self.drop_headers = set()
         """Request headers, in lower case, that the server behind does not get to see."""
         self.requests = []
+        self.held = []
+        """The requests for which nothing is done until they are told to go on."""
         self.url = ""
         self._upstream = urlsplit(upstream).netloc
         self._server = _Server((HOST, 0), _Handler)
@@ -150,7 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
             case Closed():
                 return
             case Held(go_on):
+                proxy.held.append(seen)
                 go_on.wait(self.timeout)
+                proxy.held.remove(seen)
             case Status(status, code, headers):
                 error = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
                 xml = {"content-type": "application/xml", "content-length": str(len(error))}
