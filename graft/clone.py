@@ -8,10 +8,11 @@ from pathlib import Path
 
 from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
 from graft.freshness import confirm, now
+from graft.head_start import first_frame
 from graft.journal_files import make_unsynced_directory, sync_directory
 from graft.pull import keep_inline
-from graft.remote import RemoteAddress, opened_remote, parse_remote, require_safe
-from graft.replica import JOURNAL, STATE_FILE, Replica, is_replica, open_replica
+from graft.remote import Remote, RemoteAddress, parse_remote, require_safe
+from graft.replica import JOURNAL, STATE_FILE, Replica, is_replica, open_replica, remote_for
 from graft.settings import Settings
 from graft.state import Identity, State
 from metastore.ids import LogId, VolumeId
@@ -44,7 +45,7 @@ def init(
         raise BadRequest(str(error)) from error
     with (
         _new_directory(directory) as sync,
-        opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened,
+        _opened(directory, address, store=store, settings=settings, runtime=runtime) as opened,
         opened.parallel.beside(sync),
     ):
         require_safe(opened)
@@ -56,7 +57,7 @@ def init(
         with remote_errors(f"creating volume {name}"):
             create_volume(opened.store, name, record)
         _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
-    replica = open_replica(directory, settings=settings, store=store, runtime=runtime)
+    replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=opened)
     confirm(replica, begun)
     return replica
 
@@ -68,15 +69,17 @@ def clone(
     settings: Settings | None = None,
     store: ObjectStore | None = None,
     runtime: Runtime = SYSTEM,
+    to_read: bool = False,
 ) -> Replica:
     """Make a replica of a volume in a new directory: its name, its head and its page lists are read, no page.
 
-    Raises `NoSuchVolume`, `ReplicaExists` and the remote's errors.
+    If it is made ``to_read`` at once, what every reader begins with is fetched meanwhile, in one request. Raises
+    `NoSuchVolume`, `ReplicaExists` and the remote's errors.
     """
     directory, address, name = _target(path, remote)
     with (
         _new_directory(directory) as sync,
-        opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened,
+        _opened(directory, address, store=store, settings=settings, runtime=runtime) as opened,
         opened.parallel.beside(sync),
     ):
         with remote_errors(f"cloning {address.store_url}#{name}"):
@@ -84,8 +87,11 @@ def clone(
         begun = now(runtime)
         head = opened.head(record.log)
         chain = opened.chain(record.log, head)
+        first = first_frame(chain) if to_read else None
+        if first is not None:
+            opened.begin(first, record.page_size)
         _create(directory, name, address.store_url, record, head, chain)
-    replica = open_replica(directory, settings=settings, store=store, runtime=runtime)
+    replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=opened)
     confirm(replica, begun)
     keep_inline(replica, list(chain))
     return replica
@@ -127,6 +133,24 @@ def _new_directory(path: Path) -> Iterator[Callable[[], None]]:
     except BaseException:
         if created:
             shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _opened(
+    directory: Path,
+    address: RemoteAddress,
+    *,
+    store: ObjectStore | None,
+    settings: Settings | None,
+    runtime: Runtime,
+) -> Iterator[Remote]:
+    """Open the remote that the replica is to have; it is closed here only if the block fails."""
+    remote = remote_for(directory, address.store_url, store=store, settings=settings, runtime=runtime)
+    try:
+        yield remote
+    except BaseException:
+        remote.close()
         raise
 
 

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from graft.errors import BadRequest, remote_errors
 from graft.frametable import FrameKey
+from graft.head_start import HeadStart
 from graft.settings import Settings
 from metastore.commitlog import CommitLog
 from metastore.ids import LogId
@@ -58,8 +59,8 @@ def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAdd
 class Remote:
     """A store in use; threads may share it."""
 
-    def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime = SYSTEM) -> None:
-        """Talk to ``store``, which `close` closes."""
+    def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime = SYSTEM, *, owns_store: bool) -> None:
+        """Talk to ``store``, which `close` closes if it ``owns_store``."""
         self.store = store if isinstance(store, MeteredStore) else MeteredStore(store)
         """The store, counting what it is asked."""
         self.settings = settings
@@ -71,6 +72,8 @@ class Remote:
         self.bases: Bases = NoBases()
         """Of differences; a replica has them in its cache."""
         self._nearby = Nearby()
+        self._head_start: HeadStart | None = None
+        self._owns_store = owns_store
 
     def head(self, log: LogId) -> LSN:
         """Return the newest LSN, 0 for an empty log; one request."""
@@ -99,6 +102,31 @@ class Remote:
         differences are then read from the remote too. ``told`` is called with each read; ``gap_bytes_max`` replaces the
         setting.
         """
+        if self._head_start is not None and not dictionaries:
+            begun = self._head_start.take(keys, told)
+            yield from begun
+            keys = [key for key in keys if key not in {key for key, _ in begun}]
+        if keys:
+            yield from self._fetched(keys, page_size, dictionaries, told, gap_bytes_max)
+
+    def begin(self, key: FrameKey, page_size: int) -> None:
+        """Begin to fetch a frame that somebody will soon ask `frames` for, which then waits for it; once."""
+
+        def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
+            reads: list[RangeRead] = []
+            ((_, frame),) = self._fetched([key], page_size, told=reads.append)
+            return frame, reads
+
+        self._head_start = HeadStart(key, self.parallel.begin(fetched))
+
+    def _fetched(
+        self,
+        keys: Sequence[FrameKey],
+        page_size: int,
+        dictionaries: Dictionaries | None = None,
+        told: Callable[[RangeRead], None] | None = None,
+        gap_bytes_max: int | None = None,
+    ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
         by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
         with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
             for location, frame in fetch_frames(
@@ -115,9 +143,10 @@ class Remote:
                 yield by_place[location.key, location.offset], frame
 
     def close(self) -> None:
-        """End the threads and close the store."""
+        """End the threads, and close the store if it was opened for this."""
         self.parallel.close()
-        self.store.close()
+        if self._owns_store:
+            self.store.close()
 
 
 def open_remote(
@@ -128,32 +157,25 @@ def open_remote(
     runtime: Runtime = SYSTEM,
 ) -> Remote:
     """Return the remote at an address, or one over a store that is open already; nothing is asked of it yet."""
+    owns_store = store is None
     if store is None:
         try:
             with remote_errors(f"opening {store_url}"):
                 store = open_store(store_url, runtime=runtime)
         except ValueError as error:
             raise BadRequest(str(error)) from error
-    return Remote(store, settings or Settings(), runtime)
+    return Remote(store, settings or Settings(), runtime, owns_store=owns_store)
 
 
-@contextmanager
 def opened_remote(
     store_url: str,
     *,
     store: ObjectStore | None = None,
     settings: Settings | None = None,
     runtime: Runtime = SYSTEM,
-) -> Iterator[Remote]:
+) -> closing[Remote]:
     """Use a remote for a block; a store that was passed in stays open."""
-    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime)
-    try:
-        yield remote
-    finally:
-        if store is None:
-            remote.close()
-        else:
-            remote.parallel.close()
+    return closing(open_remote(store_url, store=store, settings=settings, runtime=runtime))
 
 
 def require_safe(remote: Remote) -> None:

@@ -73,8 +73,9 @@ class Replica:
         settings: Settings | None = None,
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
+        remote: Remote | None = None,
     ) -> None:
-        """Open the directory, recovering it if nobody else has it open."""
+        """Open the directory, recovering it if nobody else has it open; a ``remote`` is closed with the replica."""
         self.path = path
         self.settings = settings or Settings()
         self.runtime = runtime
@@ -88,12 +89,14 @@ class Replica:
         self._open = contextlib.ExitStack()
         """What to let go of, the locks last."""
         with contextlib.ExitStack() as opened:
-            self._take_up(opened, store)
+            self._take_up(opened, store, remote)
             self._open = opened.pop_all()
         _all.add(self)
 
-    def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None) -> None:
+    def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None, remote: Remote | None) -> None:
         path, settings = self.path, self.settings
+        if remote is not None:
+            opened.callback(remote.close)
         was_closed = not (path / f"{STATE_FILE}-wal").exists()
         self._presence = PresenceLock(path / "open.lock")
         opened.callback(self._presence.close)
@@ -107,9 +110,10 @@ class Replica:
         identity = self.state.identity()
         self.name, self.store_url = identity.name, identity.store_url
         self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
-        self.remote: Remote = open_remote(self.store_url, store=store, settings=settings, runtime=self.runtime)
-        opened.callback(self.remote.close if store is None else self.remote.parallel.close)
-        self.remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
+        if remote is None:
+            remote = remote_for(path, self.store_url, store=store, settings=settings, runtime=self.runtime)
+            opened.callback(remote.close)
+        self.remote = remote
         self.shared = SharedCounters(path / "shared")
         opened.callback(self.shared.close)
         with local_errors(f"opening {path}"):
@@ -406,22 +410,40 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def remote_for(
+    path: Path,
+    store_url: str,
+    *,
+    store: ObjectStore | None = None,
+    settings: Settings | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Remote:
+    """Return what a replica in a directory has for its remote; nothing is asked of it yet."""
+    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime)
+    remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
+    return remote
+
+
 def open_replica(
     path: Path | str,
     *,
     settings: Settings | None = None,
     store: ObjectStore | None = None,
     runtime: Runtime = SYSTEM,
+    remote: Remote | None = None,
 ) -> Replica:
     """Open a replica, or return the one that this process has open already.
 
-    Each call needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
+    A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
+    needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
     """
     real = Path(path).resolve()
     with _open_lock:
         replica, uses = _open.get(real, (None, 0))
         if replica is None:
-            replica = Replica(real, settings=settings, store=store, runtime=runtime)
+            replica = Replica(real, settings=settings, store=store, runtime=runtime, remote=remote)
+        elif remote is not None:
+            remote.close()
         _open[real] = replica, uses + 1
         return replica
 

@@ -112,7 +112,7 @@ def _database(where: str, at: str | None) -> Iterator[apsw.Connection]:
         raise NotAReplica(f"{where} is neither a replica nor the address of a volume (like s3://bucket/prefix#name)")
     with (
         tempfile.TemporaryDirectory(prefix="graft-") as parent,
-        clone(Path(parent, address.volume), address) as replica,
+        clone(Path(parent, address.volume), address, to_read=at is None) as replica,
         closing(connect(replica.path, at=at, flags=_READ_ONLY)) as connection,
     ):
         yield connection

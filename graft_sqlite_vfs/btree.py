@@ -19,8 +19,6 @@ _INTERIOR = frozenset({_INTERIOR_INDEX, _INTERIOR_TABLE})
 _HEADER = struct.Struct(">BHHHBI")
 """type, first freeblock, cells, start of the cell content, fragmented bytes, right-most child."""
 _CHILD_BYTES = 4
-_CHILD = np.arange(_CHILD_BYTES)
-"""Where the bytes of a cell's child are in it."""
 
 _NONE = np.empty(0, np.uint32)
 
@@ -44,12 +42,12 @@ def child_array(page: Buffer, index: int, page_count: int) -> npt.NDArray[np.uin
     pointers = start + _HEADER.size
     if kind not in _INTERIOR or pointers + 2 * cells > len(page):
         return _NONE
-    offsets = np.frombuffer(page, ">u2", cells, pointers).astype(np.int64)
+    offsets = np.frombuffer(page, ">u2", cells, pointers).astype(np.intp)
     if cells and not pointers + 2 * cells <= offsets.min() <= offsets.max() <= len(page) - _CHILD_BYTES:
         return _NONE
-    named = np.frombuffer(page, np.uint8)[offsets[:, np.newaxis] + _CHILD]
+    at_any_byte = np.ndarray((len(page) - _CHILD_BYTES + 1,), ">u4", page, 0, (1,))
     found = np.empty(cells + 1, np.uint32)
-    found[:-1], found[-1] = named.view(">u4").ravel(), rightmost
+    found[:-1], found[-1] = at_any_byte[offsets], rightmost
     ascending = np.sort(found)
     plausible = ascending[0] > 1 and ascending[-1] <= page_count and (ascending[1:] != ascending[:-1]).all()
     return found if plausible else _NONE

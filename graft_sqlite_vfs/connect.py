@@ -54,7 +54,7 @@ def connect(
     """
     level, wishes = _level(durability), Wishes(max_staleness_s, min_lsn, wait_s)
     parse_wishes(wishes.parameters().get)  # before anything is made
-    with _replica(Path(database), remote, page_size, settings, may_init=at is None) as replica:
+    with _replica(Path(database), remote, page_size, settings, of_past=at is not None) as replica:
         parameters = {"vfs": NAME, "durability": level.value, **wishes.parameters()}
         if at is not None:
             parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
@@ -82,10 +82,10 @@ def _replica(
     page_size: int | None,
     settings: Settings | None,
     *,
-    may_init: bool,
+    of_past: bool,
 ) -> Iterator[Replica]:
     """Hold the replica open until SQLite holds it too."""
-    replica = _opened_or_made(path, remote, page_size, settings, may_init=may_init)
+    replica = _opened_or_made(path, remote, page_size, settings, of_past=of_past)
     try:
         if page_size not in {None, replica.page_size}:
             raise BadRequest(f"volume {replica.name} has pages of {replica.page_size} bytes, not {page_size}")
@@ -100,12 +100,12 @@ def _opened_or_made(
     page_size: int | None,
     settings: Settings | None,
     *,
-    may_init: bool,
+    of_past: bool,
 ) -> Replica:
     address = None if remote is None else parse_remote(remote)
     if address is not None and not is_replica(path):
         try:
-            return _made(path, address, page_size, settings, may_init=may_init)
+            return _made(path, address, page_size, settings, of_past=of_past)
         except ReplicaExists:
             # Either another process was faster, or something else is in the way.
             if not is_replica(path):
@@ -123,17 +123,17 @@ def _opened_or_made(
 
 
 def _made(
-    path: Path, address: RemoteAddress, page_size: int | None, settings: Settings | None, *, may_init: bool
+    path: Path, address: RemoteAddress, page_size: int | None, settings: Settings | None, *, of_past: bool
 ) -> Replica:
     try:
-        return clone(path, address, settings=settings)
+        return clone(path, address, settings=settings, to_read=not of_past)
     except NoSuchVolume:
-        if not may_init:
+        if of_past:
             raise
     try:
         return init(path, address, page_size=page_size or PAGE_SIZE_DEFAULT, settings=settings)
     except VolumeExists:
-        return clone(path, address, settings=settings)  # somebody else made it meanwhile
+        return clone(path, address, settings=settings, to_read=not of_past)  # somebody else made it meanwhile
 
 
 def _is_of(replica: Replica, address: RemoteAddress) -> bool:

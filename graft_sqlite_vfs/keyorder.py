@@ -19,7 +19,8 @@ from graft_sqlite_vfs.header import Buffer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCK = 4096
+_BLOCK = 65536
+"""Pages; memory of a block is taken as it is written to."""
 _FAMILIES_MAX = 64
 _HEIGHT_MAX = 20
 """SQLite's own bound on the height of a tree."""
@@ -44,6 +45,9 @@ class Parents:
             return
         named = child_array(page, index, page_count)
         blocks = named // _BLOCK
+        if named.size and blocks.min() == blocks.max():
+            self._block(int(blocks[0]))[named % _BLOCK] = index
+            return
         for number in set(blocks.tolist()):
             self._block(number)[named[blocks == number] % _BLOCK] = index
 

@@ -62,6 +62,16 @@ class Parallel:
                 future.cancel()
             wait([future for _, future in ahead])
 
+    def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Begin a call in another thread; who calls what is returned waits for its result, or its error.
+
+        Where no thread came to it until then, it runs in the thread of whoever waits.
+        """
+        if self.threads == 1:
+            return work
+        future = self._started_pool().submit(work)
+        return lambda: work() if future.cancel() else future.result()
+
     @contextmanager
     def beside(self, work: Callable[[], None]) -> Iterator[None]:
         """Call ``work`` in another thread while a block waits for something; after the block if there are no others.

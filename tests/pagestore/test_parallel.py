@@ -162,3 +162,45 @@ def test_callers_do_not_wait_for_what_others_do():
         assert list(parallel.map(lambda item: item + 1, range(50))) == list(range(1, 51))
         release.set()
         assert blocked.result(30) == [None] * 6
+
+
+def test_a_call_that_was_begun_is_waited_for(parallel):
+    began, may_end = threading.Event(), threading.Event()
+
+    def work():
+        began.set()
+        assert may_end.wait(20)
+        return threading.get_ident()
+
+    result = parallel.begin(work)
+    assert began.wait(20), "it runs before anybody waits"
+    may_end.set()
+    assert result() != threading.get_ident()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_that_was_begun_fails_where_it_is_waited_for(threads):
+    def fail():
+        raise CorruptObject("begun")
+
+    with Parallel(threads) as parallel:
+        result = parallel.begin(fail)
+        with pytest.raises(CorruptObject, match="begun"):
+            result()
+
+
+def test_a_call_to_which_no_thread_came_runs_where_it_is_waited_for():
+    began, may_end = threading.Event(), threading.Event()
+
+    def busy():
+        began.set()
+        assert may_end.wait(20)
+
+    with Parallel(2) as parallel:
+        busy_ones = [parallel.begin(busy) for _ in range(2)]
+        assert began.wait(20)
+        assert parallel.begin(threading.get_ident)() == threading.get_ident()
+        may_end.set()
+        for result in busy_ones:
+            result()
+    assert Parallel(1).begin(threading.get_ident)() == threading.get_ident()

@@ -1,0 +1,64 @@
+"""A head start: what whoever opens a new replica reads first is fetched while the replica is still being made."""
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+from graft.errors import GraftError
+from graft.frametable import FrameKey
+from metastore.index import CommitIndex
+from metastore.placement import OwnObject
+from pagestore.fetch import RangeRead
+from pagestore.segment import DecodedFrame
+
+
+class HeadStart:
+    """A frame whose fetch was begun, for the first who asks for it; safe for threads."""
+
+    def __init__(self, key: FrameKey, fetched: Callable[[], tuple[DecodedFrame, Sequence[RangeRead]]]) -> None:
+        """Hand out ``key``; ``fetched`` waits for it, and for the reads that brought it."""
+        self._key = key
+        self._lock = threading.Lock()  # guards _fetched
+        self._fetched: Callable[[], tuple[DecodedFrame, Sequence[RangeRead]]] | None = fetched
+
+    def take(
+        self, keys: Collection[FrameKey], told: Callable[[RangeRead], None] | None
+    ) -> list[tuple[FrameKey, DecodedFrame]]:
+        """Wait for the frame if it is among ``keys``, and call ``told`` with the reads that brought it.
+
+        Nothing is returned where it could not be had: who fetches it then finds out why.
+        """
+        if self._key not in keys:
+            return []
+        with self._lock:
+            fetched = self._fetched
+            self._fetched = None  # what it holds is not kept alive
+        if fetched is None:
+            return []
+        try:
+            frame, reads = fetched()
+        except GraftError:
+            return []
+        if told is not None:
+            for read in reads:
+                told(read)
+        return [(self._key, frame)]
+
+
+def first_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
+    """Return the frame that every reader of a version begins with, that of page 1, if it is in a segment object.
+
+    In a volume that was laid out for cold readers it has all that leads down to the leaves. A page 1 that lies in a
+    commit came along with that; then it is the frame that page 1 was in before, among what readers begin with.
+    """
+    for source in chain:
+        if source.lacks(0):
+            return None
+        placement = source.placement(0)
+        if placement.page_low.size and not placement.page_low[0]:
+            frame = int(placement.page_frame[0])
+            ref = source.commit.segments[int(placement.frame_segment[frame])]
+            if isinstance(ref.home, OwnObject):
+                return FrameKey(ref, int(placement.frame_offset[frame]), int(placement.frame_length[frame]))
+        if not source.commit.min_page_count:
+            return None
+    return None
