@@ -7,8 +7,8 @@ Both together are `graft.cached_frames`; here is what threads and processes may 
 
 Deleting the directory loses nothing; what fails its checksum is as good as absent. Files are evicted whole, oldest
 first. The index is committed without syncing: after a power cut it may name bytes that never reached the disk, or
-mix rows, which their checksums show, since they cover what frame it is; or be damaged itself: then the next process
-that is alone begins anew.
+mix rows, which their checksums show, since they cover what frame it is; or name frames that lie where it says that
+the next one goes, which count as absent; or be damaged itself: then the next process that is alone begins anew.
 
 Invariants: the files take no more than the budget, before and after each frame that is added, those included that are
 given up and that somebody still maps; nothing that is mapped ever changes; a file that the index does not name, or

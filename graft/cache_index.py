@@ -67,6 +67,8 @@ class CacheIndex:
     def frame(self, segment: bytes, offset: int) -> CachedFrame | None:
         """Return a frame by its place in the world."""
         row = self._database.execute(f"{_FRAME} segment = ? AND offset = ?", (segment, offset)).fetchone()
+        if row and row[:2] != (segment, offset):  # in torn pages rows are out of order: a search may end anywhere
+            raise Corrupt(f"the cache's index is damaged: frame {row[:4]} instead of {segment!r}, {offset}")
         return _frame(row) if row else None
 
     def frames_in(self, file: int) -> list[CachedFrame]:
@@ -104,6 +106,11 @@ class CacheIndex:
     def files(self) -> Sequence[FileUse]:
         """Return all files, oldest first."""
         return [_file(row) for row in self._database.execute(f"{_FILE} ORDER BY file").fetchall()]
+
+    def used(self, file: int) -> int:
+        """Return where the next frame of a file goes; 0 for a file that is not named."""
+        row = self._database.execute(f"{_FILE} WHERE file = ?", (file,)).fetchone()
+        return _file(row).used if row else 0
 
     def newest_file(self, *, but: int) -> FileUse | None:
         """Return the newest file that is not given up, and is another one than ``but``."""

@@ -78,10 +78,16 @@ class CachedFrames:
         return body
 
     def verified(self, frame: CachedFrame) -> FrameBody | None:
-        """Return a frame that the index names; what is not as it says is forgotten."""
+        """Return a frame that the index names; what is not as it says is forgotten.
+
+        So is what lies where the next frame goes, as after a power cut that left rows of several ages: it would be
+        written over while it is in use.
+        """
         body = self._body(frame)
         if body is not None and self._digest(frame, body) == frame.digest:
-            return body
+            end = frame.position + len(body.data)
+            if end <= self.index.used(frame.file):
+                return body
         self.index.forget([frame])
         return None
 

@@ -1,8 +1,10 @@
 """The cache under load: its budget holds on the disk, whoever reads, and whatever is deleted under it."""
 
 import contextlib
+import os
 import random
 import shutil
+import struct
 import threading
 from pathlib import Path
 
@@ -223,6 +225,35 @@ def test_a_row_that_names_the_bytes_of_another_frame_is_no_hit(cache):
     )
     assert cache.get(new[0]) is None
     assert bytes(cache.get(old[0]).data) == b"o" * PAGE
+
+
+def test_what_is_read_is_not_written_over(cache):
+    """Though a power cut may leave a row that names a frame, and an older one that says how far its file is used."""
+    old, new = keyed(7, b"o" * PAGE), keyed(8, b"n" * PAGE)
+    cache.put([old])
+    cache._frames.index._database.execute("UPDATE files SET used = 0")
+    found = cache.get(old[0])
+    cache.put([new])
+    assert bytes(cache.get(new[0]).data) == b"n" * PAGE
+    assert found is None or bytes(found.data) == b"o" * PAGE
+
+
+def test_a_search_that_ends_at_another_frame_is_no_hit(tmp_path, cache):
+    """As in a torn page of the index whose rows are out of order: SQLite finds one equal, and returns its neighbour."""
+    frames = sorted([keyed(page, bytes([page]) * PAGE) for page in (1, 2, 3)], key=lambda frame: frame[0].ref.segment)
+    cache.put(frames)
+    database = cache._frames.index._database
+    (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'frames'").fetchone()
+    cache.close()
+    with (tmp_path / "cache" / "index.db").open("r+b") as index:
+        index.seek((root - 1) * 4096 + 8)  # behind the page's header: where each row is, in their order
+        rows = struct.unpack(">3H", index.read(6))
+        index.seek(-6, os.SEEK_CUR)
+        index.write(struct.pack(">3H", *reversed(rows)))
+    torn = Cache(tmp_path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=1 << 20, alone=True, let_go=lambda _: None)
+    with contextlib.suppress(Corrupt):
+        assert torn.get(frames[1][0]) is None
+    torn.close()
 
 
 @pytest.mark.parametrize(
