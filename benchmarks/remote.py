@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.remote_scenarios.bare import Bare
 from benchmarks.remote_scenarios.command import SqlCold
 from benchmarks.remote_scenarios.following import PullNoop, PullOne
 from benchmarks.remote_scenarios.fragmented import ScanFragmented, Warm
@@ -18,6 +19,7 @@ from benchmarks.servers.process import shared_server
 from benchmarks.servers.seaweedfs import FAKE_AWS, seaweedfs
 
 _ALL: tuple[Scenario, ...] = (
+    Bare(),
     PUSH_SMALL,
     PUSH_ROLLUP,
     PushBulk(),

@@ -25,9 +25,18 @@ def _as(scenario: str, other: str, metric: str, limit: float) -> Target:
     )
 
 
+def _in_requests(scenario: str, request: str, limit: float | None) -> Target:
+    """How many bare requests, as this machine and server answer them, take as long."""
+    against = Cell(f"bare/{request}", "graft", "seconds")
+    return Target(f"{scenario} ÷ bare {request}, seconds", Cell(scenario, "graft", "seconds"), against, limit)
+
+
 TARGETS = (
     _at_most("push_small", "requests", 1),
     _at_most("push_small", "seconds", 1.4 * _WAIT_S),
+    _in_requests("push_small", "put", 1.4),
+    _in_requests("cold_open", "get", None),
+    _in_requests("cold_lookup", "get", None),
     _at_most("push_rollup", "requests", 2),
     _at_most("push_rollup", "bytes_up", 33_000),
     _at_most("push_bulk", "seconds", 1.6),

@@ -35,14 +35,19 @@ def check(rows, names):
 
 @pytest.mark.real_s3
 def test_a_push_and_a_cold_open(tmp_path, capsys):
-    rows = rows_of(tmp_path, "--only", "push_small", "cold_open", "--latency-ms", "5")
-    check(rows, ["push_small", "cold_open"])
+    rows = rows_of(tmp_path, "--only", "bare", "push_small", "cold_open", "--latency-ms", "5")
+    check(rows, ["bare", "push_small", "cold_open"])
     medians = {(row["scenario"], row["system"], row["metric"]): row["median"] for row in rows}
+    for request in ("bare/put", "bare/get"):
+        assert medians[request, "graft", "requests"] == 1
+        assert medians[request, "graft", "seconds"] >= 0.005
     for system in ("graft", "graft-boto3"):
         assert medians["push_small", system, "requests"] == 1
         assert medians["push_small", system, "seconds"] >= 0.005
         assert medians["cold_open", system, "seconds"] >= 0.005 * medians["cold_open", system, "round_trips"]
-    assert "push_small, requests" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "push_small, requests" in told
+    assert "push_small ÷ bare put, seconds" in told
 
 
 @pytest.mark.long
