@@ -83,10 +83,12 @@ class CacheIndex:
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (frame.segment, frame.offset, frame.file, frame.position, frame.pages, frame.whole, frame.digest),
         )
-        self._database.execute(
+        updated = self._database.execute(
             "UPDATE files SET used = ?, taken = taken + ?, live = live + ? WHERE file = ?",
             (frame.end, taken, taken, frame.file),
         )
+        if updated.rowcount != 1:  # the next frame would be written over this one
+            raise Corrupt(f"the cache's index is damaged: file {frame.file} is not found")
 
     def forget(self, frames: Iterable[CachedFrame]) -> None:
         """Name frames no more."""
@@ -109,15 +111,16 @@ class CacheIndex:
 
     def used(self, file: int) -> int:
         """Return where the next frame of a file goes; 0 for a file that is not named."""
-        row = self._database.execute(f"{_FILE} WHERE file = ?", (file,)).fetchone()
-        return _file(row).used if row else 0
+        found = self._named(file)
+        return found.used if found else 0
 
     def newest_file(self, *, but: int) -> FileUse | None:
         """Return the newest file that is not given up, and is another one than ``but``."""
-        row = self._database.execute(
-            f"{_FILE} WHERE NOT given_up AND file != ? ORDER BY file DESC LIMIT 1", (but,)
+        # Found as `put` and `used` find it: where rows are out of order, a scan may come to another one.
+        (newest,) = self._database.execute(
+            "SELECT max(file) FROM files WHERE NOT given_up AND file != ?", (but,)
         ).fetchone()
-        return _file(row) if row else None
+        return self._named(newest)
 
     def add_file(self, file: int, size: int) -> None:
         """Name a new file."""
@@ -162,6 +165,10 @@ class CacheIndex:
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
+
+    def _named(self, file: int | None) -> FileUse | None:
+        row = self._database.execute(f"{_FILE} WHERE file = ?", (file,)).fetchone()
+        return _file(row) if row else None
 
 
 _FRAME_TYPES = (bytes, int, int, int, bytes, int, bytes)

@@ -205,11 +205,13 @@ def keyed(page, data):
     return key, DecodedFrame([page], data)
 
 
+def small_cache(path, file_bytes=1 << 20):
+    return Cache(path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=file_bytes, alone=True, let_go=lambda file: None)
+
+
 @pytest.fixture
 def cache(tmp_path):
-    made = Cache(
-        tmp_path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=1 << 20, alone=True, let_go=lambda file: None
-    )
+    made = small_cache(tmp_path)
     yield made
     made.close()
 
@@ -242,18 +244,37 @@ def test_a_search_that_ends_at_another_frame_is_no_hit(tmp_path, cache):
     """As in a torn page of the index whose rows are out of order: SQLite finds one equal, and returns its neighbour."""
     frames = sorted([keyed(page, bytes([page]) * PAGE) for page in (1, 2, 3)], key=lambda frame: frame[0].ref.segment)
     cache.put(frames)
-    database = cache._frames.index._database
-    (root,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'frames'").fetchone()
-    cache.close()
-    with (tmp_path / "cache" / "index.db").open("r+b") as index:
-        index.seek((root - 1) * 4096 + 8)  # behind the page's header: where each row is, in their order
-        rows = struct.unpack(">3H", index.read(6))
-        index.seek(-6, os.SEEK_CUR)
-        index.write(struct.pack(">3H", *reversed(rows)))
-    torn = Cache(tmp_path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=1 << 20, alone=True, let_go=lambda _: None)
+    torn = turned_round(cache, tmp_path, "frames")
     with contextlib.suppress(Corrupt):
         assert torn.get(frames[1][0]) is None
     torn.close()
+
+
+def test_a_file_that_a_search_does_not_find_is_not_written_over(tmp_path):
+    cache = small_cache(tmp_path, file_bytes=PAGE)
+    cache.put([keyed(page, bytes([page]) * PAGE) for page in (1, 2, 3)])
+    cache._frames.index._database.executescript("UPDATE files SET used = 0; DELETE FROM frames")
+    torn = turned_round(cache, tmp_path, "files")
+    with contextlib.suppress(Corrupt):
+        bodies = [torn.put([keyed(page, bytes([page]) * PAGE)])[0] for page in (4, 5)]
+        assert [bytes(body.data) for body in bodies] == [bytes([4]) * PAGE, bytes([5]) * PAGE]
+    torn.close()
+
+
+def turned_round(cache, path, table):
+    """Open a cache again whose index has the three rows of a table the wrong way round, as a torn page may."""
+    (root,) = cache._frames.index._database.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+    ).fetchone()
+    cache.close()
+    with (path / "cache" / "index.db").open("r+b") as index:
+        index.seek((root - 1) * 4096 + 3)  # in the page's header: how many rows; behind it: where they are
+        assert index.read(2) == b"\0\3"
+        index.seek(3, os.SEEK_CUR)
+        rows = struct.unpack(">3H", index.read(6))
+        index.seek(-6, os.SEEK_CUR)
+        index.write(struct.pack(">3H", *reversed(rows)))
+    return small_cache(path)
 
 
 @pytest.mark.parametrize(
