@@ -7,6 +7,9 @@ everything else any part may be there: whole writes or single sectors of them, i
 SQLite writes past this seam. The state is synced at each of its transactions that are to be durable, so that it is
 what the last one of these left, or any one after it; the index of the cache is never synced, so that any sector of it
 may be of any age, or missing.
+
+Whoever records leaves nothing to the clock: housekeeping is off, and what a push does beside its request comes before
+or after it. So one may make the same run again, and see what the same cut leaves.
 """
 
 import contextlib
@@ -14,14 +17,15 @@ import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from unittest import mock
 
-from graft import housekeeper
 from graft.cache import Cache
 from graft.state import State
 from pagestore.memory import MemoryStore
+from pagestore.parallel import Parallel
 
-SECTOR = 512
+SECTOR, BLOCK = 512, 4096
 _names = itertools.count()
 
 
@@ -86,6 +90,7 @@ class Recorder:
 
     root: Path
     store: MemoryStore
+    chance: Random
     events: list = field(default_factory=list)
 
     def __enter__(self):
@@ -97,10 +102,9 @@ class Recorder:
         for name in ("put", "put_if_absent", "put_stream", "delete"):
             self._patch(type(self.store), name, self._remote)
         self._patch(State, "_transaction", self._state)
-        # Who tidies in a thread of its own changes a database between the reading of its two files.
-        self._patches.enter_context(mock.patch.object(housekeeper, "_EVERY_S", 3600))
         for name in ("put", "evict", "thin"):
             self._patch(Cache, name, self._index)
+        self._patch(Parallel, "beside", self._beside)
         return self
 
     def __exit__(self, *_):
@@ -188,6 +192,15 @@ class Recorder:
         if self._within(state._path):
             after = _database(state._path)
             self.events.append(StateIs(*after, durable and after != before))  # what writes nothing syncs nothing
+
+    @contextlib.contextmanager
+    def _beside(self, _, parallel, work):
+        first = self.chance.random() < 0.5
+        if first:
+            work()
+        yield
+        if not first:
+            work()
 
     def _index(self, real, cache, *args, **kwargs):
         try:
@@ -324,10 +337,11 @@ def _put_databases(cut, target, chance):
 
 
 def _mixed(versions, chance):
-    """One version, or sectors of several."""
+    """One version, or sectors or blocks of several."""
     data = bytearray(chance.choice(versions))
     if chance.random() < 0.5:
-        for start in range(0, len(data), SECTOR):
-            part = chance.choice(versions)[start : start + SECTOR]
+        size = chance.choice([SECTOR, BLOCK])
+        for start in range(0, len(data), size):
+            part = chance.choice(versions)[start : start + size]
             data[start : start + len(part)] = part
     return bytes(data)

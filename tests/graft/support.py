@@ -15,6 +15,7 @@ from graft.failpoints import set_failpoint_hook
 from graft.replica import Replica
 from graft.settings import Settings
 from pagestore.memory import MemoryStore
+from pagestore.runtime import SYSTEM, Runtime
 
 _names = itertools.count(1)
 _MEMORY = "/dev/shm"
@@ -59,9 +60,15 @@ def new_replica(path, store, **settings):
     return init(path, f"{store.url}#vol", page_size=page_size, settings=small_settings(**settings), store=store)
 
 
-def as_other_process(path, store, **settings):
+def as_other_process(path, store, *, runtime=SYSTEM, **settings):
     """Open a replica a second time as another process would: with its own locks, maps and connections."""
-    return Replica(path.resolve(), settings=small_settings(**settings), store=store)
+    return Replica(path.resolve(), settings=small_settings(**settings), store=store, runtime=runtime)
+
+
+def repeatable(seed):
+    """A runtime that makes the same ids each time, in an order that is not wholly that of time."""
+    chance, ticks = random.Random(seed), itertools.count()
+    return Runtime(now_s=lambda: 1_700_000_000 + next(ticks) // 16 / 1000, entropy=chance.randbytes)
 
 
 def leave(replica):

@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+from graft import housekeeper
 from graft.clone import clone, init
 from graft.errors import Diverged, LocalStorageError, NotAReplica
 from graft.hydrate import hydrate
@@ -32,6 +33,7 @@ from tests.graft.support import (
     fast_directory,
     fresh_store,
     leave,
+    repeatable,
     small_settings,
 )
 
@@ -55,10 +57,13 @@ class Version:
 class Run:
     """A replica whose every step is recorded, and a history of what its user was told."""
 
+    runtime_of = staticmethod(repeatable)
+
     def __init__(self, path, seed):
         self.path, self.chance = path, random.Random(seed)
         self.store = fresh_store()
-        self.recorder = Recorder(path, self.store)
+        self.runtime = self.runtime_of(f"run {seed}")
+        self.recorder = Recorder(path, self.store, random.Random(f"beside {seed}"))
         self.tag = 0
         self.pulls = False
 
@@ -66,7 +71,7 @@ class Run:
         self.recorder.__enter__()
         self.replica = init(
             self.path / "a", f"{self.store.url}#vol", page_size=PAGE, settings=small_settings(**CHOSEN),
-            store=self.store,
+            store=self.store, runtime=self.runtime,
         )  # fmt: skip
         self.versions = [Version(b"", 0, self.now)]
         return self
@@ -125,7 +130,7 @@ class Run:
         """Cut the power after so many steps, and see what opens."""
         store = state_after(self.recorder.events[:cut], self.path, target, random.Random(seed))
         try:
-            replica = as_other_process(target / "a", store, **CHOSEN)
+            replica = as_other_process(target / "a", store, runtime=repeatable(f"check {seed}"), **CHOSEN)
         except NotAReplica:
             assert cut < self.versions[0].promised, "a replica that was made is gone"
             return
@@ -199,7 +204,9 @@ def relaxed_run(run):
 
 
 def pulling_run(run):
-    elsewhere = clone(run.path.parent / "b", f"{run.store.url}#vol", settings=small_settings(), store=run.store)
+    elsewhere = clone(
+        run.path.parent / "b", f"{run.store.url}#vol", settings=small_settings(), store=run.store, runtime=run.runtime
+    )
     with contextlib.closing(elsewhere):
         for step in range(6):
             for _ in range(run.chance.randint(0, 3)):
@@ -217,7 +224,7 @@ RUNS = [mixed_run, local_run, relaxed_run, pulling_run]
 
 
 def cut_everywhere(play, seed, *, times, every):
-    with fast_directory() as path:
+    with mock.patch.object(housekeeper, "_EVERY_S", 3600), fast_directory() as path:
         (path / "run").mkdir()
         with Run(path / "run", seed) as run:
             play(run)
