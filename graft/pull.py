@@ -192,7 +192,9 @@ def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
 def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
     """Keep the frames that came whole with the first bytes of a long inline segment: what the commit itself changed."""
     data = memoryview(index.inline_start)
-    whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)] if data else []
+    if not data:
+        return
+    whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)]
     with remote_errors(f"commit {index.commit.lsn} of log {index.commit.log}"):
         frames = [
             (key, read_frame(stored, key.ref.segment, replica.page_size, replica.remote.bases.get))

@@ -139,14 +139,6 @@ class State:
             _write_chain(database, chain)
             self._decoded = {LSN(index.commit.lsn): index for index in chain}
 
-    def switch(self, identity: Identity, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex]) -> None:
-        """Make this a replica of another log."""
-        with self._transaction() as database:
-            _write_identity(database, identity)
-            database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = ?", (lsn, local_lsn, lsn))
-            database.execute("DELETE FROM intent")
-            _write_chain(database, chain)
-
     def saw_head(self, head: LSN) -> None:
         """Remember how far the remote is."""
         with self._transaction() as database:
@@ -267,7 +259,6 @@ class State:
 
 
 def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:
-    database.execute("DELETE FROM identity")
     database.execute(
         "INSERT INTO identity VALUES (?, ?, ?, ?, ?)",
         (identity.name, identity.store_url, str(identity.volume), str(identity.log), identity.page_size),
