@@ -25,6 +25,7 @@ from metastore.ids import LogId
 from metastore.index import CommitIndex
 from metastore.placement import CHUNK_PAGES, InCommit, SegmentRef
 from pagestore.codec import Codec, compress, decompress
+from pagestore.distinct import distinct
 from pagestore.errors import PageStoreError
 
 CARRIED = "carried"
@@ -74,7 +75,7 @@ def to_carry(
     """
     for span in spans(lsn):
         after = lsn - span
-        pages = np.unique(np.concatenate([_EMPTY, *_inline_pages(log, after, chain)]))
+        pages = distinct(np.concatenate([_EMPTY, *_inline_pages(log, after, chain)]))
         found = _as_placed(log, after, pages[pages <= kept], remote_map)
         if 0 < len(found.pages) <= pages_max:
             return found

@@ -13,6 +13,7 @@ from graft.view import View
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES
+from pagestore.distinct import distinct
 
 Pages = npt.NDArray[np.int64]
 """Page indexes, ascending, each once."""
@@ -63,5 +64,5 @@ def _written(chain: Sequence[CommitIndex]) -> Pages:
         for entry in index.commit.directory:
             placed = index.placement(entry.number).page_low.astype(np.int64)
             found.append(placed + entry.number * CHUNK_PAGES + 1)
-    pages = np.unique(np.concatenate(found))
+    pages = distinct(np.concatenate(found))
     return pages[pages <= page_count]

@@ -10,6 +10,7 @@ from graft.locations import SLOT_MASK, frame_of, frames_of, is_in_frame
 from graft.pagemap import PageMap
 from graft.replica import Replica
 from metastore.placement import InCommit
+from pagestore.distinct import distinct
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all, in one unit."""
@@ -74,6 +75,6 @@ def frames_by_chunk(page_map: PageMap) -> Iterator[list[int]]:
     seen: set[int] = set()
     for chunk in page_map.chunks:
         locations = chunk.locations()
-        numbers = np.unique(frames_of(locations[is_in_frame(locations)])).tolist()
+        numbers = distinct(frames_of(locations[is_in_frame(locations)])).tolist()
         yield [number for number in numbers if number not in seen]
         seen.update(numbers)

@@ -22,6 +22,7 @@ from metastore.ids import LogId
 from metastore.index import CommitIndex
 from metastore.placement import OwnObject, SegmentRef
 from metastore.rollup import Changes
+from pagestore.distinct import distinct
 from pagestore.segment import DecodedFrame, FrameExtent
 
 COMPACTED_INTO = "compacted-into"
@@ -186,11 +187,11 @@ def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.ND
     """Return the pages whose newest body is in the journal, ascending, each once."""
     if not commits:
         return np.empty(0, np.int64)
-    changed = np.unique(np.concatenate([commit.pages for commit in commits]))
+    changed = distinct(np.concatenate([commit.pages for commit in commits]))
     changed = changed[changed <= snapshot.page_count]
     in_journal = [bool(snapshot.page_map.location(page) & JOURNAL_TAG) for page in changed.tolist()]
     return changed[np.array(in_journal, np.bool_)] if len(changed) else changed
 
 
 def _decoded(frame: FrameExtent, snapshot: Snapshot) -> DecodedFrame:
-    return DecodedFrame(np.array(frame.pages, np.uint32), b"".join(bytes(snapshot.read(page)) for page in frame.pages))
+    return DecodedFrame(np.array(frame.pages, np.uint32), b"".join(snapshot.read_all(frame.pages)))

@@ -14,6 +14,7 @@ from graft.replica import Replica
 from graft.snapshot import Snapshot
 from metastore.ids import LogId, VolumeId
 from metastore.placement import U64
+from pagestore.distinct import distinct
 
 Standing = Literal["up to date", "ahead", "behind", "diverged"]
 
@@ -79,7 +80,7 @@ def status(replica: Replica) -> Status:
     state, snapshot = replica.state.read(), view.snapshot
     ahead, behind = bool(view.pending), state.head > view.state.lsn
     standing: Standing = "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "up to date"
-    pages = np.unique(np.concatenate([commit.pages for commit in view.pending])) if ahead else ()
+    pages = distinct(np.concatenate([commit.pages for commit in view.pending])) if ahead else ()
     return Status(
         name=replica.name,
         remote=replica.remote_address,

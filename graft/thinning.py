@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pagestore.distinct import distinct
+
 BLOCK = 4096
 """What file systems give out."""
 
@@ -76,6 +78,15 @@ def in_blocks(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
 
 
+def fitting(lengths: Sequence[int], room: int, blocks_max: int) -> int:
+    """Return how many bodies of these lengths go into so much room of a file, and so much of the disk."""
+    for count, length in enumerate(lengths):
+        room, blocks_max = room - length, blocks_max - in_blocks(length)
+        if min(room, blocks_max) < 0:
+            return count
+    return len(lengths)
+
+
 def runs(listed: Listed) -> Iterator[tuple[int, int]]:
     """Yield the first slot and the end of each run of slots that are kept."""
     kept = np.zeros(len(listed) + 2, np.int8)
@@ -95,7 +106,7 @@ def taken_bytes(listed: Listed, page_size: int) -> int:
     """Return what a frame with this page list takes on the disk when it begins with a block."""
     if page_size >= BLOCK:
         return int(np.count_nonzero(listed)) * page_size
-    return len(np.unique(np.flatnonzero(listed) * page_size // BLOCK)) * BLOCK
+    return len(distinct(np.flatnonzero(listed) * page_size // BLOCK)) * BLOCK
 
 
 def place(listed: Listed, page_size: int, used: int) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from metastore.ids import LogId
 from metastore.lsn import LSN, descending_text
+from pagestore.distinct import distinct
 from pagestore.fetch import FrameLocation, segment_key
 from pagestore.ids import SegmentId
 from pagestore.segment import FrameExtent
@@ -143,7 +144,7 @@ def compacted(placement: ChunkPlacement) -> ChunkPlacement:
 
 def _assembled(segment: U32, offset: U64, length: U32, low: U16, frame: U16 | U32, slot: U16) -> ChunkPlacement:
     """Return the placement of ascending pages by rows into frames of which some may be unused or equal."""
-    used = np.unique(frame)
+    used = distinct(frame)
     new_row = np.zeros(len(segment), np.uint16)
     segment, offset, length = segment[used], offset[used], length[used]
     order = np.lexsort((offset, segment))

@@ -22,6 +22,7 @@ from metastore.placement import (
     overlaid,
     placements_of,
 )
+from pagestore.distinct import distinct
 from pagestore.ids import SegmentId
 from pagestore.pages import PAGE_IDX_MAX
 from pagestore.segment import FrameExtent
@@ -131,5 +132,5 @@ def _with_used_segments(
 
 
 def _used(columns: Iterable[U32]) -> U32:
-    found = [np.unique(column) for column in columns]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint32)
+    found = [distinct(column) for column in columns]
+    return distinct(np.concatenate(found)) if found else np.empty(0, np.uint32)
