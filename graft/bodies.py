@@ -167,9 +167,10 @@ class BodyLoader:
         self, numbers: Iterable[int], guessed: Collection[int], *, sparse: bool = False, waits: bool = True
     ) -> tuple[int, int]:
         missing: dict[FrameKey, int] = {}
-        for number in numbers:
-            key = self.table.key(number)
-            body = self._cached(key)
+        keys = {number: self.table.key(number) for number in numbers}
+        named = self._named(keys.values())
+        for number, key in keys.items():
+            body = self._cached(key) if key in named else None
             if body is None:
                 missing[key] = number
             else:
@@ -282,6 +283,15 @@ class BodyLoader:
         self._helpers.close()
         self.settle()
         self._housekeeper.close()
+
+    def _named(self, keys: Collection[FrameKey]) -> Collection[FrameKey]:
+        """Return those that the cache may have: who wants many at once asks once for all that are not there."""
+        if len(keys) == 1:
+            return keys
+        try:
+            return self.cache.has(keys)
+        except GraftError:
+            return ()
 
     def _cached(self, key: FrameKey) -> FrameBody | None:
         try:

@@ -26,6 +26,7 @@ look next (`graft.bodies.BodyLoader.evict`), and until then there is less room.
 import contextlib
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,15 @@ class Cache:
 
     def has(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
         """Return those of the frames that the index names, with all pages or some."""
+        by_segment: defaultdict[bytes, dict[int, FrameKey]] = defaultdict(dict)
+        for key in keys:
+            by_segment[key.ref.segment.raw][key.offset] = key
         with self._working("reading"):
-            return {key for key in keys if self._frames.index.frame(key.ref.segment.raw, key.offset)}
+            return {
+                wanted[offset]
+                for segment, wanted in by_segment.items()
+                for offset in self._frames.index.named(segment, list(wanted))
+            }
 
     def maps(self, file: int) -> bool:
         """Tell whether bodies in a file may be held; once they may not, `let_go` was called, or is about to be."""

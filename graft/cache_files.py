@@ -9,7 +9,7 @@ import fcntl
 import mmap
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +64,14 @@ class CacheFiles:
         for file in self.mapped():
             self.let_go(file)
 
-    def write(self, file: int, *parts: tuple[int, Data]) -> None:
-        """Write to places of a file that is mapped; raises `OSError`."""
+    def write(self, file: int, *parts: tuple[int, Sequence[Data]]) -> None:
+        """Write to places of a file that is mapped, one thing after the other at each; raises `OSError`."""
         descriptor = os.open(self.path(file), os.O_WRONLY | os.O_CLOEXEC)
         try:
             if _inode(descriptor) != _inode(self._mapped[file].descriptor):
                 raise FileNotFoundError(f"{self.path(file)} is another file than the one that is mapped")
             for position, data in parts:
-                write_all(descriptor, [data], position)
+                write_all(descriptor, data, position)
         finally:
             os.close(descriptor)
         failpoint("cache: after frame")

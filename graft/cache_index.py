@@ -33,6 +33,8 @@ INSERT INTO survey VALUES (0);
 """
 _VERSION = 3
 _FRAME = "SELECT segment, offset, file, position, pages, whole, digest FROM frames WHERE"
+_ASKED_AT_ONCE = 500
+"""Some builds of SQLite take 999 parameters at most."""
 _FILE = "SELECT file, bytes, used, taken, live, given_up FROM files"
 
 
@@ -71,24 +73,35 @@ class CacheIndex:
             raise Corrupt(f"the cache's index is damaged: frame {row[:4]} instead of {segment!r}, {offset}")
         return _frame(row) if row else None
 
+    def named(self, segment: bytes, offsets: Sequence[int]) -> set[int]:
+        """Return those of some places in a segment at which there is a frame that is named here."""
+        found: set[int] = set()
+        for start in range(0, len(offsets), _ASKED_AT_ONCE):
+            asked = offsets[start : start + _ASKED_AT_ONCE]
+            places = ",".join("?" * len(asked))
+            query = f"SELECT offset FROM frames WHERE segment = ? AND offset IN ({places})"  # noqa: S608 - only marks
+            rows = self._database.execute(query, (segment, *asked))
+            found.update({offset for (offset,) in rows}.intersection(asked))  # a damaged index may say anything
+        return found
+
     def frames_in(self, file: int) -> list[CachedFrame]:
         """Return the frames of a file in the order of their places."""
         rows = self._database.execute(f"{_FRAME} file = ? ORDER BY position", (file,)).fetchall()
         return [_frame(row) for row in rows]
 
-    def put(self, frame: CachedFrame, taken: int) -> None:
-        """Name a frame that lies behind what was used of its file, and takes so much of the disk, all of use."""
-        self._database.execute(
+    def put(self, frames: Sequence[CachedFrame], taken: int) -> None:
+        """Name frames that lie in order behind what was used of a file, and take so much of the disk, all of use."""
+        self._database.executemany(
             "INSERT OR REPLACE INTO frames(segment, offset, file, position, pages, whole, digest) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (frame.segment, frame.offset, frame.file, frame.position, frame.pages, frame.whole, frame.digest),
+            ((f.segment, f.offset, f.file, f.position, f.pages, f.whole, f.digest) for f in frames),
         )
         updated = self._database.execute(
             "UPDATE files SET used = ?, taken = taken + ?, live = live + ? WHERE file = ?",
-            (frame.end, taken, taken, frame.file),
+            (frames[-1].end, taken, taken, frames[-1].file),
         )
         if updated.rowcount != 1:  # the next frame would be written over this one
-            raise Corrupt(f"the cache's index is damaged: file {frame.file} is not found")
+            raise Corrupt(f"the cache's index is damaged: file {frames[-1].file} is not found")
 
     def forget(self, frames: Iterable[CachedFrame]) -> None:
         """Name frames no more."""

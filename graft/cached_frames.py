@@ -16,7 +16,8 @@ from graft.cache_index import CacheIndex
 from graft.errors import LocalStorageError
 from graft.failpoints import failpoint
 from graft.frametable import FrameBody, FrameKey
-from graft.thinning import CachedFrame, in_blocks, runs
+from graft.thinning import CachedFrame, fitting, in_blocks, runs
+from pagestore.objectstore import Data
 from pagestore.segment import DecodedFrame
 
 _FILES_MIN, _FILES_MAX = 4, 256
@@ -55,27 +56,41 @@ class CachedFrames:
         self._let_go_of_bodies = let_go
 
     def add(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
-        """Put frames in behind the others; raises `NoRoom`."""
-        bodies = []
+        """Put frames in behind the others, as many at once as go into one file; raises `NoRoom`."""
+        bodies: list[FrameBody] = []
+        lengths = [len(frame.body) for _, frame in frames]
         used = self.blocks()
-        for key, frame in frames:
-            length = len(frame.body)
-            if used + in_blocks(length) > self.bytes_max:
-                used = self.make_room(length)
-            file, position = self.tail(length)
-            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
-            placed = CachedFrame(key.ref.segment.raw, key.offset, file, position, listed, True, b"", position + length)
-            bodies.append(self.write(placed, [(position, frame.body)], length))
-            used += in_blocks(length)  # or less
+        while (start := len(bodies)) < len(frames):
+            if used + in_blocks(lengths[start]) > self.bytes_max:
+                used = self.make_room(lengths[start])
+            file, position = self.tail(lengths[start])
+            room = len(self._files.view(file) or b"") - position
+            count = fitting(lengths[start:], room, self.bytes_max - used)
+            bodies += self._add_to(file, position, frames[start : start + count])
+            used += sum(map(in_blocks, lengths[start : start + count]))  # or less
         return bodies
 
-    def write(self, frame: CachedFrame, parts: Sequence[tuple[int, bytes | memoryview]], taken: int) -> FrameBody:
+    def _add_to(self, file: int, position: int, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
+        """Write frames to a file one after the other, where there is room for them, and name them."""
+        self._files.write(file, (position, [frame.body for _, frame in frames]))
+        view, rows, bodies = self._files.view(file), [], []
+        assert view is not None, "BUG: a file that was just written is not mapped"
+        for key, frame in frames:
+            segment, end = key.ref.segment.raw, position + len(frame.body)
+            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
+            digest = _digest_of_whole(segment, key.offset, listed, frame.body)
+            rows.append(CachedFrame(segment, key.offset, file, position, listed, True, digest, end))
+            bodies.append(FrameBody(memoryview(listed).cast("I"), view[position:end], file))
+            position = end
+        self.index.put(rows, sum(len(frame.body) for _, frame in frames))
+        return bodies
+
+    def write(self, frame: CachedFrame, parts: Sequence[tuple[int, memoryview]], taken: int) -> None:
         """Write the parts of a frame to their places in its file, which take so much of the disk, and name it."""
-        self._files.write(frame.file, *parts)
+        self._files.write(frame.file, *((position, [data]) for position, data in parts))
         body = self._body(frame)
         assert body is not None, "BUG: a frame that was just written is there"
-        self.index.put(replace(frame, digest=self._digest(frame, body)), taken)
-        return body
+        self.index.put([replace(frame, digest=self._digest(frame, body))], taken)
 
     def verified(self, frame: CachedFrame) -> FrameBody | None:
         """Return a frame that the index names; what is not as it says is forgotten.
@@ -173,13 +188,19 @@ class CachedFrames:
 
     def _digest(self, frame: CachedFrame, body: FrameBody) -> bytes:
         """Return the checksum of a frame as this very frame: a row that names another one's bytes must not pass."""
-        digest = xxhash.xxh3_64(frame.segment)
-        digest.update(frame.offset.to_bytes(8, "little"))
-        digest.update(body.pages)
         if body.whole:
-            digest.update(body.data)
-        else:
-            digest.update(b"thinned")
-            for start, end in runs(frame.listed):
-                digest.update(body.data[start * self.page_size : end * self.page_size])
+            return _digest_of_whole(frame.segment, frame.offset, frame.pages, body.data)
+        digest = xxhash.xxh3_64(_names(frame.segment, frame.offset, frame.pages) + b"thinned")
+        for start, end in runs(frame.listed):
+            digest.update(body.data[start * self.page_size : end * self.page_size])
         return digest.digest()
+
+
+def _digest_of_whole(segment: bytes, offset: int, pages: bytes, data: Data) -> bytes:
+    digest = xxhash.xxh3_64(_names(segment, offset, pages))
+    digest.update(data)
+    return digest.digest()
+
+
+def _names(segment: bytes, offset: int, pages: bytes) -> bytes:
+    return segment + offset.to_bytes(8, "little") + pages

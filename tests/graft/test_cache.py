@@ -18,6 +18,7 @@ from graft.frametable import FrameKey
 from graft.housekeeper import Housekeeper
 from graft.push import push
 from graft.settings import Settings
+from graft.thinning import BLOCK, fitting
 from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
 from pagestore.runtime import SYSTEM
@@ -301,6 +302,31 @@ def test_a_put_larger_than_the_cache(cache):
     cache.put(frames)
     assert cache.use().bytes <= 10 * PAGE
     assert bytes(cache.get(frames[-1][0]).data) == bytes([29]) * PAGE
+
+
+def test_a_put_that_goes_into_several_files(tmp_path):
+    chance = random.Random(4)
+    frames = []
+    for number in range(1, 700):
+        pages = list(range(8 * number, 8 * number + chance.randrange(1, 5)))
+        frames.append((keyed(1, b"")[0], DecodedFrame(pages, bytes([number % 256]) * PAGE * len(pages))))
+    large = Cache(tmp_path / "c", PAGE, bytes_max=1 << 26, file_bytes=1 << 20, alone=True, let_go=lambda file: None)
+    bodies = large.put(frames)
+    assert [bytes(body.data) for body in bodies] == [frame.body for _, frame in frames]
+    assert [body.pages.tolist() for body in bodies] == [frame.pages for _, frame in frames]
+    assert len(large._files.mapped()) > 3
+    keys = {key for key, _ in frames}
+    assert large.has([*keys, keyed(1, b"")[0]]) == keys
+    assert all(large.get(key).data == frame.body for key, frame in frames)
+    assert large.use().frames == len(frames)
+    large.close()
+
+
+def test_what_fits():
+    assert fitting([5, 5, 5], room=15, blocks_max=3 * BLOCK) == 3
+    assert fitting([5, 5, 5], room=14, blocks_max=3 * BLOCK) == 2
+    assert fitting([5, 5, 5], room=99, blocks_max=2 * BLOCK) == 2
+    assert fitting([BLOCK + 1], room=2 * BLOCK, blocks_max=BLOCK) == 0
 
 
 def test_there_are_not_too_many_files(tmp_path):
