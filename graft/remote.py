@@ -17,6 +17,7 @@ from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.volumes import check_name
 from pagestore.bases import Bases, NoBases
+from pagestore.decoding import DECODING_THREADS
 from pagestore.fetch import RangeRead
 from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
 from pagestore.metered import MeteredStore
@@ -67,6 +68,7 @@ class Remote:
         self.runtime = runtime
         self.commits: CommitLog = ObjectCommitLog(self.store)
         self.parallel = Parallel(min(settings.parallelism, store.parallelism))
+        self._decoding = Parallel(DECODING_THREADS)
         self.dictionaries: Dictionaries = RecentDictionaries()
         """Of segments; a replica keeps them on disk."""
         self.bases: Bases = NoBases()
@@ -127,16 +129,18 @@ class Remote:
         told: Callable[[RangeRead], None] | None = None,
         gap_bytes_max: int | None = None,
     ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
-        by_place = {(location.key, location.offset): key for key in keys for location in (key.locate(),)}
+        located = [key.locate() for key in keys]
+        by_place = {(location.key, location.offset): key for key, location in zip(keys, located, strict=True)}
         with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
             for location, frame in fetch_frames(
                 self.store,
                 self.parallel,
-                [key.locate() for key in keys],
+                located,
                 page_size,
                 dictionaries=dictionaries or self.dictionaries,
                 bases=NoBases() if dictionaries else self.bases,
                 nearby=None if dictionaries else self._nearby,
+                decoding=self._decoding,
                 gap_bytes_max=self.settings.fetch_gap_bytes_max if gap_bytes_max is None else gap_bytes_max,
                 told=told,
             ):
@@ -145,6 +149,7 @@ class Remote:
     def close(self) -> None:
         """End the threads, and close the store if it was opened for this."""
         self.parallel.close()
+        self._decoding.close()
         if self._owns_store:
             self.store.close()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 
 from pagestore.ids import SegmentId
@@ -10,6 +11,7 @@ GAP_BYTES_MAX = 32 * 1024
 RANGE_BYTES_MAX = 1024 * 1024
 
 
+@lru_cache(maxsize=64)
 def segment_key(segment: SegmentId) -> str:
     """Return the key of a segment that is an object of its own: ``segments/s-0199f3a1…``."""
     return f"segments/{segment}"
@@ -73,7 +75,11 @@ def plan_fetch(
     reads: list[RangeRead] = []
     run: list[FrameLocation] = []
     end = 0
-    for frame in sorted(set(frames), key=attrgetter("key", "offset", "length", "segment")):
+    last: FrameLocation | None = None
+    for frame in sorted(frames, key=attrgetter("key", "offset", "length", "segment")):
+        if frame == last:
+            continue
+        last = frame
         frame_end = frame.offset + frame.length
         joins = (
             run

@@ -1,10 +1,11 @@
 """Fetching frames: carries out what `pagestore.fetch` plans."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from operator import attrgetter
 from typing import Protocol
 
 from pagestore.bases import Bases, NoBases, WaitingFrames, decode_difference
+from pagestore.decoding import StoredFrame, decoded, opened_ahead
 from pagestore.dictionary import Dictionary, decode_dictionary
 from pagestore.errors import CorruptObject, ObjectNotFound, PageStoreError, UnsupportedFormat
 from pagestore.fetch import GAP_BYTES_MAX, RANGE_BYTES_MAX, FrameLocation, RangeRead, plan_fetch
@@ -12,7 +13,7 @@ from pagestore.ids import SegmentId
 from pagestore.nearby import Nearby
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel
-from pagestore.segment import SEGMENT_HEADER_BYTES, DecodedFrame, base_of, decode_frame
+from pagestore.segment import SEGMENT_HEADER_BYTES, DecodedFrame
 
 WAITING_BYTES_MAX = 8 * 1024 * 1024
 """Stored bytes of frames of differences that wait for their bases to come by; then those are fetched for them."""
@@ -55,47 +56,48 @@ def fetch_frames(
     dictionaries: Dictionaries | None = None,
     bases: Bases | None = None,
     nearby: Nearby | None = None,
+    decoding: Parallel | None = None,
     gap_bytes_max: int = GAP_BYTES_MAX,
     range_bytes_max: int = RANGE_BYTES_MAX,
     told: Callable[[RangeRead], None] | None = None,
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
     """Yield each of ``frames`` once, verified: by object key and offset, but for differences and what was ``nearby``.
 
-    Reads are made in parallel and decoded one frame at a time in the caller's thread, which is faster than
-    any network; so memory stays within ``(parallel.threads + 1) * range_bytes_max``, `WAITING_BYTES_MAX` and one
-    frame, however many frames there are, and what ``nearby`` keeps. A dictionary that is not in ``dictionaries`` yet is
-    read along with the frames that need it, in the same round trip. A base that is neither in ``bases`` nor among
-    ``frames`` is read in a round trip after it. ``told`` is called with each read when its bytes are here. Raises
-    `CorruptObject` for missing or wrong bytes, naming the object and the place in it, and what ``store.get_range``
-    raises; frames yielded before are good.
+    Reads are made in parallel, and decoded in the threads of ``decoding``, a little ahead of who takes them, or
+    without those in the caller's thread. So memory stays within ``(parallel.threads + 1) * range_bytes_max``,
+    `WAITING_BYTES_MAX`, `AHEAD_BYTES_MAX` uncompressed, a few frames for each of those threads, and what ``nearby``
+    keeps, however many frames there are. A dictionary that is not in ``dictionaries`` yet is read along with the
+    frames that need it, in the same round trip. A base that is neither in ``bases`` nor among ``frames`` is read in a
+    round trip after it. ``told`` is called with each read when its bytes are here. Raises `CorruptObject` for missing
+    or wrong bytes, naming the object and the place in it, and what ``store.get_range`` raises; frames yielded before
+    are good.
     """
     nearby = nearby or Nearby()
     reader = _Reader(
         store, parallel, dictionaries or RecentDictionaries(), nearby, gap_bytes_max, range_bytes_max, told
     )
     try:
-        yield from _decoded(reader, frames, page_size, bases or NoBases(), nearby)
+        yield from _decoded(reader, frames, page_size, bases or NoBases(), nearby, decoding or Parallel(1))
     except CorruptObject:
         nearby.forget()
         raise
 
 
 def _decoded(
-    reader: "_Reader", frames: Iterable[FrameLocation], page_size: int, bases: Bases, nearby: Nearby
+    reader: "_Reader", frames: Iterable[FrameLocation], page_size: int, bases: Bases, nearby: Nearby, decoding: Parallel
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
     waiting = WaitingFrames(page_size)
-    for frame, stored, dictionary in reader.read(frames):
-        base = _base_of(stored, frame, page_size)
-        if base is None:
-            decoded = _decode(stored, frame, page_size, dictionary)
-            yield frame, decoded
-            yield from waiting.settled_by(frame, decoded)
+    for stored, found in opened_ahead(decoding, reader.read(frames), page_size):
+        frame = stored.place
+        if isinstance(found, DecodedFrame):
+            yield frame, found
+            yield from waiting.settled_by(frame, found)
             continue
         nearby.met(frame)
-        if (bodies := bases.get(*base)) is not None:
-            yield frame, decode_difference(stored, frame, base[0], bodies, page_size)
+        if (bodies := bases.get(*found)) is not None:
+            yield frame, decode_difference(stored.data, frame, found[0], bodies, page_size)
         else:
-            waiting.add(frame, bytes(stored), *base)
+            waiting.add(frame, bytes(stored.data), *found)
             if waiting.stored_bytes > WAITING_BYTES_MAX:
                 yield from _with_bases_read(reader, waiting, bases, page_size)
     yield from _with_bases_read(reader, waiting, bases, page_size)
@@ -114,8 +116,8 @@ def _bases_read(
     reader: "_Reader", waiting: WaitingFrames, page_size: int
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
     try:
-        for base, stored, dictionary in reader.read(waiting.bases):
-            yield base, _decode(stored, base, page_size, dictionary)
+        for stored in reader.read(waiting.bases):
+            yield stored.place, decoded(stored, page_size)
     except (CorruptObject, UnsupportedFormat) as error:
         raise type(error)(_needed(error, waiting)) from error
     except ObjectNotFound as error:
@@ -148,18 +150,15 @@ class _Reader:
         self._told = told
         self._at_hand: dict[SegmentId, Dictionary] = {}
 
-    def read(self, frames: Iterable[FrameLocation]) -> Iterator[tuple[FrameLocation, memoryview, Dictionary | None]]:
+    def read(self, frames: Iterable[FrameLocation]) -> Iterator[StoredFrame]:
         """Yield each frame's stored bytes, by object key and offset, with its segment's dictionary if it has one."""
-        wanted = self._with_dictionaries(frames)
-        in_commits = [frame for frame in wanted if not frame.in_own_object]
-        for frame in sorted(in_commits, key=attrgetter("key", "offset")):
-            found = self._nearby.get(frame)
-            if found is not None:
-                wanted.discard(frame)
-                yield frame, found, None
+        wanted = self._with_dictionaries(dict.fromkeys(frames))
+        found = {frame: near for frame in wanted if (near := self._nearby.get(frame)) is not None}
+        for frame in sorted(found, key=attrgetter("key", "offset")):
+            yield StoredFrame(frame, found[frame], None)
         # The plan is by offset, so that a dictionary comes before the frames that need it.
         plan = plan_fetch(
-            wanted,
+            (frame for frame in wanted if frame not in found) if found else wanted,
             gap_bytes_max=self._gap_bytes_max,
             range_bytes_max=self._range_bytes_max,
         )
@@ -179,23 +178,23 @@ class _Reader:
                     self._at_hand[frame.segment] = _decode_dictionary(stored, frame)
                     self._dictionaries.keep(frame.segment, self._at_hand[frame.segment], bytes(stored))
                 else:
-                    yield frame, stored, self._at_hand.get(frame.segment)
+                    yield StoredFrame(frame, stored, self._at_hand.get(frame.segment))
 
     def _read_range(self, planned: RangeRead) -> tuple[RangeRead, bytes]:
         return self._nearby.read(self._store, planned)
 
-    def _with_dictionaries(self, frames: Iterable[FrameLocation]) -> set[FrameLocation]:
+    def _with_dictionaries(self, frames: Collection[FrameLocation]) -> list[FrameLocation]:
         """Return the frames, and the dictionaries that they need and that are not here."""
-        wanted: set[FrameLocation] = set()
-        for frame in frames:
-            wanted.add(frame)
-            if frame.dictionary_bytes and frame.segment not in self._at_hand:
-                dictionary = self._dictionaries.get(frame.segment)
+        by_segment = {frame.segment: frame for frame in frames if frame.dictionary_bytes}
+        missing = []
+        for segment, frame in by_segment.items():
+            if segment not in self._at_hand:
+                dictionary = self._dictionaries.get(segment)
                 if dictionary is not None:
-                    self._at_hand[frame.segment] = dictionary
+                    self._at_hand[segment] = dictionary
                 else:
-                    wanted.add(_dictionary_of(frame))
-        return wanted
+                    missing.append(_dictionary_of(frame))
+        return [*missing, *frames]
 
 
 def _dictionary_of(frame: FrameLocation) -> FrameLocation:
@@ -206,23 +205,6 @@ def _dictionary_of(frame: FrameLocation) -> FrameLocation:
 
 def _is_dictionary(frame: FrameLocation) -> bool:
     return bool(frame.dictionary_bytes) and frame.offset == SEGMENT_HEADER_BYTES
-
-
-def _base_of(data: memoryview, frame: FrameLocation, page_size: int) -> tuple[FrameLocation, list[int]] | None:
-    """Return what `base_of` does for a frame that may consist of differences: one in a commit."""
-    if frame.in_own_object:
-        return None
-    try:
-        return base_of(data, frame.segment, page_size)
-    except (CorruptObject, UnsupportedFormat) as error:
-        raise type(error)(f"{frame.describe()}: {error}") from error
-
-
-def _decode(data: memoryview, frame: FrameLocation, page_size: int, dictionary: Dictionary | None) -> DecodedFrame:
-    try:
-        return decode_frame(data, frame.segment, page_size, dictionary)
-    except (CorruptObject, UnsupportedFormat) as error:
-        raise type(error)(f"{frame.describe()}: {error}") from error
 
 
 def _decode_dictionary(data: memoryview, frame: FrameLocation) -> Dictionary:

@@ -2,10 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from types import TracebackType
@@ -54,13 +54,43 @@ class Parallel:
         try:
             while ahead:
                 item, future = ahead.popleft()
-                result = function(item) if future.cancel() else future.result()
+                result = _result(function, item, future)
                 ahead.extend((item, pool.submit(function, item)) for item in islice(todo, 1))
                 yield result
         finally:
-            for _, future in ahead:
-                future.cancel()
-            wait([future for _, future in ahead])
+            _end([future for _, future in ahead])
+
+    def map_ahead(
+        self, function: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int], ahead_max: int
+    ) -> Iterator[Result]:
+        """Yield ``function(item)`` for each item, in order, while further items are still being made.
+
+        Calls begin as their items come, ``ahead_max`` by ``weigh`` before the one whose result is taken next, and one
+        item more. What fails, a call or ``items``, ends the iteration as with `map`, once its turn has come. A single
+        item runs in the caller's thread, and so does one whose turn has come while all threads are busy.
+        """
+        with self._lock:
+            self._check_open()
+        coming = _Coming(items)
+        begun = list(islice(coming, 2)) if self.threads > 1 else []
+        if len(begun) < 2:
+            yield from map(function, chain(begun, coming))
+            coming.raise_error()
+            return
+        pool, weight = self._started_pool(), 0
+        ahead: deque[tuple[Item, Future[Result]]] = deque()
+        try:
+            for item in chain(begun, coming):
+                ahead.append((item, pool.submit(function, item)))
+                weight += weigh(item)
+                while weight > ahead_max and len(ahead) > 1:
+                    weight -= weigh(ahead[0][0])
+                    yield _result(function, *ahead.popleft())
+            while ahead:
+                yield _result(function, *ahead.popleft())
+            coming.raise_error()
+        finally:
+            _end([future for _, future in ahead])
 
     def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Begin a call in another thread; who calls what is returned waits for its result, or its error.
@@ -117,6 +147,40 @@ class Parallel:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this Parallel is closed")
+
+
+class _Coming(Iterator[Item]):
+    """Items up to where making them fails, and why it did."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = iter(items)
+        self._error: Exception | None = None
+
+    def __next__(self) -> Item:
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again when its turn has come
+            self._error = error
+            raise StopIteration from None
+
+    def raise_error(self) -> None:
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # which refers to all that was under way
+
+
+def _result(function: Callable[[Item], Result], item: Item, future: "Future[Result]") -> Result:
+    """Return the result of a call, made here if it has not begun."""
+    return function(item) if future.cancel() else future.result()
+
+
+def _end(futures: "Sequence[Future[Result]]") -> None:
+    """See to it that none of the calls runs any more."""
+    wait([future for future in futures if not future.cancel()])
 
 
 class Helpers:

@@ -200,6 +200,11 @@ def base_of(data: Data, segment: SegmentId, page_size: int) -> tuple[FrameLocati
     return place, np.frombuffer(head.page_list, "<u4").tolist()
 
 
+def raw_bytes(data: Data, page_size: int) -> int:
+    """Return how long the pages of a stored frame claim to be, uncompressed; 0 where that is no frame."""
+    return _FRAME.unpack_from(data)[2] * page_size if len(data) >= FRAME_HEADER_BYTES else 0
+
+
 class _Opened(NamedTuple):
     """A stored frame, taken apart."""
 

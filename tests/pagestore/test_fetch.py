@@ -188,3 +188,19 @@ def test_only_a_window_of_reads_is_made_ahead(parallel):
         assert len(store.reads) <= taken + parallel.threads
     results.close()
     assert len(store.reads) < len(frames) / 2
+
+
+def test_frames_that_are_decoded_in_threads_come_in_order_up_to_the_bad_one(parallel):
+    data, frames = segment_with(range(1, 3000))
+    wrong = bytearray(data)
+    bad = frames[len(frames) // 2]
+    wrong[bad.offset + 40] ^= 0x80
+    with Parallel(2) as decoding:
+        got = list(fetch_frames(DictStore({KEY: data}), parallel, frames, PAGE_SIZE, decoding=decoding))
+        assert [location for location, _ in got] == frames
+        assert all(frame.body[:PAGE_SIZE] == body_of(int(frame.pages[0])) for _, frame in got)
+
+        results, good = fetch_frames(DictStore({KEY: bytes(wrong)}), parallel, frames, PAGE_SIZE, decoding=decoding), []
+        with pytest.raises(CorruptObject, match=f"{bad.length} bytes at offset {bad.offset}: "):
+            good.extend(location for location, _ in results)
+    assert good == frames[: frames.index(bad)]

@@ -132,6 +132,64 @@ def test_an_iterator_closed_early_leaves_nothing_running(parallel):
     assert len(ended) == count
 
 
+def test_calls_run_ahead_while_items_are_still_being_made(parallel):
+    called = [threading.Event() for _ in range(4)]
+
+    def items():
+        for number in range(4):
+            if number > 1:
+                assert called[number - 2].wait(20), "it begins before the items after the next one are there"
+            yield number
+
+    def work(number):
+        called[number].set()
+        return str(number)
+
+    assert list(parallel.map_ahead(work, items(), lambda _: 1, 2)) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_no_more_runs_ahead_than_was_said(threads):
+    made = []
+
+    def items():
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    with Parallel(threads) as parallel:
+        for taken, result in enumerate(parallel.map_ahead(str, items(), lambda _: 10, 30)):
+            assert result == str(taken)
+            assert len(made) <= taken + 3 + 1
+
+
+def test_what_fails_ahead_is_raised_in_its_turn(parallel):
+    def work(number):
+        if number == 2:
+            raise CorruptObject("item 2")
+        return number
+
+    def items():
+        yield from range(3)
+        raise CorruptObject("no more items")
+
+    results = parallel.map_ahead(work, items(), lambda _: 1, 2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(CorruptObject, match="item 2"):
+        next(results)
+    results = parallel.map_ahead(str, items(), lambda _: 1, 9)
+    assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+    with pytest.raises(CorruptObject, match="no more items"):
+        next(results)
+
+
+def test_one_item_runs_ahead_of_nobody(parallel):
+    here = threading.get_ident()
+    assert list(parallel.map_ahead(lambda _: threading.get_ident(), ["one"], lambda _: 1, 9)) == [here]
+    assert list(parallel.map_ahead(str, [], lambda _: 1, 9)) == []
+    assert parallel._pool is None
+
+
 def test_a_closed_pool_refuses_work():
     parallel = Parallel(2)
     assert list(parallel.map(str, range(3))) == ["0", "1", "2"]
@@ -140,6 +198,8 @@ def test_a_closed_pool_refuses_work():
     for items in ([1], [1, 2]):
         with pytest.raises(RuntimeError, match="closed"):
             list(parallel.map(str, items))
+        with pytest.raises(RuntimeError, match="closed"):
+            list(parallel.map_ahead(str, items, lambda _: 1, 1))
 
 
 def test_no_threads_are_no_pool():
