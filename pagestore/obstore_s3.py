@@ -1,7 +1,7 @@
 """`ObstoreApi`: obstore's client (Rust's object_store), which takes a sixth of boto3's CPU and starts at once.
 
-It sends GET, PUT, DELETE and HEAD. What it cannot do goes other ways: listings of a few keys through `SignedLister`,
-the parts of a multipart upload through boto3, which is imported by the first object that is longer than a part.
+It sends GET, PUT, DELETE and HEAD. What it cannot do, listings of a few keys and the parts of a multipart upload, are
+requests of our own (`SignedRequests`).
 
 obstore's threads do not survive a fork: a process that was forked from one that had used obstore must not use it.
 """
@@ -16,21 +16,21 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObstoreStore
 
+from pagestore import s3_multipart
 from pagestore.obstore_errors import NotPartial, translate
 from pagestore.runtime import Runtime
 from pagestore.s3_access import Access
 from pagestore.s3_api import ListPage
 from pagestore.s3_errors import ErrorReply, TruncatedBody, WrongReply
-from pagestore.s3_list import SignedLister
+from pagestore.s3_list import list_page
 from pagestore.s3_replies import PLAIN_ENCODINGS, compressed, range_ignored
 from pagestore.s3_settings import S3Settings
+from pagestore.s3_signed import SignedRequests
 from pagestore.s3_sigv4 import Credentials
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, S3Config
-
-    from pagestore.s3_boto3 import Boto3Api
 
 _LONG_BODY_BYTES = 256 * 1024
 _RAISED = (BaseError, FileNotFoundError, FileExistsError, PermissionError)
@@ -59,11 +59,10 @@ class ObstoreApi:
         self._bucket = bucket
         self._access = access
         self._settings = settings
-        self._lister = SignedLister(access, settings, runtime)
+        self._signed = SignedRequests(access, settings, runtime)
         self._lock = threading.Lock()  # guards the members below
         self._stores: dict[float, ObstoreStore] = {}  # by read time-out
         self._credentials: Credentials | None = None  # of `_stores`
-        self._boto3: Boto3Api | None = None
 
     @property
     def endpoint(self) -> str:
@@ -115,33 +114,30 @@ class ObstoreApi:
 
     def list_page(self, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
         """Return one page of a listing."""
-        return self._lister.list_page(prefix, start_after=start_after, token=token, wanted=wanted)
+        return list_page(self._signed, prefix, start_after=start_after, token=token, wanted=wanted)
 
     def create_upload(self, full_key: str) -> str:
-        """Begin a multipart upload, through boto3."""
-        return self._slow_api().create_upload(full_key)
+        """Begin a multipart upload."""
+        return s3_multipart.create_upload(self._signed, full_key)
 
     def upload_part(self, full_key: str, upload_id: str, number: int, body: bytes) -> str:
-        """Send a part, through boto3."""
-        return self._slow_api().upload_part(full_key, upload_id, number, body)
+        """Send a part; the signature covers it."""
+        return s3_multipart.upload_part(self._signed, full_key, upload_id, number, body)
 
     def complete_upload(self, full_key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object of its parts, through boto3."""
-        self._slow_api().complete_upload(full_key, upload_id, etags)
+        """Make the object of its parts."""
+        s3_multipart.complete_upload(self._signed, full_key, upload_id, etags)
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
-        """Drop the parts sent, through boto3."""
-        self._slow_api().abort_upload(full_key, upload_id)
+        """Drop the parts sent."""
+        s3_multipart.abort_upload(self._signed, full_key, upload_id)
 
     def close(self) -> None:
         """Close all connections; obstore's own go when they were idle for a while."""
         with self._lock:
             self._stores.clear()
             self._credentials = None
-            boto3, self._boto3 = self._boto3, None
-        self._lister.close()
-        if boto3 is not None:
-            boto3.close()
+        self._signed.close()
 
     def _get(self, full_key: str, options: "GetOptions") -> "GetResult":
         try:
@@ -201,14 +197,6 @@ class ObstoreApi:
             if len(_clients) > _CLIENTS_MAX:
                 del _clients[next(iter(_clients))]
         return found
-
-    def _slow_api(self) -> "Boto3Api":
-        from pagestore.s3_boto3 import Boto3Api  # noqa: PLC0415 - takes 140 ms to import
-
-        with self._lock:
-            if self._boto3 is None:
-                self._boto3 = Boto3Api(self._bucket, self._settings)
-            return self._boto3
 
 
 def _body(result: "GetResult") -> bytes:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from urllib.parse import urlencode
 
 from pagestore.errors import ObjectNotFound, UnsafeStore
@@ -91,13 +91,12 @@ class S3Store:
         """Send the chunks in parts; one that is no longer than a part is a plain put."""
         full_key = self._full_key(key)
         parts = cut_parts(chunks, self._settings.part_bytes)
-        begun = list(islice(parts, 2))
-        if len(begun) < 2:
-            whole = b"".join(begun)
-            self.put(key, whole)
-            return len(whole)
+        first, is_whole = next(parts)
+        if is_whole:
+            self.put(key, first)
+            return len(first)
         upload = MultipartUpload(self._requests, full_key, self._settings)
-        return upload.run(chain(_taken_from(begun), parts))
+        return upload.run(chain(_taken_from([first]), (part for part, _ in parts)))
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """Yield matching objects, a page of at most 1000 keys for each request."""

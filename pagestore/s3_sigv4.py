@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 of requests without a body: pure, the time comes in.
+"""AWS Signature Version 4: pure, the time comes in.
 
 Source: AWS, "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference.
 """
@@ -30,20 +30,28 @@ def canonical_query(options: Mapping[str, str]) -> str:
 
 
 def signed_headers(
-    host: str, path: str, query: str, *, credentials: Credentials, region: str, now_s: float
+    host: str,
+    path: str,
+    query: str,
+    *,
+    method: str = "GET",
+    body_sha256: str = _EMPTY_SHA256,
+    credentials: Credentials,
+    region: str,
+    now_s: float,
 ) -> dict[str, str]:
-    """Return the headers of a GET: ``path`` is quoted already, ``query`` comes from `canonical_query`.
+    """Return the headers of a request: ``path`` is quoted already, ``query`` comes from `canonical_query`.
 
     ``now_s`` are seconds since the Unix epoch; a server refuses a time that is more than 15 minutes off.
     """
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
     day = moment[:8]
-    headers = {"host": host, "x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment}
+    headers = {"host": host, "x-amz-content-sha256": body_sha256, "x-amz-date": moment}
     if credentials.token:
         headers["x-amz-security-token"] = credentials.token
     names = ";".join(headers)
     canonical = "\n".join(
-        ["GET", path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names, _EMPTY_SHA256]
+        [method, path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names, body_sha256]
     )
     scope = f"{day}/{region}/s3/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"

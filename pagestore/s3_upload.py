@@ -10,22 +10,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from pagestore.errors import PageStoreError
+from pagestore.objectstore import Data
 from pagestore.s3_api import S3Api
 from pagestore.s3_client import Reply, S3Requests
 from pagestore.s3_errors import Answer, unexpected
 from pagestore.s3_settings import PARTS_MAX, S3Settings
 
 
-def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
-    """Yield the bytes of ``chunks`` in parts of ``part_bytes``; the last may be shorter, none is empty."""
-    buffer = bytearray()
+def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield the bytes of ``chunks`` in parts of ``part_bytes``, each as soon as it is known whether it is the last one.
+
+    The last may be shorter; none is empty but the only one of no bytes at all.
+    """
+    pieces: list[Data] = []
+    size = 0
     for chunk in chunks:
-        buffer += chunk
-        while len(buffer) >= part_bytes:
-            yield bytes(memoryview(buffer)[:part_bytes])
-            del buffer[:part_bytes]
-    if buffer:
-        yield bytes(buffer)
+        rest = memoryview(chunk)
+        while size + len(rest) > part_bytes:
+            pieces.append(rest[: part_bytes - size])
+            rest = rest[part_bytes - size :]
+            part, pieces, size = b"".join(pieces), [], 0
+            yield part, False
+        pieces.append(rest)
+        size += len(rest)
+    yield b"".join(pieces), True
 
 
 class MultipartUpload:
@@ -45,13 +53,13 @@ class MultipartUpload:
         Whatever is raised, by ``parts`` too, first removes what was sent; should that fail, only a
         life-cycle rule of the bucket (AbortIncompleteMultipartUpload) does.
         """
-        self._upload_id = self._create()
         try:
             etags, size = self._send_all(parts)
             self._complete(etags, size)
         except BaseException:
-            with suppress(PageStoreError):
-                self._abort()
+            if self._upload_id:
+                with suppress(PageStoreError):
+                    self._abort()
             raise
         return size
 
@@ -61,12 +69,13 @@ class MultipartUpload:
         size = 0
         parallelism = self._settings.part_parallelism
         with ThreadPoolExecutor(parallelism, thread_name_prefix="graft-upload") as threads:
+            created = threads.submit(self._create)
             try:
                 for number, body in enumerate(parts, start=1):
                     self._check_part_number(number)
                     if len(in_flight) == parallelism:
                         etags.append(in_flight.popleft().result())
-                    in_flight.append(threads.submit(self._send_part, number, body))
+                    in_flight.append(threads.submit(self._send_part, created, number, body))
                     size += len(body)
                 etags.extend(future.result() for future in in_flight)
             except BaseException:
@@ -82,10 +91,12 @@ class MultipartUpload:
                 "set a larger part_bytes"
             )
 
-    def _create(self) -> str:
-        return self._accepted(self._requests.send(lambda api: api.create_upload(self._key)))
+    def _create(self) -> None:
+        self._upload_id = self._accepted(self._requests.send(lambda api: api.create_upload(self._key)))
 
-    def _send_part(self, number: int, body: bytes) -> str:
+    def _send_part(self, created: "Future[None]", number: int, body: bytes) -> str:
+        created.result()
+
         def request(api: S3Api) -> str:
             return api.upload_part(self._key, self._upload_id, number, body)
 

@@ -243,6 +243,7 @@ try:
     store.get("missing")
 except ObjectNotFound:
     store.delete("k")
+assert store.put_stream("k", [b"x" * 2**20] * 17) == 17 * 2**20
 assert "botocore" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,9 @@ from pagestore.runtime import SYSTEM
 from pagestore.s3_access import Access
 from pagestore.s3_api import ListedObject, ListPage
 from pagestore.s3_errors import ErrorReply, NoAnswer
-from pagestore.s3_list import SignedLister, _tls_context, error_reply, read_page
+from pagestore.s3_list import list_page, read_page
 from pagestore.s3_settings import S3Settings
+from pagestore.s3_signed import SignedRequests, _tls_context, error_reply
 from pagestore.s3_sigv4 import Credentials, canonical_query, signed_headers
 from tests.servers import s3_servers
 
@@ -128,19 +129,19 @@ class HangingUp:
             self.accepted.pop().close()
 
 
-def lister(endpoint):
+def requests_to(endpoint):
     credentials = Credentials(s3_servers.FAKE_KEY_ID, s3_servers.FAKE_SECRET)
     access = Access(endpoint, f"{endpoint}/b", "us-east-1", lambda: credentials)
-    return SignedLister(access, S3Settings(connect_timeout_s=5, read_timeout_s=5), SYSTEM)
+    return SignedRequests(access, S3Settings(connect_timeout_s=5, read_timeout_s=5), SYSTEM)
 
 
 def test_a_connection_that_was_dropped_while_idle_is_not_used_again():
     server = HangingUp()
-    with server.listener, closing(lister(f"http://{HOST}:{server.listener.getsockname()[1]}")) as listing:
+    with server.listener, closing(requests_to(f"http://{HOST}:{server.listener.getsockname()[1]}")) as requests:
         for _ in range(3):
             answering = Thread(target=server.answer)
             answering.start()
-            assert listing.list_page("", start_after="", token="", wanted=1) == ListPage((), "")
+            assert list_page(requests, "", start_after="", token="", wanted=1) == ListPage((), "")
             answering.join()
             server.hang_up()
 
