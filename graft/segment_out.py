@@ -40,6 +40,8 @@ _DICTIONARY_BYTES_MIN = 16 * KIB
 _PROBE_FRAMES = 12
 _COMPRESSING_THREADS = min(4, os.cpu_count() or 1)
 _RUN_FRAMES = 8
+_AHEAD_BYTES = 4 * 1024 * KIB
+"""Uncompressed pages that are compressed while the upload keeps the one who takes them waiting."""
 _INLINE_MARGIN = 4
 """A segment that is at most so many times what goes inline gets no dictionary, which cannot go inline."""
 
@@ -201,7 +203,7 @@ def _pays(dictionary: Dictionary, snapshot: Snapshot, pages: Pages, settings: Se
 
 
 def _joined(snapshot: Snapshot, pages: Pages) -> bytes:
-    return b"".join(bytes(snapshot.read(page)) for page in pages.tolist())
+    return b"".join(snapshot.read_all(pages.tolist()))
 
 
 def _written(remote: Remote, writer: SegmentWriter, frames: Iterator[bytes], inline_bytes_max: int) -> bytes | None:
@@ -233,9 +235,12 @@ def _encoded(
             for frame in _frames_of(run, snapshot.page_size)
         ]
 
+    def raw_bytes(run: _Part) -> int:
+        return len(run.pages) * snapshot.page_size
+
     runs = [run for part in parts for run in _runs_of(part, snapshot.page_size)]
     with Parallel(_COMPRESSING_THREADS) as threads:
-        for run in threads.map(run_of_frames, runs):
+        for run in threads.map_ahead(run_of_frames, runs, raw_bytes, _AHEAD_BYTES):
             yield b"".join(writer.append(frame.pages, data) for frame, data in run)
     yield writer.finish()
 
@@ -265,7 +270,7 @@ def _frames_of(part: _Part, page_size: int) -> Iterator[_Frame]:
 def _frame_bytes(
     writer: SegmentWriter, snapshot: Snapshot, frame: _Frame, dictionary: Dictionary | None, watcher: Watcher | None
 ) -> bytes:
-    bodies = [snapshot.read(page) for page in frame.pages]
+    bodies = snapshot.read_all(frame.pages)
     if watcher:
         watcher.wrote(frame.pages, bodies)
     codec = Codec.ZSTD_DICTIONARY if dictionary and frame.codec == Codec.ZSTD else frame.codec

