@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _STEP_BYTES = 4 * 1024 * 1024
 """How much of the cache is copied at once, while pushes and pulls of other processes wait."""
 _STEPS_MAX = 16
+_PAUSE_S = 0.003
+"""Between two steps, for those who wait: several times as long as it takes them to look again."""
 _BUSY_SLACK, _IDLE_SLACK = 4, 20
 """The cache may take one in so many bytes more than the volume: where little is of no use, freeing it costs much."""
 _TAIL_BYTES_MAX = 4 * 1024 * 1024
@@ -51,7 +53,9 @@ def settle(replica: "Replica") -> bool:
 
 
 def _thin_in_steps(replica: "Replica") -> bool:
-    for _ in range(_STEPS_MAX):
+    for step in range(_STEPS_MAX):
+        if step:
+            replica.runtime.sleep_s(_PAUSE_S)  # all the steps may take longer than anybody waits
         with replica.sync_lock.held_briefly() as held:
             if not held:
                 return False

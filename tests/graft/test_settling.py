@@ -7,18 +7,20 @@ import random
 import numpy as np
 import pytest
 
-from graft import housekeeper
+from graft import housekeeper, settling
 from graft import journal as journal_module
 from graft import replica as replica_module
 from graft.clone import clone
 from graft.hydrate import hydrate
 from graft.liveness import live_in
+from graft.locks import _BRIEF_POLL_S
 from graft.pull import pull
 from graft.push import push
 from graft.settings import Durability
 from graft.settling import settle
 from graft.status import status
 from graft.timetravel import snapshot_at
+from pagestore.runtime import Runtime
 from tests.graft.support import (
     Killed,
     as_other_process,
@@ -349,6 +351,26 @@ def test_a_push_keeps_settling_away(volume):
     with other.sync_lock.held(0):
         assert not settle(volume.replica)
     assert settle(volume.replica)
+    leave(other)
+
+
+def test_a_push_gets_in_between_two_steps_of_settling(volume, monkeypatch):
+    """However long all of them take: who looked for the lock in vain must find it free for a while."""
+    monkeypatch.setattr(settling, "_STEP_BYTES", 16 * PAGE)
+    volume = volume(pages=300)
+    volume.scatter(20, pages=30)
+    other = as_other_process(volume.replica.path, volume.store, **OPENED)
+    pushed = []
+
+    def pause(seconds):
+        assert seconds >= 4 * _BRIEF_POLL_S
+        volume.write([1], replica=other)
+        pushed.append(push(other))
+
+    volume.replica.runtime = Runtime(sleep_s=pause)
+    settle(volume.replica)
+    assert len(pushed) > 1
+    assert content(other.snapshot()) == content(volume.replica.snapshot())
     leave(other)
 
 
