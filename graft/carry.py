@@ -51,6 +51,14 @@ class Carried:
 NOTHING = Carried(np.empty(0, np.uint32), np.empty(0, np.uint64))
 
 
+def joined(parts: Sequence[Carried]) -> Carried:
+    """Return all pages of some parts that have none in common."""
+    pages = np.concatenate([NOTHING.pages, *(part.pages for part in parts)])
+    since = np.concatenate([NOTHING.since, *(part.since for part in parts)])
+    order = np.argsort(pages)
+    return Carried(pages[order], since[order])
+
+
 def spans(lsn: int) -> Iterator[int]:
     """Yield how many LSNs, its own included, the push of ``lsn`` may sum up, longest first.
 

@@ -1,15 +1,16 @@
 """The way out: local commits become one segment and one commit, in memory bounded by a few frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from graft.carry import CARRIED, NOTHING, Carried, chunks_to_read, encode_carried, spans, to_carry
+from graft.carry import CARRIED, Carried, chunks_to_read, encode_carried, joined, spans, to_carry
 from graft.errors import remote_errors
 from graft.failpoints import failpoint
 from graft.frametable import FrameKey
+from graft.leftovers import leftovers
 from graft.local_commit import LocalCommit
 from graft.locations import JOURNAL_TAG, frame_of
 from graft.pagemap import PageMap
@@ -90,15 +91,16 @@ def prepare(
     """
     pages = _changed_pages(commits, snapshot)
     kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
-    carried = _carried(replica, onto.log, onto.chain, onto.remote_map, snapshot, pages, kept)
+    along = _along(replica, onto, snapshot, pages, kept)
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
     written = write_segment(
         replica.remote, replica.settings, snapshot, pages, order,
-        carried=carried.pages.astype(np.int64), remote_map=onto.remote_map,
+        along=[part.pages.astype(np.int64) for part in along], remote_map=onto.remote_map,
     )  # fmt: skip
     failpoint("push: after segment")
+    carried = joined(along)
     if len(carried.pages):
         attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(onto.chain))}
     draft = Draft(written, snapshot, kept, len(pages), len(carried.pages))
@@ -159,24 +161,45 @@ def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> N
     )
 
 
-def _carried(
-    replica: Replica,
-    log: LogId,
-    chain: Sequence[CommitIndex],
-    remote_map: PageMap,
-    snapshot: Snapshot,
-    changed: npt.NDArray[np.int64],
-    kept: int,
-) -> Carried:
-    """Return the pages of earlier pushes that go along: only with a small push, and if their bodies are here."""
-    settings, lsn = replica.settings, _next_lsn(chain)
+def _along(
+    replica: Replica, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], kept: int
+) -> list[Carried]:
+    """Return what goes along with a small push, if its bodies are here: pages of earlier pushes, and leftovers."""
+    settings, lsn, remote_map = replica.settings, _next_lsn(onto.chain), onto.remote_map
     if not any(spans(lsn)) or len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
-        return NOTHING
-    replica.load_chunks(chunks_to_read(lsn, chain))
+        return []
+    replica.load_chunks(chunks_to_read(lsn, onto.chain))
     pages_max = settings.carry_bytes_max // replica.page_size
-    found = to_carry(log, lsn, chain, remote_map, kept, pages_max).without(changed)
+    carried = to_carry(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
+    left = leftovers(
+        lsn,
+        onto.chain,
+        remote_map,
+        carried,
+        kept,
+        pages_max - len(carried.pages),
+        settings.frame_bytes // replica.page_size,
+        _pages_in(replica),
+    )
+    return [_here(replica, remote_map, snapshot, part.without(changed)) for part in (carried, left)]
+
+
+def _here(replica: Replica, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
     replica.bodies.attach_cached({frame_of(remote_map.location(page)) for page in found.pages.tolist()})
     return found.without(page for page in found.pages.tolist() if snapshot.peek(page) is None)
+
+
+def _pages_in(replica: Replica) -> Callable[[int], int]:
+    whole = replica.settings.frame_bytes // replica.page_size
+
+    def pages_in(frame: int) -> int:
+        replica.bodies.attach_cached([frame])
+        body = replica.table.bodies[frame]
+        if body is None:
+            return 0
+        return len(body.pages) if body.whole else max(len(body.pages), whole)
+
+    return pages_in
 
 
 def _next_lsn(chain: Sequence[CommitIndex]) -> int:

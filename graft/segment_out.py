@@ -101,21 +101,22 @@ def write_segment(
     pages: Pages,
     order: ReadingOrder | None = None,
     *,
-    carried: Pages | None = None,
+    along: Sequence[Pages] = (),
     remote_map: PageMap | None = None,
     watcher: Watcher | None = None,
 ) -> WrittenSegment:
     """Write ``pages``, which ascend, as ``snapshot`` has them, laid out in an order if there is one.
 
     A segment that is small enough is returned whole, and so is one that is small enough with differences to what
-    ``remote_map`` has; any other one is in the store on return. Pages that are ``carried`` follow in frames of their
-    own, and all goes inline, whatever its size. Raises the remote's errors.
+    ``remote_map`` has; any other one is in the store on return. Pages that go ``along`` follow, each lot in frames of
+    its own, and all goes inline, whatever its size. Raises the remote's errors.
     """
-    if carried is not None and len(carried):
+    if any(map(len, along)):
         codec = settings.codec_id
         writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True)
-        both = [_Part(pages, settings.one_frame_bytes_max, codec), _Part(carried, settings.frame_bytes, codec)]
-        data = b"".join(_encoded(writer, snapshot, both, None, watcher))
+        lots = [_Part(lot, settings.frame_bytes, codec) for lot in along]
+        parts = [_Part(pages, settings.one_frame_bytes_max, codec), *lots]
+        data = b"".join(_encoded(writer, snapshot, parts, None, watcher))
         return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
     if not len(pages):
         return WrittenSegment(SegmentId.new(remote.runtime), (), 0, b"", 0)
