@@ -11,33 +11,24 @@ background. So up to two windows are ahead of it, but never more than it has use
 
 A query may be at several places at once, on an index and on its table: each tree has a trend of its own.
 
-Where pushes have scattered pages, what comes next lies in several small objects: commits that hold pages inline. Each
-costs a request however little is wanted of it. So whoever is well on the way through an order and fetches from such an
-object takes along what it has for the way further on.
+Where pushes have scattered pages, other frames go along with a window: `graft.company`.
 
 A trend goes forwards or backwards, to the next page or in strides, through an order: pages by number, or, where
 somebody knows more, B-tree leaves by key.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
+from graft.company import Objects, company, company_room
 from graft.snapshot import Snapshot
 
 _MissingFrame = Callable[[int], int | None]
 
 _EXPECTED_FRAMES = 3
 _LANES_MAX = 8
-_COMPANY_FRAMES_MIN = 8
-"""Who used so many frames along a trend looks for company, and again when it is twice as far, or …"""
-_COMPANY_FRAMES_STEP = 128
-"""… so much farther."""
-_COMPANY_PAGES = 64
-"""So many pages ahead for each frame that was used."""
-_COMPANY_EACH_MAX = 20
-"""An object with more missing frames than that is no small one."""
 _LOOK_PAGES_MAX = 4096
 _FIRST_LOOK_PAGES_MAX = 512
 _STRIDE_PAGES_MAX = 1024
@@ -53,18 +44,6 @@ _WASTE_FREE = 2
 """… and these."""
 _WARY_STREAK = 3
 """Misses that must follow a trend, when more than that was fetched in vain."""
-
-
-class Places(Protocol):
-    """Where the pages of a version are."""
-
-    def missing_frame(self, page: int) -> int | None:
-        """Return the frame that a page must be fetched with; None when it is here, on its way or has no body."""
-        ...
-
-    def small_object(self, frame: int) -> Hashable | None:
-        """Return what stands for the object that a frame lies in, if it is a small one; None for any other."""
-        ...
 
 
 class PageOrder(Protocol):
@@ -196,8 +175,6 @@ class _Lane:
     """Frames that it came to along the trend …"""
     used: int = 0
     """… since the window was halved last."""
-    company_at: int = _COMPANY_FRAMES_MIN
-    """How many frames must be used before it looks for company again."""
     is_at_end: bool = False
     """Whether the order named less than was wanted in the background; the next miss looks again."""
     window: int = 0
@@ -215,7 +192,6 @@ class _Lane:
             or self.is_strided != (trend.stride != 1)
         ):
             self.streak, self.used, self.window, self.is_at_end = 0, 0, 0, False
-            self.company_at = _COMPANY_FRAMES_MIN
             self.ahead.clear()
             self.company.clear()
         self.trend = trend
@@ -256,9 +232,13 @@ class _Lane:
 class Readahead:
     """What one reader is doing; used by one thread at a time."""
 
-    def __init__(self, frames_max: int) -> None:
-        """Fetch at most ``frames_max`` frames ahead at once; 0 for none."""
+    def __init__(self, frames_max: int, company_max: int | None = None) -> None:
+        """Fetch at most ``frames_max`` frames ahead at once, 0 for none, and have ``company_max`` more go along.
+
+        That is as many again if nothing is said.
+        """
         self._frames_max = frames_max
+        self._company_max = frames_max if company_max is None else company_max
         self._lanes: dict[int, _Lane] = {}
         """By tree; the one used last is the last."""
         self._unused: set[int] = set()
@@ -267,7 +247,7 @@ class Readahead:
         """Whether the frames planned last lie in strides."""
         self.use = ReadaheadUse()
 
-    def plan(self, page: int, frame: int, order: PageOrder, places: Places) -> list[int]:
+    def plan(self, page: int, frame: int, order: PageOrder, places: Objects) -> list[int]:
         """Return the frames to fetch for a miss on ``page`` in ``frame``: that one first, then those ahead."""
         self.use.asked += 1
         if not self._frames_max:
@@ -288,7 +268,7 @@ class Readahead:
         self._note(lane, ahead)
         return [frame, *ahead]
 
-    def entered(self, page: int, frame: int, order: PageOrder, places: Places) -> list[int]:
+    def entered(self, page: int, frame: int, order: PageOrder, places: Objects) -> list[int]:
         """Note that the reader came to a frame that had been fetched ahead, by itself or by another reader.
 
         Returns the frames that are to be fetched now, without waiting for them; `fetching` is to be told if they are.
@@ -314,7 +294,7 @@ class Readahead:
         lane.window = max(lane.window, sum(frame not in lane.company for frame in frames))
         self._note(lane, frames)
 
-    def _further(self, lane: _Lane, order: PageOrder, places: Places) -> list[int]:
+    def _further(self, lane: _Lane, order: PageOrder, places: Objects) -> list[int]:
         count = lane.further_frames(self._frames_max)
         if not count or lane.trend is None or lane.streak < self._streak_needed():
             return []
@@ -322,18 +302,18 @@ class Readahead:
         lane.is_at_end = len(found) < count
         return found
 
-    def _ahead(self, lane: _Lane, frame: int | None, order: PageOrder, places: Places, count: int) -> list[int]:
+    def _ahead(self, lane: _Lane, frame: int | None, order: PageOrder, places: Objects, count: int) -> list[int]:
         """Return the next ``count`` frames that are missing, and those that go along with them."""
         assert lane.trend is not None, "BUG: nothing is ahead of who goes nowhere"
         pages = lane.trend.pages(lane.page, order)
         ahead = list(_frames(pages, frame, places.missing_frame, count))
-        company: list[int] = []
-        if lane.used >= lane.company_at and not lane.is_strided:
-            lane.company_at = lane.used + min(lane.used, _COMPANY_FRAMES_STEP)
-            company = _company(islice(pages, lane.used * _COMPANY_PAGES), ahead, places)
-            company = company[: max(self._frames_max - len(lane.company), 0)]
-            lane.company.update(company)
-        return ahead + company
+        if lane.is_strided:
+            return ahead
+        planned = ahead if frame is None else [frame, *ahead]
+        room = company_room(lane.used, len(lane.company), self._company_max)
+        along = company(pages, planned, lane.used, room, places)
+        lane.company.update(along)
+        return ahead + along
 
     def _note(self, lane: _Lane, ahead: Sequence[int]) -> None:
         self.use.frames += len(ahead)
@@ -383,19 +363,6 @@ def _trend_at(lane: _Lane, page: int, frame: int, order: PageOrder, missing: _Mi
 
 def _alike(step: int, before: float) -> bool:
     return abs(step - before) <= max(1, abs(before) / _STRIDE_TOLERANCE)
-
-
-def _company(pages: Iterator[int], frames: Sequence[int], places: Places) -> list[int]:
-    """Return the missing frames of pages further on that lie in the same small objects as ``frames``."""
-    found: dict[Hashable, dict[int, None]] = {places.small_object(frame): {} for frame in frames}
-    found.pop(None, None)
-    for page in pages if found else ():
-        frame = places.missing_frame(page)
-        if frame is not None and (object_ := places.small_object(frame)) in found:
-            found[object_][frame] = None
-    for frame in frames:
-        found.get(places.small_object(frame), {}).pop(frame, None)
-    return [frame for of_one in found.values() if len(of_one) <= _COMPANY_EACH_MAX for frame in of_one]
 
 
 def _frames(pages: Iterator[int], frame: int | None, missing: _MissingFrame, count: int) -> Iterator[int]:

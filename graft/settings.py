@@ -46,7 +46,7 @@ class Settings(BaseModel):
     inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
     """Largest segment that travels inside its commit."""
     carry_bytes_max: int = Field(default=16 * MIB, ge=0)
-    """Pages of earlier small pushes that a push takes along at most, uncompressed; 0 for none (graft/carry.py)."""
+    """Pages of earlier pushes that a push takes along at most, uncompressed; 0 for none (graft/carry.py)."""
     fetch_gap_bytes_max: int = Field(default=32 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
     readahead_bytes_max: int = Field(default=4 * MIB, ge=0)
@@ -66,6 +66,11 @@ class Settings(BaseModel):
     def readahead_frames_max(self) -> int:
         """How many frames a scan fetches ahead at once: not so many that they push each other out of the cache."""
         return min(self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
+
+    @property
+    def readahead_company_max(self) -> int:
+        """How many frames may go along besides, from objects that are asked anyway (graft/company.py)."""
+        return min(2 * self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 
     @property
     def codec_id(self) -> Codec:

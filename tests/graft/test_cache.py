@@ -337,5 +337,7 @@ def test_there_are_not_too_many_files(tmp_path):
 
 def test_readahead_does_not_flush_a_small_cache():
     assert Settings(cache_bytes_max=1 << 20, frame_bytes=64 << 10).readahead_frames_max == 4
+    assert Settings(cache_bytes_max=1 << 20, frame_bytes=64 << 10).readahead_company_max == 4
     assert Settings().readahead_frames_max == 64
+    assert Settings().readahead_company_max == 128
     assert Settings(readahead_bytes_max=0).readahead_frames_max == 0

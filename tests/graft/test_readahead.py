@@ -18,7 +18,13 @@ def in_no_small_object(frame):
 class Reader:
     """Reads pages through a readahead, as a snapshot does, and counts."""
 
-    def __init__(self, frames_max=64, frame_of=lambda page: (page - 1) // PER_FRAME, object_of=in_no_small_object):
+    def __init__(
+        self,
+        frames_max=64,
+        frame_of=lambda page: (page - 1) // PER_FRAME,
+        object_of=in_no_small_object,
+        company_max=None,
+    ):
         self.frame_of = frame_of
         self.small_object = object_of
         self.frames_max = frames_max
@@ -30,7 +36,8 @@ class Reader:
         self.waits = 0
         """Of those, requests that the reader waits for from the beginning."""
         self.largest = 0
-        self.readahead = Readahead(frames_max)
+        self.readahead = Readahead(frames_max, company_max)
+        self.company_max = frames_max if company_max is None else company_max
 
     def missing_frame(self, page):
         frame = self.frame_of(page)
@@ -46,8 +53,8 @@ class Reader:
             if further:
                 self.take(further)
                 self.readahead.fetching(further)
-                windows = 2 if self.small_object is in_no_small_object else 3
-                assert len(self.ahead_of_trend) <= windows * self.frames_max
+                company_max = 0 if self.small_object is in_no_small_object else self.company_max
+                assert len(self.ahead_of_trend) <= 2 * self.frames_max + company_max
         elif frame not in self.here:
             planned = self.readahead.plan(page, frame, order, self)
             assert planned[0] == frame
@@ -260,10 +267,29 @@ def test_short_ranges_ask_small_objects_for_what_is_theirs():
         assert len(reader.ahead - piecemeal.ahead) <= 8
 
 
-def test_what_goes_along_is_bounded():
+def test_objects_of_many_frames_are_asked_for_what_comes_first():
+    scattered = Scattered(objects=3, each=1500)
+    reader = Reader(16, scattered.frame_of, scattered.object_of).read_all(range(1, PAGES + 1), NumberOrder(PAGES))
+    piecemeal = Reader(16, scattered.frame_of).read_all(range(1, PAGES + 1), NumberOrder(PAGES))
+    assert not reader.ahead
+    assert scattered.asked(reader) <= 0.6 * scattered.asked(piecemeal)
+
+
+@pytest.mark.parametrize("length", [150, 300, 600, 1200])
+def test_what_goes_along_is_in_proportion_to_what_was_used(length):
+    scattered = Scattered(objects=12, each=250)
+    reader = Reader(64, scattered.frame_of, scattered.object_of, company_max=256)
+    reader.read_all(range(3000, 3000 + length), NumberOrder(PAGES))
+    piecemeal = Reader(64, scattered.frame_of).read_all(range(3000, 3000 + length), NumberOrder(PAGES))
+    assert len(reader.ahead - piecemeal.ahead) <= 3 * len(reader.here)
+
+
+@pytest.mark.parametrize("company_max", [0, 8, 24])
+def test_what_goes_along_is_bounded(company_max):
     scattered = Scattered(objects=40, each=250)
-    reader = Reader(8, scattered.frame_of, scattered.object_of).read_all(range(1, PAGES + 1), NumberOrder(PAGES))
-    assert reader.largest <= 1 + 2 * 8
+    reader = Reader(8, scattered.frame_of, scattered.object_of, company_max)
+    reader.read_all(range(1, PAGES + 1), NumberOrder(PAGES))
+    assert reader.largest <= 1 + 8 + company_max
 
 
 def test_none_at_all():
