@@ -1,7 +1,6 @@
 """Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it.
 
-A reader that waits for one frame gets it before the cache has it. Where the cache cannot be read or written (a full
-disk, a damaged index), frames are served from memory, the newest few.
+Where the cache cannot be read or written (a full disk, a damaged index), frames are served from memory, the newest few.
 """
 
 import contextlib
@@ -61,7 +60,7 @@ class BodyLoader:
         self._helpers = Helpers(_LATER_MAX)
         self._memory_lock = threading.Lock()  # guards the members below
         self._in_memory: deque[tuple[int, int]] = deque()
-        """Batches that are not in the cache, and their bytes, oldest first; negative numbers stand for files."""
+        """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
         self._memory_bytes = 0
         self._batches = 0
         self._housekeeper = housekeeper
@@ -186,16 +185,10 @@ class BodyLoader:
         frames = self._remote.frames(
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
         )
-        is_lone = waits and len(missing) == 1 and not guessed
         for batch in self._batches_of(frames, _BATCH_BYTES if waits else _LATER_BATCH_BYTES):
-            self._count(batch, missing, guessed)
-            if is_lone:
-                self._attach_and_keep(batch, missing)
-            else:
-                self._keep_attached(batch, missing, guessed)
+            self._keep_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
-        if not is_lone:
-            self.evict()
+        self.evict()
         return len(missing), pages
 
     def _batches_of(
@@ -217,6 +210,7 @@ class BodyLoader:
         numbers: dict[FrameKey, int],
         guessed: Collection[int],
     ) -> None:
+        self._count(batch, numbers, guessed)
         try:
             bodies = self.cache.put(batch)
         except GraftError:
@@ -225,25 +219,6 @@ class BodyLoader:
         for (key, _), body in zip(batch, bodies, strict=True):
             self._take(numbers[key], body, guessed)
         self._release({numbers[key] for key, _ in batch})
-
-    def _attach_and_keep(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
-        """Hand over what somebody waits for, and put it into the cache in the background, while they go on."""
-        file = self._attach_in_memory(batch, numbers)
-        with self._condition:
-            self._later += 1
-
-        def keep() -> None:
-            try:
-                with contextlib.suppress(GraftError):
-                    for (key, _), body in zip(batch, self.cache.put(batch), strict=True):
-                        self._take(numbers[key], body, ())
-                    self._forget_in_memory(file)
-                self.evict()
-            finally:
-                self._later_ended(set())
-
-        if not self._helpers.try_run(keep):
-            keep()
 
     def _take(self, number: int, body: FrameBody, guessed: Collection[int]) -> None:
         self._housekeeper.begin()
@@ -299,8 +274,7 @@ class BodyLoader:
         except GraftError:
             return None
 
-    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> int:
-        """Attach frames that are not in the cache; return the number that stands for their file."""
+    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
         size = sum(len(frame.body) for _, frame in batch)
         with self._memory_lock:
             self._batches += 1
@@ -316,14 +290,6 @@ class BodyLoader:
                 oldest, size = self._in_memory.popleft()
                 self._memory_bytes -= size
                 self.table.detach(oldest)
-        return file
-
-    def _forget_in_memory(self, file: int) -> None:
-        """Count no longer what the cache has taken after all."""
-        with self._memory_lock:
-            for batch in [batch for batch in self._in_memory if batch[0] == file]:
-                self._in_memory.remove(batch)
-                self._memory_bytes -= batch[1]
 
     def _claim(self, wanted: Sequence[int]) -> set[int]:
         with self._condition:

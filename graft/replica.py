@@ -264,7 +264,6 @@ class Replica:
     def close_now(self) -> None:
         """Let go of everything."""
         try:
-            self.bodies.settle()  # only then is all in the cache
             if self in _all and not self._disowned and (self.cache.grew or self._counters() != self._settled):
                 settle(self)
         finally:

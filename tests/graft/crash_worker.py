@@ -21,7 +21,6 @@ from graft.push import push
 from graft.replica import open_replica
 from graft.settings import Durability
 from graft.settling import settle
-from pagestore.parallel import Helpers
 from pagestore.urls import open_store
 from tests.graft.support import commit, content, leave, small_settings
 
@@ -90,7 +89,6 @@ def steps(told):
             die()
 
     replica = open_replica(told["path"] + "/a", settings=small_settings(**CHOSEN), store=store)
-    replica.bodies._helpers = Helpers(0)  # all in one thread: what is passed is passed in the same order each time
     with Path(told["path"], "done").open("ab", buffering=0) as done:
         for number, step in enumerate(STEPS):
             elsewhere = None

@@ -297,7 +297,6 @@ def test_a_cold_reader(stage, arrival):
     reader.snapshot().prefetch(SCATTERED)
     assert stage.spent().requests <= len(SCATTERED) + 1
     assert content(reader.snapshot()) == SECOND
-    reader.bodies.settle()
     assert audit(reader).missing_pages == 0
 
 
