@@ -29,6 +29,8 @@ _MissingFrame = Callable[[int], int | None]
 
 _EXPECTED_FRAMES = 3
 _LANES_MAX = 8
+_LONG_WAY_FRAMES = 16
+"""Who used so many frames along a trend has twice as many ahead: a scan is kept waiting while its window opens."""
 _LOOK_PAGES_MAX = 4096
 _FIRST_LOOK_PAGES_MAX = 512
 _STRIDE_PAGES_MAX = 1024
@@ -209,11 +211,11 @@ class _Lane:
     def further_frames(self, frames_max: int) -> int:
         """Return how many frames to fetch in the background now: those that are ahead are half of what they may be.
 
-        They may be as many as were used, and two windows.
+        They may be as many as were used, twice as many once it is a long way, and two windows.
         """
         if self.trend is None or self.is_strided or self.is_at_end:
             return 0
-        ahead_max = min(self.used, 2 * frames_max)
+        ahead_max = min(self.used if self.used < _LONG_WAY_FRAMES else 2 * self.used, 2 * frames_max)
         room = ahead_max - len(self.ahead)
         return min(room, frames_max) if 2 * room >= ahead_max else 0
 

@@ -221,6 +221,16 @@ def test_scans_that_end_early_again_and_again_make_it_wary():
     assert reader.wasted_part <= 0.15
 
 
+def test_a_scan_has_no_more_ahead_than_it_read_until_it_has_read_much():
+    reader, largest = Reader(), {}
+    for page in range(1, 128 * PER_FRAME):
+        reader.read(page, NumberOrder(PAGES))
+        largest[len(reader.here)] = len(reader.ahead)
+    assert all(ahead <= read for read, ahead in largest.items() if read < 16)
+    assert all(ahead <= 2 * read for read, ahead in largest.items())
+    assert max(ahead for read, ahead in largest.items() if read < 48) > 48, "a long one is not kept waiting"
+
+
 def test_the_window_is_bounded():
     reader = Reader(frames_max=4).read_all(range(1, PAGES), NumberOrder(PAGES))
     assert reader.largest == 4, "and in the background no more than two windows are ahead, which the reader asserts"
