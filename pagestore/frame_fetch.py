@@ -100,7 +100,8 @@ def _decoded(
             waiting.add(frame, bytes(stored.data), *found)
             if waiting.stored_bytes > WAITING_BYTES_MAX:
                 yield from _with_bases_read(reader, waiting, bases, page_size)
-    yield from _with_bases_read(reader, waiting, bases, page_size)
+    if waiting.stored_bytes:
+        yield from _with_bases_read(reader, waiting, bases, page_size)
 
 
 def _with_bases_read(
