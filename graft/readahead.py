@@ -33,7 +33,8 @@ _LONG_WAY_FRAMES = 16
 """Who used so many frames along a trend has twice as many ahead: a scan is kept waiting while its window opens."""
 _LOOK_PAGES_MAX = 4096
 _FIRST_LOOK_PAGES_MAX = 512
-_STRIDE_PAGES_MAX = 1024
+NEAR_PAGES = 1024
+"""Pages of an order that lie farther apart have nothing to do with each other."""
 _STRIDE_FRAMES_MAX = 6
 """So many steps ahead at most: errors add up."""
 _STRIDE_MEMORY = 8
@@ -381,5 +382,5 @@ def _frames(pages: Iterator[int], frame: int | None, missing: _MissingFrame, cou
 
 def _distance(order: PageOrder, page: int, other: int, ways: Sequence[int]) -> int:
     """Return how many steps of the order lead from one page to another, negative backwards; 0 if none are near."""
-    found = (way * order.distance(page, other, way, _STRIDE_PAGES_MAX) for way in ways)
+    found = (way * order.distance(page, other, way, NEAR_PAGES) for way in ways)
     return next(filter(None, found), 0)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from graft.readahead import Readahead
+from graft.readahead import NEAR_PAGES, Readahead
 from graft.replica import Replica
 from graft.snapshot import Snapshot
 from graft_sqlite_vfs.keyorder import KeyOrder, Parents
@@ -29,6 +29,10 @@ class BtreeAdvisor:
         self._version = -1
         self._families: dict[int, tuple[int, ...]] = {}
         """Of the version that was read last."""
+        self._came_to: list[int] = []
+        """The first three pages whose frames were not here."""
+        self._aside: tuple[int, int] | None = None
+        """A page and its frame that nobody has looked at yet."""
 
     @property
     def sparse(self) -> bool:
@@ -36,11 +40,20 @@ class BtreeAdvisor:
         return self._readahead.sparse
 
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
-        """See `graft.snapshot.Advisor.plan`."""
+        """See `graft.snapshot.Advisor.plan`.
+
+        Who comes from page 1 to one far away follows no trend, whatever the order is: to find out about that can wait
+        until there is one to follow, and a lookup, which ends there, has not to wait for it.
+        """
+        self._came_to = [*self._came_to, page][:3]
+        if len(self._came_to) == 2 and self._came_to[0] == 1 and page - 1 > NEAR_PAGES:
+            self._aside = page, frame
+            return [frame]
         return self._readahead.plan(page, frame, self._order(snapshot), snapshot)
 
     def used(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.snapshot.Advisor.used`."""
+        self._came_to = [*self._came_to, page][:3]
         return self._readahead.entered(page, frame, self._order(snapshot), snapshot)
 
     def fetching(self, frames: Sequence[int]) -> None:
@@ -66,4 +79,8 @@ class BtreeAdvisor:
         self._look(snapshot)
         if snapshot.content_version != self._version:
             self._version, self._families = snapshot.content_version, {}
-        return KeyOrder(self._parents, snapshot.peek, snapshot.page_count, self._families)
+        order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count, self._families)
+        if self._aside is not None:
+            (page, frame), self._aside = self._aside, None
+            self._readahead.plan(page, frame, order, snapshot)
+        return order
