@@ -169,7 +169,7 @@ def _along(
     if not any(spans(lsn)) or len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
         return []
     replica.load_chunks(chunks_to_read(lsn, onto.chain))
-    pages_max = settings.carry_bytes_max // replica.page_size
+    pages_max, frame_pages = settings.carry_bytes_max // replica.page_size, settings.frame_bytes // replica.page_size
     carried = to_carry(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
     left = leftovers(
         lsn,
@@ -178,8 +178,8 @@ def _along(
         carried,
         kept,
         pages_max - len(carried.pages),
-        settings.frame_bytes // replica.page_size,
-        _pages_in(replica),
+        frame_pages,
+        _pages_in(replica, frame_pages),
     )
     return [_here(replica, remote_map, snapshot, part.without(changed)) for part in (carried, left)]
 
@@ -189,15 +189,13 @@ def _here(replica: Replica, remote_map: PageMap, snapshot: Snapshot, found: Carr
     return found.without(page for page in found.pages.tolist() if snapshot.peek(page) is None)
 
 
-def _pages_in(replica: Replica) -> Callable[[int], int]:
-    whole = replica.settings.frame_bytes // replica.page_size
-
+def _pages_in(replica: Replica, frame_pages: int) -> Callable[[int], int]:
     def pages_in(frame: int) -> int:
         replica.bodies.attach_cached([frame])
         body = replica.table.bodies[frame]
         if body is None:
             return 0
-        return len(body.pages) if body.whole else max(len(body.pages), whole)
+        return len(body.pages) if body.whole else max(len(body.pages), frame_pages)
 
     return pages_in
 

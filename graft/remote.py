@@ -108,27 +108,8 @@ class Remote:
             begun = self._head_start.take(keys, told)
             yield from begun
             keys = [key for key in keys if key not in {key for key, _ in begun}]
-        if keys:
-            yield from self._fetched(keys, page_size, dictionaries, told, gap_bytes_max)
-
-    def begin(self, key: FrameKey, page_size: int) -> None:
-        """Begin to fetch a frame that somebody will soon ask `frames` for, which then waits for it; once."""
-
-        def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
-            reads: list[RangeRead] = []
-            ((_, frame),) = self._fetched([key], page_size, told=reads.append)
-            return frame, reads
-
-        self._head_start = HeadStart(key, self.parallel.begin(fetched))
-
-    def _fetched(
-        self,
-        keys: Sequence[FrameKey],
-        page_size: int,
-        dictionaries: Dictionaries | None = None,
-        told: Callable[[RangeRead], None] | None = None,
-        gap_bytes_max: int | None = None,
-    ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
+            if not keys:
+                return
         located = [key.locate() for key in keys]
         by_place = {(location.key, location.offset): key for key, location in zip(keys, located, strict=True)}
         with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
@@ -145,6 +126,17 @@ class Remote:
                 told=told,
             ):
                 yield by_place[location.key, location.offset], frame
+
+    def begin(self, key: FrameKey, page_size: int) -> None:
+        """Begin to fetch a frame of a segment object; who asks `frames` for it first waits for that."""
+
+        def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
+            reads: list[RangeRead] = []
+            # With dictionaries of its own, if the same ones, it does not come to wait for itself.
+            ((_, frame),) = self.frames([key], page_size, self.dictionaries, reads.append)
+            return frame, reads
+
+        self._head_start = HeadStart(key, self.parallel.begin(fetched))
 
     def close(self) -> None:
         """End the threads, and close the store if it was opened for this."""
