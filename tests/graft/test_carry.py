@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from graft import carry
 from graft.carry import CARRIED, Carried, decode_carried, encode_carried, spans
-from graft.clone import clone
 from graft.errors import Corrupt
 from graft.hydrate import hydrate
 from graft.log import log_entries
@@ -18,19 +17,16 @@ from graft.push import push
 from graft.settings import Durability
 from graft.timetravel import snapshot_at
 from graft.verify import verify
-from metastore import index as index_module
 from pagestore.metered import MeteredStore
-from tests.graft.support import commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
+from tests.graft.carrying import carry_early, carrying_volume, reader_of
+from tests.graft.support import commit, content, fast_directory, fresh_store, leave
 
 PAGES = 2000
-BULK = {"cache_bytes_max": 1 << 30, "cache_file_bytes": 1 << 20, "inline_bytes_max": 32 * 1024, "codec": "raw"}
 
 
 @pytest.fixture
 def short_spans(monkeypatch):
-    """Spans of 4, 16 and 64 commits, and heads so short that what 64 of them hold does not come along."""
-    monkeypatch.setattr(carry, "RADIX", 4)
-    monkeypatch.setattr(index_module, "HEAD_READ_BYTES", 16 * 1024)
+    carry_early(monkeypatch)
 
 
 @pytest.fixture
@@ -46,10 +42,7 @@ def store():
 
 def volume(place, store, **settings):
     """A volume of many pages in a segment of its own."""
-    replica = new_replica(place / "writer", store, **BULK | settings)
-    commit(replica, range(1, PAGES + 1), "first")
-    push(replica)
-    return replica
+    return carrying_volume(place / "writer", store, PAGES, **settings)
 
 
 def scatter(replica, first, last, *, seed=1, after=lambda: None):
@@ -59,10 +52,6 @@ def scatter(replica, first, last, *, seed=1, after=lambda: None):
         commit(replica, [page], number, durability=Durability.RELAXED)
         push(replica)
         after()
-
-
-def reader_of(replica, path, **settings):
-    return clone(path, replica.remote_address, settings=small_settings(**BULK | settings), store=replica.remote.store)
 
 
 def objects_of(replica):

@@ -2,8 +2,6 @@
 
 import pytest
 
-from graft import carry
-from graft.clone import clone
 from graft.hydrate import hydrate
 from graft.locations import frame_of
 from graft.pull import pull
@@ -11,21 +9,18 @@ from graft.push import push
 from graft.settings import Durability
 from graft.timetravel import snapshot_at
 from graft.verify import verify
-from metastore import index as index_module
 from pagestore.metered import MeteredStore
-from tests.graft.support import commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
+from tests.graft.carrying import carry_early, carrying_volume, reader_of
+from tests.graft.support import commit, content, fast_directory, fresh_store, leave
 
 PAGES = 400
 WRITTEN = 320
 """Up to there pages are written anew; a frame holds eight."""
-BULK = {"cache_bytes_max": 1 << 30, "cache_file_bytes": 1 << 20, "inline_bytes_max": 32 * 1024, "codec": "raw"}
 
 
 @pytest.fixture
 def place(monkeypatch):
-    """Spans of 4, 16 and 64 commits, and heads so short that what is carried does not come along."""
-    monkeypatch.setattr(carry, "RADIX", 4)
-    monkeypatch.setattr(index_module, "HEAD_READ_BYTES", 16 * 1024)
+    carry_early(monkeypatch)
     with fast_directory() as path:
         yield path
 
@@ -36,10 +31,7 @@ def store():
 
 
 def volume(place, store, **settings):
-    replica = new_replica(place / "writer", store, **BULK | settings)
-    commit(replica, range(1, PAGES + 1), "first")
-    push(replica)
-    return replica
+    return carrying_volume(place / "writer", store, PAGES, **settings)
 
 
 def write(replica, pages, last):
@@ -54,10 +46,6 @@ def write(replica, pages, last):
 
 def but_for_every(step, first=0):
     return [page for page in range(1, WRITTEN + 1) if page % step != first]
-
-
-def reader_of(replica, path, **settings):
-    return clone(path, replica.remote_address, settings=small_settings(**BULK | settings), store=replica.remote.store)
 
 
 def pages_by_object(replica):
