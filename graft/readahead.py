@@ -56,8 +56,11 @@ class PageOrder(Protocol):
         """Yield the pages that come after ``page`` (direction 1) or before it (−1), nearest first."""
         ...
 
-    def distance(self, page: int, other: int, direction: int, steps_max: int) -> int:
-        """Return how many steps of `following` lead from one page to another; 0 if so many do not."""
+    def distance(self, page: int, other: int, steps_max: int) -> int:
+        """Return how many steps of `following` lead from one page to another, negative backwards; 0 if so many do not.
+
+        A reader whose misses are random asks for it at each of them.
+        """
         ...
 
     def tree(self, page: int) -> int:
@@ -77,10 +80,10 @@ class NumberOrder:
         step = direction * self.stride
         return iter(range(page + step, self.page_count + 1 if step > 0 else 0, step))
 
-    def distance(self, page: int, other: int, direction: int, steps_max: int) -> int:
+    def distance(self, page: int, other: int, steps_max: int) -> int:
         """See `PageOrder.distance`."""
-        steps, rest = divmod(other - page, direction * self.stride)
-        return steps if not rest and 0 < steps <= steps_max and 1 <= other <= self.page_count else 0
+        steps, rest = divmod(other - page, self.stride)
+        return steps if not rest and abs(steps) <= steps_max and 1 <= other <= self.page_count else 0
 
     def tree(self, page: int) -> int:  # noqa: ARG002 - the protocol's
         """All pages are of one tree."""
@@ -382,5 +385,5 @@ def _frames(pages: Iterator[int], frame: int | None, missing: _MissingFrame, cou
 
 def _distance(order: PageOrder, page: int, other: int, ways: Sequence[int]) -> int:
     """Return how many steps of the order lead from one page to another, negative backwards; 0 if none are near."""
-    found = (way * order.distance(page, other, way, NEAR_PAGES) for way in ways)
-    return next(filter(None, found), 0)
+    found = order.distance(page, other, NEAR_PAGES)
+    return found if (1 if found > 0 else -1) in ways else 0

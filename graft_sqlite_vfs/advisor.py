@@ -1,6 +1,7 @@
 """What a connection is likely to read next, from the misses that it had and the B-tree pages that passed by."""
 
 import contextlib
+from array import array
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -27,7 +28,7 @@ class BtreeAdvisor:
         self._readahead = Readahead(settings.readahead_frames_max, settings.readahead_company_max)
         self._parents = _parents.setdefault(replica, Parents())
         self._version = -1
-        self._families: dict[int, tuple[int, ...]] = {}
+        self._families: dict[int, array[int]] = {}
         """Of the version that was read last."""
         self._came_to: list[int] = []
         """The first three pages whose frames were not here."""
@@ -67,13 +68,12 @@ class BtreeAdvisor:
             self._look(snapshot)
 
     def _look(self, snapshot: Snapshot) -> None:
-        size, unseen = snapshot.page_size, self._parents.unseen
+        unseen = self._parents.unseen
         while unseen:
             with contextlib.suppress(IndexError):  # another thread looks, too
                 body = snapshot.page_map.table.body(unseen.popleft())
-                for slot, page in enumerate(body.pages if body else ()):
-                    if page and body:
-                        self._parents.saw(page, body.data[slot * size : (slot + 1) * size], snapshot.page_count)
+                if body is not None:
+                    self._parents.saw_frame(body.pages, body.data, snapshot.page_count)
 
     def _order(self, snapshot: Snapshot) -> KeyOrder:
         self._look(snapshot)

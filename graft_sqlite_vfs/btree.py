@@ -15,7 +15,8 @@ from graft_sqlite_vfs.header import HEADER_BYTES, Buffer
 
 _INTERIOR_INDEX = 2
 _INTERIOR_TABLE = 5
-_INTERIOR = frozenset({_INTERIOR_INDEX, _INTERIOR_TABLE})
+INTERIOR = frozenset({_INTERIOR_INDEX, _INTERIOR_TABLE})
+"""The first byte of an interior page, or of what follows the header of the database in page 1."""
 _HEADER = struct.Struct(">BHHHBI")
 """type, first freeblock, cells, start of the cell content, fragmented bytes, right-most child."""
 _CHILD_BYTES = 4
@@ -27,7 +28,7 @@ PageReader = Callable[[int], Buffer]
 
 def is_interior(page: Buffer, index: int) -> bool:
     """Tell whether page ``index`` may be an interior B-tree page."""
-    return page[HEADER_BYTES if index == 1 else 0] in _INTERIOR
+    return page[HEADER_BYTES if index == 1 else 0] in INTERIOR
 
 
 def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
@@ -40,7 +41,7 @@ def child_array(page: Buffer, index: int, page_count: int) -> npt.NDArray[np.uin
     start = HEADER_BYTES if index == 1 else 0
     kind, _, cells, _, _, rightmost = _HEADER.unpack_from(page, start)
     pointers = start + _HEADER.size
-    if kind not in _INTERIOR or pointers + 2 * cells > len(page):
+    if kind not in INTERIOR or pointers + 2 * cells > len(page):
         return _NONE
     offsets = np.frombuffer(page, ">u2", cells, pointers).astype(np.intp)
     if cells and not pointers + 2 * cells <= offsets.min() <= offsets.max() <= len(page) - _CHILD_BYTES:

@@ -6,22 +6,21 @@ version being read, and where it is out of date, the order simply ends.
 """
 
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graft.readahead import NumberOrder, PageOrder
-from graft_sqlite_vfs.btree import child_array, children, is_interior
+from graft_sqlite_vfs.btree import INTERIOR, child_array, is_interior
 from graft_sqlite_vfs.header import Buffer
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _BLOCK = 65536
-"""Pages; memory of a block is taken as it is written to."""
-_FAMILIES_MAX = 64
+"""Pages."""
+_FAMILIES_MAX = 512
+"""All interior pages of a table of 500 MB. At 4 bytes a child they take less than their own pages, 2 MiB at most."""
+_NOBODY = array("I")
 _HEIGHT_MAX = 20
 """SQLite's own bound on the height of a tree."""
 
@@ -36,8 +35,15 @@ class Parents:
         """Know nothing."""
         self.unseen: deque[int] = deque()
         """Frames that arrived and in which nobody has looked for interior pages: who has all at hand need not know."""
-        self._blocks: dict[int, NDArray[np.uint32]] = {}
+        self._blocks: dict[int, array[int]] = {}
         self._lock = threading.Lock()  # guards the making of blocks
+
+    def saw_frame(self, pages: Sequence[int], data: memoryview, page_count: int) -> None:
+        """Learn from the interior pages of a frame; number 0 stands for a page that is not here."""
+        size = len(data) // max(len(pages), 1)
+        for slot, (page, first_byte) in enumerate(zip(pages, data[::size].tobytes(), strict=True)):
+            if page and (first_byte in INTERIOR or page == 1):
+                self.saw(page, data[slot * size : (slot + 1) * size], page_count)
 
     def saw(self, index: int, page: Buffer, page_count: int) -> None:
         """Learn from a page, if it is an interior one."""
@@ -45,22 +51,19 @@ class Parents:
             return
         named = child_array(page, index, page_count)
         blocks = named // _BLOCK
-        if named.size and blocks.min() == blocks.max():
-            self._block(int(blocks[0]))[named % _BLOCK] = index
-            return
         for number in set(blocks.tolist()):
-            self._block(number)[named[blocks == number] % _BLOCK] = index
+            np.frombuffer(self._block(number), np.uint32)[named[blocks == number] % _BLOCK] = index
 
     def of(self, page: int) -> int:
         """Return the page that last named this one as its child, 0 if none did."""
         block = self._blocks.get(page // _BLOCK)
-        return int(block[page % _BLOCK]) if block is not None else 0
+        return block[page % _BLOCK] if block is not None else 0
 
-    def _block(self, number: int) -> "NDArray[np.uint32]":
+    def _block(self, number: int) -> "array[int]":
         block = self._blocks.get(number)
         if block is None:
             with self._lock:
-                block = self._blocks.setdefault(number, np.zeros(_BLOCK, np.uint32))
+                block = self._blocks.setdefault(number, array("I", [0]) * _BLOCK)
         return block
 
 
@@ -68,7 +71,7 @@ class KeyOrder:
     """The order of one version's B-trees; pages that no known tree names are ordered by number."""
 
     def __init__(
-        self, parents: Parents, peek: Peek, page_count: int, families: dict[int, tuple[int, ...]] | None = None
+        self, parents: Parents, peek: Peek, page_count: int, families: "dict[int, array[int]] | None" = None
     ) -> None:
         """Use what is known of parents, and ``peek`` to check it against the version.
 
@@ -94,36 +97,58 @@ class KeyOrder:
             siblings = self._siblings(page, direction)
             height += 1
 
-    def distance(self, page: int, other: int, direction: int, steps_max: int) -> int:
-        """See `graft.readahead.PageOrder.distance`; counts families where `following` goes from page to page."""
-        siblings = self._siblings(page, direction)
-        if siblings is None:
-            return self._by_number().distance(page, other, direction, steps_max)
-        steps, height = 0, 0
-        while siblings is not None:
-            found, steps = self._counted(siblings, other, direction, height, steps, steps_max)
-            if found or steps >= steps_max:
-                return steps if found and steps <= steps_max else 0
-            page = self._parents.of(page)
-            siblings = self._siblings(page, direction)
-            height += 1
-        return 0
+    def distance(self, page: int, other: int, steps_max: int) -> int:
+        """See `graft.readahead.PageOrder.distance`; what no known page names is not near.
 
-    def _counted(
-        self, pages: Sequence[int], other: int, direction: int, height: int, steps: int, steps_max: int
-    ) -> tuple[bool, int]:
-        """Go through pages, and what is below each, to ``other``; tell whether it is there, and the steps so far."""
+        Counts families where `following` goes from page to page.
+        """
+        up = self._path(page)
+        if len(up) == 1:
+            return self._by_number().distance(page, other, steps_max)
+        down = self._path(other)
+        top = next((above for above in up if above in down), None)
+        if top is None:
+            return 0
+        height, depth = up.index(top), down.index(top)
+        if not 0 < depth <= height:
+            return 0  # not below, or deeper than `following` goes
+        family = self._children(top)
+        begin, end = family.index(up[height - 1]), family.index(down[depth - 1])
+        direction = 1 if begin < end else -1
+        passed = [(family[begin + direction : end : direction], height - 1)]
+        for level in range(height - 1):
+            family = self._children(up[level + 1])[::direction]
+            passed.append((family[family.index(up[level]) + 1 :], level))
+        for level in range(1, depth):
+            family = self._children(down[level])[::direction]
+            passed.append((family[: family.index(down[level - 1])], height - depth + level - 1))
+        steps = depth
+        for pages, above in passed:
+            steps += self._size(pages, above, steps_max - steps)
+            if steps > steps_max:
+                return 0
+        return direction * steps
+
+    def _path(self, page: int) -> list[int]:
+        """Return a page and what is above it, nearest first, as far as one names the other."""
+        path = [page]
+        for _ in range(_HEIGHT_MAX):
+            parent = self._parents.of(path[-1])
+            if not parent or path[-1] not in self._children(parent):
+                break
+            path.append(parent)
+        return path
+
+    def _size(self, pages: Sequence[int], height: int, count_max: int) -> int:
+        """Count pages and what is below them, so many levels down; no further than is needed to exceed a maximum."""
         if not height:
-            return (True, steps + pages.index(other) + 1) if other in pages else (False, steps + len(pages))
+            return len(pages)
+        size = 0
         for page in pages:
-            steps += 1
-            if page == other or steps >= steps_max:
-                return page == other, steps
-            family = self._children(page)[::direction]
-            found, steps = self._counted(family, other, direction, height - 1, steps, steps_max)
-            if found or steps >= steps_max:
-                return found, steps
-        return False, steps
+            if size > count_max:
+                break
+            size += 1 + self._size(self._children(page), height - 1, count_max - size)
+        return size
 
     def tree(self, page: int) -> int:
         """Return the topmost page above one, as far as parents are known; 0 for a page of which none is."""
@@ -135,10 +160,9 @@ class KeyOrder:
             top = parent
         return top if top != page else 0
 
-    def _siblings(self, page: int, direction: int) -> tuple[int, ...] | None:
+    def _siblings(self, page: int, direction: int) -> Sequence[int] | None:
         parent = self._parents.of(page)
-        family = self._children(parent) if parent else ()
-        if page not in family:
+        if not parent or page not in (family := self._children(parent)):
             return None
         place = family.index(page)
         return family[place + 1 :] if direction > 0 else family[:place][::-1]
@@ -150,16 +174,16 @@ class KeyOrder:
             yield child
             yield from self._below(child, direction, height - 1)
 
-    def _children(self, page: int) -> tuple[int, ...]:
+    def _children(self, page: int) -> "array[int]":
         found = self._families.get(page)
         if found is not None:
             return found
         body = self._peek(page)
         if body is None:
-            return ()
+            return _NOBODY
         if len(self._families) >= _FAMILIES_MAX:
             self._families.clear()
-        found = self._families[page] = children(body, page, self._page_count)
+        found = self._families[page] = array("I", child_array(body, page, self._page_count).tobytes())
         return found
 
     def _by_number(self) -> PageOrder:

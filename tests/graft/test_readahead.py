@@ -89,10 +89,11 @@ class Reader:
 class Walked:
     """Distances by going there."""
 
-    def distance(self, page, other, direction, steps_max):
-        for steps, following in enumerate(islice(self.following(page, direction), steps_max), 1):
-            if following == other:
-                return steps
+    def distance(self, page, other, steps_max):
+        for direction in (1, -1):
+            for steps, following in enumerate(islice(self.following(page, direction), steps_max), 1):
+                if following == other:
+                    return direction * steps
         return 0
 
 
@@ -312,5 +313,4 @@ def test_distances_by_number_are_those_of_the_way(stride):
     order = NumberOrder(60, stride)
     for page in range(1, 61):
         for other in range(1, 61):
-            for direction in (1, -1):
-                assert order.distance(page, other, direction, 7) == Walked.distance(order, page, other, direction, 7)
+            assert order.distance(page, other, 7) == Walked.distance(order, page, other, 7)
