@@ -34,6 +34,12 @@ class StoredFrame(NamedTuple):
 Opened: TypeAlias = tuple[StoredFrame, DecodedFrame | Base]
 
 
+def opened_here(frames: Iterable[StoredFrame], page_size: int) -> Iterator[Opened]:
+    """Yield the same as `opened_ahead` as each is asked for, in the caller's thread."""
+    for stored in frames:
+        yield stored, _opened(stored, page_size)
+
+
 def opened_ahead(threads: Parallel, frames: Iterable[StoredFrame], page_size: int) -> Iterator[Opened]:
     """Yield all frames in order, decoded and verified, or with their bases if they consist of differences.
 

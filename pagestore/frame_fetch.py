@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from pagestore.bases import Bases, NoBases, WaitingFrames, decode_difference
-from pagestore.decoding import StoredFrame, decoded, opened_ahead
+from pagestore.decoding import Opened, StoredFrame, decoded, opened_ahead, opened_here
 from pagestore.dictionary import Dictionary, decode_dictionary
 from pagestore.errors import CorruptObject, ObjectNotFound, PageStoreError, UnsupportedFormat
 from pagestore.fetch import GAP_BYTES_MAX, RANGE_BYTES_MAX, FrameLocation, RangeRead, plan_fetch
@@ -72,22 +72,24 @@ def fetch_frames(
     or wrong bytes, naming the object and the place in it, and what ``store.get_range`` raises; frames yielded before
     are good.
     """
-    nearby = nearby or Nearby()
+    nearby, wanted = nearby or Nearby(), list(dict.fromkeys(frames))
     reader = _Reader(
         store, parallel, dictionaries or RecentDictionaries(), nearby, gap_bytes_max, range_bytes_max, told
     )
+    stored = reader.read(wanted)
+    opened = opened_ahead(decoding, stored, page_size) if decoding and wanted[1:] else opened_here(stored, page_size)
     try:
-        yield from _decoded(reader, frames, page_size, bases or NoBases(), nearby, decoding or Parallel(1))
+        yield from _decoded(opened, reader, page_size, bases or NoBases(), nearby)
     except CorruptObject:
         nearby.forget()
         raise
 
 
 def _decoded(
-    reader: "_Reader", frames: Iterable[FrameLocation], page_size: int, bases: Bases, nearby: Nearby, decoding: Parallel
+    opened: Iterable[Opened], reader: "_Reader", page_size: int, bases: Bases, nearby: Nearby
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
     waiting = WaitingFrames(page_size)
-    for stored, found in opened_ahead(decoding, reader.read(frames), page_size):
+    for stored, found in opened:
         frame = stored.place
         if isinstance(found, DecodedFrame):
             yield frame, found
@@ -151,9 +153,9 @@ class _Reader:
         self._told = told
         self._at_hand: dict[SegmentId, Dictionary] = {}
 
-    def read(self, frames: Iterable[FrameLocation]) -> Iterator[StoredFrame]:
+    def read(self, frames: Collection[FrameLocation]) -> Iterator[StoredFrame]:
         """Yield each frame's stored bytes, by object key and offset, with its segment's dictionary if it has one."""
-        wanted = self._with_dictionaries(dict.fromkeys(frames))
+        wanted = self._with_dictionaries(frames)
         found = {frame: near for frame in wanted if (near := self._nearby.get(frame)) is not None}
         for frame in sorted(found, key=attrgetter("key", "offset")):
             yield StoredFrame(frame, found[frame], None)

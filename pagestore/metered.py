@@ -49,7 +49,8 @@ class StoreTraffic:
         return StoreTraffic(*map(sub, _values(self), _values(other)))
 
 
-_values: Callable[[StoreTraffic], tuple[int, ...]] = attrgetter(*(field.name for field in fields(StoreTraffic)))
+_NAMES = tuple(field.name for field in fields(StoreTraffic))
+_values: Callable[[StoreTraffic], tuple[int, ...]] = attrgetter(*_NAMES)
 """All counts of one; `dataclasses.astuple` would copy each."""
 
 
@@ -60,8 +61,8 @@ class MeteredStore:
         """Wrap ``inner``; ``part_bytes`` is what a streamed upload sends at once."""
         self._inner = inner
         self._part_bytes = part_bytes
-        self._lock = threading.Lock()  # guards `_traffic`
-        self._traffic = StoreTraffic()
+        self._lock = threading.Lock()  # guards `_counts`
+        self._counts = dict.fromkeys(_NAMES, 0)
 
     @property
     def inner(self) -> ObjectStore:
@@ -71,7 +72,7 @@ class MeteredStore:
     def snapshot(self) -> StoreTraffic:
         """Return what was counted so far."""
         with self._lock:
-            return self._traffic
+            return StoreTraffic(**self._counts)
 
     @property
     def url(self) -> str:
@@ -85,26 +86,26 @@ class MeteredStore:
 
     def get(self, key: str) -> bytes:
         """Count one get."""
-        self._count(StoreTraffic(gets=1))
+        self._count(gets=1)
         body = self._inner.get(key)
-        self._count(StoreTraffic(bytes_down=len(body)))
+        self._count(bytes_down=len(body))
         return body
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Count one ranged get."""
-        self._count(StoreTraffic(range_gets=1))
+        self._count(range_gets=1)
         body = self._inner.get_range(key, start, length)
-        self._count(StoreTraffic(bytes_down=len(body)))
+        self._count(bytes_down=len(body))
         return body
 
     def put(self, key: str, data: Data) -> None:
         """Count one put."""
-        self._count(StoreTraffic(puts=1, bytes_up=_byte_count(data)))
+        self._count(puts=1, bytes_up=_byte_count(data))
         self._inner.put(key, data)
 
     def put_if_absent(self, key: str, data: Data) -> bool:
         """Count one conditional put; a refused one has sent its bytes all the same."""
-        self._count(StoreTraffic(conditional_puts=1, bytes_up=_byte_count(data)))
+        self._count(conditional_puts=1, bytes_up=_byte_count(data))
         return self._inner.put_if_absent(key, data)
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
@@ -121,7 +122,7 @@ class MeteredStore:
             return self._inner.put_stream(key, take())
         finally:
             parts = -(-taken_bytes // self._part_bytes)
-            self._count(StoreTraffic(stream_puts=1 if parts <= 1 else parts + 2, bytes_up=taken_bytes))
+            self._count(stream_puts=1 if parts <= 1 else parts + 2, bytes_up=taken_bytes)
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """Count one request for each page of 1000 taken."""
@@ -130,22 +131,23 @@ class MeteredStore:
 
     def delete(self, key: str) -> None:
         """Count one delete."""
-        self._count(StoreTraffic(deletes=1))
+        self._count(deletes=1)
         self._inner.delete(key)
 
     def close(self) -> None:
         """Close the inner store."""
         self._inner.close()
 
-    def _count(self, more: StoreTraffic) -> None:
+    def _count(self, **more: int) -> None:
         with self._lock:
-            self._traffic += more
+            for name, count in more.items():
+                self._counts[name] += count
 
     def _count_pages(self, found: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
-        self._count(StoreTraffic(lists=1))
+        self._count(lists=1)
         for taken, info in enumerate(found):
             if taken and taken % LIST_PAGE_KEYS == 0:
-                self._count(StoreTraffic(lists=1))
+                self._count(lists=1)
             yield info
 
 

@@ -42,6 +42,7 @@ _DIRECTORY_ENTRY = struct.Struct("<QIHH")
 # directory's offset, frame count, reserved; the xxh3-64 of all before it follows
 _TRAILER = struct.Struct("<QII")
 _CHECKSUM = struct.Struct("<Q")
+_PAGE_LIST = np.dtype("<u4")
 _PAGE_IDX_BYTES = 4
 
 SEGMENT_HEADER_BYTES: int = _HEADER.size
@@ -284,9 +285,9 @@ def _check_pages(page_size: int, pages: Sequence[PageIdx], bodies: Sequence[Data
 
 
 def _decode_page_list(page_list: memoryview, segment: SegmentId) -> npt.NDArray[np.uint32]:
-    # `astype` copies, so that the caller's buffer can go.
-    pages = np.frombuffer(page_list, dtype="<u4").astype(np.uint32)
-    if not (pages[0] >= 1 and pages[-1] <= PAGE_IDX_MAX and (pages[1:] > pages[:-1]).all()):
-        raise CorruptObject(f"a frame of segment {segment} lists pages that do not ascend: {pages.tolist()}")
-    pages.flags.writeable = False
+    # A copy, so that the caller's buffer can go. Few pages are not worth waking NumPy for.
+    pages = np.frombuffer(bytes(page_list), _PAGE_LIST)
+    listed = pages.tolist()
+    if not (listed[0] >= 1 and listed[-1] <= PAGE_IDX_MAX and all(map(lt, listed, listed[1:]))):
+        raise CorruptObject(f"a frame of segment {segment} lists pages that do not ascend: {listed}")
     return pages
