@@ -1,6 +1,8 @@
 """Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it.
 
-Where the cache cannot be read or written (a full disk, a damaged index), frames are served from memory, the newest few.
+A frame that was fetched alone, as a lookup does, is served from memory until the cache takes it together with others:
+soon enough for it to be there when the replica is opened again, and a lookup need not wait for the cache's index. Where
+the cache cannot be read or written (a full disk, a damaged index), frames are served from memory, the newest few.
 """
 
 import contextlib
@@ -28,6 +30,8 @@ _LATER_BATCH_BYTES = 1024 * 1024
 _LATER_MAX = 16
 """Fetches in the background at once; a reader has two at most."""
 _MEMORY_BYTES_MAX = 64 * 1024 * 1024
+_LATE_BYTES_MAX = 1024 * 1024
+"""So much of what was fetched frame by frame goes into the cache at once."""
 
 
 class BodyLoader:
@@ -63,14 +67,25 @@ class BodyLoader:
         """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
         self._memory_bytes = 0
         self._batches = 0
+        self._late_lock = threading.Lock()  # guards the members below, and is taken before the cache's own
+        self._late: dict[FrameKey, tuple[int, int, DecodedFrame]] = {}
+        """Frames that the cache is to take later: their numbers, and those that stand for their files."""
+        self._late_bytes = 0
         self._housekeeper = housekeeper
 
-    def attach(self, numbers: Iterable[int], ahead: Collection[int] = (), *, sparse: bool = False) -> tuple[int, int]:
+    def attach(
+        self,
+        numbers: Iterable[int],
+        ahead: Collection[int] = (),
+        *,
+        sparse: bool = False,
+        uncached: Collection[int] = (),
+    ) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
 
         Those that are also ``ahead`` are fetched along, to be attached when somebody asks for them; if ``sparse``,
-        nothing between them is. Frames that another thread is fetching are waited for, not fetched again; each is
-        handed over as soon as it is here.
+        nothing between them is. The cache was just asked for those ``uncached`` in vain. Frames that another thread is
+        fetching are waited for, not fetched again; each is handed over as soon as it is here.
         """
         guessed = set(ahead)
         wanted = [number for number in dict.fromkeys(numbers) if not self._is_here(number, asked=number not in guessed)]
@@ -78,7 +93,7 @@ class BodyLoader:
         fetched = 0, 0
         try:
             if mine:
-                fetched = self._load(mine, guessed, sparse=sparse)
+                fetched = self._load(mine, guessed, sparse=sparse, uncached=uncached)
         finally:
             self._release(mine)
         for number in wanted:
@@ -131,10 +146,24 @@ class BodyLoader:
         for batch in self._batches_of(frames):
             with contextlib.suppress(GraftError):
                 self.cache.put(batch)
-        self.evict()
+
+    def flush(self) -> None:
+        """Have all in the cache that is here, if it takes it."""
+        with self._late_lock:
+            late, self._late, self._late_bytes = self._late, {}, 0
+            if not late:
+                return
+            try:
+                bodies = self.cache.put([(key, frame) for key, (_, _, frame) in late.items()])
+            except GraftError:
+                return  # so it stays in memory
+            for (number, file, _), body in zip(late.values(), bodies, strict=True):
+                self._take(number, body, ())
+                self._forget_in_memory(file)
 
     def evict(self) -> None:
         """Hold the cache to its budget, if it can be, and let go of what other processes evicted."""
+        self.flush()
         with contextlib.suppress(GraftError):
             self.cache.evict()
 
@@ -163,11 +192,17 @@ class BodyLoader:
         self._release(mine)
 
     def _load(
-        self, numbers: Iterable[int], guessed: Collection[int], *, sparse: bool = False, waits: bool = True
+        self,
+        numbers: Iterable[int],
+        guessed: Collection[int],
+        *,
+        sparse: bool = False,
+        uncached: Collection[int] = (),
+        waits: bool = True,
     ) -> tuple[int, int]:
         missing: dict[FrameKey, int] = {}
         keys = {number: self.table.key(number) for number in numbers}
-        named = self._named(keys.values())
+        named = self._named([key for number, key in keys.items() if number not in uncached])
         for number, key in keys.items():
             body = self._cached(key) if key in named else None
             if body is None:
@@ -186,9 +221,12 @@ class BodyLoader:
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
         )
         for batch in self._batches_of(frames, _BATCH_BYTES if waits else _LATER_BATCH_BYTES):
-            self._keep_attached(batch, missing, guessed)
+            self._count(batch, missing, guessed)
+            if waits and len(missing) == 1:
+                self._attach_late(*batch[0], number=missing[batch[0][0]])
+            else:
+                self._keep_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
-        self.evict()
         return len(missing), pages
 
     def _batches_of(
@@ -210,7 +248,6 @@ class BodyLoader:
         numbers: dict[FrameKey, int],
         guessed: Collection[int],
     ) -> None:
-        self._count(batch, numbers, guessed)
         try:
             bodies = self.cache.put(batch)
         except GraftError:
@@ -219,6 +256,15 @@ class BodyLoader:
         for (key, _), body in zip(batch, bodies, strict=True):
             self._take(numbers[key], body, guessed)
         self._release({numbers[key] for key, _ in batch})
+
+    def _attach_late(self, key: FrameKey, frame: DecodedFrame, *, number: int) -> None:
+        self._housekeeper.begin()  # which sees to it that the cache takes it soon
+        with self._late_lock:
+            self._late[key] = number, self._attach_in_memory([(key, frame)], {key: number}), frame
+            self._late_bytes += len(frame.body)
+            enough = self._late_bytes >= min(_LATE_BYTES_MAX, self.cache.batch_bytes)
+        if enough:
+            self.flush()
 
     def _take(self, number: int, body: FrameBody, guessed: Collection[int]) -> None:
         self._housekeeper.begin()
@@ -249,19 +295,21 @@ class BodyLoader:
         self._condition = threading.Condition()
         self._in_flight, self._later = set(), 0
         self._helpers = Helpers(0)  # a child reads what it must, and nothing ahead in the background
-        self._memory_lock = threading.Lock()
+        self._memory_lock, self._late_lock = threading.Lock(), threading.Lock()
+        self._late = {}  # the parent sees to it
         self.table.disown()
         self.cache.disown()
 
     def close(self) -> None:
-        """End what goes on by itself; what is being fetched is waited for."""
+        """End what goes on by itself; what is being fetched is waited for, and put into the cache."""
         self._helpers.close()
         self.settle()
+        self.flush()
         self._housekeeper.close()
 
     def _named(self, keys: Collection[FrameKey]) -> Collection[FrameKey]:
         """Return those that the cache may have: who wants many at once asks once for all that are not there."""
-        if len(keys) == 1:
+        if len(keys) < 2:
             return keys
         try:
             return self.cache.has(keys)
@@ -274,7 +322,8 @@ class BodyLoader:
         except GraftError:
             return None
 
-    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> None:
+    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> int:
+        """Attach frames that the cache has not; return the number that stands for their file."""
         size = sum(len(frame.body) for _, frame in batch)
         with self._memory_lock:
             self._batches += 1
@@ -290,6 +339,14 @@ class BodyLoader:
                 oldest, size = self._in_memory.popleft()
                 self._memory_bytes -= size
                 self.table.detach(oldest)
+        return file
+
+    def _forget_in_memory(self, file: int) -> None:
+        """Count no longer what the cache has taken after all."""
+        with self._memory_lock:
+            for batch in [batch for batch in self._in_memory if batch[0] == file]:
+                self._in_memory.remove(batch)
+                self._memory_bytes -= batch[1]
 
     def _claim(self, wanted: Sequence[int]) -> set[int]:
         with self._condition:

@@ -124,7 +124,7 @@ class Cache:
         return self._files.maps(file)
 
     def put(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
-        """Add verified frames and return them as bodies in the cache's files.
+        """Add verified frames and return them as bodies in the cache's files; let go of what others want evicted.
 
         Another thread may evict them at once: look at `maps` when they are where they are to be.
         """
@@ -145,8 +145,7 @@ class Cache:
         with self._working("emptying"):
             self._reopen_if_removed()
             files = self._frames.index.files()
-            for file in set(self._files.mapped()) - {use.file for use in files if not use.given_up}:
-                self._frames.let_go(file)
+            self._frames.let_go_of_all_but(files)
             if any(use.given_up for use in files) or sum(use.blocks for use in files) > self._bytes_max:
                 try:
                     with self._frames.index.transaction():

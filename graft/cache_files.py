@@ -5,6 +5,7 @@ keeps carries it. Who wants to delete the file takes the lock exclusively, and s
 afterwards and that its name may be used again. Deleting is done by one process at a time, which the index sees to.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -66,14 +67,11 @@ class CacheFiles:
 
     def write(self, file: int, *parts: tuple[int, Sequence[Data]]) -> None:
         """Write to places of a file that is mapped, one thing after the other at each; raises `OSError`."""
-        descriptor = os.open(self.path(file), os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            if _inode(descriptor) != _inode(self._mapped[file].descriptor):
-                raise FileNotFoundError(f"{self.path(file)} is another file than the one that is mapped")
-            for position, data in parts:
-                write_all(descriptor, data, position)
-        finally:
-            os.close(descriptor)
+        descriptor = self._mapped[file].descriptor
+        if not os.fstat(descriptor).st_nlink:
+            raise FileNotFoundError(f"{self.path(file)} was deleted while it was in use")
+        for position, data in parts:
+            write_all(descriptor, data, position)
         failpoint("cache: after frame")
 
     def create(self, file: int, size: int) -> None:
@@ -134,7 +132,7 @@ class CacheFiles:
 
     def _map(self, file: int) -> _Mapping | None:
         try:
-            descriptor = os.open(self.path(file), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._opened(file)
         except FileNotFoundError:
             return None
         try:
@@ -150,7 +148,10 @@ class CacheFiles:
         os.close(descriptor)
         return None
 
-
-def _inode(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
+    def _opened(self, file: int) -> int:
+        try:
+            return os.open(self.path(file), os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EROFS}:
+                raise
+            return os.open(self.path(file), os.O_RDONLY | os.O_CLOEXEC)  # what is there can be read at least

@@ -4,7 +4,7 @@ Callers lock between threads, and processes by a transaction of the index; they 
 raise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from graft.cache_index import CacheIndex
 from graft.errors import LocalStorageError
 from graft.failpoints import failpoint
 from graft.frametable import FrameBody, FrameKey
-from graft.thinning import CachedFrame, fitting, in_blocks, runs
+from graft.thinning import CachedFrame, FileUse, fitting, in_blocks, runs
 from pagestore.objectstore import Data
 from pagestore.segment import DecodedFrame
 
@@ -56,13 +56,18 @@ class CachedFrames:
         self._let_go_of_bodies = let_go
 
     def add(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
-        """Put frames in behind the others, as many at once as go into one file; raises `NoRoom`."""
+        """Put frames in behind the others, as many at once as go into one file; raises `NoRoom`.
+
+        What others want to have evicted is let go of.
+        """
         bodies: list[FrameBody] = []
         lengths = [len(frame.body) for _, frame in frames]
-        used = self.blocks()
+        files = self.index.files()
+        self.let_go_of_all_but(files)
+        used, tidy = sum(use.blocks for use in files), not any(use.given_up for use in files)
         while (start := len(bodies)) < len(frames):
-            if used + in_blocks(lengths[start]) > self.bytes_max:
-                used = self.make_room(lengths[start])
+            if not tidy or used + in_blocks(lengths[start]) > self.bytes_max:
+                used, tidy = self.make_room(lengths[start]), True
             file, position = self.tail(lengths[start])
             room = len(self._files.view(file) or b"") - position
             count = fitting(lengths[start:], room, self.bytes_max - used)
@@ -169,6 +174,11 @@ class CachedFrames:
         """Map a file no longer."""
         self._files.let_go(file)
         self._let_go_of_bodies(file)
+
+    def let_go_of_all_but(self, files: Iterable[FileUse]) -> None:
+        """Map no file longer that is not one of those, or that is given up."""
+        for file in set(self._files.mapped()) - {use.file for use in files if not use.given_up}:
+            self.let_go(file)
 
     def tidy(self) -> None:
         """Bring index and files together where a crash or somebody's deleting has parted them."""

@@ -33,7 +33,10 @@ def carry_over(replica: Replica, mine: PageMap, my_lsn: int, chain: Sequence[Com
     """
     with contextlib.suppress(GraftError, ValueError):
         lsn = int(chain[0].commit.attributes.get(COMPACTED_AT, b"0")) if chain else 0
-        if lsn <= my_lsn or not replica.cache.use().frames:
+        if lsn <= my_lsn:
+            return 0
+        replica.bodies.flush()
+        if not replica.cache.use().frames:
             return 0
         newest = replica.remote.chain(replica.log, LSN(lsn), chain)[0]
         return _carried(replica, mine, _before(replica, mine, my_lsn, newest), newest)

@@ -264,6 +264,7 @@ class Replica:
     def close_now(self) -> None:
         """Let go of everything."""
         try:
+            self.bodies.flush()
             if self in _all and not self._disowned and (self.cache.grew or self._counters() != self._settled):
                 settle(self)
         finally:

@@ -18,8 +18,15 @@ from pagestore.pages import page_count_of
 class BodySource(Protocol):
     """Where a snapshot gets what its map only names."""
 
-    def attach(self, numbers: Iterable[int], ahead: Collection[int] = (), *, sparse: bool = False) -> object:
-        """Attach frames to the frame table by number, from the cache or else from the remote.
+    def attach(
+        self,
+        numbers: Iterable[int],
+        ahead: Collection[int] = (),
+        *,
+        sparse: bool = False,
+        uncached: Collection[int] = (),
+    ) -> object:
+        """Attach frames to the frame table by number, from the cache, but for those ``uncached``, or from the remote.
 
         Those ``ahead`` are fetched along, and attached when somebody asks for them. If they are ``sparse``, what lies
         between them is not worth having.
@@ -271,19 +278,21 @@ class Snapshot:
     def _fetched(self, page: int, location: int, advisor: Advisor | None) -> FrameBody:
         frame, bodies = frame_of(location), self.page_map.table.bodies
         planned: list[int] = []
+        uncached: Sequence[int] = ()
         if advisor is not None and self.page_map.table.is_ahead(frame):
             self._fetch_further(advisor.used(self, page, frame), advisor)
         elif advisor is not None and self._is_cached(frame):
             planned = [frame]  # nothing to wait for, so nothing to fetch along
         elif advisor is not None:
-            planned = advisor.plan(self, page, frame)
+            planned, uncached = advisor.plan(self, page, frame), [frame]
             if len(planned) > 1:
                 # What comes along is a guess: if it cannot be had, that is no reason not to read this page.
                 with contextlib.suppress(GraftError):
-                    self._source.attach(planned, planned[1:], sparse=advisor.sparse)
+                    self._source.attach(planned, planned[1:], sparse=advisor.sparse, uncached=uncached)
         try:
             while (body := bodies[frame]) is None:
-                self._source.attach([frame])
+                self._source.attach([frame], uncached=uncached)
+                uncached = ()
             if body.lacks(location & SLOT_MASK):
                 body = self._source.attach_whole(frame)
         except GraftError as error:

@@ -125,6 +125,7 @@ def audit(replica: Replica, snapshot: Snapshot | None = None) -> Audit:
 
 
 def _cached(replica: Replica, numbers: Iterable[int]) -> U64:
+    replica.bodies.flush()
     keys = {replica.table.key(number): number for number in numbers}
     return np.array(sorted(keys[key] for key in replica.cache.has(keys)), np.uint64)
 

@@ -485,6 +485,7 @@ class TestCaches:
         with monkeypatch.context() as patch:
             patch.setattr(cache_files, "write_all", full)
             assert reader.snapshot().read(9) == body(512, 9, "second")
+            reader.bodies.flush()
             assert hits
             store.down = True
             assert reader.snapshot().read(9) == body(512, 9, "second")

@@ -8,6 +8,7 @@ from graft import bodies
 from graft.clone import clone
 from graft.hydrate import hydrate
 from graft.push import push
+from graft.replica import open_replica
 from pagestore.errors import StoreUnavailable
 from pagestore.memory import MemoryStore
 from tests.graft.support import body, commit, fast_directory, fresh_store, leave, new_replica, small_settings
@@ -102,6 +103,61 @@ def test_what_is_fetched_ahead_is_attached_by_whoever_asks(world):
     assert (counts.fetches, counts.ahead_used_frames) == (2, len(numbers) - 1)
     assert counts.wasted_bytes == counts.gap_bytes
     assert not reader.table.ahead
+
+
+def read_each(reader, pages):
+    for page in pages:
+        assert reader.snapshot().read(page) == body(512, page, "first")
+
+
+def files_of(reader):
+    return {body.file for body in reader.table.bodies if body is not None}
+
+
+def test_what_is_fetched_frame_by_frame_is_in_memory_until_the_cache_takes_it_at_once(world):
+    reader, store = world
+    store.slow_key = None
+    read_each(reader, range(9, PAGES + 1))
+    assert not reader.cache.use().frames
+    assert all(file < 0 for file in files_of(reader))
+    reader.bodies.evict()  # what its housekeeper does every second
+    assert reader.cache.use().frames == reader.counts.snapshot().fetched_frames > 8
+    assert all(file > 0 for file in files_of(reader))
+    assert not reader.bodies._in_memory
+    assert reader.bodies._memory_bytes == 0
+    read_each(reader, range(9, PAGES + 1))
+
+
+def test_no_more_than_a_batch_is_in_memory(world, monkeypatch):
+    monkeypatch.setattr(bodies, "_LATE_BYTES_MAX", 4 * 2048)
+    reader, store = world
+    store.slow_key = None
+    for page in range(9, PAGES + 1):
+        read_each(reader, [page])
+        assert reader.bodies._memory_bytes < 4 * 2048
+    assert reader.cache.use().frames > 8
+
+
+def test_a_replica_that_is_opened_again_has_what_was_fetched_frame_by_frame(world):
+    reader, store = world
+    store.slow_key = None
+    read_each(reader, [9, 33, PAGES])
+    path, settings = reader.path, reader.settings
+    reader.close()
+    requests = []
+    store.inner.get_range = lambda *range_: requests.append(range_)
+    with open_replica(path, store=store, settings=settings) as again:
+        read_each(again, [9, 33, PAGES])
+    assert not requests
+
+
+def test_the_parent_of_a_fork_keeps_what_was_fetched_frame_by_frame(world):
+    reader, store = world
+    store.slow_key = None
+    read_each(reader, [9])
+    reader.bodies.disown()  # as the child does
+    assert not reader.bodies._late
+    read_each(reader, [9])
 
 
 def test_what_is_fetched_in_the_background_is_waited_for_by_whoever_comes_to_it(world):

@@ -82,6 +82,7 @@ class Readers:
         snapshot = self.all[index].snapshot()
         for page in pages:
             assert snapshot.read(page) == body(PAGE, page, "first")
+            self.all[index].bodies.flush()
             assert page % 4 or not measured or self.disk_bytes() <= BUDGET
 
     def disk_bytes(self):

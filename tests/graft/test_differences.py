@@ -325,6 +325,7 @@ def test_a_second_process_and_a_deleted_cache(stage):
     stage.push()
     reader = stage.clone()
     assert content(reader.snapshot()) == SECOND
+    reader.bodies.flush()
     other = stage.opened("reader")
     stage.spent()
     assert content(other.snapshot()) == SECOND
