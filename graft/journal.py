@@ -63,6 +63,8 @@ class Journal:
         self._tail: Tail | None = None
         self._tail_synced = True
         self._pushed_local_lsn = 0
+        self._one_file_since_ns = 0
+        """When the directory was changed last, if the only file in it is one that a writer may be appending to."""
         self.last_local_lsn = 0
 
     @property
@@ -244,11 +246,16 @@ class Journal:
         With ``spare_last``, the file that a writer may be appending to stays. If there is any to delete, ``sync`` is
         called before: it makes sure that what says that they are pushed survives a power cut, as they do not.
         """
+        with local_errors(f"listing {self._directory}"):
+            changed_ns = self._directory.stat().st_mtime_ns
+        if spare_last and changed_ns == self._one_file_since_ns:
+            return
         there = listed(self._directory)
         # The newest file may be one that another process made since: it holds its first commit at least.
         ends = [first - 1 for first, _ in there[1:]] + [max(self.last_local_lsn, first) for first, _ in there[-1:]]
         if spare_last and there and there[-1][1].suffix == ".log":
             there.pop()
+            self._one_file_since_ns = 0 if there else changed_ns
         gone = {path for (_, path), last in zip(there, ends, strict=False) if last <= local_lsn}
         if not gone:
             return

@@ -31,6 +31,7 @@ COMPACTED_INTO = "compacted-into"
 COMPACTED_AT = "compacted-at"
 """The attribute that names the LSN of the newest compaction, in that commit and all that follow it."""
 _LAYOUT_PAGES_MIN = 256
+_FEW_PAGES = 64
 _CARRY_WITH_INLINES = 4
 """A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
 
@@ -208,10 +209,15 @@ def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.ND
     """Return the pages whose newest body is in the journal, ascending, each once."""
     if not commits:
         return np.empty(0, np.int64)
+    if sum(commit.slot_count for commit in commits) <= _FEW_PAGES:  # NumPy would take longer to get going
+        few = sorted({page for commit in commits for page, _ in commit.places()})
+        return np.array([page for page in few if _is_in_journal(snapshot, page)], np.int64)
     changed = distinct(np.concatenate([commit.pages for commit in commits]))
-    changed = changed[changed <= snapshot.page_count]
-    in_journal = [bool(snapshot.page_map.location(page) & JOURNAL_TAG) for page in changed.tolist()]
-    return changed[np.array(in_journal, np.bool_)] if len(changed) else changed
+    return changed[np.array([_is_in_journal(snapshot, page) for page in changed.tolist()], np.bool_)]
+
+
+def _is_in_journal(snapshot: Snapshot, page: int) -> bool:
+    return bool(snapshot.page_map.location(page) & JOURNAL_TAG)
 
 
 def _decoded(frame: FrameExtent, snapshot: Snapshot) -> DecodedFrame:

@@ -12,6 +12,7 @@ map claims to be; locations above `page_count` are 0.
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from graft.errors import Corrupt
 from graft.frametable import FrameTable
@@ -122,24 +123,27 @@ class PageMap:
     ) -> "PageMap":
         """Return this remote map with pages above ``kept`` dropped and one segment's pages placed.
 
-        Fingerprints and live pages are kept up to date in the number of changed chunks.
+        Fingerprints and live pages are kept up to date in the number of placed pages and of chunks that are cut.
         """
         chunks = resized(self.chunks, self.page_count, page_count, kept)
-        for number, placement in placements.items():
-            changed = copied(chunks[number].locations())
-            frames = self.table.number_all(placement, segments)[placement.page_frame]
-            changed[placement.page_low] = in_frames(frames, placement.page_slot.astype(np.uint64))
-            chunks[number] = MapChunk(0, locations=changed)
         live, whole = self.live_pages, self.fingerprint
         for number in range(max(len(self.chunks), len(chunks))):
             old = self.chunks[number] if number < len(self.chunks) else EMPTY_CHUNK
             new = chunks[number] if number < len(chunks) else EMPTY_CHUNK
-            if new is old:
-                continue
-            if new is not EMPTY_CHUNK:
-                new.fingerprint = _fingerprint_of(self.table, number, new.locations())
-            whole ^= old.fingerprint ^ new.fingerprint
-            live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
+            if new is not old:
+                if new is not EMPTY_CHUNK:
+                    new.fingerprint = _fingerprint_of(self.table, number, new.locations())
+                whole ^= old.fingerprint ^ new.fingerprint
+                live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
+        for number, placement in placements.items():
+            old = chunks[number]
+            changed, low = copied(old.locations()), placement.page_low
+            before, frames = changed[low], self.table.number_all(placement, segments)[placement.page_frame]
+            changed[low] = after = in_frames(frames, placement.page_slot.astype(np.uint64))
+            difference = _mixed(self.table, number, low, before) ^ _mixed(self.table, number, low, after)
+            chunks[number] = MapChunk(old.fingerprint ^ difference, locations=changed)
+            whole ^= difference
+            live += len(before) - int(np.count_nonzero(before))
         return PageMap(self.table, page_count, chunks, live, whole)
 
 
@@ -209,6 +213,15 @@ def _builder(
 
 
 def _fingerprint_of(table: FrameTable, number: int, locations: U64) -> int:
+    """Return the fingerprint of a whole chunk."""
     live = np.flatnonzero(locations)
-    pages = live.astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
-    return fingerprint(pages, table.seeds(frames_of(locations[live])))
+    return _mixed(table, number, live, locations[live])
+
+
+def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:
+    """Return what these pages of a chunk contribute to its fingerprint."""
+    live = locations != 0
+    if not live.all():
+        low, locations = low[live], locations[live]
+    pages = low.astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
+    return fingerprint(pages, table.seeds(frames_of(locations)))

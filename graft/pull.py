@@ -164,9 +164,9 @@ def move(
         if spare_new and len(now.pending) != len(view.pending):
             raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
         replica.shared.begin_state()
-        replica.state.advance(head, now.snapshot.local_lsn + 1, chain)
+        state = replica.state.advance(head, now.snapshot.local_lsn + 1, chain)
         failpoint("pull: after state")
-        replica.state_changed(remote_map=remote_map)
+        replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
 
 

@@ -116,7 +116,7 @@ def _push(
         layout=layout,
     )
     land(replica, outgoing, snapshot, snapshot.local_lsn)
-    settle_after_push(replica)
+    settle_after_push(replica, outgoing.pages)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 
@@ -181,9 +181,9 @@ def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remo
     pushed = known[0].commit
     chain = replica.remote.chain(pushed.log, pushed.lsn, known)
     replica.shared.begin_state()
-    replica.state.advance(pushed.lsn, local_lsn, chain, durable=False)  # else the intent says it again
+    state = replica.state.advance(pushed.lsn, local_lsn, chain, durable=False)  # else the intent says it again
     failpoint("push: after state")
-    replica.state_changed(remote_map=remote_map)
+    replica.state_changed(state, remote_map=remote_map)
     replica.delete_pushed(spare_last=True)
     failpoint("push: after journal deletion")
 

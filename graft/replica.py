@@ -132,6 +132,8 @@ class Replica:
         opened.callback(self.cache.close)
         self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
         self._seen_by_housekeeper = self._settled = (0, 0)
+        self.unsettled_pages = 0
+        """Pushed since somebody last looked what is of no use any more (`graft.settling`)."""
         self.bodies = BodyLoader(
             self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)
         )
@@ -200,14 +202,15 @@ class Replica:
         """Return a view with a commit that nobody else is to see yet."""
         return view.followed_by([commit], self.journal.views, content_changed=True)
 
-    def state_changed(self, *, remote_map: PageMap | None = None) -> View:
+    def state_changed(self, state: SyncState | None = None, *, remote_map: PageMap | None = None) -> View:
         """Take over a state that was just written, and tell others; the caller holds the sync lock.
 
-        Chunks of ``remote_map`` that are as the new state wants them are kept.
+        It is read again where the caller does not know it. Chunks of ``remote_map`` that are as the new state wants
+        them are kept.
         """
         with self._lock:
             generation = self.shared.state_generation + 1
-            self._view = self._rebuilt(generation, remote_map)
+            self._view = self._rebuilt(generation, state, remote_map)
             self.shared.announce_state()
             return self._view
 
@@ -355,8 +358,8 @@ class Replica:
         with self._lock:
             self._view = self._rebuilt(self._view.generation)
 
-    def _rebuilt(self, generation: int, remote_map: PageMap | None = None) -> View:
-        state = self.state.read()
+    def _rebuilt(self, generation: int, state: SyncState | None = None, remote_map: PageMap | None = None) -> View:
+        state = state or self.state.read()
         self.log, self.name, self.volume = state.identity.log, state.identity.name, state.identity.volume
         old = self._view
         if self.journal.last_local_lsn < state.local_lsn:

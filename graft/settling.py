@@ -1,6 +1,6 @@
 """What is of no use any more leaves the disk: cached pages that newer pushes replaced, pushed journal files, WALs.
 
-    after a push    a bounded piece of work, once the cache takes a good part more than the volume: it keeps pace
+    after pushes    a bounded piece of work, once the cache takes a good part more than the volume: it keeps pace
     when idle       the rest, a bounded piece of it at a time
     on closing      one such piece, unless nothing was changed, and whoever was here last closed, too
 
@@ -28,14 +28,22 @@ _PAUSE_S = 0.003
 """Between two steps, for those who wait: several times as long as it takes them to look again."""
 _BUSY_SLACK, _IDLE_SLACK = 4, 20
 """The cache may take one in so many bytes more than the volume: where little is of no use, freeing it costs much."""
+_LOOK_PAGES = 64
+"""Once so many pages were pushed, one looks what is of no use …"""
+_PUSH_PAGES_MIN = 4
+"""… and a push counts as so many at least, for what it leaves besides: looking takes longer than a small one does."""
 _TAIL_BYTES_MAX = 4 * 1024 * 1024
 """What the newest journal file takes at most, wholly pushed, while commits are made."""
 _TAIL_SHARE = 100
 """What it takes at most once nothing happens: one in so many bytes of the volume."""
 
 
-def settle_after_push(replica: "Replica") -> None:
+def settle_after_push(replica: "Replica", pages: int) -> None:
     """Do a piece of the work if much has come together; the caller holds the sync lock, and its push has landed."""
+    replica.unsettled_pages += max(pages, _PUSH_PAGES_MIN)
+    if replica.unsettled_pages < _LOOK_PAGES:
+        return
+    replica.unsettled_pages = 0
     with contextlib.suppress(GraftError):
         _thin(replica, _BUSY_SLACK)
         _drop_journal_tail(replica, _TAIL_BYTES_MAX)

@@ -128,8 +128,8 @@ class State:
         with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
             return self._read_identity()
 
-    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex], *, durable: bool = True) -> None:
-        """Move the sync point, and with it the chain; a pending intent is settled by that.
+    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex], *, durable: bool = True) -> SyncState:
+        """Move the sync point, and with it the chain, and return all of the state; a pending intent is settled by that.
 
         If that need not be ``durable``, a power cut may undo it, until the next change that is, or `sync`.
         """
@@ -137,7 +137,10 @@ class State:
             database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
             database.execute("DELETE FROM intent")
             _write_chain(database, chain)
+            (head,) = database.execute("SELECT head FROM sync").fetchone()
+            identity = self._read_identity()
             self._decoded = {LSN(index.commit.lsn): index for index in chain}
+        return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None)
 
     def saw_head(self, head: LSN) -> None:
         """Remember how far the remote is."""

@@ -192,11 +192,13 @@ def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, Chun
     length = np.array([extent.length for extent in extents], np.uint32)
     order = np.argsort(page, kind="stable")
     page, frame, slot = page[order], frame[order], slot[order]
-    numbers, starts = np.unique(page // CHUNK_PAGES, return_index=True)
-    low = (page % CHUNK_PAGES).astype(np.uint16)
+    chunk, low = page // CHUNK_PAGES, (page % CHUNK_PAGES).astype(np.uint16)
+    numbers = distinct(chunk)
+    starts = np.searchsorted(chunk, numbers).tolist()
     placements = {}
     for number, start, stop in zip(numbers.tolist(), starts, [*starts[1:], len(page)], strict=True):
-        used, page_frame = np.unique(frame[start:stop], return_inverse=True)
+        used = distinct(frame[start:stop])
+        page_frame = np.searchsorted(used, frame[start:stop])
         placements[int(number)] = ChunkPlacement(
             np.full(len(used), ordinal, np.uint32),
             offset[used],
