@@ -3,7 +3,8 @@
     client ── keep-alive ──▶ proxy: wait ──▶ forward, byte for byte ──▶ server
 
 A request waits once, between its head and everything else, as on a network whose round trip takes that long; what the
-server takes comes on top. A client that asks ``Expect: 100-continue`` pays a second wait, as it would there.
+server takes comes on top, what the proxy itself takes does not: the request goes on a little sooner for it, and the
+reply is held until the wait is over. A client that asks ``Expect: 100-continue`` pays a second wait, as it would there.
 Connections cost nothing, and bandwidth is the machine's. Heads are forwarded as they came, ``Host`` included, since
 S3's signatures cover them.
 
@@ -26,6 +27,8 @@ from benchmarks.servers.process import HOST
 from benchmarks.servers.traffic import SeenRequest
 
 _CHUNK_BYTES = 256 * 1024
+_HEAD_START_S = 0.001
+"""So much before the end of its wait a request goes on: about what the proxy takes to pass it and its reply on."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS = frozenset({204, 304})
 
@@ -171,9 +174,11 @@ class _Connection:
         head, begun_s = came
         if head.is_chunked:
             raise ValueError("a request in chunks: no S3 client here sends any")
-        time.sleep(self._proxy.wait_s(head.first_line[0]))
+        wait_s = self._proxy.wait_s(head.first_line[0])
+        _sleep_until(begun_s + wait_s - _HEAD_START_S)
         server = self._opened()
         server.socket.sendall(head.without("expect"))
+        early_s = begun_s + wait_s - time.monotonic()
         if "expect" in head.fields:
             self._client.socket.sendall(_CONTINUE)
             time.sleep(self._proxy.latency_s)
@@ -182,8 +187,8 @@ class _Connection:
         answered = server.head()
         if answered is None:
             raise ConnectionError("the server ended the connection")
-        reply = answered[0]
-        self._relay(head, reply, server, begun_s)
+        reply, answered_s = answered
+        self._relay(head, reply, server, begun_s, not_before_s=answered_s + early_s)
         return not (reply.is_last or head.is_last)
 
     def _opened(self) -> _Side:
@@ -194,16 +199,18 @@ class _Connection:
             self._server = _Side(socket.create_connection(self._proxy.upstream))
         return self._server
 
-    def _relay(self, head: _Head, reply: _Head, server: _Side, begun_s: float) -> None:
+    def _relay(self, head: _Head, reply: _Head, server: _Side, begun_s: float, *, not_before_s: float) -> None:
         """Send the reply on; the request is written down before its last bytes go."""
         method, target = head.first_line[:2]
         status = int(reply.first_line[1])
         down = 0
         waiting = reply.raw
         for piece in self._pieces(method, status, reply, server):
+            _sleep_until(not_before_s)
             self._client.socket.sendall(waiting)
             waiting = piece
             down += len(piece)
+        _sleep_until(not_before_s)
         up = head.body_bytes or 0
         self._proxy.note(SeenRequest(method, target, status, begun_s, time.monotonic(), up, down))
         self._client.socket.sendall(waiting)
@@ -213,6 +220,11 @@ class _Connection:
         if method == "HEAD" or status in _BODILESS:
             return iter(())
         return server.chunked() if reply.is_chunked else server.body(reply.body_bytes or 0)
+
+
+def _sleep_until(moment_s: float) -> None:
+    """Sleep until a moment by the monotonic clock."""
+    time.sleep(max(moment_s - time.monotonic(), 0))
 
 
 def _accept(listener: socket.socket, proxy: Proxy) -> None:
