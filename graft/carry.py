@@ -20,9 +20,11 @@ from graft.errors import Corrupt
 from graft.frametable import FrameKey
 from graft.locations import FRAME_TAG, frame_of
 from graft.pagemap import PageMap
+from graft.way_down import laid_out_at
 from metastore.commit import Commit
 from metastore.ids import LogId
 from metastore.index import CommitIndex
+from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES, InCommit, SegmentRef
 from pagestore.codec import Codec, compress, decompress
 from pagestore.distinct import distinct
@@ -81,10 +83,11 @@ def to_carry(
     That is what the longest span of commits holds inline in no more than ``pages_max`` pages, up to page ``kept``. The
     index chunks that `chunks_to_read` names must have been read.
     """
+    laid_out = laid_out_at(chain[0].commit) if chain else None
     for span in spans(lsn):
         after = lsn - span
-        pages = distinct(np.concatenate([_EMPTY, *_inline_pages(log, after, chain)]))
-        found = _as_placed(log, after, pages[pages <= kept], remote_map)
+        pages = distinct(np.concatenate([_EMPTY, *_inline_pages(log, after, laid_out, chain)]))
+        found = _as_placed(log, after, laid_out, pages[pages <= kept], remote_map)
         if 0 < len(found.pages) <= pages_max:
             return found
     return NOTHING
@@ -99,11 +102,13 @@ def chunks_to_read(lsn: int, chain: Sequence[CommitIndex]) -> list[tuple[CommitI
 _EMPTY: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
 
 
-def _inline_pages(log: LogId, after: int, chain: Sequence[CommitIndex]) -> Iterator[npt.NDArray[np.uint32]]:
+def _inline_pages(
+    log: LogId, after: int, laid_out: LSN | None, chain: Sequence[CommitIndex]
+) -> Iterator[npt.NDArray[np.uint32]]:
     for index in chain:
         if index.commit.lsn <= after:
             continue
-        young = np.array([_is_young(ref, log, after) for ref in index.commit.segments], np.bool_)
+        young = np.array([_is_young(ref, log, after, laid_out) for ref in index.commit.segments], np.bool_)
         for entry in index.commit.directory:
             placement = index.placement(entry.number)
             if placement.pages:
@@ -111,11 +116,14 @@ def _inline_pages(log: LogId, after: int, chain: Sequence[CommitIndex]) -> Itera
                 yield low.astype(np.uint32) + np.uint32(entry.number * CHUNK_PAGES + 1)
 
 
-def _is_young(ref: SegmentRef, log: LogId, after: int) -> bool:
-    return isinstance(ref.home, InCommit) and ref.home.log == log and ref.home.lsn > after
+def _is_young(ref: SegmentRef, log: LogId, after: int, laid_out: LSN | None) -> bool:
+    """Tell whether a commit after an LSN holds a segment; the way down of a bulk load is in good company there."""
+    return isinstance(ref.home, InCommit) and ref.home.log == log and after < ref.home.lsn != laid_out
 
 
-def _as_placed(log: LogId, after: int, pages: npt.NDArray[np.uint32], remote_map: PageMap) -> Carried:
+def _as_placed(
+    log: LogId, after: int, laid_out: LSN | None, pages: npt.NDArray[np.uint32], remote_map: PageMap
+) -> Carried:
     """Keep the pages whose newest body is in a young commit, and say in which."""
     found: list[int] = []
     since: list[int] = []
@@ -124,7 +132,7 @@ def _as_placed(log: LogId, after: int, pages: npt.NDArray[np.uint32], remote_map
         if not location & FRAME_TAG:
             continue
         ref = remote_map.table.key(frame_of(location)).ref
-        if _is_young(ref, log, after):
+        if _is_young(ref, log, after, laid_out):
             assert isinstance(ref.home, InCommit), "BUG: young, but not in a commit"
             found.append(page)
             since.append(ref.home.lsn)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graft.came_along import keep_inline
 from graft.errors import GraftError
 from graft.frametable import FrameKey
 from graft.locations import SLOT_MASK, frame_of, is_in_frame
@@ -39,6 +40,8 @@ def carry_over(replica: Replica, mine: PageMap, my_lsn: int, chain: Sequence[Com
         if not replica.cache.use().frames:
             return 0
         newest = replica.remote.chain(replica.log, LSN(lsn), chain)[0]
+        if not any(newest is index for index in chain):
+            keep_inline(replica, [newest])
         return _carried(replica, mine, _before(replica, mine, my_lsn, newest), newest)
     return 0
 

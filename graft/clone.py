@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from graft.came_along import keep_inline
 from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
 from graft.freshness import confirm, now
 from graft.head_start import first_frame
 from graft.journal_files import make_unsynced_directory, sync_directory
-from graft.pull import keep_inline
 from graft.remote import Remote, RemoteAddress, parse_remote, require_safe
 from graft.replica import JOURNAL, STATE_FILE, Replica, is_replica, open_replica, remote_for
 from graft.settings import Settings
@@ -93,7 +93,7 @@ def clone(
         _create(directory, name, address.store_url, record, head, chain)
     replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=opened)
     confirm(replica, begun)
-    keep_inline(replica, list(chain))
+    keep_inline(replica, chain)
     return replica
 
 

@@ -1,6 +1,6 @@
 """Compaction: the same content at new places, laid out for cold reads, as a commit that may lose like any other.
 
-fragmented frames → pages → one new segment → read back and compared → commit of kind ``compact`` → as a push goes on
+fragmented frames → pages → new segments → read back and compared → commit of kind ``compact`` → as a push goes on
 
 Nothing is changed that anybody reads: versions before it stay where they are, and so do the bytes that they take. Local
 commits that are made meanwhile go on top.
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from graft.errors import BadRequest, Corrupt, Diverged
+from graft.errors import BadRequest, Corrupt, Diverged, remote_errors
 from graft.failpoints import failpoint
 from graft.fragmentation import Fragmentation, fragmentation, live_pages, scattered_pages
 from graft.frametable import FrameKey
@@ -22,13 +22,16 @@ from graft.hydrate import Progress
 from graft.outgoing import COMPACTED_INTO, Draft, Onto, committed
 from graft.push import MESSAGE, land, recover
 from graft.replica import Replica
-from graft.segment_out import Layout, Pages, WrittenSegment, write_segment
+from graft.segment_out import Layout, Pages, write_segments
 from graft.snapshot import Snapshot
 from graft.view import View
 from metastore.build import Origin
 from metastore.commit import CommitKind
-from metastore.placement import OwnObject, SegmentRef
+from metastore.rollup import NewSegment
 from pagestore.frame_fetch import RecentDictionaries
+from pagestore.ids import SegmentId
+from pagestore.segment import DecodedFrame
+from pagestore.segment_reader import read_segment
 
 _BATCH_FRAMES = 64
 
@@ -44,7 +47,7 @@ class CompactResult:
     pages: int
     """Pages that were written anew."""
     bytes: int
-    """Size of the new segment."""
+    """Size of what was written: segments."""
     frames_before: int
     frames_after: int
     segments_before: int
@@ -83,12 +86,12 @@ def compact(
             snapshot.prefetch(pages.tolist())  # in the order of the places, which takes the fewest requests
         watched = _Watched(replica, snapshot, pages, progress)
         order = layout(snapshot) if layout and not scattered_only else None
-        written = write_segment(replica.remote, replica.settings, snapshot, pages, order, watcher=watched)
+        written = write_segments(replica.remote, replica.settings, snapshot, pages, order, watcher=watched)
         failpoint("compact: after segment")
         watched.check(written)
         failpoint("compact: after check")
         draft = Draft(written, snapshot, snapshot.page_count, len(pages))
-        attributes = {COMPACTED_INTO: str(written.segment).encode()}
+        attributes = {COMPACTED_INTO: str(written[-1].segment).encode()}
         if message:
             attributes[MESSAGE] = message.encode()
         outgoing = committed(
@@ -108,7 +111,7 @@ def compact(
             ) from None
         after = fragmentation(_remote_snapshot(replica, replica.view()), replica.settings.frame_bytes)
         return CompactResult(
-            view.state.lsn, outgoing.commit.lsn, len(pages), written.size,
+            view.state.lsn, outgoing.commit.lsn, len(pages), outgoing.segment_bytes,
             before.frames, after.frames, before.segments, after.segments,
         )  # fmt: skip
 
@@ -166,26 +169,31 @@ class _Watched:
         self._digests[places] = [xxhash.xxh3_64_intdigest(body) for body in bodies]
         self._told(len(pages))
 
-    def check(self, written: WrittenSegment) -> None:
-        """Read the segment back, unless it is to go inline, and compare it page by page."""
-        if written.inline:
-            return
-        ref = SegmentRef(written.segment, OwnObject(written.dictionary_bytes))
-        found = 0
-        for keys in _batches([FrameKey(ref, frame.offset, frame.length) for frame in written.frames]):
-            for key, frame in self._replica.remote.frames(keys, self._replica.page_size, RecentDictionaries()):
-                self._compare(key, frame.pages.tolist(), frame.body)
-                found += len(frame.pages)
-                self._told(len(frame.pages))
-        if found != len(self._pages):
-            raise Corrupt(f"segment {written.segment} holds {found} pages where {len(self._pages)} were written")
+    def check(self, written: Sequence[NewSegment]) -> None:
+        """Read what is in the store back, and compare it page by page; what is to go inline is still in memory."""
+        for new in written:
+            found = sum(self._compared(frame, new.segment) for frame in self._read_back(new))
+            if found != new.pages:
+                raise Corrupt(f"segment {new.segment} holds {found} pages where {new.pages} were written")
 
-    def _compare(self, key: FrameKey, pages: Sequence[int], body: bytes) -> None:
-        size = self._replica.page_size
+    def _read_back(self, new: NewSegment) -> Iterator[DecodedFrame]:
+        if new.inline:
+            with remote_errors("reading what is to go inline"):
+                yield from (frame for _, frame in read_segment(new.inline, new.segment))
+            return
+        for keys in _batches([FrameKey(new.provisional, frame.offset, frame.length) for frame in new.frames]):
+            for _, frame in self._replica.remote.frames(keys, self._replica.page_size, RecentDictionaries()):
+                yield frame
+
+    def _compared(self, frame: DecodedFrame, segment: SegmentId) -> int:
+        """Compare a frame's pages with what they were, and return how many they are."""
+        size, pages, body = self._replica.page_size, frame.pages.tolist(), frame.body
         places = np.searchsorted(self._pages, np.asarray(pages, np.int64)).tolist()
         for slot, (page, place) in enumerate(zip(pages, places, strict=True)):
             if int(self._digests[place]) != xxhash.xxh3_64_intdigest(body[slot * size : (slot + 1) * size]):
-                raise Corrupt(f"page {page} came back from segment {key.ref.segment} as something else")
+                raise Corrupt(f"page {page} came back from segment {segment} as something else")
+        self._told(len(pages))
+        return len(pages)
 
     def _told(self, pages: int) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from graft.errors import GraftError
 from graft.frametable import FrameKey
+from graft.way_down import came_along, way_down_frame
 from metastore.index import CommitIndex
 from metastore.placement import OwnObject
 from pagestore.fetch import RangeRead
@@ -45,11 +46,19 @@ class HeadStart:
 
 
 def first_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
-    """Return the frame that every reader of a version begins with, that of page 1, if it is in a segment object.
+    """Return the frame that every reader of a version begins with, unless it came along with the commits of ``chain``.
 
-    In a volume that was laid out for cold readers it has all that leads down to the leaves. A page 1 that lies in a
-    commit came along with that; then it is the frame that page 1 was in before, among what readers begin with.
+    That is the way down, where a commit holds it. Else it is the frame of page 1, if that is in a segment object: in
+    a volume that was laid out for cold readers it has all that leads down to the leaves.
     """
+    key = way_down_frame(chain)
+    if key is None:
+        return _frame_of_page_1(chain)
+    return None if came_along(chain, key) else key
+
+
+def _frame_of_page_1(chain: Sequence[CommitIndex]) -> FrameKey | None:
+    """Return it as of the newest commit that has it in a segment object: a page 1 inside a commit came with that."""
     for source in chain:
         if source.lacks(0):
             return None

@@ -1,4 +1,4 @@
-"""The way out: local commits become one segment and one commit, in memory bounded by a few frames."""
+"""The way out: local commits become segments and one commit, in memory bounded by a few frames."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from graft.local_commit import LocalCommit
 from graft.locations import JOURNAL_TAG, frame_of
 from graft.pagemap import PageMap
 from graft.replica import Replica
-from graft.segment_out import Layout, WrittenSegment, write_segment
+from graft.segment_out import Layout, write_segments
 from graft.snapshot import Snapshot
+from graft.way_down import LAID_OUT_AT
 from metastore.build import NewCommit, Origin, build_commit
 from metastore.commit import CommitKind
 from metastore.ids import LogId
 from metastore.index import CommitIndex
-from metastore.placement import OwnObject, SegmentRef
-from metastore.rollup import Changes
+from metastore.rollup import Changes, NewSegment
 from pagestore.distinct import distinct
 from pagestore.segment import DecodedFrame, FrameExtent
 
 COMPACTED_INTO = "compacted-into"
-"""The attribute of a compaction that names the segment that it wrote."""
+"""The attribute of a compaction that names the segment that it wrote: the object, if its way down is inline besides."""
 COMPACTED_AT = "compacted-at"
 """The attribute that names the LSN of the newest compaction, in that commit and all that follow it."""
 _LAYOUT_PAGES_MIN = 256
@@ -44,11 +44,18 @@ class Outgoing:
     index: CommitIndex
     remote_map: PageMap
     """The remote map as it will be once the commit has landed."""
-    ref: SegmentRef
-    frames: Sequence[FrameExtent]
+    written: Sequence[NewSegment]
     pages: int
-    segment_bytes: int
-    inline: bool
+
+    @property
+    def segment_bytes(self) -> int:
+        """Of all segments."""
+        return sum(segment.size for segment in self.written)
+
+    @property
+    def inline(self) -> bool:
+        """Whether the pages travel inside the commit, all of them."""
+        return bool(self.written) and all(segment.inline for segment in self.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +70,16 @@ class Onto:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a commit is made of, its segment written already."""
+    """What a commit is made of, its segments written already."""
 
-    written: WrittenSegment
+    written: Sequence[NewSegment]
     snapshot: Snapshot
     """What the volume is to be."""
     min_page_count: int
     """The smallest that it was since the commit before."""
     pages: int
     carried_pages: int = 0
-    """Pages in the segment besides, that only changed their place."""
+    """Pages in the segments besides, that only changed their place."""
 
 
 def prepare(
@@ -84,11 +91,11 @@ def prepare(
     attributes: Mapping[str, bytes],
     layout: Layout | None = None,
 ) -> Outgoing:
-    """Write the segment of these local commits, as ``snapshot`` sees them, and make the commit that follows.
+    """Write the segments of these local commits, as ``snapshot`` sees them, and make the commit that follows.
 
-    A segment that is small enough goes inline, if need be with pages as differences to what the remote has; a larger
-    one is uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if
-    ``layout`` knows how.
+    What is small enough goes inline, if need be with pages as differences to what the remote has; what is larger is
+    uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if ``layout``
+    knows how.
     """
     pages = _changed_pages(commits, snapshot)
     kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
@@ -96,7 +103,7 @@ def prepare(
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
-    written = write_segment(
+    written = write_segments(
         replica.remote, replica.settings, snapshot, pages, order,
         along=[part.pages.astype(np.int64) for part in along], remote_map=onto.remote_map,
     )  # fmt: skip
@@ -112,18 +119,17 @@ def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Out
     """Make the commit of a draft."""
     written, snapshot = draft.written, draft.snapshot
     changes = Changes(
-        segment=written.segment,
-        frames=written.frames,
-        inline=written.inline,
-        dictionary_bytes=written.dictionary_bytes,
+        segments=written,
         byte_size=snapshot.byte_size,
         page_count=snapshot.page_count,
         min_page_count=draft.min_page_count,
         carried_pages=draft.carried_pages,
     )
-    provisional = SegmentRef(written.segment, OwnObject(written.dictionary_bytes))
     new_map = onto.remote_map.with_placements(
-        changes.placements, [provisional], snapshot.page_count, changes.min_page_count
+        changes.placements,
+        [segment.provisional for segment in written],
+        snapshot.page_count,
+        changes.min_page_count,
     )
     with remote_errors("building the commit"):
         commit = build_commit(
@@ -134,31 +140,34 @@ def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Out
             summary=new_map,
             commits=replica.remote.commits,
             parallel=replica.remote.parallel,
-            origin=_with_compaction(onto, origin),
+            origin=_with_landmarks(onto, written, origin),
             runtime=replica.runtime,
         )
         index = CommitIndex.decode(commit.data, onto.log, commit.lsn)
-    ref = next((ref for ref in index.commit.segments if ref.segment == written.segment), provisional)
-    replica.table.rehome(ref, [frame.offset for frame in written.frames])
-    return Outgoing(commit, index, new_map, ref, written.frames, draft.pages, written.size, bool(written.inline))
+    for segment in written:
+        replica.table.rehome(segment.ref_in(index.commit), [frame.offset for frame in segment.frames])
+    return Outgoing(commit, index, new_map, written, draft.pages)
 
 
-def _with_compaction(onto: Onto, origin: Origin) -> Origin:
-    """Return the origin with what readers need to know of the newest compaction."""
+def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
+    """Return the origin with what readers need to know of the newest compaction, and of the newest way down inline."""
+    here = str(_next_lsn(onto.chain)).encode()
     parent = onto.chain[0].commit if onto.chain else None
+    known = parent.attributes if parent and parent.log == onto.log else {}
+    landmarks = {name: known[name] for name in (COMPACTED_AT, LAID_OUT_AT) if name in known}
     if origin.kind is CommitKind.COMPACT:
-        compacted = str(parent.lsn + 1 if parent else 1).encode()
-    else:
-        compacted = parent.attributes.get(COMPACTED_AT, b"") if parent and parent.log == onto.log else b""
-    if not compacted:
-        return origin
-    return Origin(origin.kind, {**origin.attributes, COMPACTED_AT: compacted})
+        landmarks[COMPACTED_AT] = here
+    if len({bool(segment.inline) for segment in written}) > 1:  # its top inline, the rest as an object
+        landmarks[LAID_OUT_AT] = here
+    return Origin(origin.kind, {**origin.attributes, **landmarks})
 
 
 def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:
     """Put what was pushed into the cache, so that the journal may be deleted without a page to fetch again."""
     replica.bodies.keep(
-        (FrameKey(outgoing.ref, frame.offset, frame.length), _decoded(frame, snapshot)) for frame in outgoing.frames
+        (FrameKey(segment.ref_in(outgoing.index.commit), frame.offset, frame.length), _decoded(frame, snapshot))
+        for segment in outgoing.written
+        for frame in segment.frames
     )
 
 

@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from graft.carry import frames_here, inline_frames
+from graft.came_along import keep_inline
+from graft.carry import frames_here
 from graft.carryover import carry_over
-from graft.errors import BadRequest, Diverged, HistoryLost, remote_errors
+from graft.errors import BadRequest, Diverged, HistoryLost
 from graft.failpoints import failpoint
 from graft.fork import fork_locked
-from graft.frametable import FrameKey
 from graft.freshness import confirm, now
 from graft.locations import FRAME_TAG, frame_of
 from graft.pagemap import PageMap, compose
@@ -21,9 +21,7 @@ from graft.state import SyncState
 from graft.view import View
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
-from metastore.placement import InCommit
 from pagestore.segment import DecodedFrame
-from pagestore.segment_reader import read_frame, read_segment
 
 Policy = Literal["abort", "discard", "fork"]
 POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork")
@@ -168,40 +166,6 @@ def move(
         failpoint("pull: after state")
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
-
-
-def keep_inline(replica: Replica, indexes: list[CommitIndex]) -> None:
-    """Put the bodies that came along with commits into the cache, also where they are differences to what is here."""
-    for index in indexes:
-        commit = index.commit
-        if index.inline is None:
-            _keep_inline_start(replica, index)
-            continue
-        home = InCommit(commit.log, commit.lsn, commit.inline_offset)
-        ref = next((ref for ref in commit.segments if ref.home == home), None)
-        if ref is None:
-            continue  # everything in it was overwritten since
-        with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
-            frames = [
-                (FrameKey(ref, extent.offset, extent.length), frame)
-                for extent, frame in read_segment(index.inline, ref.segment, replica.remote.bases.get)
-            ]
-        replica.bodies.keep(frames)
-
-
-def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
-    """Keep the frames that came whole with the first bytes of a long inline segment: what the commit itself changed."""
-    data = memoryview(index.inline_start)
-    if not data:
-        return
-    whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)]
-    with remote_errors(f"commit {index.commit.lsn} of log {index.commit.log}"):
-        frames = [
-            (key, read_frame(stored, key.ref.segment, replica.page_size, replica.remote.bases.get))
-            for key in whole
-            for stored in (data[key.offset : key.offset + key.length],)
-        ]
-    replica.bodies.keep((key, frame) for key, frame in frames if frame is not None)
 
 
 def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:

@@ -42,9 +42,9 @@ class PushResult:
     """The one that it is on now; equal to ``before`` when there was nothing to push."""
     pages: int
     bytes: int
-    """Size of the segment."""
+    """Size of what was written: segments."""
     inline: bool
-    """Whether the segment travelled inside the commit."""
+    """Whether all of it travelled inside the commit."""
 
 
 def push(replica: Replica, *, message: str | None = None, layout: Layout | None = None) -> PushResult:
@@ -190,6 +190,7 @@ def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remo
 
 def _delete_orphan(replica: Replica, outgoing: Outgoing) -> None:
     # No commit names the segment and none ever will. If this fails, garbage collection finds it.
-    if not outgoing.inline and outgoing.frames:
-        with contextlib.suppress(PageStoreError, GraftError):
-            replica.remote.store.delete(segment_key(outgoing.ref.segment))
+    for segment in outgoing.written:
+        if not segment.inline:
+            with contextlib.suppress(PageStoreError, GraftError):
+                replica.remote.store.delete(segment_key(segment.segment))

@@ -128,7 +128,7 @@ class Remote:
                 yield by_place[location.key, location.offset], frame
 
     def begin(self, key: FrameKey, page_size: int) -> None:
-        """Begin to fetch a frame of a segment object; who asks `frames` for it first waits for that."""
+        """Begin to fetch a frame; who asks `frames` for it first waits for that."""
 
         def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
             reads: list[RangeRead] = []

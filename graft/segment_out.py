@@ -1,6 +1,8 @@
-"""The writing of a segment: which page goes into which frame, the dictionary, and the way to the remote.
+"""The writing of segments: which page goes into which frame, the dictionary, and the way to the remote.
 
 pages → order → parts → frames, compressed in a few threads → inline, or streamed to the store
+
+The top of what is laid out travels inline although the rest does not: cold readers have it with the commit (ADR 19).
 
 A push whose pages do not fit into its commit may do so as differences to what the remote has (`graft.differences`).
 
@@ -9,7 +11,7 @@ Memory is bounded by a few frames and the samples of the dictionary, whatever th
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -22,17 +24,24 @@ from graft.pagemap import PageMap
 from graft.remote import Remote
 from graft.settings import KIB, Settings
 from graft.snapshot import Snapshot
+from metastore.index import HEAD_READ_BYTES
+from metastore.placement import chunk_count
+from metastore.rollup import NewSegment
 from pagestore.codec import Codec, compress
 from pagestore.dictionary import Dictionary, train
 from pagestore.fetch import segment_key
 from pagestore.ids import SegmentId
 from pagestore.pages import PageIdx
 from pagestore.parallel import Parallel
-from pagestore.segment import FrameExtent, encode_frame, version_for
+from pagestore.segment import encode_frame, version_for
 from pagestore.segment_writer import SegmentWriter
 
 WAY_DOWN_FRAME_BYTES = 256 * KIB
 """Pages on the way to others are fetched so many at once: 64 of 4 KiB, the way to any row of a table of 100 MB."""
+_WAY_DOWN_INLINES = 2
+"""The first of them may take so many times what goes inline otherwise: once in a bulk load, for every cold reader."""
+_INDEX_CHUNK_BYTES = 1024
+"""What a chunk of a bulk load's index takes, about; 0.8 KB where 16 pages are in a frame."""
 _SAMPLES, _SAMPLE_BYTES = 1600, 2048
 _DICTIONARY_SHARE = 64
 """A dictionary is at most this part of its segment's pages."""
@@ -61,18 +70,6 @@ class ReadingOrder:
 Layout = Callable[[Snapshot], ReadingOrder]
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenSegment:
-    """A segment that is in the store already, or is to travel in its commit."""
-
-    segment: SegmentId
-    frames: Sequence[FrameExtent]
-    size: int
-    inline: bytes
-    """All of it, if it goes inline."""
-    dictionary_bytes: int
-
-
 class Watcher(Protocol):
     """One who sees pages go by; called from several threads."""
 
@@ -94,7 +91,7 @@ class _Part:
     codec: Codec
 
 
-def write_segment(
+def write_segments(
     remote: Remote,
     settings: Settings,
     snapshot: Snapshot,
@@ -104,46 +101,86 @@ def write_segment(
     along: Sequence[Pages] = (),
     remote_map: PageMap | None = None,
     watcher: Watcher | None = None,
-) -> WrittenSegment:
+) -> Sequence[NewSegment]:
     """Write ``pages``, which ascend, as ``snapshot`` has them, laid out in an order if there is one.
 
-    A segment that is small enough is returned whole, and so is one that is small enough with differences to what
-    ``remote_map`` has; any other one is in the store on return. Pages that go ``along`` follow, each lot in frames of
-    its own, and all goes inline, whatever its size. Raises the remote's errors.
+    All in one segment, but for what is large and laid out: the first frame of its way down is a segment of its own,
+    inline and first, if that is short enough. A segment that is small enough goes inline, and so does one that is small
+    enough with differences to what ``remote_map`` has; any other one is in the store on return. Pages that go ``along``
+    follow, each lot in frames of its own, and all goes inline, whatever its size. Raises the remote's errors.
     """
     if any(map(len, along)):
-        codec = settings.codec_id
-        writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True)
-        lots = [_Part(lot, settings.frame_bytes, codec) for lot in along]
-        parts = [_Part(pages, settings.one_frame_bytes_max, codec), *lots]
-        data = b"".join(_encoded(writer, snapshot, parts, None, watcher))
-        return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
+        lots = [_Part(lot, settings.frame_bytes, settings.codec_id) for lot in along]
+        parts = [_Part(pages, settings.one_frame_bytes_max, settings.codec_id), *lots]
+        return [_in_memory(remote, snapshot, parts, watcher)]
     if not len(pages):
-        return WrittenSegment(SegmentId.new(remote.runtime), (), 0, b"", 0)
+        return []
     if order is None and len(pages) * snapshot.page_size <= settings.one_frame_bytes_max:
-        writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True)
-        whole = _Part(pages, settings.one_frame_bytes_max, settings.codec_id)
-        data = b"".join(_encoded(writer, snapshot, [whole], None, watcher))
-        if len(data) <= settings.inline_bytes_max:
-            return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
+        whole = _in_memory(
+            remote, snapshot, [_Part(pages, settings.one_frame_bytes_max, settings.codec_id)], watcher
+        )  # fmt: skip
+        if whole.size <= settings.inline_bytes_max:
+            return [whole]
     if order is None and remote_map is not None and len(pages) * snapshot.page_size <= PUSH_BYTES_MAX:
         small = small_segment(SegmentId.new(remote.runtime), settings, snapshot, pages, remote_map, remote.bases)
         if small is not None:
             writer, data = small
-            return WrittenSegment(writer.segment, writer.frames, writer.size, data, 0)
-    parts, dictionary = _planned(snapshot, pages, order, settings, watcher)
+            return [NewSegment(writer.segment, writer.frames, data, size=writer.size)]
+    way_down, rest, dictionary = _planned(snapshot, pages, order, settings, watcher)
+    first, further = np.split(way_down.pages, [_frame_pages(way_down, snapshot.page_size)])
+    bytes_max = _way_down_bytes_max(settings, snapshot.page_count)
+    if bytes_max and 0 < len(first) < len(pages):
+        top = _in_memory(remote, snapshot, [replace(way_down, pages=first)], watcher)
+        if top.size <= bytes_max:
+            below = [replace(way_down, pages=further), rest]
+            stored = _small_or_stored(remote, settings, snapshot, below, dictionary, watcher)
+            if not stored.inline:
+                return [top, stored]
+    return [_small_or_stored(remote, settings, snapshot, [way_down, rest], dictionary, watcher)]
+
+
+def _way_down_bytes_max(settings: Settings, page_count: int) -> int:
+    """Return how long the way down may be in a commit: so long that it comes with the commit's first read.
+
+    It lies behind the index, so nothing where the index of a bulk load may take the other half of that.
+    """
+    half = HEAD_READ_BYTES // 2
+    if chunk_count(page_count) * _INDEX_CHUNK_BYTES > half:
+        return 0
+    return min(_WAY_DOWN_INLINES * settings.inline_bytes_max, half)
+
+
+def _in_memory(remote: Remote, snapshot: Snapshot, parts: Sequence[_Part], watcher: Watcher | None) -> NewSegment:
+    """Return a segment that is to travel in its commit."""
+    version = version_for(*(part.codec for part in parts))
+    writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True, version=version)
+    data = b"".join(_encoded(writer, snapshot, parts, None, watcher))
+    return NewSegment(writer.segment, writer.frames, data, size=writer.size)
+
+
+def _small_or_stored(
+    remote: Remote,
+    settings: Settings,
+    snapshot: Snapshot,
+    parts: Sequence[_Part],
+    dictionary: Dictionary | None,
+    watcher: Watcher | None,
+) -> NewSegment:
+    """Return a segment that is small enough to go inline, or one that was uploaded."""
+    parts = [part for part in parts if len(part.pages)]
     version = version_for(Codec.ZSTD_DICTIONARY if dictionary else parts[0].codec)
     writer = SegmentWriter(
         SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True, dictionary=dictionary, version=version
     )
     inline_bytes_max = settings.inline_bytes_max if not dictionary else 0
     inline = _written(remote, writer, _encoded(writer, snapshot, parts, dictionary, watcher), inline_bytes_max)
-    return WrittenSegment(writer.segment, writer.frames, writer.size, inline or b"", writer.dictionary_bytes)
+    return NewSegment(writer.segment, writer.frames, inline or b"", writer.dictionary_bytes, writer.size)
 
 
 def _planned(
     snapshot: Snapshot, pages: Pages, order: ReadingOrder | None, settings: Settings, watcher: Watcher | None
-) -> tuple[list[_Part], Dictionary | None]:
+) -> tuple[_Part, _Part, Dictionary | None]:
+    """Return the pages on the way to others, all other ones, and the dictionary that is worth having."""
     codec, frame_bytes = settings.codec_id, settings.frame_bytes
     if order is None:
         first, rest = pages[:0], pages
@@ -154,8 +191,8 @@ def _planned(
         rest = np.concatenate((leaves, others[~np.isin(others, leaves)]))
     dictionary = _dictionary(snapshot, rest, settings, watcher) if codec is Codec.ZSTD else None
     top = Codec.ZSTD_STRIDES if codec is Codec.ZSTD else codec
-    parts = [_Part(first, max(frame_bytes, WAY_DOWN_FRAME_BYTES), top), _Part(rest, frame_bytes, codec)]
-    return [part for part in parts if len(part.pages)], dictionary
+    way_down = _Part(first, max(frame_bytes, WAY_DOWN_FRAME_BYTES), top)
+    return way_down, _Part(rest, frame_bytes, codec), dictionary
 
 
 def _named(order: Sequence[int], pages: Pages) -> Pages:
@@ -255,7 +292,7 @@ class _Frame:
 def _runs_of(part: _Part, page_size: int) -> Iterator[_Part]:
     count = _RUN_FRAMES * _frame_pages(part, page_size)
     for start in range(0, len(part.pages), count):
-        yield _Part(part.pages[start : start + count], part.frame_bytes, part.codec)
+        yield replace(part, pages=part.pages[start : start + count])
 
 
 def _frame_pages(part: _Part, page_size: int) -> int:

@@ -1,14 +1,20 @@
 """Time travel: a volume as it was at an LSN or a moment."""
 
+import contextlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from graft.errors import NoSuchVersion, remote_errors
+from graft.came_along import keep_inline
+from graft.errors import GraftError, NoSuchVersion, remote_errors
 from graft.pagemap import PageMap, compose
 from graft.replica import Replica
 from graft.snapshot import Snapshot
+from graft.way_down import laid_out_at, way_down_frame
 from metastore.history import lsn_at
+from metastore.index import CommitIndex
 from metastore.lsn import BEFORE_FIRST, LSN
+from metastore.lsn import chain as chain_of
 
 At: TypeAlias = int | str | datetime
 """An LSN, or a moment as ISO 8601 text (UTC unless it names an offset) or as `datetime`."""
@@ -18,11 +24,25 @@ def snapshot_at(replica: Replica, at: At) -> Snapshot:
     """Return the volume as it was; the same few requests as opening the newest version. Raises `NoSuchVersion`."""
     lsn = resolve(replica, at)
     view = replica.view()
-    chain = replica.remote.chain(replica.log, lsn, view.state.chain)
+    known = view.state.chain
+    _begin_way_down(replica, known, lsn)
+    chain = replica.remote.chain(replica.log, lsn, known)
     if not chain:
         return replica.snapshot_of(PageMap.empty(replica.table), byte_size=0, lsn=0)
+    keep_inline(replica, (index for index in chain if not any(index is mine for mine in known)))
     page_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
     return replica.snapshot_of(page_map, byte_size=chain[0].commit.byte_size, lsn=lsn)
+
+
+def _begin_way_down(replica: Replica, known: Sequence[CommitIndex], lsn: LSN) -> None:
+    """Begin to fetch what every reader of an older version passes, while the indexes that lead there are read."""
+    key, laid_out = way_down_frame(known), laid_out_at(known[0].commit) if known else None
+    if key is None or laid_out is None or laid_out in chain_of(lsn) or laid_out > lsn:
+        return
+    replica.bodies.flush()
+    with contextlib.suppress(GraftError):
+        if not replica.cache.has([key]):
+            replica.remote.begin(key, replica.page_size)
 
 
 def resolve(replica: Replica, at: At) -> LSN:

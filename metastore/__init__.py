@@ -25,7 +25,7 @@ from metastore.index import CommitIndex, load_chunks, read_chain, read_index
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.placement import CHUNK_PAGES, ChunkPlacement, InCommit, OwnObject, SegmentRef
-from metastore.rollup import Changes
+from metastore.rollup import Changes, NewSegment
 from metastore.volumes import Parent, VolumeRecord, create_volume, list_volumes, read_volume
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "MapSummary",
     "MetaStoreError",
     "NewCommit",
+    "NewSegment",
     "NoSuchVolume",
     "ObjectCommitLog",
     "Origin",

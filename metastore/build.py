@@ -12,7 +12,6 @@ from metastore.index import CommitIndex, load_chunks
 from metastore.lsn import BEFORE_FIRST, LSN, covers_after
 from metastore.placement_codec import encode_placement
 from metastore.rollup import Changes, RollUp, as_base, roll_up
-from pagestore.ids import ID_BYTES, SegmentId
 from pagestore.pages import page_count_of
 from pagestore.parallel import Parallel
 from pagestore.runtime import SYSTEM, Runtime
@@ -89,7 +88,7 @@ def build_commit(
         byte_size=changes.byte_size,
         min_page_count=merged.min_page_count,
         live_pages=summary.live_pages,
-        changed_pages=sum(len(frame.pages) for frame in changes.frames) - changes.carried_pages,
+        changed_pages=sum(segment.pages for segment in changes.segments) - changes.carried_pages,
         timestamp_us=max(now_us, parent.timestamp_us + 1) if parent else now_us,
         nonce=nonce,
         parent_hash=parent.hash if parent else bytes(HASH_BYTES),
@@ -116,9 +115,7 @@ def build_fork(
     parent = sources[0].commit
     _load_all(sources, commits, parallel)
     unchanged = Changes(
-        segment=SegmentId(bytes(ID_BYTES)),
-        frames=(),
-        inline=b"",
+        segments=(),
         byte_size=parent.byte_size,
         page_count=parent.page_count,
         min_page_count=parent.page_count,

@@ -10,11 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
+from metastore.commit import Commit
 from metastore.index import CommitIndex
 from metastore.placement import (
     CHUNK_PAGES,
     U32,
     ChunkPlacement,
+    InCommit,
     OwnObject,
     SegmentRef,
     chunk_count,
@@ -28,27 +30,66 @@ from pagestore.pages import PAGE_IDX_MAX
 from pagestore.segment import FrameExtent
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What one commit changes: pages written to one segment, and the volume's new size."""
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """A segment that a commit is to be the first to name: in the store already, or to travel in the commit."""
 
     segment: SegmentId
     frames: Sequence[FrameExtent]
-    inline: bytes
-    """The whole segment when it travels inside the commit, else empty."""
+    inline: bytes = b""
+    """All of it, if it travels inside the commit; else empty."""
+    dictionary_bytes: int = 0
+    """Stored length of its dictionary, 0 for none; inline segments have none."""
+    size: int = 0
+    """Bytes of the whole segment; nothing in the commit depends on it."""
+
+    @property
+    def pages(self) -> int:
+        """How many pages it holds."""
+        return sum(len(frame.pages) for frame in self.frames)
+
+    @property
+    def provisional(self) -> SegmentRef:
+        """How pages are placed in it while nobody knows yet where in its commit it will lie."""
+        return SegmentRef(self.segment, OwnObject(self.dictionary_bytes))
+
+    def ref_in(self, commit: Commit) -> SegmentRef:
+        """Return where it lies once ``commit``, which wrote it, has landed."""
+        return (
+            SegmentRef(self.segment, InCommit(commit.log, commit.lsn, commit.inline_offset))
+            if self.inline
+            else self.provisional
+        )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What one commit changes: pages written to segments, no page to two of them, and the volume's new size."""
+
+    segments: Sequence[NewSegment]
+    """One of them at most is inline."""
     byte_size: int
     page_count: int
     min_page_count: int
     """Smallest page count that the volume had since the commit before, this one's included."""
-    dictionary_bytes: int = 0
-    """Stored length of the segment's dictionary, 0 for none; inline segments have none."""
     carried_pages: int = 0
-    """How many pages of ``frames`` are not changed, but come from earlier commits."""
+    """How many pages of the segments are not changed, but come from earlier commits."""
+
+    @property
+    def inline(self) -> bytes:
+        """The segment that travels inside the commit, empty if none does."""
+        inline = [segment.inline for segment in self.segments if segment.inline]
+        assert len(inline) <= 1, "BUG: two segments inside one commit"
+        return inline[0] if inline else b""
 
     @cached_property
     def placements(self) -> dict[int, ChunkPlacement]:
-        """The places by chunk, with segment ordinal 0."""
-        return placements_of(self.frames, 0)
+        """The places by chunk; a segment's ordinal is its position in ``segments``."""
+        found: dict[int, list[ChunkPlacement]] = {}
+        for ordinal, segment in enumerate(self.segments):
+            for number, placement in placements_of(segment.frames, ordinal).items():
+                found.setdefault(number, []).append(placement)
+        return {number: overlaid(parts) for number, parts in found.items()}
 
     def touched(self, placements: Mapping[int, ChunkPlacement], pages_before: int = PAGE_IDX_MAX) -> set[int]:
         """Return the chunks whose map changes: those written, and the one that the volume was cut in.
@@ -82,7 +123,10 @@ def roll_up(changes: Changes, sources: Sequence[CommitIndex], pages_before: int 
 
     ``pages_before`` is the page count of the commit before, by which one sees whether this one cuts anything off.
     """
-    table: dict[SegmentRef | SegmentId, int] = {_own_segment(changes): 0}
+    table: dict[SegmentRef | SegmentId, int] = {
+        segment.segment if segment.inline else segment.provisional: ordinal
+        for ordinal, segment in enumerate(changes.segments)
+    }
     own = changes.placements
     layers: dict[int, list[ChunkPlacement]] = {
         number: [own[number]] if number in own else [] for number in changes.touched(own, pages_before)
@@ -112,10 +156,6 @@ def cut(number: int, placement: ChunkPlacement, page_count: int) -> ChunkPlaceme
     if below >= CHUNK_PAGES or not placement.pages or int(placement.page_low[-1]) < below:
         return placement
     return placement.kept(placement.page_low.astype(np.int64) < below)
-
-
-def _own_segment(changes: Changes) -> SegmentRef | SegmentId:
-    return changes.segment if changes.inline else SegmentRef(changes.segment, OwnObject(changes.dictionary_bytes))
 
 
 def _with_used_segments(

@@ -89,8 +89,9 @@ def test_cold_open(store, imported, spent, tmp_path):
     with closing(connect(replica.path)) as database:
         assert database.execute(LOOKUP, (1000,)).fetchall()
     cost = spent.look()
-    assert cost.requests <= 5  # name, head, commit, the way down, the leaf
+    assert cost.requests <= 5  # name, head, commit with the way down, the dictionary beside the leaf
     assert cost.bytes_down <= 120_000
+    assert replica.counts.snapshot().fetches == 1, "four round trips"
     replica.close()
 
 

@@ -15,7 +15,7 @@ from benchmarks.scale.simulation import Workload, requests_of_cold_open, simulat
 from metastore.build import build_commit
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import LSN
-from metastore.rollup import Changes
+from metastore.rollup import Changes, NewSegment
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
@@ -58,9 +58,9 @@ def written(log):
                     places[page] = Place(segment, frame.offset, slot)
                     touched.add(page)
             version = version.changed(pages, places, touched)
+            written = NewSegment(segment, frames, b"" if lsn == 1 else bytes(1000))
             new = build_commit(
-                LOG, PAGE_SIZE,
-                Changes(segment, frames, b"" if lsn == 1 else bytes(1000), pages * PAGE_SIZE, pages, pages),
+                LOG, PAGE_SIZE, Changes([written], pages * PAGE_SIZE, pages, pages),
                 sources=known, summary=version, commits=commits, parallel=parallel, runtime=runtime,
             )  # fmt: skip
             assert commits.append(LOG, new.lsn, new.data)

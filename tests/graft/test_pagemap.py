@@ -134,8 +134,8 @@ def test_the_writers_own_map_equals_the_composed_one(make, seed):
     maps = [PageMap.empty(table)]
 
     def follow(new, changes, version):
-        segment = SegmentRef(changes.segment, OwnObject())
-        grown = maps[-1].with_placements(changes.placements, [segment], changes.page_count, changes.min_page_count)
+        segments = [segment.provisional for segment in changes.segments]
+        grown = maps[-1].with_placements(changes.placements, segments, changes.page_count, changes.min_page_count)
         assert_same(grown, version)
         maps.append(grown)
 

@@ -9,7 +9,7 @@ from metastore.ids import LogId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
-from metastore.rollup import Changes
+from metastore.rollup import Changes, NewSegment
 from pagestore.codec import Codec
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
@@ -83,14 +83,14 @@ def golden_commits() -> dict[str, bytes]:
         "commit_v1_base.golden",
         [],
         first,
-        Changes(FIRST_SEGMENT, frames, b"", PAGE_COUNT * PAGE_SIZE, PAGE_COUNT, 0),
+        Changes([NewSegment(FIRST_SEGMENT, frames)], PAGE_COUNT * PAGE_SIZE, PAGE_COUNT, 0),
         Origin(CommitKind.COMPACT),
     )
     second = add(
         "commit_v1_size_not_whole_pages.golden",
         [base],
         version_after(first, PAGE_COUNT, FIRST_SEGMENT, [], PAGE_COUNT),
-        Changes(SEGMENT, [], b"", PAGE_COUNT * PAGE_SIZE - 100, PAGE_COUNT, PAGE_COUNT),
+        Changes([], PAGE_COUNT * PAGE_SIZE - 100, PAGE_COUNT, PAGE_COUNT),
         Origin(),
     )
     inline, frames = write_segment([2, 5, 4091], frame_bytes=2 * PAGE_SIZE, codec=Codec.RAW)
@@ -99,7 +99,7 @@ def golden_commits() -> dict[str, bytes]:
         "commit_v1_inline_cut.golden",
         [second],
         third,
-        Changes(SEGMENT, frames, inline, 5000 * PAGE_SIZE, 5000, 4095),
+        Changes([NewSegment(SEGMENT, frames, inline)], 5000 * PAGE_SIZE, 5000, 4095),
         Origin(attributes={"message": "käse".encode(), "tables": b"\0\1"}),
     )
     return found

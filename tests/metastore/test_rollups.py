@@ -151,6 +151,7 @@ def pushes(draw):
                 frame_pages=st.integers(1, 3),
                 inline_bytes=st.sampled_from([0, 7]),
                 shuffled=st.booleans(),
+                top_inline=st.booleans(),
             ),
             max_size=16,
         )

@@ -12,7 +12,7 @@ import pytest
 from metastore.build import build_commit
 from metastore.index import CommitIndex
 from metastore.lsn import LSN, chain
-from metastore.rollup import Changes
+from metastore.rollup import Changes, NewSegment
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
@@ -63,7 +63,7 @@ def simulate(commits: int) -> Figures:
                 version.place(page, Place(segment, frame.offset, slot))
         inline = b"" if lsn == 1 else bytes(9000)
         new = build_commit(
-            LOG, PAGE_SIZE, Changes(segment, frames, inline, PAGES * PAGE_SIZE, PAGES, PAGES),
+            LOG, PAGE_SIZE, Changes([NewSegment(segment, frames, inline)], PAGES * PAGE_SIZE, PAGES, PAGES),
             sources=known, summary=version, commits=log, parallel=parallel, runtime=runtime,
         )  # fmt: skip
         index = CommitIndex.decode(new.data, LOG, new.lsn)

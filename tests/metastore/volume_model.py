@@ -16,7 +16,7 @@ from metastore.commit import CommitKind
 from metastore.ids import LogId
 from metastore.index import read_chain
 from metastore.lsn import BEFORE_FIRST, LSN
-from metastore.rollup import Changes
+from metastore.rollup import Changes, NewSegment
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
@@ -58,6 +58,8 @@ class Push:
     """Frames in layout order instead of page order."""
     rewrites_all: bool = False
     """A compaction: every live page gets a new place."""
+    top_inline: bool = False
+    """The first of several frames is a segment of its own, inside the commit, and the others are an object."""
 
 
 def mixed(page: int, place: Place) -> int:
@@ -172,21 +174,27 @@ class ModelVolume:
             written |= {page for page in step.pages if page <= page_count}
         if push.rewrites_all:
             written |= set(places)
-        segment = SegmentId(self.random.randbytes(16))
-        frames = self._frames(sorted(written), push)
-        for frame in frames:
-            for slot, page in enumerate(frame.pages):
-                places[page] = Place(segment, frame.offset, slot)
+        segments = self._segments(self._frames(sorted(written), push), push)
+        for segment in segments:
+            for frame in segment.frames:
+                for slot, page in enumerate(frame.pages):
+                    places[page] = Place(segment.segment, frame.offset, slot)
         version = before.changed(page_count, places, touched | written)
         changes = Changes(
-            segment=segment,
-            frames=frames,
-            inline=self.random.randbytes(push.inline_bytes) if frames else b"",
+            segments=segments,
             byte_size=page_count * PAGE_SIZE,
             page_count=page_count,
             min_page_count=page_count if smallest is None else smallest,
         )
         return version, changes
+
+    def _segments(self, frames: list[FrameExtent], push: Push) -> list[NewSegment]:
+        parts = [frames[:1], frames[1:]] if push.top_inline and len(frames) > 1 else [frames] if frames else []
+        sizes = [500, 0] if len(parts) > 1 else [push.inline_bytes]
+        return [
+            NewSegment(SegmentId(self.random.randbytes(16)), part, self.random.randbytes(size))
+            for part, size in zip(parts, sizes, strict=False)
+        ]
 
     def _frames(self, pages: list[int], push: Push) -> list[FrameExtent]:
         groups = [pages[start : start + push.frame_pages] for start in range(0, len(pages), push.frame_pages)]
@@ -218,6 +226,7 @@ def random_push(chance: random.Random, page_count: int) -> Push:
         inline_bytes=chance.choice([0, 0, 1, 500]),
         shuffled=chance.random() < 0.2,
         rewrites_all=chance.random() < 0.03,
+        top_inline=len(steps) == 3,
     )
 
 
