@@ -23,6 +23,7 @@ from graft.fork import fork
 from graft.hydrate import hydrate
 from graft.pull import fetch, pull
 from graft.push import push
+from graft.segment_out import ReadingOrder
 from graft.settings import Durability
 from graft.settling import settle
 from graft.status import audit, status
@@ -158,17 +159,19 @@ class Replicas(RuleBasedStateMachine):
         if result.forked_to:
             self.check_fork(name, before)
 
-    @rule(directory=_directory, process=_process, scattered=st.booleans())
-    def compact(self, directory, process, scattered):
+    @rule(directory=_directory, process=_process, scattered=st.booleans(), way_down=st.lists(_pages, max_size=3))
+    def compact(self, directory, process, scattered, way_down):
         replica, local = self.replica(directory, process), self.locals[directory]
         if local.commits or local.lsn != self.remote.head:
             with pytest.raises(BadRequest):
                 compact(replica, scattered_only=scattered)
             return
-        done = compact(replica, scattered_only=scattered)
+        layout = (lambda _: ReadingOrder(way_down)) if way_down else None
+        done = compact(replica, scattered_only=scattered, layout=layout)
         if done.after != done.before:
             assert local.compact(self.remote)
-            if self.chosen["one_frame_bytes_max"] <= self.chosen["frame_bytes"]:  # else a push's frame may be larger
+            # Else a push's frame may be larger, or the way down has one of its own.
+            if self.chosen["one_frame_bytes_max"] <= self.chosen["frame_bytes"] and not way_down:
                 assert done.frames_after <= done.frames_before
         assert (done.after, replica.snapshot().lsn) == (local.lsn, local.lsn)
         self.check(replica.snapshot(), local.content(self.remote))
