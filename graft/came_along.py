@@ -7,12 +7,15 @@ from graft.errors import remote_errors
 from graft.frametable import FrameKey
 from graft.replica import Replica
 from metastore.index import CommitIndex
-from metastore.placement import InCommit
+from metastore.placement import InCommit, SegmentRef
 from pagestore.segment_reader import read_frame, read_segment
 
 
-def keep_inline(replica: Replica, indexes: Iterable[CommitIndex]) -> None:
-    """Put the bodies that came along with commits into the cache, also where they are differences to what is here."""
+def keep_inline(replica: Replica, indexes: Iterable[CommitIndex], *, but: SegmentRef | None = None) -> None:
+    """Put the bodies that came along with commits into the cache, also where they are differences to what is here.
+
+    All ``but`` those of a segment that somebody else sees to.
+    """
     for index in indexes:
         commit = index.commit
         if index.inline is None:
@@ -20,8 +23,8 @@ def keep_inline(replica: Replica, indexes: Iterable[CommitIndex]) -> None:
             continue
         home = InCommit(commit.log, commit.lsn, commit.inline_offset)
         ref = next((ref for ref in commit.segments if ref.home == home), None)
-        if ref is None:
-            continue  # everything in it was overwritten since
+        if ref in {None, but}:
+            continue  # None: everything in it was overwritten since
         with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
             frames = [
                 (FrameKey(ref, extent.offset, extent.length), frame)

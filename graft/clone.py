@@ -1,9 +1,11 @@
-"""Making replicas: of a new volume, or of one that is there."""
+"""Making replicas: of a new volume, or of one that is there.
+
+Several processes may come to the same directory at once: the first one to name its state there has made the replica.
+"""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from graft.came_along import keep_inline
@@ -57,7 +59,7 @@ def init(
         with remote_errors(f"creating volume {name}"):
             create_volume(opened.store, name, record)
         _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
-    replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=opened)
+    replica = _open_new(directory, opened, settings=settings, store=store, runtime=runtime)
     confirm(replica, begun)
     return replica
 
@@ -73,7 +75,7 @@ def clone(
 ) -> Replica:
     """Make a replica of a volume in a new directory: its name, its head and its page lists are read, no page.
 
-    If it is made ``to_read`` at once, what every reader begins with is fetched meanwhile, in one request. Raises
+    If it is made ``to_read`` at once, what every reader begins with is decoded or fetched meanwhile. Raises
     `NoSuchVolume`, `ReplicaExists` and the remote's errors.
     """
     directory, address, name = _target(path, remote)
@@ -89,11 +91,11 @@ def clone(
         chain = opened.chain(record.log, head)
         first = first_frame(chain) if to_read else None
         if first is not None:
-            opened.begin(first, record.page_size)
+            opened.begin(first.key, record.page_size, first.stored)
         _create(directory, name, address.store_url, record, head, chain)
-    replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=opened)
+    replica = _open_new(directory, opened, settings=settings, store=store, runtime=runtime)
     confirm(replica, begun)
-    keep_inline(replica, chain)
+    keep_inline(replica, chain, but=first.key.ref if first else None)
     return replica
 
 
@@ -111,7 +113,7 @@ def _target(
 
 @contextmanager
 def _new_directory(path: Path) -> Iterator[Callable[[], None]]:
-    """Create a directory, or take an empty one, and take it away again if the block fails.
+    """Create a directory, or take an empty one, and take it away again if the block fails and nobody else uses it.
 
     What it yields is to be called to have its name on the disk.
     """
@@ -132,7 +134,8 @@ def _new_directory(path: Path) -> Iterator[Callable[[], None]]:
         yield sync
     except BaseException:
         if created:
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.rmdir()
         raise
 
 
@@ -158,6 +161,23 @@ def _create(
     directory: Path, name: str, store_url: str, record: VolumeRecord, lsn: LSN, chain: Sequence[CommitIndex]
 ) -> None:
     identity = Identity(name, store_url, record.volume, record.log, record.page_size)
-    with local_errors(f"creating {directory}"):
-        (directory / JOURNAL).mkdir(exist_ok=True)  # synced along with the state's name
     State.create(directory / STATE_FILE, identity, lsn, chain)
+    with local_errors(f"creating {directory}"):
+        (directory / JOURNAL).mkdir(exist_ok=True)
+
+
+def _open_new(
+    directory: Path, remote: Remote, *, settings: Settings | None, store: ObjectStore | None, runtime: Runtime
+) -> Replica:
+    """Open a replica that was just made; on return it is on the disk."""
+
+    def sync() -> None:
+        with local_errors(f"creating {directory}"):
+            sync_directory(directory)
+
+    with ExitStack() as failed:
+        with remote.parallel.beside(sync):
+            replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=remote)
+            failed.callback(replica.close)
+        failed.pop_all()
+        return replica

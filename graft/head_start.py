@@ -1,7 +1,11 @@
-"""A head start: what whoever opens a new replica reads first is fetched while the replica is still being made."""
+"""A head start: what whoever opens a new replica reads first is fetched while the replica is still being made.
+
+Where it came along with the commits, it is decoded meanwhile.
+"""
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from graft.errors import GraftError
 from graft.frametable import FrameKey
@@ -10,6 +14,15 @@ from metastore.index import CommitIndex
 from metastore.placement import OwnObject
 from pagestore.fetch import RangeRead
 from pagestore.segment import DecodedFrame
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFrame:
+    """The frame that every reader of a version begins with."""
+
+    key: FrameKey
+    stored: memoryview | None
+    """Its stored bytes, if they came along with the commits."""
 
 
 class HeadStart:
@@ -45,16 +58,14 @@ class HeadStart:
         return [(self._key, frame)]
 
 
-def first_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
-    """Return the frame that every reader of a version begins with, unless it came along with the commits of ``chain``.
+def first_frame(chain: Sequence[CommitIndex]) -> FirstFrame | None:
+    """Return the frame that every reader of a version begins with, if it is known.
 
     That is the way down, where a commit holds it. Else it is the frame of page 1, if that is in a segment object: in
     a volume that was laid out for cold readers it has all that leads down to the leaves.
     """
-    key = way_down_frame(chain)
-    if key is None:
-        return _frame_of_page_1(chain)
-    return None if came_along(chain, key) else key
+    key = way_down_frame(chain) or _frame_of_page_1(chain)
+    return None if key is None else FirstFrame(key, came_along(chain, key))
 
 
 def _frame_of_page_1(chain: Sequence[CommitIndex]) -> FrameKey | None:

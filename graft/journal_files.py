@@ -3,6 +3,7 @@
 A file that others have mapped is never shortened: they would die of SIGBUS where it used to be.
 """
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from pagestore.objectstore import Data
 
 _IOV_MAX = 512
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems say that know no second name for a file."""
 _ZEROS = bytes(1024 * 1024)
 
 
@@ -24,6 +27,28 @@ def write_all(descriptor: int, parts: Sequence[Data], position: int) -> None:
             while written < expected:
                 written += os.pwrite(descriptor, rest[written:], position + written)
         position += expected
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is on the disk on return, but for its name; one that is there is replaced."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(descriptor, [content], 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def take_name(draft: Path, path: Path) -> None:
+    """Give a file a name that nobody else has; it may keep its old one. Raises `FileExistsError`."""
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        draft.rename(path)
 
 
 def is_blank(path: Path, start: int) -> bool:

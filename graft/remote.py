@@ -22,11 +22,11 @@ from pagestore.fetch import RangeRead
 from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
 from pagestore.metered import MeteredStore
 from pagestore.nearby import Nearby
-from pagestore.objectstore import ObjectStore
+from pagestore.objectstore import Data, ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.probe import require_conditional_writes
 from pagestore.runtime import SYSTEM, Runtime
-from pagestore.segment import DecodedFrame
+from pagestore.segment import DecodedFrame, decode_frame
 from pagestore.urls import open_store
 
 
@@ -127,10 +127,13 @@ class Remote:
             ):
                 yield by_place[location.key, location.offset], frame
 
-    def begin(self, key: FrameKey, page_size: int) -> None:
-        """Begin to fetch a frame; who asks `frames` for it first waits for that."""
+    def begin(self, key: FrameKey, page_size: int, stored: Data | None = None) -> None:
+        """Begin to fetch a frame, or to decode its ``stored`` bytes; who asks `frames` for it first waits for that."""
 
         def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
+            if stored is not None:
+                with remote_errors(f"decoding what came from {self.store.url}"):
+                    return decode_frame(stored, key.ref.segment, page_size), []
             reads: list[RangeRead] = []
             # With dictionaries of its own, if the same ones, it does not come to wait for itself.
             ((_, frame),) = self.frames([key], page_size, self.dictionaries, reads.append)

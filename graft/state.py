@@ -8,18 +8,20 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from graft.errors import Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
-from graft.journal_files import sync_directory
+from graft.journal_files import take_name, write_new
 from graft.sqlite import abandon, database_errors, opened, shrink
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 
 VERSION = 1
+_IN_WAL_MODE = bytes((2, 2))
+"""Bytes 18 and 19 of such a database (sqlite.org/fileformat2.html, section 1.3.3)."""
 _SCHEMA = """
 CREATE TABLE identity(name TEXT NOT NULL, remote TEXT NOT NULL, volume TEXT NOT NULL, log TEXT NOT NULL,
     page_size INTEGER NOT NULL);
@@ -85,28 +87,21 @@ class State:
 
     @classmethod
     def create(cls, path: Path, identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> None:
-        """Make the state of a new replica; it is whole or not there, and on the disk on return."""
-        if path.exists():
-            raise ReplicaExists(f"{path.parent} is a replica already")
-        draft = path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        with database_errors(f"creating {draft}"):
-            # Nobody sees the draft: one sync of the whole file, before it gets its name, is enough.
-            database = opened(draft, _SCHEMA, VERSION, synchronous="OFF")
-            try:
-                database.execute("BEGIN IMMEDIATE")
-                _write_identity(database, identity)
-                database.execute("INSERT INTO sync VALUES (?, 0, ?)", (lsn, lsn))
-                _write_chain(database, chain)
-                database.execute("COMMIT")
-            finally:
-                database.close()  # which empties the WAL into the file and removes it
+        """Make the state of a new replica: it is whole, or not there. Raises `ReplicaExists`, also where one comes up.
+
+        Its name is on the disk once the directory is synced.
+        """
+        draft = path.with_name(f"{path.stem}-{os.getpid()}-{threading.get_ident()}.new")
+        with database_errors(f"creating {path}"):
+            content = _made(identity, lsn, chain)
         with local_errors(f"creating {path}"):
-            assert not draft.with_name(f"{draft.name}-wal").exists(), "BUG: a draft that somebody else has open"
-            with draft.open("rb") as written:
-                os.fsync(written.fileno())
-            draft.rename(path)
-            sync_directory(path.parent)
+            try:
+                write_new(draft, content)
+                take_name(draft, path)
+            except FileExistsError as error:
+                raise ReplicaExists(f"{path.parent} is a replica already") from error
+            finally:
+                draft.unlink(missing_ok=True)
 
     def read(self) -> SyncState:
         """Return all of it, consistently."""
@@ -259,6 +254,19 @@ class State:
             yield
         finally:
             self._database.execute("PRAGMA synchronous = FULL")
+
+
+def _made(identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> bytes:
+    """Return the content of the database of a new replica, as it is to be opened."""
+    with closing(opened(Path(":memory:"), _SCHEMA, VERSION, synchronous="OFF")) as database:
+        database.execute("BEGIN")
+        _write_identity(database, identity)
+        database.execute("INSERT INTO sync VALUES (?, 0, ?)", (lsn, lsn))
+        _write_chain(database, chain)
+        database.execute("COMMIT")
+        content = bytearray(database.serialize())
+    content[18:20] = _IN_WAL_MODE
+    return bytes(content)
 
 
 def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:

@@ -41,13 +41,14 @@ def way_down_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
     return None
 
 
-def came_along(chain: Sequence[CommitIndex], key: FrameKey) -> bool:
-    """Tell whether a frame's bytes were read with the commits of a chain."""
-    return any(
-        index.inline is not None or key.offset + key.length <= len(index.inline_start)
-        for index in chain
-        if is_inline_in(key.ref, index.commit, index.commit.lsn)
-    )
+def came_along(chain: Sequence[CommitIndex], key: FrameKey) -> memoryview | None:
+    """Return the stored bytes of a frame that were read with the commits of a chain, if they were."""
+    for index in chain:
+        if is_inline_in(key.ref, index.commit, index.commit.lsn):
+            data = memoryview(index.inline_start if index.inline is None else index.inline)
+            stored = data[key.offset : key.offset + key.length]
+            return stored if len(stored) == key.length else None
+    return None
 
 
 def is_inline_in(ref: SegmentRef, commit: Commit, lsn: LSN | None) -> bool:

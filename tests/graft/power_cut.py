@@ -97,7 +97,18 @@ class Recorder:
         self._files = itertools.count(1)
         self._by_inode, self._by_path = {}, {}
         self._patches = contextlib.ExitStack()
-        for name in ("open", "pwritev", "pwrite", "ftruncate", "fsync", "fdatasync", "rename", "unlink", "mkdir"):
+        for name in (
+            "open",
+            "pwritev",
+            "pwrite",
+            "ftruncate",
+            "fsync",
+            "fdatasync",
+            "rename",
+            "link",
+            "unlink",
+            "mkdir",
+        ):
             self._patch(os, name, getattr(self, f"_{name}"))
         for name in ("put", "put_if_absent", "put_stream", "delete"):
             self._patch(type(self.store), name, self._remote)
@@ -168,6 +179,12 @@ class Recorder:
             self.events += [Write(number, 0, data), Sync(number)]
         self._by_path[str(new)] = number
         self.events.append(Name(str(new), number, str(old)))
+
+    def _link(self, real, old, new):
+        real(old, new)
+        if self._within(new):
+            self._by_path[str(new)] = self._by_path[str(old)]
+            self.events.append(Name(str(new), self._by_path[str(new)]))
 
     def _unlink(self, real, path, **kwargs):
         real(path, **kwargs)

@@ -174,7 +174,7 @@ def test_volumes_of_earlier_releases_are_read_and_written_on(stage, monkeypatch)
         earlier.setattr(segment_out, "_WAY_DOWN_INLINES", 0)
         stage.load()
     reader = stage.another("reader", to_read=True)
-    assert first_frame(reader.view().state.chain) == stage.key_of(1, reader)
+    assert first_frame(reader.view().state.chain).key == stage.key_of(1, reader)
     assert content(reader.snapshot()) == content(stage.writer.snapshot())
     stage.push([5])
     stage.load("second")
@@ -215,7 +215,7 @@ def test_a_reader_that_comes_later_begins_with_it(stage):
     stage.push([1])
     reader = stage.another("reader", to_read=True)
     assert [index.commit.lsn for index in reader.view().state.chain] == [3, 2]
-    assert first_frame(reader.view().state.chain) == stage.key_of(3, reader)
+    assert first_frame(reader.view().state.chain).key == stage.key_of(3, reader)
     spent = stage.spent(lambda: read_all(reader, WAY_DOWN))
     assert spent <= 1, "none if the head start asked before the count began"
     assert stage.spent(lambda: read_all(reader, WAY_DOWN)) == 0
@@ -228,7 +228,7 @@ def test_once_nothing_of_it_is_left_a_reader_begins_with_page_1(stage, monkeypat
     stage.load("second")
     reader = stage.another("reader", to_read=True)
     assert laid_out_at(reader.view().state.chain[0].commit) == 1
-    assert first_frame(reader.view().state.chain) == stage.key_of(1, reader)
+    assert first_frame(reader.view().state.chain).key == stage.key_of(1, reader)
     assert content(reader.snapshot()) == content(stage.writer.snapshot())
 
 
@@ -390,7 +390,7 @@ def test_what_did_not_come_along_is_fetched_from_the_commit(stage, monkeypatch):
     monkeypatch.setattr(index_module, "HEAD_READ_BYTES", newest.inline_offset + 20)
     for to_read in (True, False):
         reader = stage.another(f"reader-{to_read}", to_read=to_read)
-        assert first_frame(reader.view().state.chain) == stage.key_of(1, reader)
+        assert first_frame(reader.view().state.chain).key == stage.key_of(1, reader)
         assert read_all(reader, WAY_DOWN) == [body(512, page, "first") for page in WAY_DOWN]
         assert reader.counts.snapshot().fetches == 1
         assert content(reader.snapshot()) == content(stage.writer.snapshot())
