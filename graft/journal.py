@@ -141,13 +141,20 @@ class Journal:
             self._tail_synced = True
             newest.synced_local_lsn = newest.last_local_lsn
 
+    def is_synced_through(self, local_lsn: int) -> bool:
+        """Tell whether `sync_through` has nothing to wait for."""
+        return self._unsynced(local_lsn) is None
+
     def sync_through(self, local_lsn: int) -> None:
         """Wait until a commit that was read, and all before it, are on the disk; needs no lock."""
-        file = next((file for file in reversed(self._files.all) if file.first_local_lsn <= local_lsn), None)
-        if file is not None and file.synced_local_lsn < local_lsn <= file.last_local_lsn:
+        file = self._unsynced(local_lsn)
+        if file is not None:
             with local_errors(f"syncing {file.path}"):
                 sync_file(file.path)
-                sync_directory(self._directory)
+                if not file.name_synced:
+                    sync_directory(self._directory)
+            file.name_synced = True
+            file.synced_local_lsn = max(file.synced_local_lsn, local_lsn)
 
     def append(
         self,
@@ -282,6 +289,11 @@ class Journal:
         """Let go of the files."""
         self._close_tail()
         self._files.forget_all()
+
+    def _unsynced(self, local_lsn: int) -> JournalFile | None:
+        """Return the file that a commit is in, if it was read and is not known to be on the disk."""
+        file = next((file for file in reversed(self._files.all) if file.first_local_lsn <= local_lsn), None)
+        return file if file is not None and file.synced_local_lsn < local_lsn <= file.last_local_lsn else None
 
     def _next(self, *, check: bool) -> LocalCommit | None:
         wanted = self.last_local_lsn + 1

@@ -32,6 +32,8 @@ class JournalFile:
     """The newest commit in it that was read; the one before its first where there is none yet."""
     synced_local_lsn: int = 0
     """The newest commit of which it is known that it is on the disk with all before it."""
+    name_synced: bool = False
+    """Whether it is known that its name is on the disk."""
 
     def header(self) -> RecordHeader | None:
         """Return the header behind what was read, if there is one whose record the file can hold."""

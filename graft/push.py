@@ -107,17 +107,25 @@ def _push(
     layout: Layout | None,
 ) -> PushResult:
     snapshot = pushed.snapshot
-    outgoing = prepare(
-        replica,
-        pushed.pending,
-        snapshot,
-        Onto(view.state.identity.log, view.state.chain, view.remote_map),
-        attributes=attributes,
-        layout=layout,
-    )
+    with _syncing(replica, snapshot.local_lsn):
+        outgoing = prepare(
+            replica,
+            pushed.pending,
+            snapshot,
+            Onto(view.state.identity.log, view.state.chain, view.remote_map),
+            attributes=attributes,
+            layout=layout,
+        )
     land(replica, outgoing, snapshot, snapshot.local_lsn)
     settle_after_push(replica, outgoing.pages)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
+
+
+def _syncing(replica: Replica, local_lsn: int) -> contextlib.AbstractContextManager[None]:
+    """Have local commits on the disk once a block is done: the intent comes after them."""
+    if replica.journal.is_synced_through(local_lsn):
+        return contextlib.nullcontext()
+    return replica.remote.parallel.beside(lambda: replica.journal.sync_through(local_lsn))
 
 
 def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn: int) -> None:
