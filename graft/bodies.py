@@ -161,6 +161,11 @@ class BodyLoader:
                 self._take(number, body, ())
                 self._forget_in_memory(file)
 
+    def kept(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
+        """Return those of the frames that the cache has, or is yet to take; raises as it does."""
+        self.flush()
+        return self.cache.has(keys)
+
     def evict(self) -> None:
         """Hold the cache to its budget, if it can be, and let go of what other processes evicted."""
         self.flush()
@@ -296,7 +301,7 @@ class BodyLoader:
         self._in_flight, self._later = set(), 0
         self._helpers = Helpers(0)  # a child reads what it must, and nothing ahead in the background
         self._memory_lock, self._late_lock = threading.Lock(), threading.Lock()
-        self._late = {}  # the parent sees to it
+        self._late, self._late_bytes = {}, 0  # the parent sees to it
         self.table.disown()
         self.cache.disown()
 

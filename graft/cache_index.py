@@ -124,15 +124,13 @@ class CacheIndex:
 
     def used(self, file: int) -> int:
         """Return where the next frame of a file goes; 0 for a file that is not named."""
-        row = self._database.execute(f"{_FILE} WHERE file = ?", (file,)).fetchone()
-        return _file(row).used if row else 0
+        found = self._named("?", file)
+        return found.used if found else 0
 
     def newest_file(self, *, but: int) -> FileUse | None:
         """Return the newest file that is not given up, and is another one than ``but``."""
         # Found as `put` and `used` find it: where rows are out of order, a scan may come to another one.
-        newest = "(SELECT max(file) FROM files WHERE NOT given_up AND file != ?)"
-        row = self._database.execute(f"{_FILE} WHERE file = {newest}", (but,)).fetchone()
-        return _file(row) if row else None
+        return self._named("(SELECT max(file) FROM files WHERE NOT given_up AND file != ?)", but)
 
     def add_file(self, file: int, size: int) -> None:
         """Name a new file."""
@@ -177,6 +175,11 @@ class CacheIndex:
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
+
+    def _named(self, number: str, parameter: int) -> FileUse | None:
+        """Return the file whose number an expression of one parameter gives."""
+        row = self._database.execute(f"{_FILE} WHERE file = {number}", (parameter,)).fetchone()
+        return _file(row) if row else None
 
 
 _FRAME_TYPES = (bytes, int, int, int, bytes, int, bytes)

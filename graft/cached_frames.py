@@ -64,10 +64,10 @@ class CachedFrames:
         lengths = [len(frame.body) for _, frame in frames]
         files = self.index.files()
         self.let_go_of_all_but(files)
-        used, tidy = sum(use.blocks for use in files), not any(use.given_up for use in files)
+        used, to_delete = sum(use.blocks for use in files), any(use.given_up for use in files)
         while (start := len(bodies)) < len(frames):
-            if not tidy or used + in_blocks(lengths[start]) > self.bytes_max:
-                used, tidy = self.make_room(lengths[start]), True
+            if to_delete or used + in_blocks(lengths[start]) > self.bytes_max:
+                used, to_delete = self.make_room(lengths[start]), False
             file, position = self.tail(lengths[start])
             room = len(self._files.view(file) or b"") - position
             count = fitting(lengths[start:], room, self.bytes_max - used)

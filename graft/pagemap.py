@@ -35,6 +35,7 @@ from metastore.rollup import cut
 
 ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
 """Reads the index chunks that are lacking (`metastore.index.load_chunks`)."""
+_WHOLE = np.arange(CHUNK_PAGES)
 
 
 class PageMap:
@@ -132,7 +133,7 @@ class PageMap:
             new = chunks[number] if number < len(chunks) else EMPTY_CHUNK
             if new is not old:
                 if new is not EMPTY_CHUNK:
-                    new.fingerprint = _fingerprint_of(self.table, number, new.locations())
+                    new.fingerprint = _mixed(self.table, number, _WHOLE, new.locations())
                 whole ^= old.fingerprint ^ new.fingerprint
                 live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
         for number, placement in placements.items():
@@ -204,7 +205,7 @@ def _builder(
                 locations[new.page_low] = in_frames(frames, new.page_slot.astype(np.uint64))
                 placed[new.page_low] = True
             limit = min(limit, source.commit.min_page_count)
-        if _fingerprint_of(table, number, locations) != expected:
+        if _mixed(table, number, _WHOLE, locations) != expected:
             head = sources[0].commit
             raise Corrupt(f"log {head.log}: chunk {number} of the page map of commit {head.lsn} fails its fingerprint")
         return locations
@@ -212,16 +213,8 @@ def _builder(
     return build
 
 
-def _fingerprint_of(table: FrameTable, number: int, locations: U64) -> int:
-    """Return the fingerprint of a whole chunk."""
-    live = np.flatnonzero(locations)
-    return _mixed(table, number, live, locations[live])
-
-
 def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:
-    """Return what these pages of a chunk contribute to its fingerprint."""
-    live = locations != 0
-    if not live.all():
-        low, locations = low[live], locations[live]
-    pages = low.astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
-    return fingerprint(pages, table.seeds(frames_of(locations)))
+    """Return what pages of a chunk, by their positions in it, contribute to its fingerprint."""
+    live = np.flatnonzero(locations)
+    pages = low[live].astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
+    return fingerprint(pages, table.seeds(frames_of(locations[live])))

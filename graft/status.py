@@ -125,9 +125,8 @@ def audit(replica: Replica, snapshot: Snapshot | None = None) -> Audit:
 
 
 def _cached(replica: Replica, numbers: Iterable[int]) -> U64:
-    replica.bodies.flush()
     keys = {replica.table.key(number): number for number in numbers}
-    return np.array(sorted(keys[key] for key in replica.cache.has(keys)), np.uint64)
+    return np.array(sorted(keys[key] for key in replica.bodies.kept(keys)), np.uint64)
 
 
 def _tagged(locations: U64, tag: int) -> int:

@@ -10,11 +10,12 @@ from graft.errors import GraftError, NoSuchVersion, remote_errors
 from graft.pagemap import PageMap, compose
 from graft.replica import Replica
 from graft.snapshot import Snapshot
-from graft.way_down import laid_out_at, way_down_frame
+from graft.way_down import way_down_frame
 from metastore.history import lsn_at
 from metastore.index import CommitIndex
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.lsn import chain as chain_of
+from metastore.placement import InCommit
 
 At: TypeAlias = int | str | datetime
 """An LSN, or a moment as ISO 8601 text (UTC unless it names an offset) or as `datetime`."""
@@ -36,12 +37,14 @@ def snapshot_at(replica: Replica, at: At) -> Snapshot:
 
 def _begin_way_down(replica: Replica, known: Sequence[CommitIndex], lsn: LSN) -> None:
     """Begin to fetch what every reader of an older version passes, while the indexes that lead there are read."""
-    key, laid_out = way_down_frame(known), laid_out_at(known[0].commit) if known else None
-    if key is None or laid_out is None or laid_out in chain_of(lsn) or laid_out > lsn:
+    key = way_down_frame(known)
+    if key is None or not isinstance(key.ref.home, InCommit):
         return
-    replica.bodies.flush()
+    laid_out = key.ref.home.lsn
+    if laid_out > lsn or laid_out in chain_of(lsn):
+        return
     with contextlib.suppress(GraftError):
-        if not replica.cache.has([key]):
+        if not replica.bodies.kept([key]):
             replica.remote.begin(key, replica.page_size)
 
 
