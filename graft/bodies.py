@@ -30,8 +30,8 @@ _LATER_BATCH_BYTES = 1024 * 1024
 _LATER_MAX = 16
 """Fetches in the background at once; a reader has two at most."""
 _MEMORY_BYTES_MAX = 64 * 1024 * 1024
-_LATE_BYTES_MAX = 1024 * 1024
-"""So much of what was fetched frame by frame goes into the cache at once."""
+_LATE_BYTES_MAX = 4 * 1024 * 1024
+"""So much of what was fetched frame by frame waits for the housekeeper; who comes by more than that puts it away."""
 
 
 class BodyLoader:

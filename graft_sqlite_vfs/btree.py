@@ -36,6 +36,12 @@ def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
     return tuple(child_array(page, index, page_count).tolist())
 
 
+def child_count(page: Buffer, index: int) -> int:
+    """Return how many children an interior page claims to name; 0 for any other page."""
+    kind, _, cells, _, _, _ = _HEADER.unpack_from(page, HEADER_BYTES if index == 1 else 0)
+    return cells + 1 if kind in INTERIOR else 0
+
+
 def child_array(page: Buffer, index: int, page_count: int) -> npt.NDArray[np.uint32]:
     """Return the same as an array."""
     start = HEADER_BYTES if index == 1 else 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from graft.readahead import NumberOrder, PageOrder
-from graft_sqlite_vfs.btree import INTERIOR, child_array, is_interior
+from graft_sqlite_vfs.btree import INTERIOR, child_array, child_count, is_interior
 from graft_sqlite_vfs.header import Buffer
 
 _BLOCK = 65536
@@ -102,6 +102,8 @@ class KeyOrder:
 
         Counts families where `following` goes from page to page.
         """
+        if self._is_far(page, other, steps_max):
+            return 0
         up = self._path(page)
         if len(up) == 1:
             return self._by_number().distance(page, other, steps_max)
@@ -129,6 +131,23 @@ class KeyOrder:
                 return 0
         return direction * steps
 
+    def _is_far(self, page: int, other: int, steps_max: int) -> bool:
+        """Tell whether more than so many pages lie between two, as far as that is seen without their families.
+
+        So it is for what a random lookup comes to, and cheap.
+        """
+        height = 0
+        while (parent := self._parents.of(page)) != (beside := self._parents.of(other)):
+            if not parent or not beside:
+                return False
+            page, other = parent, beside
+            height += 1
+        family = self._children(parent) if height else _NOBODY
+        if page not in family or other not in family:
+            return False
+        begin, end = sorted((family.index(page), family.index(other)))
+        return self._size(family[begin + 1 : end], height, steps_max) > steps_max
+
     def _path(self, page: int) -> list[int]:
         """Return a page and what is above it, nearest first, as far as one names the other."""
         path = [page]
@@ -147,7 +166,8 @@ class KeyOrder:
         for page in pages:
             if size > count_max:
                 break
-            size += 1 + self._size(self._children(page), height - 1, count_max - size)
+            size += 1
+            size += self._size(self._children(page), height - 1, count_max - size) if height > 1 else self._count(page)
         return size
 
     def tree(self, page: int) -> int:
@@ -185,6 +205,14 @@ class KeyOrder:
             self._families.clear()
         found = self._families[page] = array("I", child_array(body, page, self._page_count).tobytes())
         return found
+
+    def _count(self, page: int) -> int:
+        """Return how many children an interior page has."""
+        found = self._families.get(page)
+        if found is not None:
+            return len(found)
+        body = self._peek(page)
+        return 0 if body is None else child_count(body, page)
 
     def _by_number(self) -> PageOrder:
         return NumberOrder(self._page_count)
