@@ -221,18 +221,23 @@ class BodyLoader:
     ) -> tuple[int, int]:
         if waits:
             self.counts.add(fetches=1)
+            if len(missing) == 1 and not guessed:
+                return 1, self._fetch_lone(*missing.popitem())
         pages = 0
         frames = self._remote.frames(
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
         )
         for batch in self._batches_of(frames, _BATCH_BYTES if waits else _LATER_BATCH_BYTES):
             self._count(batch, missing, guessed)
-            if waits and len(missing) == 1:
-                self._attach_late(*batch[0], number=missing[batch[0][0]])
-            else:
-                self._keep_attached(batch, missing, guessed)
+            self._keep_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
         return len(missing), pages
+
+    def _fetch_lone(self, key: FrameKey, number: int) -> int:
+        frame = self._remote.frame(key, self._page_size, self._count_read)
+        self.counts.add(fetched_frames=1)
+        self._attach_late(key, frame, number)
+        return len(frame.pages)
 
     def _batches_of(
         self, frames: Iterable[tuple[FrameKey, DecodedFrame]], batch_bytes: int = _BATCH_BYTES
@@ -262,7 +267,7 @@ class BodyLoader:
             self._take(numbers[key], body, guessed)
         self._release({numbers[key] for key, _ in batch})
 
-    def _attach_late(self, key: FrameKey, frame: DecodedFrame, *, number: int) -> None:
+    def _attach_late(self, key: FrameKey, frame: DecodedFrame, number: int) -> None:
         self._housekeeper.begin()  # which sees to it that the cache takes it soon
         with self._late_lock:
             self._late[key] = number, self._attach_in_memory([(key, frame)], {key: number}), frame
@@ -323,7 +328,7 @@ class BodyLoader:
 
     def _cached(self, key: FrameKey) -> FrameBody | None:
         try:
-            return self.cache.get(key)
+            return None if self.cache.lacks(key) else self.cache.get(key)
         except GraftError:
             return None
 

@@ -41,9 +41,12 @@ from graft.frametable import FrameBody, FrameKey
 from graft.liveness import LiveJudge
 from graft.sqlite import database_errors
 from graft.thinning import in_blocks, survey_is_due, too_much, victim
+from metastore.placement import OwnObject
 from pagestore.segment import DecodedFrame
 
 _DAMAGED = "damaged"
+_NAMED_MAX = 1000
+"""Frames of a segment that are known by heart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ class Cache:
         self._lock = threading.RLock()  # guards the index and the files
         self._files = CacheFiles(directory)
         self._usable: CachedFrames | None = None
+        self._named: dict[bytes, set[int] | None] = {}
+        """See `_named_in`; as of `_named_at`."""
+        self._named_at: tuple[int, int] | None = None
         self.grew = False
         """Whether anything was put in from here."""
         if alone and (directory / _DAMAGED).exists():
@@ -100,6 +106,17 @@ class Cache:
     def batch_bytes(self) -> int:
         """How much to put in at once at most, so that no part of it is evicted for another."""
         return self._file_bytes
+
+    def lacks(self, key: FrameKey) -> bool:
+        """Tell whether a frame is known not to be there, without the long way to the index if that can be helped.
+
+        What came from another process since the system's clock ticked last may be overlooked.
+        """
+        if not isinstance(key.ref.home, OwnObject):
+            return False  # its segment has a few frames: to ask for them all is no cheaper than to ask for one
+        with self._lock:
+            named = self._named_in(key.ref.segment.raw)
+            return named is not None and key.offset not in named
 
     def get(self, key: FrameKey) -> FrameBody | None:
         """Return a frame whose checksum was just verified, None when it is not there; some pages may be lacking."""
@@ -216,6 +233,7 @@ class Cache:
         with local_errors(f"creating {self._directory}"), database_errors(f"opening {self._directory}"):
             self._directory.mkdir(exist_ok=True)
             index = CacheIndex(self._directory / "index.db")
+        self._named.clear()
         return CachedFrames(
             self._directory,
             index,
@@ -235,6 +253,19 @@ class Cache:
             self._usable.let_go(file)
         self._usable = None
         self._usable = self._opened()
+
+    def _named_in(self, segment: bytes) -> set[int] | None:
+        """Return the offsets of all frames of a segment that the index names; None where those are many, or unknown."""
+        changed_at = self._frames.index.changed_at()
+        if changed_at is None:
+            return None
+        if changed_at != self._named_at:
+            self._named.clear()
+            self._named_at = changed_at
+        if segment not in self._named:
+            with self._working("reading"):
+                self._named[segment] = self._frames.index.offsets(segment, _NAMED_MAX)
+        return self._named[segment]
 
     @contextlib.contextmanager
     def _working(self, doing: str) -> Iterator[None]:

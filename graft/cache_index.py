@@ -8,6 +8,7 @@ It is committed without syncing. Callers lock between threads; what `sqlite3` ra
     survey   futile: what was too much when one last looked what is of use and found nothing to let go of, else 0
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ class CacheIndex:
         self._path = path
         self._database = opened(path, _SCHEMA, _VERSION, synchronous="OFF")
         self._inode = path.stat().st_ino
+        self._wal: int | None = None
+        """The descriptor of the index's WAL, on which SQLite has no locks that closing it would end."""
 
     def is_there(self) -> bool:
         """Tell whether the file still has its name."""
@@ -53,6 +56,19 @@ class CacheIndex:
             return self._path.stat().st_ino == self._inode
         except FileNotFoundError:
             return False
+
+    def changed_at(self) -> tuple[int, int] | None:
+        """Return what another commit makes differ, whoever makes it, unless that is in the same tick of the clock.
+
+        None while that is unknown: SQLite makes a WAL when it needs one.
+        """
+        if self._wal is None:
+            try:
+                self._wal = os.open(f"{self._path}-wal", os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+        wal = os.fstat(self._wal)
+        return wal.st_mtime_ns, wal.st_size
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -83,6 +99,12 @@ class CacheIndex:
             rows = self._database.execute(query, (segment, *asked))
             found.update({offset for (offset,) in rows}.intersection(asked))  # a damaged index may say anything
         return found
+
+    def offsets(self, segment: bytes, count_max: int) -> set[int] | None:
+        """Return the places in a segment at which there is a frame that is named here; None if those are too many."""
+        query = "SELECT offset FROM frames WHERE segment = ? LIMIT ?"
+        found = {offset for (offset,) in self._database.execute(query, (segment, count_max + 1))}
+        return found if len(found) <= count_max else None
 
     def frames_in(self, file: int) -> list[CachedFrame]:
         """Return the frames of a file in the order of their places."""
@@ -171,10 +193,17 @@ class CacheIndex:
     def abandon(self) -> None:
         """Never use the connection again, nor close it."""
         abandon(self._database)
+        self._close_wal()
 
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
+        self._close_wal()
+
+    def _close_wal(self) -> None:
+        if self._wal is not None:
+            os.close(self._wal)
+            self._wal = None
 
     def _named(self, number: str, parameter: int) -> FileUse | None:
         """Return the file whose number an expression of one parameter gives."""

@@ -19,7 +19,7 @@ from metastore.volumes import check_name
 from pagestore.bases import Bases, NoBases
 from pagestore.decoding import DECODING_THREADS
 from pagestore.fetch import RangeRead
-from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames
+from pagestore.frame_fetch import Dictionaries, RecentDictionaries, fetch_frames, fetch_lone_frame
 from pagestore.metered import MeteredStore
 from pagestore.nearby import Nearby
 from pagestore.objectstore import Data, ObjectStore
@@ -126,6 +126,16 @@ class Remote:
                 told=told,
             ):
                 yield by_place[location.key, location.offset], frame
+
+    def frame(self, key: FrameKey, page_size: int, told: Callable[[RangeRead], None] | None = None) -> DecodedFrame:
+        """Return one frame, as `frames` does."""
+        if self._head_start is not None and (begun := self._head_start.take([key], told)):
+            return begun[0][1]
+        with remote_errors(f"fetching a frame from {self.store.url}"):
+            frame = fetch_lone_frame(self.store, key.locate(), page_size, self.dictionaries, told)
+        if frame is None:
+            ((_, frame),) = self.frames([key], page_size, told=told)
+        return frame
 
     def begin(self, key: FrameKey, page_size: int, stored: Data | None = None) -> None:
         """Begin to fetch a frame, or to decode its ``stored`` bytes; who asks `frames` for it first waits for that."""

@@ -85,6 +85,29 @@ def fetch_frames(
         raise
 
 
+def fetch_lone_frame(
+    store: ObjectStore,
+    frame: FrameLocation,
+    page_size: int,
+    dictionaries: Dictionaries,
+    told: Callable[[RangeRead], None] | None = None,
+) -> DecodedFrame | None:
+    """Return a frame, verified, without what only many need; None, and nothing is read, where that is not enough.
+
+    So it is for a frame in a commit, which may consist of differences, and for one whose dictionary is not here yet:
+    `fetch_frames` knows what to do. A lookup waits for this. Raises like that.
+    """
+    dictionary = dictionaries.get(frame.segment) if frame.dictionary_bytes else None
+    if not frame.in_own_object or (frame.dictionary_bytes and dictionary is None):
+        return None
+    data = store.get_range(frame.key, frame.offset, frame.length)
+    read = RangeRead(frame.key, frame.offset, frame.length, (frame,))
+    _check_length(data, read, store)
+    if told is not None:
+        told(read)
+    return decoded(StoredFrame(frame, memoryview(data), dictionary), page_size)
+
+
 def _decoded(
     opened: Iterable[Opened], reader: "_Reader", page_size: int, bases: Bases, nearby: Nearby
 ) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
@@ -166,11 +189,7 @@ class _Reader:
             range_bytes_max=self._range_bytes_max,
         )
         for planned, data in self._parallel.map(self._read_range, plan):
-            if len(data) != planned.length:
-                raise CorruptObject(
-                    f"object {planned.key}: expected {planned.length} bytes at offset {planned.start}, "
-                    f"got {len(data)} from {self._store.url}"
-                )
+            _check_length(data, planned, self._store)
             if self._told is not None:
                 self._told(planned)
             view = memoryview(data)
@@ -198,6 +217,13 @@ class _Reader:
                 else:
                     missing.append(_dictionary_of(frame))
         return [*missing, *frames]
+
+
+def _check_length(data: bytes, read: RangeRead, store: ObjectStore) -> None:
+    if len(data) != read.length:
+        raise CorruptObject(
+            f"object {read.key}: expected {read.length} bytes at offset {read.start}, got {len(data)} from {store.url}"
+        )
 
 
 def _dictionary_of(frame: FrameLocation) -> FrameLocation:

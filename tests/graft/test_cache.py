@@ -6,6 +6,8 @@ import random
 import shutil
 import struct
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +218,34 @@ def cache(tmp_path):
     made = small_cache(tmp_path)
     yield made
     made.close()
+
+
+def test_what_is_lacking_is_known_without_asking_whoever_puts_it_in(tmp_path, cache, monkeypatch):
+    asked = []
+    usual = cache._frames.index.offsets
+    monkeypatch.setattr(cache._frames.index, "offsets", lambda *args: (asked.append(args), usual(*args))[1])
+    first, second = keyed(7, b"a" * PAGE), keyed(8, b"b" * PAGE)
+    assert cache.lacks(first[0])
+    assert cache.lacks(replace(first[0], offset=500))
+    assert len(asked) == 1
+    cache.put([first])
+    assert not cache.lacks(first[0])
+    assert cache.lacks(replace(first[0], offset=500))
+    assert cache.lacks(second[0])
+    time.sleep(0.02)  # the clock's next tick
+    other = small_cache(tmp_path)
+    other.put([second])
+    other.close()
+    assert not cache.lacks(second[0])
+    assert bytes(cache.get(second[0]).data) == b"b" * PAGE
+
+
+def test_many_frames_are_not_known_by_heart(cache, monkeypatch):
+    monkeypatch.setattr("graft.cache._NAMED_MAX", 1)
+    one, _ = keyed(7, b"a" * PAGE)
+    cache.put([(replace(one, offset=100 * n), DecodedFrame([n], bytes(PAGE))) for n in (1, 2)])
+    assert not cache.lacks(replace(one, offset=300)), "so the index is asked"
+    assert cache.get(replace(one, offset=300)) is None
 
 
 def test_a_row_that_names_the_bytes_of_another_frame_is_no_hit(cache):

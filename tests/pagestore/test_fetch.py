@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pagestore.codec import Codec
 from pagestore.errors import CorruptObject, ObjectNotFound, UnsupportedFormat
 from pagestore.fetch import FrameLocation, RangeRead, plan_fetch, segment_key
-from pagestore.frame_fetch import RecentDictionaries, fetch_frames
+from pagestore.frame_fetch import RecentDictionaries, fetch_frames, fetch_lone_frame
 from pagestore.parallel import Parallel
 from pagestore.segment import SEGMENT_HEADER_BYTES
 from pagestore.segment_writer import SegmentWriter
@@ -141,6 +141,31 @@ def test_a_dictionary_comes_along_once(parallel):
     assert store.reads[1][1] == frames[40].offset
     assert fetched(store, parallel, [frames[50]], gap_bytes_max=0) == {51: body_of(51)}
     assert [read[1] for read in sorted(store.reads[2:])] == [SEGMENT_HEADER_BYTES, frames[50].offset]
+
+
+def test_a_lone_frame_whose_dictionary_is_here():
+    data, frames = with_dictionary(range(1, 60))
+    store, dictionaries, told = DictStore({KEY: data}), RecentDictionaries(), []
+    assert fetch_lone_frame(store, frames[7], PAGE_SIZE, dictionaries, told.append) is None
+    assert not store.reads
+    dictionaries.keep(SEGMENT, DICTIONARY, b"")
+    assert fetch_lone_frame(store, frames[7], PAGE_SIZE, dictionaries, told.append).body == body_of(8)
+    assert store.reads == [(KEY, frames[7].offset, frames[7].length)]
+    assert told == [RangeRead(KEY, frames[7].offset, frames[7].length, (frames[7],))]
+
+
+def test_a_lone_frame_inside_another_object_may_be_a_difference():
+    store = DictStore({})
+    assert fetch_lone_frame(store, FrameLocation("log/7", 100, 50, SEGMENT), PAGE_SIZE, RecentDictionaries()) is None
+    assert not store.reads
+
+
+@pytest.mark.parametrize("lacking", [1, 1000])
+def test_a_lone_frame_that_is_cut_short_is_corrupt(lacking):
+    data, frames = segment_with(range(1, 3))
+    store = DictStore({KEY: data[: max(frames[0].offset + frames[0].length - lacking, 0)]})
+    with pytest.raises(CorruptObject, match=f"object {KEY}: expected {frames[0].length} bytes at offset"):
+        fetch_lone_frame(store, frames[0], PAGE_SIZE, RecentDictionaries())
 
 
 def test_a_damaged_dictionary_is_named_with_its_place(parallel):
