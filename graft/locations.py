@@ -26,6 +26,11 @@ def in_journal(file: int, offset: int) -> int:
     return JOURNAL_TAG | file << OFFSET_BITS | offset
 
 
+def in_frame(frame: int, slot: int) -> int:
+    """Return the location of a page by frame number and slot."""
+    return FRAME_TAG | frame << SLOT_BITS | slot
+
+
 def in_frames(frames: U64, slots: U64) -> U64:
     """Return the locations of pages by frame number and slot."""
     return np.uint64(FRAME_TAG) | (frames << np.uint64(SLOT_BITS)) | slots

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from graft.errors import Corrupt
 from graft.frametable import FrameTable
-from graft.locations import frames_of, in_frames
+from graft.locations import frame_of, frames_of, in_frame, in_frames
 from graft.mapchunks import (
     CHUNK_MASK,
     CHUNK_SHIFT,
@@ -28,9 +28,9 @@ from graft.mapchunks import (
     laid_over,
     resized,
 )
-from metastore.fingerprint import fingerprint
+from metastore.fingerprint import fingerprint, mixed_one
 from metastore.index import CommitIndex
-from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef, chunk_count
+from metastore.placement import CHUNK_PAGES, FEW_PAGES, U64, ChunkPlacement, SegmentRef, chunk_count
 from metastore.rollup import cut
 
 ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
@@ -137,14 +137,13 @@ class PageMap:
                 whole ^= old.fingerprint ^ new.fingerprint
                 live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
         for number, placement in placements.items():
+            place = _few_placed if placement.pages <= FEW_PAGES else _placed
             old = chunks[number]
-            changed, low = copied(old.locations()), placement.page_low
-            before, frames = changed[low], self.table.number_all(placement, segments)[placement.page_frame]
-            changed[low] = after = in_frames(frames, placement.page_slot.astype(np.uint64))
-            difference = _mixed(self.table, number, low, before) ^ _mixed(self.table, number, low, after)
+            changed = copied(old.locations())
+            difference, added = place(changed, self.table, number, placement, segments)
             chunks[number] = MapChunk(old.fingerprint ^ difference, locations=changed)
             whole ^= difference
-            live += len(before) - int(np.count_nonzero(before))
+            live += added
         return PageMap(self.table, page_count, chunks, live, whole)
 
 
@@ -211,6 +210,36 @@ def _builder(
         return locations
 
     return build
+
+
+def _placed(
+    locations: U64, table: FrameTable, number: int, placement: ChunkPlacement, segments: Sequence[SegmentRef]
+) -> tuple[int, int]:
+    """Place pages in a chunk; return by what its fingerprint differs then, and how many of them had no body before."""
+    low, frames = placement.page_low, table.number_all(placement, segments)[placement.page_frame]
+    before, after = locations[low], in_frames(frames, placement.page_slot.astype(np.uint64))
+    locations[low] = after
+    difference = _mixed(table, number, low, before) ^ _mixed(table, number, low, after)
+    return difference, len(before) - int(np.count_nonzero(before))
+
+
+def _few_placed(
+    locations: U64, table: FrameTable, number: int, placement: ChunkPlacement, segments: Sequence[SegmentRef]
+) -> tuple[int, int]:
+    """Do the same page by page."""
+    frames = table.number_all(placement, segments).tolist()
+    difference = added = 0
+    columns = (placement.page_low, placement.page_frame, placement.page_slot)
+    for low, row, slot in zip(*(column.tolist() for column in columns), strict=True):
+        before, after = int(locations[low]), in_frame(frames[row], slot)
+        locations[low] = after
+        page = number * CHUNK_PAGES + low + 1
+        difference ^= mixed_one(page, table.seed(frame_of(after)))
+        if before:
+            difference ^= mixed_one(page, table.seed(frame_of(before)))
+        else:
+            added += 1
+    return difference, added
 
 
 def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:

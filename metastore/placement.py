@@ -21,6 +21,8 @@ from pagestore.ids import SegmentId
 from pagestore.segment import FrameExtent
 
 CHUNK_PAGES = 4096
+FEW_PAGES = 16
+"""So many at most, and plain Python is faster than the first calls of NumPy after a while without any."""
 
 U16: TypeAlias = npt.NDArray[np.uint16]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -180,8 +182,8 @@ def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
 def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
     """Return, per chunk, the places of all pages of a new segment, whose frames come by offset, with this ordinal."""
     extents = list(frames)
-    if not extents:
-        return {}
+    if sum(len(extent.pages) for extent in extents) <= FEW_PAGES:
+        return _few_placements(extents, ordinal)
     counts = np.array([len(extent.pages) for extent in extents], np.uint32)
     page = np.fromiter(chain.from_iterable(extent.pages for extent in extents), np.uint32, int(counts.sum()))
     page -= np.uint32(1)
@@ -206,5 +208,25 @@ def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, Chun
             low[start:stop],
             page_frame.astype(np.uint16),
             slot[start:stop],
+        )
+    return placements
+
+
+def _few_placements(extents: Sequence[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
+    places: dict[int, list[tuple[int, int, int]]] = {}
+    for row, extent in enumerate(extents):
+        for slot, page in enumerate(extent.pages):
+            places.setdefault(chunk_of(page), []).append(((page - 1) % CHUNK_PAGES, row, slot))
+    placements = {}
+    for number, found in sorted(places.items()):
+        low, rows, slots = zip(*sorted(found), strict=True)
+        used = sorted(set(rows))
+        placements[number] = ChunkPlacement(
+            np.array([ordinal] * len(used), np.uint32),
+            np.array([extents[row].offset for row in used], np.uint64),
+            np.array([extents[row].length for row in used], np.uint32),
+            np.array(low, np.uint16),
+            np.array([used.index(row) for row in rows], np.uint16),
+            np.array(slots, np.uint16),
         )
     return placements

@@ -24,7 +24,6 @@ from metastore.placement import (
     overlaid,
     placements_of,
 )
-from pagestore.distinct import distinct
 from pagestore.ids import SegmentId
 from pagestore.pages import PAGE_IDX_MAX
 from pagestore.segment import FrameExtent
@@ -162,15 +161,19 @@ def _with_used_segments(
     min_page_count: int, table: Sequence[SegmentRef | SegmentId], merged: Mapping[int, ChunkPlacement]
 ) -> RollUp:
     used = _used(placement.frame_segment for placement in merged.values())
+    if len(used) == len(table):
+        return RollUp(min_page_count, tuple(table), merged)
     ordinals = np.zeros(len(table), np.uint32)
     ordinals[used] = np.arange(len(used), dtype=np.uint32)
     return RollUp(
         min_page_count,
-        tuple(table[int(ordinal)] for ordinal in used),
+        tuple(table[ordinal] for ordinal in used),
         {number: placement.renumbered(ordinals) for number, placement in merged.items()},
     )
 
 
-def _used(columns: Iterable[U32]) -> U32:
-    found = [distinct(column) for column in columns]
-    return distinct(np.concatenate(found)) if found else np.empty(0, np.uint32)
+def _used(columns: Iterable[U32]) -> list[int]:
+    used: set[int] = set()
+    for column in columns:
+        used.update(column.tolist())
+    return sorted(used)

@@ -7,9 +7,9 @@ Column by column and compressed, since an old volume's index names thousands of 
 than their ids.
 """
 
+import struct
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import accumulate
 
 from metastore.errors import CorruptCommit, UnsupportedCommit
 from metastore.ids import LogId
@@ -24,23 +24,24 @@ _OWN_OBJECT, _IN_COMMIT, _IN_THIS_COMMIT, _WITH_DICTIONARY = 0, 1, 2, 3
 _ROW_BYTES = 2 * ID_BYTES + 1 + 8 + 8
 _COMPRESS_BYTES_MIN = 128
 _NO_LOG = bytes(ID_BYTES)
+_U64_MAX = 2**64 - 1
 
 
 def encode_segments(segments: Sequence[SegmentRef | SegmentId]) -> bytes:
     """Return the stored table; a bare id is the segment that lies inline in the commit of the table."""
-    homes, logs = bytearray(), []
-    lsns, offsets = np.zeros(len(segments), np.uint64), np.zeros(len(segments), np.uint64)
-    for row, ref in enumerate(segments):
+    ids, homes, logs = [], bytearray(), []
+    steps, offsets = [], []
+    before = 0
+    for ref in segments:
         home = ref.home if isinstance(ref, SegmentRef) else None
-        if isinstance(home, InCommit):
-            lsns[row], offsets[row] = home.lsn, home.offset
-        elif home is not None:
-            offsets[row] = home.dictionary_bytes
+        lsn = home.lsn if isinstance(home, InCommit) else 0
+        ids.append(ref.segment.raw if isinstance(ref, SegmentRef) else ref.raw)
         homes.append(_kind_of(home))
         logs.append(home.log.raw if isinstance(home, InCommit) else _NO_LOG)
-    lsns[1:] -= lsns[:-1].copy()
-    ids = (ref.segment.raw if isinstance(ref, SegmentRef) else ref.raw for ref in segments)
-    raw = b"".join((*ids, homes, *logs, lsns.astype("<u8").tobytes(), offsets.astype("<u8").tobytes()))
+        steps.append((lsn - before) & _U64_MAX)
+        before = lsn
+        offsets.append(_offset_of(home))
+    raw = b"".join((*ids, homes, *logs, struct.pack(f"<{2 * len(segments)}Q", *steps, *offsets)))
     codec, stored = Codec.RAW, raw
     if len(raw) >= _COMPRESS_BYTES_MIN:
         codec, stored = compress(raw, Codec.ZSTD)
@@ -62,8 +63,9 @@ def decode_segments(data: memoryview, rows: int, here: InCommit) -> tuple[Segmen
         raise UnsupportedCommit(f"segment table: {error}") from error
     homes = raw[rows * ID_BYTES : rows * (ID_BYTES + 1)]
     logs = rows * (ID_BYTES + 1)
-    numbers = np.frombuffer(raw, "<u8", 2 * rows, rows * (2 * ID_BYTES + 1))
-    lsns, offsets = numbers[:rows].cumsum(dtype=np.uint64).tolist(), numbers[rows:].tolist()
+    numbers = struct.unpack_from(f"<{2 * rows}Q", raw, rows * (2 * ID_BYTES + 1))
+    lsns = list(accumulate(numbers[:rows], lambda lsn, step: (lsn + step) & _U64_MAX))
+    offsets = numbers[rows:]
     refs = []
     known_logs: dict[bytes, LogId] = {}
     for row, home in enumerate(homes):
@@ -81,6 +83,12 @@ def decode_segments(data: memoryview, rows: int, here: InCommit) -> tuple[Segmen
         else:
             raise UnsupportedCommit(f"segment {segment} has a home of kind {home}; upgrade graft")
     return tuple(refs)
+
+
+def _offset_of(home: OwnObject | InCommit | None) -> int:
+    if home is None:
+        return 0
+    return home.offset if isinstance(home, InCommit) else home.dictionary_bytes
 
 
 def _kind_of(home: OwnObject | InCommit | None) -> int:

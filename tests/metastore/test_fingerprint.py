@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from metastore.fingerprint import fingerprint, frame_seeds, mixed, placement_fingerprint
+from metastore.fingerprint import fingerprint, frame_seeds, mixed, mixed_one, placement_fingerprint
 from metastore.placement import EMPTY, OwnObject, SegmentRef, placements_of
 from pagestore.ids import SegmentId
 from pagestore.segment import FrameExtent
@@ -20,6 +20,15 @@ def test_fixed_values():
     seeds = frame_seeds([(SEGMENT.raw, 40)])
     assert seeds.tolist() == [0x39986ADBE42BB5C0]
     assert mixed(np.array([1], np.uint64), seeds).tolist() == [0x52A4B09901A9EC38]
+    assert mixed_one(1, 0x39986ADBE42BB5C0) == 0x52A4B09901A9EC38
+
+
+def test_one_at_a_time():
+    chance = random.Random(7)
+    pages = [chance.randrange(1, 2**32) for _ in range(500)]
+    seeds = [chance.randrange(2**64) for _ in pages]
+    together = mixed(np.array(pages, np.uint64), np.array(seeds, np.uint64)).tolist()
+    assert list(map(mixed_one, pages, seeds)) == together
 
 
 @pytest.mark.parametrize("number", [0, 1, 1_048_575])

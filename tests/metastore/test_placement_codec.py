@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metastore.errors import CorruptCommit, MetaStoreError, UnsupportedCommit
-from metastore.placement import CHUNK_PAGES, EMPTY, ChunkPlacement, overlaid, placements_of
+from metastore.placement import CHUNK_PAGES, EMPTY, FEW_PAGES, ChunkPlacement, overlaid, placements_of
 from metastore.placement_codec import decode_placement, encode_placement
 from pagestore.segment import FrameExtent
 from tests.metastore.sample_commit import GOLDEN
@@ -193,6 +193,12 @@ class TestOverlaid:
         assert dict(zip(merged.page_low.tolist(), found, strict=True)) == expected
 
 
+@pytest.fixture(params=[0, FEW_PAGES])
+def few_pages(request, monkeypatch):
+    monkeypatch.setattr("metastore.placement.FEW_PAGES", request.param)
+
+
+@pytest.mark.usefixtures("few_pages")
 def test_a_segment_in_layout_order_is_placed_by_page():
     frames = [FrameExtent(40, 10, (5000, 9000)), FrameExtent(50, 10, (1, 4096)), FrameExtent(60, 10, (4097,))]
     placed = placements_of(frames, 3)
