@@ -146,11 +146,12 @@ class Journal:
         return self._unsynced(local_lsn) is None
 
     def sync_through(self, local_lsn: int) -> None:
-        """Wait until a commit that was read, and all before it, are on the disk; needs no lock."""
+        """Wait until a commit that was read, and all before it, are on the disk or in the remote; needs no lock."""
         file = self._unsynced(local_lsn)
         if file is not None:
             with local_errors(f"syncing {file.path}"):
-                sync_file(file.path)
+                with contextlib.suppress(FileNotFoundError):  # gone: it was pushed
+                    sync_file(file.path)
                 if not file.name_synced:
                     sync_directory(self._directory)
             file.name_synced = True

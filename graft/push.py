@@ -2,6 +2,8 @@
 
 plan → segment (unless inline) → journal synced → intent → append → settle → cache → sync point → journal files deleted
 
+The syncing of the journal begins with the push, and is waited for where the line says so.
+
 The intent holds the very bytes that are appended. Whoever finds one appends the same bytes again: their nonce makes
 that harmless, and its outcome is final, even if the first request is still on its way.
 """
@@ -54,12 +56,14 @@ def push(replica: Replica, *, message: str | None = None, layout: Layout | None 
     settles it) or nothing was sent, `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
-        recover(replica)
-        view = replica.view()
-        if not view.pending:
-            return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
-        attributes = {MESSAGE: message.encode()} if message else {}
-        return _push(replica, view, view, attributes, layout)
+        with _syncing(replica, replica.view().pending):
+            recover(replica)
+            view = replica.view()
+            if not view.pending:
+                return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
+            attributes = {MESSAGE: message.encode()} if message else {}
+            outgoing = _prepared(replica, view, view, attributes, layout)
+        return _landed(replica, view, view, outgoing)
 
 
 def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
@@ -68,9 +72,12 @@ def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
     If this raises and no intent is left, nothing was pushed.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
-        recover(replica)
-        view = replica.view()
-        return _push(replica, view, replica.view_with(view, commit), {}, None)
+        with _syncing(replica, [commit]):
+            recover(replica)
+            view = replica.view()
+            pushed = replica.view_with(view, commit)
+            outgoing = _prepared(replica, view, pushed, {}, None)
+        return _landed(replica, view, pushed, outgoing)
 
 
 def recover(replica: Replica) -> None:
@@ -99,30 +106,23 @@ def recover(replica: Replica) -> None:
     _settle(replica, [index, *state.chain], intent.local_lsn, None)
 
 
-def _push(
-    replica: Replica,
-    view: View,
-    pushed: View,
-    attributes: dict[str, bytes],
-    layout: Layout | None,
-) -> PushResult:
-    snapshot = pushed.snapshot
-    with _syncing(replica, snapshot.local_lsn):
-        outgoing = prepare(
-            replica,
-            pushed.pending,
-            snapshot,
-            Onto(view.state.identity.log, view.state.chain, view.remote_map),
-            attributes=attributes,
-            layout=layout,
-        )
-    land(replica, outgoing, snapshot, snapshot.local_lsn)
+def _prepared(
+    replica: Replica, view: View, pushed: View, attributes: dict[str, bytes], layout: Layout | None
+) -> Outgoing:
+    """Make the commit after which the remote has ``pushed``; it has what ``view`` builds on."""
+    onto = Onto(view.state.identity.log, view.state.chain, view.remote_map)
+    return prepare(replica, pushed.pending, pushed.snapshot, onto, attributes=attributes, layout=layout)
+
+
+def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing) -> PushResult:
+    land(replica, outgoing, pushed.snapshot, pushed.snapshot.local_lsn)
     settle_after_push(replica, outgoing.pages)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 
-def _syncing(replica: Replica, local_lsn: int) -> contextlib.AbstractContextManager[None]:
-    """Have local commits on the disk once a block is done: the intent comes after them."""
+def _syncing(replica: Replica, commits: Sequence[LocalCommit]) -> contextlib.AbstractContextManager[None]:
+    """Have local commits on the disk once a block is done, or in the remote: the intent comes after them."""
+    local_lsn = commits[-1].local_lsn if commits else 0
     if replica.journal.is_synced_through(local_lsn):
         return contextlib.nullcontext()
     return replica.remote.parallel.beside(lambda: replica.journal.sync_through(local_lsn))

@@ -2,8 +2,9 @@
 
 import pytest
 
+from graft import journal
 from graft.clone import clone
-from graft.errors import DiskFull, Diverged, RemoteUnavailable, StaleSnapshot
+from graft.errors import DiskFull, Diverged, LocalStorageError, RemoteUnavailable, StaleSnapshot
 from graft.log import log_entries
 from graft.pull import pull
 from graft.push import push
@@ -212,6 +213,26 @@ def test_a_full_disk_does_not_fail_a_push_that_landed(replica, elsewhere, monkey
     monkeypatch.setattr(replica.cache, "put", raising(DiskFull("no space")))
     assert push(replica).after == 2
     monkeypatch.undo()
+    check_settled(replica, elsewhere, [3, 1])
+
+
+def test_a_journal_that_cannot_be_synced_is_not_pushed(replica, elsewhere, monkeypatch):
+    commit(replica, [2], "second", durability=Durability.RELAXED)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "sync_file", raising(OSError(5, "Input/output error")))
+        with pytest.raises(LocalStorageError, match="syncing"):
+            push(replica)
+    assert replica.state.intent() is None
+    assert status(replica).local_commits == 1
+    assert push(replica).after == 2
+    check_settled(replica, elsewhere, [3, 1])
+
+
+def test_a_journal_file_that_went_meanwhile_was_pushed(replica, elsewhere, monkeypatch):
+    commit(replica, [2], "second", durability=Durability.RELAXED)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "sync_file", raising(FileNotFoundError()))
+        assert push(replica).after == 2
     check_settled(replica, elsewhere, [3, 1])
 
 
