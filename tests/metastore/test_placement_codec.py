@@ -157,6 +157,12 @@ def test_golden():
     assert columns(decode_placement(raw, 1)) == columns(few)
 
 
+@pytest.fixture(params=[0, FEW_PAGES])
+def few_pages(request, monkeypatch):
+    monkeypatch.setattr("metastore.placement.FEW_PAGES", request.param)
+
+
+@pytest.mark.usefixtures("few_pages")
 class TestOverlaid:
     def test_the_newest_place_wins_and_unused_frames_go(self):
         older = made([0, 1], [40, 50], [10, 10], [1, 2, 3], [0, 0, 1], [0, 1, 0])
@@ -175,6 +181,17 @@ class TestOverlaid:
     def test_nothing_over_nothing(self):
         assert overlaid([]).pages == overlaid([EMPTY, EMPTY]).pages == 0
 
+    def test_a_few_pages_in_a_few_layers(self):
+        chance = random.Random(5)
+        for _ in range(200):
+            layers = [
+                made(
+                    [ordinal] * 3, [40, 49, 58], [9] * 3, sorted(chance.sample(range(9), 4)), [2, 0, 1, 0], [0, 0, 0, 1]
+                )
+                for ordinal in range(chance.randint(2, 4))
+            ]
+            self._check(overlaid(layers), layers)
+
     def test_many_layers_of_full_chunks(self):
         """More frames together than a 16-bit row could name."""
         chance = random.Random(4)
@@ -183,19 +200,18 @@ class TestOverlaid:
             pages = sorted(chance.sample(range(CHUNK_PAGES), 4000))
             offsets = list(range(40, 40 + 4000 * 9, 9))
             layers.append(made([ordinal] * 4000, offsets, [9] * 4000, pages, list(range(4000)), [0] * 4000))
-        merged = overlaid(layers)
+        self._check(overlaid(layers), layers)
+
+    def _check(self, merged, layers):
         expected = {}
         for layer in reversed(layers):
-            for row, low in enumerate(layer.page_low.tolist()):
+            for row, low in zip(layer.page_frame.tolist(), layer.page_low.tolist(), strict=True):
                 expected[low] = (int(layer.frame_segment[row]), int(layer.frame_offset[row]))
         rows = merged.page_frame
         found = zip(merged.frame_segment[rows].tolist(), merged.frame_offset[rows].tolist(), strict=True)
         assert dict(zip(merged.page_low.tolist(), found, strict=True)) == expected
-
-
-@pytest.fixture(params=[0, FEW_PAGES])
-def few_pages(request, monkeypatch):
-    monkeypatch.setattr("metastore.placement.FEW_PAGES", request.param)
+        frames = list(zip(merged.frame_segment.tolist(), merged.frame_offset.tolist(), strict=True))
+        assert frames == sorted(set(expected.values()))
 
 
 @pytest.mark.usefixtures("few_pages")
