@@ -1,16 +1,16 @@
 """`scan_fragmented` and `warm`: reading a small table after a long history of scattered one-row pushes."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
 from benchmarks.messages import LOOKUP, random_ids
 from benchmarks.remote_scenarios.reading import look_up, scan
 from benchmarks.remote_scenarios.scenario import Place, warm_up
 from benchmarks.remote_systems import FAST
 from benchmarks.rows import Reading
+from benchmarks.systems import Database
 from graft_sqlite_vfs.connect import connect
-
-_WARM_SCANS = 3
 
 
 class ScanFragmented:
@@ -52,14 +52,22 @@ class Warm:
             place.volume(place.sizes.small_table_bytes, pushes, with_history=True)
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Scan and look up each, after a first scan."""
+        """Scan and look up all in turn, since they are compared, after first scans."""
         sizes = place.sizes
         ids = random_ids(sizes.small_table_bytes, sizes.warm_lookups, seed=8)
-        for pushes in (0, *sizes.small_histories):
-            url = place.volume(sizes.small_table_bytes, pushes, with_history=True)
-            with closing(connect(place.clone("reader", url))) as database:
-                database.execute("PRAGMA cache_size = -500")  # so that reads reach what lies beneath SQLite
-                scan(database)
-                for _ in range(_WARM_SCANS):
-                    yield from place.measure(f"warm/scan-{pushes}", lambda: scan(database))
-                yield from place.measure(f"warm/lookup-{pushes}", lambda: look_up(database, ids))
+        with ExitStack() as opened:
+            histories = (0, *sizes.small_histories)
+            readers = {pushes: opened.enter_context(self._warm(place, pushes)) for pushes in histories}
+            for _ in range(sizes.repeats):
+                for pushes, database in readers.items():
+                    yield from place.measure(f"warm/scan-{pushes}", partial(scan, database))
+                    yield from place.measure(f"warm/lookup-{pushes}", partial(look_up, database, ids))
+
+    @contextmanager
+    def _warm(self, place: Place, pushes: int) -> Iterator[Database]:
+        url = place.volume(place.sizes.small_table_bytes, pushes, with_history=True)
+        with closing(connect(place.clone(f"reader-{pushes}", url))) as database:
+            database.execute("PRAGMA cache_size = -500")  # so that reads reach what lies beneath SQLite
+            scan(database)
+            scan(database)
+            yield database
