@@ -234,7 +234,7 @@ def _few_placed(
         before, after = int(locations[low]), in_frame(frames[row], slot)
         locations[low] = after
         page = number * CHUNK_PAGES + low + 1
-        difference ^= mixed_one(page, table.seed(frame_of(after)))
+        difference ^= mixed_one(page, table.seed(frames[row]))
         if before:
             difference ^= mixed_one(page, table.seed(frame_of(before)))
         else:

@@ -88,14 +88,14 @@ class KeyOrder:
         if siblings is None:
             yield from self._by_number().following(page, direction)
             return
-        height = 0
-        while siblings is not None:
+        for height in range(_HEIGHT_MAX):
+            if siblings is None:
+                break
             for sibling in siblings:
                 yield sibling
                 yield from self._below(sibling, direction, height)
             page = self._parents.of(page)
             siblings = self._siblings(page, direction)
-            height += 1
 
     def distance(self, page: int, other: int, steps_max: int) -> int:
         """See `graft.readahead.PageOrder.distance`; what no known page names is not near.
@@ -136,17 +136,18 @@ class KeyOrder:
 
         So it is for what a random lookup comes to, and cheap.
         """
-        height = 0
-        while (parent := self._parents.of(page)) != (beside := self._parents.of(other)):
+        for height in range(_HEIGHT_MAX):  # pages that are out of date may name each other
+            parent, beside = self._parents.of(page), self._parents.of(other)
             if not parent or not beside:
-                return False
+                break
+            if parent == beside:
+                family = self._children(parent)
+                if not height or page not in family or other not in family:
+                    break
+                begin, end = sorted((family.index(page), family.index(other)))
+                return self._size(family[begin + 1 : end], height, steps_max) > steps_max
             page, other = parent, beside
-            height += 1
-        family = self._children(parent) if height else _NOBODY
-        if page not in family or other not in family:
-            return False
-        begin, end = sorted((family.index(page), family.index(other)))
-        return self._size(family[begin + 1 : end], height, steps_max) > steps_max
+        return False
 
     def _path(self, page: int) -> list[int]:
         """Return a page and what is above it, nearest first, as far as one names the other."""

@@ -85,6 +85,21 @@ def test_what_is_out_of_date_is_not_followed(tree):
     assert interior
 
 
+def test_pages_that_name_each_other_end_the_order():
+    """As pages may that are out of date."""
+    parents = Parents()
+    bodies = {4: lone_parent_of(5), 5: lone_parent_of(4)}
+    for page, data in bodies.items():
+        parents.saw(page, data, 9)
+    order = KeyOrder(parents, bodies.get, 9)
+    assert order.distance(4, 5, 100) == 0
+    assert list(order.following(4, 1)) == []
+
+
+def lone_parent_of(page):
+    return bytes([5]) + bytes(7) + page.to_bytes(4, "big") + bytes(PAGE - 12)
+
+
 @pytest.mark.parametrize("steps_max", [5, 300, 5000])
 def test_distances_are_those_of_the_way(tree, steps_max):
     """Also to and from interior pages; where some are not known, what they name is not near."""
