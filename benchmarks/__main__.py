@@ -19,28 +19,25 @@ from pathlib import Path
 import apsw
 from rich.console import Console
 
-from benchmarks import (
-    remote,
-    remote_sizes,
-    remote_targets,
-    sizes,
-    sync,
-    sync_sizes,
-    sync_systems,
-    sync_targets,
-    targets,
-)
 from benchmarks import rows as row_format
 from benchmarks.layout import command as layout
-from benchmarks.local import SCENARIOS
+from benchmarks.local import sizes, targets
+from benchmarks.local.suite import SCENARIOS
+from benchmarks.local.systems import SYSTEMS, Graft
+from benchmarks.local.targets import Verdict
 from benchmarks.measure import Measured, Suite, measure
 from benchmarks.plots import can_plot, plot
-from benchmarks.remote_systems import CLIENTS
+from benchmarks.remote import sizes as remote_sizes
+from benchmarks.remote import suite as remote
+from benchmarks.remote import targets as remote_targets
+from benchmarks.remote.systems import CLIENTS
 from benchmarks.report import print_remote_rows, print_rows, print_verdicts
 from benchmarks.rows import Row
 from benchmarks.scale import command as scale
-from benchmarks.systems import SYSTEMS, Graft
-from benchmarks.targets import Verdict
+from benchmarks.sync import sizes as sync_sizes
+from benchmarks.sync import suite as sync
+from benchmarks.sync import systems as sync_systems
+from benchmarks.sync import targets as sync_targets
 
 Judge = Callable[[Sequence[Row]], Sequence[Verdict]]
 
@@ -91,7 +88,7 @@ class _Prepared:
 
 def _local(options: argparse.Namespace, _directory: Path, _stack: ExitStack) -> _Prepared:
     chosen = sizes.QUICK if options.quick else sizes.Sizes()
-    suite = Suite("benchmarks.worker", SYSTEMS, chosen.rounds, sizes.as_json(chosen))
+    suite = Suite("benchmarks.local.worker", SYSTEMS, chosen.rounds, sizes.as_json(chosen))
     return _Prepared(SCENARIOS, suite, targets.judge, print_rows)
 
 
@@ -101,7 +98,7 @@ def _remote(options: argparse.Namespace, directory: Path, stack: ExitStack) -> _
         chosen = dataclasses.replace(chosen, latency_ms=options.latency_ms)
     proxy = stack.enter_context(remote.slow_server(directory))
     suite = Suite(
-        "benchmarks.remote_worker",
+        "benchmarks.remote.worker",
         CLIENTS,
         chosen.rounds,
         dataclasses.asdict(chosen),
@@ -115,7 +112,7 @@ def _remote(options: argparse.Namespace, directory: Path, stack: ExitStack) -> _
 def _sqlsync(options: argparse.Namespace, _directory: Path, _stack: ExitStack) -> _Prepared:
     chosen = sync_sizes.QUICK if options.quick else sync_sizes.SyncSizes()
     suite = Suite(
-        "benchmarks.sync_worker",
+        "benchmarks.sync.worker",
         sync_systems.SYSTEMS,
         chosen.rounds,
         dataclasses.asdict(chosen),

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sqlsync.coordinator import Coordinator
-from sqlsync.document import Document
-from sqlsync.local_link import LocalLink
-from sqlsync.python_reducer import PythonReducer, migration, mutation
-from sqlsync.reducer import ReducerContext
-from sqlsync.strategies import last_writer_wins, merge_by_field, reject_on_conflict
+from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.document import Document
+from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
+from sqlsync.reducers.reducer import ReducerContext
+from sqlsync.reducers.strategies import last_writer_wins, merge_by_field, reject_on_conflict
 
 
 class Board(PythonReducer):

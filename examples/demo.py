@@ -20,19 +20,19 @@ import airportsdata
 import apsw
 from rich.console import Console
 
-from graft.clone import clone, init
 from graft.errors import GraftError
-from graft.fork import fork
-from graft.pull import pull
-from graft.push import push
-from graft.replica import Replica
-from graft.timetravel import snapshot_at
-from graft.transfer import export_file
-from graft.verify import verify
+from graft.operations.transfer import export_file
+from graft.operations.verify import verify
+from graft.replica.replica import Replica
+from graft.sync.clone import clone, init
+from graft.sync.fork import fork
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
-from pagestore.metered import MeteredStore, StoreTraffic
+from pagestore.stores.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store
 
 console = Console(highlight=False, soft_wrap=True)

@@ -1,26 +1,26 @@
 """Volumes: versioned arrays of pages in a bucket, with a replica in a local directory."""
 
-from graft.clone import clone, init
 from graft.errors import GraftError
-from graft.follow import Follower, poll_policy, watch
-from graft.fork import fork
-from graft.freshness import Freshness, freshness
-from graft.hydrate import hydrate
-from graft.log import log_entries
-from graft.metrics import Metric, metrics
-from graft.polling import PollPolicy
-from graft.pull import fetch, pull
-from graft.push import push
-from graft.rawfile import open_file, open_snapshot
-from graft.replica import Replica, is_replica, open_replica
+from graft.operations.hydrate import hydrate
+from graft.operations.log import log_entries
+from graft.operations.metrics import Metric, metrics
+from graft.operations.raw_file import open_file, open_snapshot
+from graft.operations.status import audit, status
+from graft.operations.transfer import export_file, import_file
+from graft.operations.verify import verify
+from graft.reading.snapshot import Snapshot
+from graft.replica.freshness import Freshness, freshness
+from graft.replica.replica import Replica, is_replica, open_replica
+from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability, Settings
-from graft.snapshot import Snapshot
-from graft.status import audit, status
-from graft.timetravel import snapshot_at
-from graft.transaction import WriteTransaction
-from graft.transfer import export_file, import_file
-from graft.verify import verify
-from graft.waiting import refresh, wait_for
+from graft.sync.clone import clone, init
+from graft.sync.follow import Follower, poll_policy, watch
+from graft.sync.fork import fork
+from graft.sync.poll_schedule import PollPolicy
+from graft.sync.pull import fetch, pull
+from graft.sync.push import push
+from graft.sync.staleness import refresh, wait_for
+from graft.sync.time_travel import snapshot_at
 
 __all__ = [
     "Durability",

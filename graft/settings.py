@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pagestore.codec import Codec
-from pagestore.dictionary import DICTIONARY_BYTES_MAX
+from pagestore.segments.codec import Codec
+from pagestore.segments.dictionary import DICTIONARY_BYTES_MAX
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -46,7 +46,7 @@ class Settings(BaseModel):
     inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
     """Largest segment that travels inside its commit."""
     carry_bytes_max: int = Field(default=16 * MIB, ge=0)
-    """Pages of earlier pushes that a push takes along at most, uncompressed; 0 for none (graft/carry.py)."""
+    """Most pages of earlier pushes that a push consolidates, in uncompressed bytes; 0 for none."""
     fetch_gap_bytes_max: int = Field(default=32 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
     readahead_bytes_max: int = Field(default=4 * MIB, ge=0)
@@ -69,7 +69,7 @@ class Settings(BaseModel):
 
     @property
     def readahead_company_max(self) -> int:
-        """How many frames may go along besides, from objects that are asked anyway (graft/company.py)."""
+        """How many frames may go along besides, from objects that are asked anyway (graft/reading/piggyback.py)."""
         return min(2 * self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 
     @property

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from graft.compact import CompactResult
-from graft.compact import compact as graft_compact
-from graft.replica import open_replica
+from graft.operations.compact import CompactResult
+from graft.operations.compact import compact as graft_compact
+from graft.replica.replica import open_replica
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command, directory
 from graft_cli.output import document, say
 from graft_cli.progress import progress
-from graft_sqlite_vfs.layout import btree_layout
+from graft_sqlite_vfs.btree.layout import btree_layout
 
 
 @command(

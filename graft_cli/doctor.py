@@ -7,7 +7,7 @@ from importlib.metadata import version as installed_version
 import apsw
 import click
 
-from graft.remote import opened_remote, parse_remote, require_safe
+from graft.remote.remote import opened_remote, parse_remote, require_safe
 from graft_cli.options import as_json, command
 from graft_cli.output import document, fields, say
 from graft_sqlite_vfs.registration import READ_PATH

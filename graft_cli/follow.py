@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from graft.follow import Event, Looked, LookFailed, poll_policy, watch
-from graft.replica import Replica, open_replica
+from graft.replica.replica import Replica, open_replica
+from graft.sync.follow import Event, Looked, LookFailed, poll_policy, watch
 from graft_cli.human import counted
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json_lines, command, directory
@@ -98,7 +98,7 @@ def _publisher(replica: Replica, where: str | None) -> Callable[[], None]:
     if where is None:
         return lambda: None
     try:
-        from graft.prometheus import keep_in_file, serve  # noqa: PLC0415 - an extra that few commands need
+        from graft.operations.prometheus import keep_in_file, serve  # noqa: PLC0415 - an extra that few commands need
     except ImportError as error:
         raise click.ClickException(
             f"--metrics needs prometheus-client: pip install 'graft[metrics]' ({error})"

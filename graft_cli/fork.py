@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from graft.fork import fork as graft_fork
-from graft.replica import open_replica
+from graft.replica.replica import open_replica
+from graft.sync.fork import fork as graft_fork
 from graft_cli.options import as_json, at, command
 from graft_cli.output import document, say
 

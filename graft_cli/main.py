@@ -5,7 +5,7 @@ import os
 import click
 
 from graft_cli.exitcodes import ExitCode
-from graft_cli.lazygroup import LazyCommand, Section
+from graft_cli.lazy_group import LazyCommand, Section
 from graft_cli.options import show_traceback
 from graft_cli.root import RootGroup
 
@@ -42,11 +42,11 @@ SECTIONS = (
     Section(
         "Look",
         (
-            LazyCommand("status", "graft_cli.look:status", "Show a replica against its remote."),
-            LazyCommand("log", "graft_cli.look:log", "List the commits of the remote, newest first."),
-            LazyCommand("audit", "graft_cli.look:audit", "Count which pages are here and which are not."),
-            LazyCommand("verify", "graft_cli.look:verify", "Read all of the newest version and check it."),
-            LazyCommand("volumes", "graft_cli.look:volumes", "List the volumes of a remote."),
+            LazyCommand("status", "graft_cli.inspect:status", "Show a replica against its remote."),
+            LazyCommand("log", "graft_cli.inspect:log", "List the commits of the remote, newest first."),
+            LazyCommand("audit", "graft_cli.inspect:audit", "Count which pages are here and which are not."),
+            LazyCommand("verify", "graft_cli.inspect:verify", "Read all of the newest version and check it."),
+            LazyCommand("volumes", "graft_cli.inspect:volumes", "List the volumes of a remote."),
             LazyCommand("doctor", "graft_cli.doctor:doctor", "Check this installation, and a remote."),
             LazyCommand("version", "graft_cli.doctor:version", "Print the version of graft."),
         ),

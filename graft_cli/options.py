@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from graft_cli.lazygroup import write_examples
+from graft_cli.lazy_group import write_examples
 from graft_cli.root import TRACEBACK
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ import click
 
 from graft_cli.exitcodes import ExitCode
 from graft_cli.interrupts import Interrupted
-from graft_cli.lazygroup import LazyGroup
+from graft_cli.lazy_group import LazyGroup
 
 TRACEBACK = "graft_cli.traceback"
 """Key in a context's meta data: whether to show where an error came from."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import apsw
 import click
 
-from graft.clone import clone
 from graft.errors import GraftError, NotAReplica, WriterBusy
-from graft.remote import parse_remote
-from graft.replica import is_replica
+from graft.remote.remote import parse_remote
+from graft.replica.replica import is_replica
+from graft.sync.clone import clone
 from graft_cli.exitcodes import ExitCode
 from graft_cli.interrupts import interruptible
 from graft_cli.options import at as at_option

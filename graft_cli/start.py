@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from graft.clone import clone as graft_clone
-from graft.clone import init as graft_init
-from graft.remote import parse_remote
-from graft.replica import Replica
+from graft.remote.remote import parse_remote
+from graft.replica.replica import Replica
+from graft.sync.clone import clone as graft_clone
+from graft.sync.clone import init as graft_init
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command

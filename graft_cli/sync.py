@@ -5,21 +5,21 @@ from pathlib import Path
 
 import click
 
-from graft.hydrate import hydrate as graft_hydrate
-from graft.pull import POLICIES, Policy, PullResult
-from graft.pull import fetch as graft_fetch
-from graft.pull import pull as graft_pull
-from graft.push import PushResult
-from graft.push import push as graft_push
-from graft.replica import Replica, open_replica
-from graft.status import status
-from graft.waiting import wait_for
+from graft.operations.hydrate import hydrate as graft_hydrate
+from graft.operations.status import status
+from graft.replica.replica import Replica, open_replica
+from graft.sync.pull import POLICIES, Policy, PullResult
+from graft.sync.pull import fetch as graft_fetch
+from graft.sync.pull import pull as graft_pull
+from graft.sync.push import PushResult
+from graft.sync.push import push as graft_push
+from graft.sync.staleness import wait_for
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command, directory
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
-from graft_sqlite_vfs.layout import btree_layout
+from graft_sqlite_vfs.btree.layout import btree_layout
 
 
 @command("push", 'graft push -m "new airports"')

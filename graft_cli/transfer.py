@@ -6,22 +6,22 @@ from pathlib import Path
 
 import click
 
-from graft.clone import init
 from graft.errors import OtherVolume
-from graft.push import PushResult
-from graft.push import push as graft_push
-from graft.remote import parse_remote
-from graft.replica import Replica, is_replica, open_replica
-from graft.timetravel import snapshot_at
-from graft.transfer import export_file, import_file
+from graft.operations.transfer import export_file, import_file
+from graft.remote.remote import parse_remote
+from graft.replica.replica import Replica, is_replica, open_replica
+from graft.sync.clone import init
+from graft.sync.push import PushResult
+from graft.sync.push import push as graft_push
+from graft.sync.time_travel import snapshot_at
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, at, command
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
 from graft_cli.sync import say_pushed, what_a_push_left
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.importing import database_page_size, import_database
-from graft_sqlite_vfs.layout import btree_layout
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
-from graft_server.refusals import NotPermitted
+from graft_server.error_replies import NotPermitted
 
 _BEARER: Final = "bearer "
 

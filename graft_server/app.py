@@ -11,13 +11,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from graft_server import link_api, sqlsync_api
-from graft_server.asking import answering
 from graft_server.host import Host
 from graft_server.reducers import LoadReducer
+from graft_server.requests import answering
 from graft_server.settings import ServerSettings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
-from sqlsync.reducer import Reducer
+from sqlsync.reducers.reducer import Reducer
 
 
 def create_app(

@@ -14,9 +14,9 @@ acknowledged meanwhile. When it connects it sends again; so a connection that ma
 import asyncio
 from typing import Final, Protocol
 
+from graft_server.broadcast import wait
 from graft_server.document import ServedDocument
-from graft_server.pulse import wait
-from graft_server.refusals import Stalled, Stopping
+from graft_server.error_replies import Stalled, Stopping
 from graft_server.replication import Changes, Outgoing
 from graft_server.storage import StorageLog
 from graft_server.wire import (
@@ -75,7 +75,7 @@ class Connection:
         self._taken = asyncio.Event()
 
     async def run(self) -> None:
-        """Return when the client is gone; raises what ends the connection, see `graft_server.refusals`."""
+        """Return when the client is gone; raises what ends the connection, see `graft_server.error_replies`."""
         with self._served.moved.watched() as moved:
             self._moved = moved
             await self._send(RangeRequest(self._document, self._source()))

@@ -13,14 +13,14 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from graft.errors import GraftError
-from graft_server.pulse import Pulse, wait
+from graft_server.broadcast import Pulse, wait
 from graft_server.storage import StorageLog
 from pagestore.runtime import Runtime
-from sqlsync.coordinator import Coordinator
+from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.envelope import Mutation
 from sqlsync.ids import TimelineId
-from sqlsync.link import Acknowledged
-from sqlsync.presence import States
+from sqlsync.links.link import Acknowledged
+from sqlsync.links.presence import States
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class ServedDocument:
         rejections_seen: int = -1,
         born_us: int | None = None,
     ) -> Acknowledged:
-        """Hand mutations to the coordinator; see `sqlsync.link.CoordinatorLink.submit`."""
+        """Hand mutations to the coordinator; see `sqlsync.links.link.CoordinatorLink.submit`."""
         return await self.in_thread(
             lambda: self.coordinator.submit(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
         )

@@ -14,15 +14,15 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from graft.errors import GraftError, remote_errors
-from graft.remote import RemoteAddress
+from graft.remote.remote import RemoteAddress
 from graft_server.document import ServedDocument
 from graft_server.reducers import LoadReducer, NoSuchReducer, Reducers
 from graft_server.settings import ServerSettings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
-from sqlsync.coordinator import Coordinator
+from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.ids import LENGTHS, base58, unbase58
-from sqlsync.reducer import Reducer
+from sqlsync.reducers.reducer import Reducer
 
 REPLACED: Final = "the document's reducer was replaced by a newer one"
 STOPPING: Final = "the server is stopping"

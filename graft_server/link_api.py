@@ -1,4 +1,4 @@
-"""What `sqlsync.http_link.HttpLink` asks, over HTTP.
+"""What `sqlsync.links.http_link.HttpLink` asks, over HTTP.
 
     POST   /doc/{id}/timelines/{timeline}   ?seen=&born_us=, a batch of mutations (sqlsync.mutation_batch) -> answer
     GET    /doc/{id}/timelines/{timeline}   ?lsn=&timeout_s= -> answer, once the volume has that mutation
@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from graft_server.asking import body, document, host_of, integer, seconds, timeline
+from graft_server.requests import body, document, host_of, integer, seconds, timeline
 from graft_server.wire import BadMessage
-from sqlsync.link import Acknowledged
-from sqlsync.mutation_batch import read_batch
-from sqlsync.presence import TTL_S
+from sqlsync.links.link import Acknowledged
+from sqlsync.links.mutation_batch import read_batch
+from sqlsync.links.presence import TTL_S
 
 _TIMEOUT_S_MAX: Final = 60.0
 _PRESENCE_BYTES_MAX: Final = 64 * 1024

@@ -6,13 +6,13 @@ from typing import cast
 
 from graft.errors import BadRequest
 from graft_server.reducers import NotAReducer
-from sqlsync.reducer import Reducer
+from sqlsync.reducers.reducer import Reducer
 
 
 def load_module(module: bytes) -> Reducer:
     """Return the reducer in a WebAssembly module; raises `NotAReducer` for what is none."""
     try:
-        from sqlsync.wasm_reducer import WasmReducer  # noqa: PLC0415 - an extra, and it takes a while
+        from sqlsync.wasm.reducer import WasmReducer  # noqa: PLC0415 - an extra, and it takes a while
     except ModuleNotFoundError as error:
         raise NotAReducer(f"this server runs no WebAssembly: pip install 'graft[wasm]' ({error})") from error
     return WasmReducer(module)

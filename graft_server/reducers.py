@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pagestore.errors import ObjectNotFound
 from pagestore.objectstore import ObjectStore
 from sqlsync.ids import base58, unbase58
-from sqlsync.reducer import Reducer
+from sqlsync.reducers.reducer import Reducer
 
 MODULE_BYTES_MAX: Final = 10 * 1024 * 1024
 _MAGIC: Final = b"\0asm"

@@ -13,15 +13,15 @@ from contextlib import closing, contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from graft.disk.locks import FileLock
 from graft.errors import BadRequest, local_errors, remote_errors
-from graft.locks import FileLock
-from graft.remote import opened_remote, parse_remote, require_safe
+from graft.remote.remote import opened_remote, parse_remote, require_safe
 from graft_server.app import create_app
 from graft_server.modules import load_module
 from graft_server.reducers import LoadReducer
 from graft_server.settings import ServerSettings
 from sqlsync.errors import DocumentBusy
-from sqlsync.reducer import Reducer
+from sqlsync.reducers.reducer import Reducer
 
 _GRACE_S = 10
 

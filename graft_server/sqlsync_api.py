@@ -15,10 +15,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graft_server.access import require
-from graft_server.asking import body, document, host_of
 from graft_server.connection import Connection
+from graft_server.error_replies import NotPermitted, is_ours, refusal_of
 from graft_server.reducers import MODULE_BYTES_MAX
-from graft_server.refusals import NotPermitted, is_ours, refusal_of
+from graft_server.requests import body, document, host_of
 from graft_server.wire import BadMessage
 from sqlsync.ids import unbase58
 

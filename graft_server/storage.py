@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 import xxhash
 
-from graft.changes import Pages, moved_pages, pages_written_since, published
-from graft.replica import Replica
-from graft.snapshot import Snapshot
+from graft.operations.changes import Pages, moved_pages, pages_written_since, published
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import Replica
 from metastore.ids import LogId
 from metastore.lsn import LSN
 

@@ -11,8 +11,8 @@ range: u32 0 | u64 next LSN          nothing; the next one will be that
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from sqlsync.bincode import BadBincode, Reader, Writer
 from sqlsync.ids import LENGTHS
+from sqlsync.wasm.bincode import BadBincode, Reader, Writer
 
 WINDOW_FRAMES_MAX: Final = 100
 """So many frames may be on their way without an acknowledgement."""

@@ -2,8 +2,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from graft.frametable import FrameBody
-from graft.mapchunks import MapChunk
+from graft.pagemap.chunks import MapChunk
+from graft.pagemap.frame_table import FrameBody
 
 INTERFACE: Final[int]
 LOCATION_LAYOUT: Final[tuple[int, int, int, int, int]]

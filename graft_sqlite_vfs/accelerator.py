@@ -16,15 +16,15 @@ import apsw
 import xxhash
 
 from graft.errors import GraftError
-from graft.replica import Replica
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import Replica
+from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
-from graft.snapshot import Snapshot
-from graft.transaction import WriteTransaction
 from graft_sqlite_vfs import _accelerator
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.header import Buffer
-from graft_sqlite_vfs.lasterror import remember
+from graft_sqlite_vfs.last_error import remember
 from graft_sqlite_vfs.readpath import Accelerated
 from graft_sqlite_vfs.vfs import NO_WAL, open_volume
 from pagestore.runtime import SYSTEM

@@ -8,14 +8,14 @@ from urllib.parse import quote, urlencode
 
 import apsw
 
-from graft.clone import clone, init
 from graft.errors import BadRequest, GraftError, NoSuchVolume, NotAReplica, OtherVolume, ReplicaExists, VolumeExists
-from graft.remote import RemoteAddress, parse_remote
-from graft.replica import Replica, is_replica, open_replica
+from graft.remote.remote import RemoteAddress, parse_remote
+from graft.replica.replica import Replica, is_replica, open_replica
 from graft.settings import Durability, Settings
-from graft.timetravel import At
+from graft.sync.clone import clone, init
+from graft.sync.time_travel import At
+from graft_sqlite_vfs.read_bounds import WAIT_S, Wishes, parse_wishes
 from graft_sqlite_vfs.registration import NAME
-from graft_sqlite_vfs.wishes import WAIT_S, Wishes, parse_wishes
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI

@@ -15,17 +15,17 @@ shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds 
 import apsw
 
 from graft.errors import BadRequest, GraftError, ReadOnly, RemoteUnavailable
-from graft.replica import Replica
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import Replica
+from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
-from graft.snapshot import Snapshot
-from graft.transaction import WriteTransaction
-from graft.waiting import refresh
+from graft.sync.staleness import refresh
 from graft_sqlite_vfs import header
-from graft_sqlite_vfs.advisor import BtreeAdvisor
+from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import as_sqlite, result_code
 from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, PROBED, Buffer, Header, ShownCookie, ShownCounter
 from graft_sqlite_vfs.pragmas import Asked, answer
-from graft_sqlite_vfs.refusals import refuse
+from graft_sqlite_vfs.unsupported_pragmas import refuse
 
 _SHARED = apsw.SQLITE_LOCK_SHARED
 _NONE = apsw.SQLITE_LOCK_NONE

@@ -8,9 +8,9 @@ from pathlib import Path
 import apsw
 
 from graft.errors import BadRequest, local_errors
-from graft.hydrate import Progress
-from graft.replica import Replica
-from graft.transfer import TransferResult, import_file
+from graft.operations.hydrate import Progress
+from graft.operations.transfer import TransferResult, import_file
+from graft.replica.replica import Replica
 from graft_sqlite_vfs import header
 from pagestore.pages import check_page_size
 

@@ -13,22 +13,22 @@ from typing import Protocol
 
 import apsw
 
-from graft.compact import compact
 from graft.errors import BadRequest
-from graft.fork import fork
-from graft.hydrate import hydrate
-from graft.log import log_entries
-from graft.pull import POLICIES, Policy, fetch, pull
-from graft.push import push
-from graft.replica import Replica
+from graft.operations.compact import compact
+from graft.operations.hydrate import hydrate
+from graft.operations.log import log_entries
+from graft.operations.status import Audit, Status, audit, status
+from graft.operations.transfer import export_file
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import Replica
 from graft.settings import Durability
-from graft.snapshot import Snapshot
-from graft.status import Audit, Status, audit, status
-from graft.transfer import export_file
-from graft.waiting import wait_for
-from graft_sqlite_vfs.layout import btree_layout
+from graft.sync.fork import fork
+from graft.sync.pull import POLICIES, Policy, fetch, pull
+from graft.sync.push import push
+from graft.sync.staleness import wait_for
+from graft_sqlite_vfs.btree.layout import btree_layout
+from graft_sqlite_vfs.read_bounds import WAIT_S, lsn_number, seconds
 from graft_sqlite_vfs.render import Value, as_json, as_lines, as_table, byte_size, utc_time
-from graft_sqlite_vfs.wishes import WAIT_S, lsn_number, seconds
 
 PREFIX = "graft_"
 _LOG_LIMIT = 20

@@ -7,8 +7,8 @@ import importlib
 import os
 from dataclasses import dataclass
 
-from graft import locations
-from graft.mapchunks import CHUNK_SHIFT
+from graft.pagemap import locations
+from graft.pagemap.chunks import CHUNK_SHIFT
 
 VARIABLE = "GRAFT_PURE"
 INTERFACE = 3

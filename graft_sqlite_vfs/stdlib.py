@@ -12,7 +12,7 @@ which saves a temporary file per transaction. `sqlite3` raises its own exception
 import sqlite3
 
 from graft.errors import Unsupported
-from graft_sqlite_vfs.lasterror import last_error
+from graft_sqlite_vfs.last_error import last_error
 from graft_sqlite_vfs.readpath import Pure
 from graft_sqlite_vfs.registration import READ_PATH
 

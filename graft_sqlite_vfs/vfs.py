@@ -12,7 +12,7 @@ A volume needs no rollback journal on disk: what was not committed is not in it.
 `xAccess` and `xDelete` say so for every name that a journal or WAL of a volume would have.
 
 URI parameters: ``at`` (an LSN or an ISO 8601 time; read-only), ``durability`` (``local``, ``relaxed``, ``remote``), and
-how fresh to read (graft_sqlite_vfs/wishes.py).
+how fresh to read (graft_sqlite_vfs/read_bounds.py).
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
@@ -26,14 +26,14 @@ from typing import Protocol
 import apsw
 
 from graft.errors import BadRequest, GraftError, NotAReplica, WriterBusy
-from graft.replica import Replica, open_replica
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import Replica, open_replica
 from graft.settings import Durability
-from graft.snapshot import Snapshot
-from graft.timetravel import snapshot_at
-from graft.waiting import wait_for
+from graft.sync.staleness import wait_for
+from graft.sync.time_travel import snapshot_at
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
-from graft_sqlite_vfs.wishes import parse_wishes
+from graft_sqlite_vfs.read_bounds import parse_wishes
 
 NAME = "graft"
 NO_WAL = "a volume has no write-ahead log: use journal_mode=MEMORY"

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from metastore.ids import LogId
 from metastore.lsn import LSN, descending_text
 from pagestore.distinct import distinct
-from pagestore.fetch import FrameLocation, segment_key
 from pagestore.ids import SegmentId
-from pagestore.segment import FrameExtent
+from pagestore.segments.fetch_plan import FrameLocation, segment_key
+from pagestore.segments.format import FrameExtent
 
 CHUNK_PAGES = 4096
 FEW_PAGES = 16

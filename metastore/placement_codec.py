@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from metastore.errors import CorruptCommit, UnsupportedCommit
 from metastore.placement import CHUNK_PAGES, FEW_PAGES, ChunkPlacement
-from pagestore.codec import Codec, compress, decompress
 from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.segments.codec import Codec, compress, decompress
 
 _HEAD = struct.Struct("<IB")
 _COUNTS = struct.Struct("<II")

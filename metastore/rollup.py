@@ -26,7 +26,7 @@ from metastore.placement import (
 )
 from pagestore.ids import SegmentId
 from pagestore.pages import PAGE_IDX_MAX
-from pagestore.segment import FrameExtent
+from pagestore.segments.format import FrameExtent
 
 
 @dataclass(frozen=True, slots=True)

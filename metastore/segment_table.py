@@ -15,10 +15,10 @@ from metastore.errors import CorruptCommit, UnsupportedCommit
 from metastore.ids import LogId
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
-from pagestore.codec import Codec, compress, decompress
-from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX
 from pagestore.errors import CorruptObject, UnsupportedFormat
 from pagestore.ids import ID_BYTES, SegmentId
+from pagestore.segments.codec import Codec, compress, decompress
+from pagestore.segments.dictionary import DICTIONARY_STORED_BYTES_MAX
 
 _OWN_OBJECT, _IN_COMMIT, _IN_THIS_COMMIT, _WITH_DICTIONARY = 0, 1, 2, 3
 _ROW_BYTES = 2 * ID_BYTES + 1 + 8 + 8

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pagestore.hedge import HedgedStore
-from pagestore.localdir import LocalDirStore
-from pagestore.memory import MemoryStore
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
+from pagestore.stores.hedged import HedgedStore
+from pagestore.stores.local_dir import LocalDirStore
+from pagestore.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from pagestore.s3_settings import S3Settings
+    from pagestore.s3.settings import S3Settings
 
 _EXAMPLES = "use s3://bucket/prefix, file:///path, a plain path, or memory://name"
 _CLIENT_VARIABLE = "GRAFT_S3_CLIENT"
@@ -68,8 +68,8 @@ def _open_file(url: str, parts: SplitResult, runtime: Runtime) -> ObjectStore:
 def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None") -> ObjectStore:
     from pydantic import ValidationError  # noqa: PLC0415 - other stores need neither pydantic nor boto3
 
-    from pagestore.s3 import S3Store  # noqa: PLC0415
-    from pagestore.s3_settings import URL_OPTIONS, S3Settings  # noqa: PLC0415
+    from pagestore.s3.settings import URL_OPTIONS, S3Settings  # noqa: PLC0415
+    from pagestore.s3.store import S3Store  # noqa: PLC0415
 
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - set(URL_OPTIONS))

@@ -1,8 +1,11 @@
 """SQLSync: several people edit one database, online or offline, and converge by the application's own logic."""
 
-from sqlsync.asynchronous import AsyncDocument
-from sqlsync.coordinator import Coordinator
-from sqlsync.document import Document
+from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.async_document import AsyncDocument
+from sqlsync.documents.document import Document
+from sqlsync.documents.receipts import Receipt, ReceiptState
+from sqlsync.documents.timeline import Refusal
 from sqlsync.envelope import Mutation, Named, Opaque
 from sqlsync.errors import (
     BadMutation,
@@ -19,14 +22,11 @@ from sqlsync.errors import (
     TimelineGap,
 )
 from sqlsync.ids import TimelineId
-from sqlsync.link import Acknowledged, CoordinatorLink
-from sqlsync.local_link import LocalLink
-from sqlsync.presence import Presence, PresenceHub
-from sqlsync.python_reducer import PythonReducer, migration, mutation
-from sqlsync.receipts import Receipt, ReceiptState
-from sqlsync.reducer import Reducer, ReducerContext
-from sqlsync.strategies import last_writer_wins, merge_by_field, reject_on_conflict
-from sqlsync.timeline import Refusal
+from sqlsync.links.link import Acknowledged, CoordinatorLink
+from sqlsync.links.presence import Presence, PresenceHub
+from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
+from sqlsync.reducers.reducer import Reducer, ReducerContext
+from sqlsync.reducers.strategies import last_writer_wins, merge_by_field, reject_on_conflict
 
 __all__ = [
     "Acknowledged",

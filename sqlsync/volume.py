@@ -7,18 +7,18 @@ from pathlib import Path
 
 import apsw
 
-from graft.clone import clone, init
+from graft.disk.locks import FileLock
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, VolumeExists, local_errors
-from graft.locks import FileLock
-from graft.pull import PullResult, discard, pull
-from graft.remote import RemoteAddress, parse_remote
-from graft.replica import Replica, is_replica, open_replica
+from graft.remote.remote import RemoteAddress, parse_remote
+from graft.replica.replica import Replica, is_replica, open_replica
 from graft.settings import Durability, Settings
+from graft.sync.clone import clone, init
+from graft.sync.pull import PullResult, discard, pull
 from graft_sqlite_vfs.connect import connect
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.errors import DocumentBusy
-from sqlsync.sandbox import Sandbox
+from sqlsync.reducers.sandbox import Sandbox
 
 PAGE_SIZE = 4096
 """What SQLSync's client can read; a volume that exists may have another one."""
@@ -83,7 +83,7 @@ class DocumentVolume:
         return connect(self.replica.path, flags=apsw.SQLITE_OPEN_READONLY)
 
     def pull(self, before_move: Callable[[], None] | None = None) -> PullResult:
-        """Go to the newest version of the remote, without any local commit; see `graft.pull.pull`."""
+        """Go to the newest version of the remote, without any local commit; see `graft.sync.pull.pull`."""
         return pull(self.replica, policy="discard", before_move=before_move)
 
     def discard(self) -> int:

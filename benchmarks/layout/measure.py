@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.layout.model import Cost, WayDown
-from graft_sqlite_vfs.btree import reading_order
-from graft_sqlite_vfs.schema import root_pages
-from pagestore.codec import Codec
-from pagestore.dictionary import Dictionary, encode_dictionary, train
+from graft_sqlite_vfs.btree.pages import reading_order
+from graft_sqlite_vfs.btree.schema import root_pages
 from pagestore.ids import ID_BYTES, SegmentId
 from pagestore.pages import PageIdx
-from pagestore.segment import decode_frame, encode_frame
+from pagestore.segments.codec import Codec
+from pagestore.segments.dictionary import Dictionary, encode_dictionary, train
+from pagestore.segments.format import decode_frame, encode_frame
 
 PAGE_SIZE = 4096
 FRAME_PAGES = (1, 4, 8, 16, 32, 64)

@@ -105,7 +105,7 @@ class _Look:
 
 
 def _look(pushes_per_s: float, assumed: Assumptions) -> _Look:
-    """Return what one look of a follower costs in a steady stream of pushes (graft/look.py, graft/polling.py)."""
+    """Return what one poll of a follower costs in a steady stream of pushes (graft/sync/poll.py)."""
     rate = assumed.follow_requests_per_hour / 3600
     every_s = assumed.follow_interval_s
     while True:

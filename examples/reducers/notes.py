@@ -1,7 +1,7 @@
 """The notes reducer in Python; notes.c, notes.ts and sdk/ are the same in C, AssemblyScript and on SQLSync's SDK."""
 
-from sqlsync.python_reducer import PythonReducer, migration, mutation
-from sqlsync.reducer import ReducerContext
+from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
+from sqlsync.reducers.reducer import ReducerContext
 
 _UPSERT = (
     "INSERT INTO notes (key, value) VALUES (?1, {}) ON CONFLICT (key) DO UPDATE SET value = {}, version = version + 1"

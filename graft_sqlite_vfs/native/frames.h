@@ -1,4 +1,4 @@
-/* The bodies of frames by number, for readers without the GIL: `FrameSlots`, which observes a `graft.frametable`.
+/* The bodies of frames by number, for readers without the GIL: `FrameSlots`, which observes a `graft.pagemap.frame_table`.
  *
  * Invariants: a slot is empty or points to a body whose page list has `count` entries and whose data has at least
  * `count` pages, checked when it was attached; blocks of slots never move; a body is let go only behind

@@ -17,7 +17,7 @@
 #include "section.h"
 #include "snapshot.h"
 
-/* Where the counters of graft/shared.py are, in words. */
+/* Where the counters of graft/disk/shared_counters.py are, in words. */
 enum { WORD_GENERATION = 1, WORD_LOCAL_LSN = 2, WORD_APPENDING = 3, WORD_IN_DOUBT = 4, WORDS_NEEDED = 5 };
 
 enum { CACHE_LINE_BYTES = 64, PROBE_OFFSET = 24, PROBE_BYTES = 16 };

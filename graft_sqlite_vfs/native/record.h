@@ -1,4 +1,4 @@
-/* The bytes of a journal record: as graft/journal_format.py has them, which owns the layout. */
+/* The bytes of a journal record: as graft/journal/format.py has them, which owns the layout. */
 #ifndef GRAFT_RECORD_H
 #define GRAFT_RECORD_H
 

@@ -1,4 +1,4 @@
-/* One version of a volume where readers without the GIL find it: the native side of a `graft.snapshot.Snapshot`.
+/* One version of a volume where readers without the GIL find it: the native side of a `graft.reading.snapshot.Snapshot`.
  *
  * Invariants: everything but the chunk pointers is fixed at creation. A chunk pointer is NULL until its chunk was built
  * and then stays; chunks have LOCATION_CHUNK_PAGES locations. The snapshot keeps alive all that it points to: the

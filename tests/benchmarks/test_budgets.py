@@ -9,15 +9,15 @@ from contextlib import closing
 import pytest
 
 from benchmarks.messages import LOOKUP, RANGE, SCAN, TOUCH, message_database, random_ids, sent_between
-from graft.clone import clone, init
-from graft.hydrate import hydrate
-from graft.pull import pull
-from graft.push import push
+from graft.operations.hydrate import hydrate
+from graft.sync.clone import clone, init
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore
 
 SIZE = 4_000_000
 PUSHES = 130

@@ -10,15 +10,15 @@ from contextlib import closing
 import pytest
 
 from benchmarks.messages import LOOKUP, SCAN, TOUCH, message_database, random_ids
-from graft import carry
-from graft.clone import clone, init
-from graft.pull import pull
-from graft.push import push
+from graft.building import consolidation as carry
+from graft.sync.clone import clone, init
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore
 
 
 def touch_and_push(writer, ids):

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.local import SCENARIOS
+from benchmarks.local.suite import SCENARIOS
+from benchmarks.local.systems import SYSTEMS
+from benchmarks.local.targets import TARGETS, judge
 from benchmarks.measure import alternating
 from benchmarks.report import quantity
 from benchmarks.rows import UNITS, Reading, latencies, summed_up
-from benchmarks.systems import SYSTEMS
-from benchmarks.targets import TARGETS, judge
 
 KEYS = ["scenario", "system", "metric", "unit", "median", "min", "max", "runs"]
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.remote import SCENARIOS
-from benchmarks.remote_sizes import QUICK, RemoteSizes
-from benchmarks.remote_targets import TARGETS
+from benchmarks.remote.sizes import QUICK, RemoteSizes
+from benchmarks.remote.suite import SCENARIOS
+from benchmarks.remote.targets import TARGETS
 from benchmarks.rows import UNITS
 
 METRICS = {"seconds", "requests", "round_trips", "bytes_up", "bytes_down", "rss_growth_bytes"}

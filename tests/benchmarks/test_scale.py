@@ -19,7 +19,7 @@ from metastore.rollup import Changes, NewSegment
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
-from pagestore.segment import FrameExtent
+from pagestore.segments.format import FrameExtent
 from tests.metastore.logs import CountingLog, DictLog
 from tests.metastore.volume_model import LOG, PAGE_SIZE, Place, Version
 

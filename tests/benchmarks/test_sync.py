@@ -4,9 +4,9 @@ import json
 
 from benchmarks.__main__ import main
 from benchmarks.rows import UNITS
-from benchmarks.sync import SCENARIOS
-from benchmarks.sync_systems import SYSTEMS
-from benchmarks.sync_targets import TARGETS
+from benchmarks.sync.suite import SCENARIOS
+from benchmarks.sync.systems import SYSTEMS
+from benchmarks.sync.targets import TARGETS
 
 
 def test_one_quick_run_of_everything(tmp_path):

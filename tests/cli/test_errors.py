@@ -8,7 +8,7 @@ from graft import errors
 from graft_cli.errors import exit_code, sentence
 from graft_cli.exitcodes import ExitCode
 from pagestore.errors import StoreRefused, StoreUnavailable
-from pagestore.localdir import LocalDirStore
+from pagestore.stores.local_dir import LocalDirStore
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_remote_that_refuses(graft, replica, monkeypatch):
 
 
 def test_a_bug_shows_no_traceback_unless_asked(graft, replica, monkeypatch):
-    monkeypatch.setattr("graft_cli.look.graft_status", failing(ZeroDivisionError("boom")))
+    monkeypatch.setattr("graft_cli.inspect.graft_status", failing(ZeroDivisionError("boom")))
     quiet = graft("status", replica, code=ExitCode.FAILED).err
     assert quiet.startswith("graft: an error in graft itself (ZeroDivisionError: boom)")
     assert quiet.count("\n") == 1

@@ -18,7 +18,7 @@ TIMEOUT_S = 30
 
 PRELUDE = """
 import os, sys, threading, time
-from pagestore.localdir import LocalDirStore
+from pagestore.stores.local_dir import LocalDirStore
 from graft_cli.main import main
 
 def block():

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from graft.prometheus import as_text, serve
-from graft.replica import open_replica
+from graft.operations.prometheus import as_text, serve
+from graft.replica.replica import open_replica
 from graft_cli.exitcodes import ExitCode
 from pagestore.errors import StoreUnavailable
-from pagestore.localdir import LocalDirStore
+from pagestore.stores.local_dir import LocalDirStore
 from tests.cli.test_executable import GRAFT, TIMEOUT_S, heed_ctrl_c
 
 

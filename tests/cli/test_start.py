@@ -2,9 +2,9 @@
 
 import pytest
 
-from graft.replica import open_replica
+from graft.replica.replica import open_replica
 from graft_cli.exitcodes import ExitCode
-from pagestore.localdir import LocalDirStore
+from pagestore.stores.local_dir import LocalDirStore
 from tests.cli.conftest import make_database, rows_of
 
 

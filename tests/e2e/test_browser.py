@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from graft_server.modules import load_module
-from sqlsync.document import Document
-from sqlsync.http_link import HttpLink
+from sqlsync.documents.document import Document
+from sqlsync.links.http_link import HttpLink
 from tests.server import support
 
 HERE = Path(__file__).parent / "browser"

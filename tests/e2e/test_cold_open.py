@@ -5,13 +5,13 @@ import sqlite3
 
 import pytest
 
-from graft.clone import clone, init
-from graft.push import push
-from graft.status import audit
+from graft.operations.status import audit
+from graft.sync.clone import clone, init
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
-from pagestore.metered import MeteredStore
+from pagestore.stores.metered import MeteredStore
 from pagestore.urls import open_store
 
 MIB = 1024 * 1024

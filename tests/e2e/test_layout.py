@@ -5,16 +5,16 @@ import random
 import pytest
 
 from benchmarks.messages import LOOKUP, RANGE, message_database, row_count
-from graft.clone import clone, init
-from graft.push import push
-from graft.replica import open_replica
+from graft.operations.verify import verify
+from graft.replica.replica import open_replica
 from graft.settings import Settings
-from graft.verify import verify
+from graft.sync.clone import clone, init
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore
 
 SIZE = 8 * 1024 * 1024
 ROWS = row_count(SIZE)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from graft.clone import clone, init
-from graft.push import push
+from graft.operations.status import status
 from graft.settings import Settings
-from graft.status import status
+from graft.sync.clone import clone, init
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
-from pagestore.metered import MeteredStore
+from pagestore.stores.metered import MeteredStore
 from pagestore.urls import open_store
 
 ROWS = 120_000

@@ -5,12 +5,12 @@ import sqlite3
 
 import pytest
 
-from graft.clone import clone, init
-from graft.push import push
 from graft.settings import Settings
+from graft.sync.clone import clone, init
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connect import connect
 from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.layout import btree_layout
 from tests.e2e.test_cold_open import build
 
 MIB = 1024 * 1024

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from graft.clone import clone
-from graft.pull import pull
-from graft.push import push
-from graft.replica import open_replica
+from graft.operations.status import status
+from graft.replica.replica import open_replica
 from graft.settings import Durability
-from graft.status import status
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
 from graft_sqlite_vfs import connect
 from tests.e2e.web_worker import ACCOUNTS, SCHEMA, SETTINGS
 from tests.graft.support import fast_directory

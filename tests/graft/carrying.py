@@ -1,8 +1,8 @@
 """Volumes on which small pushes carry pages of others soon."""
 
-from graft import carry
-from graft.clone import clone
-from graft.push import push
+from graft.building import consolidation as carry
+from graft.sync.clone import clone
+from graft.sync.push import push
 from metastore import index as index_module
 from tests.graft.support import commit, new_replica, small_settings
 

@@ -11,10 +11,10 @@ import sys
 import time
 
 from graft.errors import StaleSnapshot, WriterBusy
-from graft.pull import pull
-from graft.push import push
-from graft.replica import open_replica
+from graft.replica.replica import open_replica
 from graft.settings import Durability
+from graft.sync.pull import pull
+from graft.sync.push import push
 from pagestore.urls import open_store
 from tests.graft.support import small_settings
 

@@ -12,15 +12,15 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from graft import journal_files
-from graft.clone import clone
-from graft.compact import compact
+from graft.disk import files as journal_files
 from graft.failpoints import set_failpoint_hook
-from graft.pull import pull
-from graft.push import push
-from graft.replica import open_replica
+from graft.operations.compact import compact
+from graft.replica.reclaim import settle
+from graft.replica.replica import open_replica
 from graft.settings import Durability
-from graft.settling import settle
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
 from pagestore.urls import open_store
 from tests.graft.support import commit, content, leave, small_settings
 

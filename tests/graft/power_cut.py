@@ -20,10 +20,10 @@ from pathlib import Path
 from random import Random
 from unittest import mock
 
-from graft.cache import Cache
-from graft.state import State
-from pagestore.memory import MemoryStore
+from graft.cache.cache import Cache
+from graft.replica.state import State
 from pagestore.parallel import Parallel
+from pagestore.stores.memory import MemoryStore
 
 SECTOR, BLOCK = 512, 4096
 _names = itertools.count()

@@ -8,14 +8,14 @@ import random
 import tempfile
 from pathlib import Path
 
-from graft import replica as replica_module
-from graft.clone import init
 from graft.errors import StaleSnapshot
 from graft.failpoints import set_failpoint_hook
-from graft.replica import Replica
+from graft.replica import replica as replica_module
+from graft.replica.replica import Replica
 from graft.settings import Settings
-from pagestore.memory import MemoryStore
+from graft.sync.clone import init
 from pagestore.runtime import SYSTEM, Runtime
+from pagestore.stores.memory import MemoryStore
 
 _names = itertools.count(1)
 _MEMORY = "/dev/shm"

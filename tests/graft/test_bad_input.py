@@ -8,7 +8,6 @@ import sqlite3
 
 import pytest
 
-from graft.clone import clone, init
 from graft.errors import (
     BadRequest,
     Corrupt,
@@ -29,15 +28,16 @@ from graft.errors import (
     VolumeExists,
     WriterBusy,
 )
-from graft.fork import fork
-from graft.hydrate import hydrate
-from graft.log import log_entries
-from graft.pull import fetch, pull
-from graft.push import push
-from graft.replica import open_replica
-from graft.status import status
-from graft.timetravel import snapshot_at
-from graft.verify import verify
+from graft.operations.hydrate import hydrate
+from graft.operations.log import log_entries
+from graft.operations.status import status
+from graft.operations.verify import verify
+from graft.replica.replica import open_replica
+from graft.sync.clone import clone, init
+from graft.sync.fork import fork
+from graft.sync.pull import fetch, pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from pagestore.errors import StoreRefused, StoreUnavailable
 from tests.graft.faulty_store import FaultyStore
 from tests.graft.support import (
@@ -474,7 +474,7 @@ class TestDirectories:
 
 class TestCaches:
     def test_a_full_disk_serves_from_memory(self, store, reader, monkeypatch):
-        from graft import cache_files
+        from graft.cache import files as cache_files
 
         hits = []
 
@@ -497,7 +497,7 @@ class TestCaches:
         assert reader.snapshot().read(2) == body(512, 2, "second")
 
     def test_memory_holds_only_the_newest(self, store, writer, reader, monkeypatch):
-        from graft import bodies
+        from graft.reading import body_loader as bodies
 
         monkeypatch.setattr(bodies, "_MEMORY_BYTES_MAX", 600)
         monkeypatch.setattr(reader.cache, "put", raising(DiskFull("full")))
@@ -614,7 +614,7 @@ def raising(error):
 def close_all():
     """What tests opened again."""
     yield
-    from graft import replica as module
+    from graft.replica import replica as module
 
     for replica, _ in list(module._open.values()):
         kill(replica)

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from graft import bodies
-from graft.clone import clone
-from graft.hydrate import hydrate
-from graft.push import push
-from graft.replica import open_replica
+from graft.operations.hydrate import hydrate
+from graft.reading import body_loader as bodies
+from graft.replica.replica import open_replica
+from graft.sync.clone import clone
+from graft.sync.push import push
 from pagestore.errors import StoreUnavailable
-from pagestore.memory import MemoryStore
+from pagestore.stores.memory import MemoryStore
 from tests.graft.support import body, commit, fast_directory, fresh_store, leave, new_replica, small_settings
 
 PAGES = 64

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from graft import housekeeper
-from graft.cache import Cache
-from graft.clone import clone
+from graft import periodic as housekeeper
+from graft.cache.cache import Cache
+from graft.cache.cleaning_plan import BLOCK, fitting
 from graft.errors import Corrupt
-from graft.frametable import FrameKey
-from graft.housekeeper import Housekeeper
-from graft.push import push
+from graft.pagemap.frame_table import FrameKey
+from graft.periodic import Housekeeper
 from graft.settings import Settings
-from graft.thinning import BLOCK, fitting
+from graft.sync.clone import clone
+from graft.sync.push import push
 from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
 from pagestore.runtime import SYSTEM
-from pagestore.segment import DecodedFrame
+from pagestore.segments.format import DecodedFrame
 from tests.graft.support import (
     as_other_process,
     body,
@@ -241,7 +241,7 @@ def test_what_is_lacking_is_known_without_asking_whoever_puts_it_in(tmp_path, ca
 
 
 def test_many_frames_are_not_known_by_heart(cache, monkeypatch):
-    monkeypatch.setattr("graft.cache._NAMED_MAX", 1)
+    monkeypatch.setattr("graft.cache.cache._NAMED_MAX", 1)
     one, _ = keyed(7, b"a" * PAGE)
     cache.put([(replace(one, offset=100 * n), DecodedFrame([n], bytes(PAGE))) for n in (1, 2)])
     assert not cache.lacks(replace(one, offset=300)), "so the index is asked"

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft import carry
-from graft.carry import CARRIED, Carried, decode_carried, encode_carried, spans
+from graft.building import consolidation as carry
+from graft.building.consolidation import CARRIED, Carried, decode_carried, encode_carried, spans
 from graft.errors import Corrupt
-from graft.hydrate import hydrate
-from graft.log import log_entries
-from graft.pull import pull
-from graft.push import push
+from graft.operations.hydrate import hydrate
+from graft.operations.log import log_entries
+from graft.operations.verify import verify
 from graft.settings import Durability
-from graft.timetravel import snapshot_at
-from graft.verify import verify
-from pagestore.metered import MeteredStore
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
+from pagestore.stores.metered import MeteredStore
 from tests.graft.carrying import carry_early, carrying_volume, reader_of
 from tests.graft.support import commit, content, fast_directory, fresh_store, leave
 

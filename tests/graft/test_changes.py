@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from graft.changes import moved_pages, pages_written_since, published
-from graft.push import push
-from graft.timetravel import snapshot_at
+from graft.operations.changes import moved_pages, pages_written_since, published
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from metastore.lsn import LSN
 from tests.graft.support import begin, body, commit, fresh_store, leave, new_replica
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.commit_run import CommitRun
+from graft.journal.commit_run import CommitRun
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.lists(st.integers(), max_size=3)), max_size=40))

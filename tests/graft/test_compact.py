@@ -5,20 +5,20 @@ import random
 import numpy as np
 import pytest
 
-from graft.clone import clone
-from graft.compact import compact
+from graft.building.fragmentation import fragmentation
+from graft.building.segment_builder import ReadingOrder
 from graft.errors import BadRequest, Corrupt, Diverged, RemoteUnavailable
 from graft.failpoints import FAILPOINTS
-from graft.fragmentation import fragmentation
-from graft.hydrate import hydrate
-from graft.log import log_entries
-from graft.pull import pull
-from graft.push import push
-from graft.segment_out import ReadingOrder
-from graft.status import audit, status
-from graft.timetravel import snapshot_at
-from graft.verify import verify
-from pagestore.metered import MeteredStore
+from graft.operations.compact import compact
+from graft.operations.hydrate import hydrate
+from graft.operations.log import log_entries
+from graft.operations.status import audit, status
+from graft.operations.verify import verify
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
+from pagestore.stores.metered import MeteredStore
 from tests.graft.faulty_store import FaultyStore, lost_after, lost_before
 from tests.graft.support import (
     Killed,
@@ -345,7 +345,7 @@ class TestWhatComesBackIsCompared:
 
     def test_a_page_that_was_not_there_when_it_was_read(self, stage, monkeypatch):
         stage.writer.settings = small_settings(**SETTINGS, inline_bytes_max=0)
-        from graft import segment_out
+        from graft.building import segment_builder as segment_out
 
         honest = segment_out.encode_frame
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from graft.clone import clone
 from graft.errors import Diverged
 from graft.failpoints import FAILPOINTS
-from graft.log import log_entries
-from graft.pull import pull
-from graft.push import push
+from graft.operations.log import log_entries
+from graft.operations.status import status
+from graft.operations.verify import verify
 from graft.settings import Durability
-from graft.status import status
-from graft.verify import verify
-from pagestore.localdir import LocalDirStore
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
+from pagestore.stores.local_dir import LocalDirStore
 from tests.graft.crash_worker import CHOSEN, STEPS
 from tests.graft.model import Version
 from tests.graft.support import (
@@ -437,7 +437,7 @@ def test_a_forked_child_shares_no_lock_with_its_parent(tmp_path):
 
 def _in_child(replica, store):
     from graft.errors import BadRequest, WriterBusy
-    from graft.replica import open_replica
+    from graft.replica.replica import open_replica
 
     try:
         for use in (replica.snapshot, lambda: push(replica), lambda: commit(replica, [1], "child")):

@@ -5,22 +5,22 @@ import shutil
 
 import pytest
 
-from graft.clone import clone
-from graft.compact import compact
+from graft.building.segment_builder import ReadingOrder
 from graft.errors import Corrupt
 from graft.failpoints import FAILPOINTS
-from graft.fork import fork
-from graft.hydrate import hydrate
-from graft.pull import pull
-from graft.push import push
-from graft.segment_out import ReadingOrder
-from graft.settling import settle
-from graft.status import audit, status
-from graft.timetravel import snapshot_at
-from graft.verify import verify
+from graft.operations.compact import compact
+from graft.operations.hydrate import hydrate
+from graft.operations.status import audit, status
+from graft.operations.verify import verify
+from graft.replica.reclaim import settle
+from graft.sync.clone import clone
+from graft.sync.fork import fork
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from metastore import index as index_module
 from metastore.placement import InCommit, OwnObject
-from pagestore.metered import MeteredStore
+from pagestore.stores.metered import MeteredStore
 from tests.graft.faulty_store import FaultyStore
 from tests.graft.support import (
     Killed,

@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from graft.clone import clone
+from graft.disk.shared_counters import Moment
 from graft.errors import BadRequest, Diverged, HistoryLost, RemoteUnavailable, TooStale, WriterBusy
-from graft.follow import Looked, LookFailed, poll_policy, watch
-from graft.freshness import age_of, freshness
-from graft.look import look
-from graft.polling import PollPolicy, PollSchedule
-from graft.pull import fetch, pull
-from graft.push import push
-from graft.shared import Moment
-from graft.status import status
-from graft.waiting import refresh, wait_for
+from graft.operations.status import status
+from graft.replica.freshness import age_of, freshness
+from graft.sync.clone import clone
+from graft.sync.follow import Looked, LookFailed, poll_policy, watch
+from graft.sync.poll import look
+from graft.sync.poll_schedule import PollPolicy, PollSchedule
+from graft.sync.pull import fetch, pull
+from graft.sync.push import push
+from graft.sync.staleness import refresh, wait_for
 from metastore.lsn import LSN
 from metastore.placement import commit_key
 from pagestore.errors import StoreUnavailable
-from pagestore.metered import MeteredStore, StoreTraffic
 from pagestore.runtime import SYSTEM
+from pagestore.stores.metered import MeteredStore, StoreTraffic
 from tests.graft.support import (
     as_other_process,
     begin,
@@ -108,7 +108,7 @@ class World:
         return dataclasses.replace(since, bytes_down=0, bytes_up=0)
 
     def other_process(self):
-        from graft.replica import Replica
+        from graft.replica.replica import Replica
 
         other = Replica(
             (self.path / "r").resolve(), settings=self.settings(), store=self.metered, runtime=self.clock.runtime

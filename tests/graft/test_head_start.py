@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from graft.clone import clone
 from graft.errors import NoSuchVolume, RemoteUnavailable
-from graft.head_start import HeadStart, first_frame
-from graft.push import push
+from graft.remote.warm_start import HeadStart, first_frame
+from graft.sync.clone import clone
+from graft.sync.push import push
 from pagestore.errors import StoreUnavailable
-from pagestore.fetch import RangeRead
-from pagestore.metered import MeteredStore
+from pagestore.segments.fetch_plan import RangeRead
+from pagestore.stores.metered import MeteredStore
 from tests.graft.support import body, commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
 
 PAGES = 40
@@ -147,7 +147,7 @@ def test_a_frame_is_handed_out_once_with_the_reads_that_brought_it():
 
 
 def test_the_remote_that_a_replica_was_made_with_is_closed_with_it(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("graft.remote.open_store", lambda url, **_: store)
+    monkeypatch.setattr("graft.remote.remote.open_store", lambda url, **_: store)
     writer = new_replica(tmp_path / "w", store)
     commit(writer, [1], "first")
     push(writer)

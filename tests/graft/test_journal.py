@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from graft import journal_files, journal_tail
+from graft.disk import files as journal_files
 from graft.errors import Corrupt, DiskFull, LocalStorageError, Unsupported
-from graft.journal_format import HEADER_BYTES, MAGIC
-from graft.push import push
+from graft.journal import tail as journal_tail
+from graft.journal.format import HEADER_BYTES, MAGIC
 from graft.settings import Durability
+from graft.sync.push import push
 from tests.graft.support import as_other_process, begin, body, commit, content, fresh_store, kill, leave, new_replica
 
 PAGE = 512

@@ -2,12 +2,12 @@
 
 import pytest
 
-from graft import journal as journal_module
-from graft import journal_tail
 from graft.errors import LocalStorageError
-from graft.push import push
+from graft.journal import journal as journal_module
+from graft.journal import tail as journal_tail
+from graft.operations.status import status
 from graft.settings import Durability
-from graft.status import status
+from graft.sync.push import push
 from tests.graft.support import (
     Killed,
     as_other_process,

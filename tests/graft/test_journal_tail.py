@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from graft.journal import Journal
-from graft.journal_format import HEADER_BYTES
+from graft.journal.format import HEADER_BYTES
+from graft.journal.journal import Journal
 
 PAGE = 512
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from graft.hydrate import hydrate
-from graft.locations import frame_of
-from graft.pull import pull
-from graft.push import push
+from graft.operations.hydrate import hydrate
+from graft.operations.verify import verify
+from graft.pagemap.locations import frame_of
 from graft.settings import Durability
-from graft.timetravel import snapshot_at
-from graft.verify import verify
-from pagestore.metered import MeteredStore
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
+from pagestore.stores.metered import MeteredStore
 from tests.graft.carrying import carry_early, carrying_volume, reader_of
 from tests.graft.support import commit, content, fast_directory, fresh_store, leave
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from graft import locks as locks_module
+from graft.disk import locks as locks_module
+from graft.disk.locks import FileLock, PresenceLock
 from graft.errors import BadRequest, WriterBusy
-from graft.locks import FileLock, PresenceLock
 from pagestore.runtime import Runtime
 
 

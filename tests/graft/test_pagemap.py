@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from graft import mapchunks
 from graft.errors import Corrupt
-from graft.frametable import FrameTable
-from graft.locations import FRAME_TAG, JOURNAL_TAG, SLOT_MASK, frame_of, in_journal
-from graft.mapchunks import MapChunk
-from graft.pagemap import PageMap, compose
+from graft.pagemap import chunks as mapchunks
+from graft.pagemap.chunks import MapChunk
+from graft.pagemap.frame_table import FrameTable
+from graft.pagemap.locations import FRAME_TAG, JOURNAL_TAG, SLOT_MASK, frame_of, in_journal
+from graft.pagemap.page_map import PageMap, compose
 from metastore import index as metastore_index
 from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, load_chunks, read_chain
@@ -131,7 +131,7 @@ def test_a_pull_keeps_the_chunks_that_did_not_change(volume):
 @pytest.mark.parametrize("few_pages", [0, FEW_PAGES])
 @pytest.mark.parametrize(("make", "seed"), MAKERS)
 def test_the_writers_own_map_equals_the_composed_one(make, seed, few_pages, monkeypatch):
-    monkeypatch.setattr("graft.pagemap.FEW_PAGES", few_pages)
+    monkeypatch.setattr("graft.pagemap.page_map.FEW_PAGES", few_pages)
     table = FrameTable()
     maps = [PageMap.empty(table)]
 

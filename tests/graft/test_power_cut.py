@@ -13,16 +13,16 @@ from unittest import mock
 
 import pytest
 
-from graft import housekeeper
-from graft.clone import clone, init
+from graft import periodic as housekeeper
 from graft.errors import Diverged, LocalStorageError, NotAReplica
-from graft.hydrate import hydrate
-from graft.pull import pull
-from graft.push import push
+from graft.operations.hydrate import hydrate
+from graft.operations.status import status
+from graft.operations.verify import verify
+from graft.replica.reclaim import settle
 from graft.settings import Durability
-from graft.settling import settle
-from graft.status import status
-from graft.verify import verify
+from graft.sync.clone import clone, init
+from graft.sync.pull import pull
+from graft.sync.push import push
 from tests.graft.power_cut import Recorder, state_after
 from tests.graft.support import (
     as_other_process,

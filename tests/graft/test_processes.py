@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from graft.clone import clone
-from graft.push import push
-from graft.status import status
-from pagestore.localdir import LocalDirStore
+from graft.operations.status import status
+from graft.sync.clone import clone
+from graft.sync.push import push
+from pagestore.stores.local_dir import LocalDirStore
 from tests.graft.contender import number
 from tests.graft.support import (
     as_other_process,

@@ -2,15 +2,15 @@
 
 import pytest
 
-from graft import journal
-from graft.clone import clone
 from graft.errors import DiskFull, Diverged, LocalStorageError, RemoteUnavailable, StaleSnapshot
-from graft.log import log_entries
-from graft.pull import pull
-from graft.push import push
+from graft.journal import journal
+from graft.operations.log import log_entries
+from graft.operations.status import status
 from graft.settings import Durability
-from graft.status import status
-from pagestore.memory import MemoryStore
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
+from pagestore.stores.memory import MemoryStore
 from tests.graft.faulty_store import (
     FaultyStore,
     interrupted,
@@ -311,7 +311,7 @@ class TestRemoteDurability:
 
 def leave_and_return(replica, elsewhere):
     """What was taken back stays away when the directory is opened anew."""
-    from graft.replica import open_replica
+    from graft.replica.replica import open_replica
 
     leave(replica)
     with open_replica(replica.path, settings=small_settings(), store=elsewhere.remote.store) as again:

@@ -1,6 +1,6 @@
 """How much of the history a push looks at: none of it that it has looked at before."""
 
-from graft.push import push
+from graft.sync.push import push
 from metastore.index import CommitIndex
 from tests.graft.support import as_other_process, commit, fast_directory, fresh_store, leave, new_replica
 

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.clone import clone
 from graft.errors import BadRequest, LocalStorageError, NoSuchVersion, WriterBusy
-from graft.hydrate import hydrate
-from graft.log import log_entries
-from graft.push import push
-from graft.rawfile import open_file, open_snapshot
-from graft.status import audit, status
-from graft.timetravel import snapshot_at
-from graft.transfer import export_file, import_file
-from graft.verify import verify
+from graft.operations.hydrate import hydrate
+from graft.operations.log import log_entries
+from graft.operations.raw_file import open_file, open_snapshot
+from graft.operations.status import audit, status
+from graft.operations.transfer import export_file, import_file
+from graft.operations.verify import verify
+from graft.sync.clone import clone
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from pagestore.runtime import Runtime
 from tests.graft.support import body, commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
 
@@ -147,9 +147,9 @@ def test_import_refuses_what_is_no_file(replica, tmp_path):
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from graft.clone import init
-from graft.push import push
-from graft.transfer import export_file, import_file
+from graft.sync.clone import init
+from graft.sync.push import push
+from graft.operations.transfer import export_file, import_file
 root = Path(sys.argv[1])
 with init(root / "a", f"{root}/store#vol") as replica:
     (root / "small").write_bytes(bytes(5_000_000))
@@ -196,7 +196,7 @@ def test_audit_status_log_and_verify(tmp_path):
         clock[0] += 60
         return clock[0]
 
-    from graft.clone import init
+    from graft.sync.clone import init
 
     store = fresh_store()
     replica = init(

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from graft.readahead import NumberOrder, Readahead
+from graft.reading.readahead import NumberOrder, Readahead
 
 PAGES = 16_000
 PER_FRAME = 16

@@ -5,16 +5,16 @@ import random
 
 import pytest
 
-from graft.clone import clone
-from graft.fork import fork
-from graft.hydrate import hydrate
-from graft.pull import fetch, pull
-from graft.push import push
+from graft.operations.hydrate import hydrate
+from graft.operations.status import status
 from graft.settings import Durability
-from graft.status import status
-from graft.timetravel import snapshot_at
+from graft.sync.clone import clone
+from graft.sync.fork import fork
+from graft.sync.pull import fetch, pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from metastore.index import HEAD_READ_BYTES
-from pagestore.metered import MeteredStore, StoreTraffic
+from pagestore.stores.metered import MeteredStore, StoreTraffic
 from tests.graft.support import body, commit, fast_directory, fresh_store, leave, new_replica, small_settings
 
 SETTINGS = {"frame_bytes": 4096, "cache_bytes_max": 1 << 30, "cache_file_bytes": 1 << 20, "inline_bytes_max": 32 * 1024}

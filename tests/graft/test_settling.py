@@ -7,19 +7,20 @@ import random
 import numpy as np
 import pytest
 
-from graft import housekeeper, settling
-from graft import journal as journal_module
-from graft import replica as replica_module
-from graft.clone import clone
-from graft.hydrate import hydrate
-from graft.liveness import live_in
-from graft.locks import _BRIEF_POLL_S
-from graft.pull import pull
-from graft.push import push
+from graft import periodic as housekeeper
+from graft.disk.locks import _BRIEF_POLL_S
+from graft.journal import journal as journal_module
+from graft.operations.hydrate import hydrate
+from graft.operations.status import status
+from graft.replica import reclaim as settling
+from graft.replica import replica as replica_module
+from graft.replica.liveness import live_in
+from graft.replica.reclaim import settle
 from graft.settings import Durability
-from graft.settling import settle
-from graft.status import status
-from graft.timetravel import snapshot_at
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from pagestore.runtime import Runtime
 from tests.graft.support import (
     Killed,

@@ -15,20 +15,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from graft import carry
-from graft.clone import clone
-from graft.compact import compact
+from graft.building import consolidation as carry
+from graft.building.segment_builder import ReadingOrder
 from graft.errors import BadRequest, Diverged
-from graft.fork import fork
-from graft.hydrate import hydrate
-from graft.pull import fetch, pull
-from graft.push import push
-from graft.segment_out import ReadingOrder
+from graft.operations.compact import compact
+from graft.operations.hydrate import hydrate
+from graft.operations.status import audit, status
+from graft.operations.verify import verify
+from graft.replica.reclaim import settle
 from graft.settings import Durability
-from graft.settling import settle
-from graft.status import audit, status
-from graft.timetravel import snapshot_at
-from graft.verify import verify
+from graft.sync.clone import clone
+from graft.sync.fork import fork
+from graft.sync.pull import fetch, pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from tests.graft.model import Local, Remote, Version
 from tests.graft.support import (
     as_other_process,

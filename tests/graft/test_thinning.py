@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft import thinning
-from graft.cache import Cache
-from graft.frametable import FrameKey
-from graft.thinning import BLOCK, FileUse, place, runs, survey_is_due, taken_bytes, thinned, too_much, victim
+from graft.cache import cleaning_plan as thinning
+from graft.cache.cache import Cache
+from graft.cache.cleaning_plan import BLOCK, FileUse, place, runs, survey_is_due, taken_bytes, thinned, too_much, victim
+from graft.pagemap.frame_table import FrameKey
 from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
 from pagestore.runtime import SYSTEM
-from pagestore.segment import DecodedFrame
+from pagestore.segments.format import DecodedFrame
 from tests.graft.support import fast_directory
 
 PAGE = 4096

@@ -3,13 +3,13 @@
 import pytest
 
 from graft.errors import BadRequest, Corrupt, DiskFull, RemoteUnavailable
-from graft.pull import pull
-from graft.push import push
-from graft.rawfile import open_file
-from graft.replica import Replica
-from graft.state import State
-from graft.status import status
-from graft.view import View
+from graft.operations.raw_file import open_file
+from graft.operations.status import status
+from graft.replica.replica import Replica
+from graft.replica.state import State
+from graft.replica.view import View
+from graft.sync.pull import pull
+from graft.sync.push import push
 from pagestore.pages import PAGE_IDX_MAX
 from tests.graft.support import (
     as_other_process,
@@ -61,7 +61,7 @@ def test_nothing_changed_is_no_commit(replica):
 
 
 def test_a_transaction_goes_on_after_a_full_disk(replica, monkeypatch):
-    from graft import journal_files
+    from graft.disk import files as journal_files
 
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -2,25 +2,25 @@
 
 import pytest
 
-from graft import segment_out
-from graft.carry import decode_carried
-from graft.clone import clone
-from graft.compact import compact
+from graft.building import segment_builder as segment_out
+from graft.building.consolidation import decode_carried
+from graft.building.segment_builder import ReadingOrder
 from graft.errors import Corrupt, Diverged
 from graft.failpoints import FAILPOINTS
-from graft.fork import fork
-from graft.head_start import first_frame
-from graft.hydrate import hydrate
-from graft.locations import frame_of
-from graft.pull import pull
-from graft.push import push
-from graft.segment_out import ReadingOrder
-from graft.timetravel import snapshot_at
-from graft.verify import verify
-from graft.way_down import LAID_OUT_AT, laid_out_at, way_down_frame
+from graft.operations.compact import compact
+from graft.operations.hydrate import hydrate
+from graft.operations.verify import verify
+from graft.pagemap.locations import frame_of
+from graft.remote.entry_frame import LAID_OUT_AT, laid_out_at, way_down_frame
+from graft.remote.warm_start import first_frame
+from graft.sync.clone import clone
+from graft.sync.fork import fork
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from metastore import index as index_module
 from metastore.placement import InCommit, OwnObject, commit_key
-from pagestore.metered import MeteredStore
+from pagestore.stores.metered import MeteredStore
 from tests.graft.carrying import carry_early
 from tests.graft.support import (
     Killed,

@@ -10,10 +10,10 @@ from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
 from metastore.rollup import Changes, NewSegment
-from pagestore.codec import Codec
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
+from pagestore.segments.codec import Codec
 from tests.metastore.logs import DictLog
 from tests.metastore.volume_model import Place, Version
 from tests.pagestore.sample_segment import PAGE_SIZE, SEGMENT, write_segment

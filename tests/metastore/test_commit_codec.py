@@ -16,9 +16,9 @@ from metastore.errors import CorruptCommit, MetaStoreError, UnsupportedCommit
 from metastore.index import CommitIndex, read_index
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
-from pagestore.frame_fetch import fetch_frames
-from pagestore.memory import MemoryStore
 from pagestore.parallel import Parallel
+from pagestore.segments.fetch import fetch_frames
+from pagestore.stores.memory import MemoryStore
 from tests.metastore.logs import CountingLog, DictLog
 from tests.metastore.sample_commit import (
     FIRST_SEGMENT,

@@ -8,7 +8,7 @@ import pytest
 from metastore.fingerprint import fingerprint, frame_seeds, mixed, mixed_one, placement_fingerprint
 from metastore.placement import EMPTY, OwnObject, SegmentRef, placements_of
 from pagestore.ids import SegmentId
-from pagestore.segment import FrameExtent
+from pagestore.segments.format import FrameExtent
 from tests.metastore import volume_model
 from tests.metastore.volume_model import Place
 

@@ -9,8 +9,8 @@ from metastore.errors import CorruptCommit, LogRefused, LogUnavailable
 from metastore.lsn import LSN, LSN_MAX, descending_text
 from metastore.objectlog import ObjectCommitLog
 from pagestore.errors import StoreRefused, StoreUnavailable
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore, StoreTraffic
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store
 from tests.metastore.log_contract import LOG, OTHER_LOG, LogContract
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from metastore.errors import CorruptCommit, MetaStoreError, UnsupportedCommit
 from metastore.placement import CHUNK_PAGES, EMPTY, FEW_PAGES, ChunkPlacement, overlaid, placements_of
 from metastore.placement_codec import decode_placement, encode_placement
-from pagestore.segment import FrameExtent
+from pagestore.segments.format import FrameExtent
 from tests.metastore.sample_commit import GOLDEN
 
 COLUMNS = ("frame_segment", "frame_offset", "frame_length", "page_low", "page_frame", "page_slot")

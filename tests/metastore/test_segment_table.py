@@ -10,8 +10,8 @@ from metastore.ids import LogId
 from metastore.lsn import LSN, LSN_MAX
 from metastore.placement import InCommit, OwnObject, SegmentRef
 from metastore.segment_table import decode_segments, encode_segments
-from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX
 from pagestore.ids import SegmentId
+from pagestore.segments.dictionary import DICTIONARY_STORED_BYTES_MAX
 
 LOG = LogId(bytes(range(16)))
 HERE = InCommit(LOG, LSN(9), 777)

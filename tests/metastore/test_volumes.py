@@ -24,8 +24,8 @@ from metastore.volumes import (
     volume_key,
 )
 from pagestore.errors import StoreUnavailable
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore
 
 RECORD = VolumeRecord(
     volume=VolumeId(bytes(range(16))), log=LogId(bytes(range(1, 17))), page_size=4096, created_us=1_700_000_000_000_000

@@ -20,7 +20,7 @@ from metastore.rollup import Changes, NewSegment
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
-from pagestore.segment import FrameExtent
+from pagestore.segments.format import FrameExtent
 
 PAGE_SIZE = 4096
 CHUNK = 4096

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pagestore.codec import Codec
-from pagestore.dictionary import Dictionary
 from pagestore.errors import ObjectNotFound
 from pagestore.ids import SegmentId
 from pagestore.pages import PageIdx
-from pagestore.segment import FrameExtent
-from pagestore.segment_writer import SegmentWriter
+from pagestore.segments.codec import Codec
+from pagestore.segments.dictionary import Dictionary
+from pagestore.segments.format import FrameExtent
+from pagestore.segments.writer import SegmentWriter
 
 GOLDEN = Path(__file__).parent / "golden"
 SEGMENT = SegmentId.parse("s-00112233445566778899aabbccddeeff")

@@ -7,8 +7,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.codec import PLAIN_CODECS, Codec, compress, decompress
 from pagestore.errors import CorruptObject, UnsupportedFormat
+from pagestore.segments.codec import PLAIN_CODECS, Codec, compress, decompress
 
 TEXT = b"the same words again, " * 200
 BODIES = st.one_of(st.binary(max_size=600), st.binary(min_size=1, max_size=8).map(lambda piece: piece * 300))

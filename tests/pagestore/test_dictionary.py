@@ -12,11 +12,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.codec import Codec, compress
-from pagestore.dictionary import DICTIONARY_BYTES_MAX, Dictionary, decode_dictionary, encode_dictionary, train
 from pagestore.errors import CorruptObject, UnsupportedFormat
-from pagestore.framecodec import compress_pages, decompress_pages
-from pagestore.strides import STRIDE_MAX, from_differences, to_differences
+from pagestore.segments.codec import Codec, compress
+from pagestore.segments.dictionary import DICTIONARY_BYTES_MAX, Dictionary, decode_dictionary, encode_dictionary, train
+from pagestore.segments.frame_codec import compress_pages, decompress_pages
+from pagestore.segments.stride_delta import STRIDE_MAX, from_differences, to_differences
 from tests.pagestore.sample_segment import DICTIONARY, OTHER_SEGMENT, SEGMENT
 
 PAGE_SIZE = 1024

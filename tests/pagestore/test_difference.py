@@ -7,15 +7,15 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.bases import NoBases
-from pagestore.codec import Codec
-from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX
-from pagestore.difference import BASE_PLACE_BYTES, Base, bodies_of
 from pagestore.errors import CorruptObject, ObjectNotFound, UnsupportedFormat
-from pagestore.fetch import FrameLocation, segment_key
-from pagestore.frame_fetch import RecentDictionaries, fetch_frames
 from pagestore.parallel import Parallel
-from pagestore.segment import (
+from pagestore.segments.codec import Codec
+from pagestore.segments.delta import BASE_PLACE_BYTES, Base, bodies_of
+from pagestore.segments.delta_bases import NoBases
+from pagestore.segments.dictionary import DICTIONARY_STORED_BYTES_MAX
+from pagestore.segments.fetch import RecentDictionaries, fetch_frames
+from pagestore.segments.fetch_plan import FrameLocation, segment_key
+from pagestore.segments.format import (
     FRAME_HEADER_BYTES,
     FRAME_STORED_BYTES_MAX,
     SEGMENT_VERSION,
@@ -24,8 +24,8 @@ from pagestore.segment import (
     encode_frame,
     version_for,
 )
-from pagestore.segment_reader import read_segment
-from pagestore.segment_writer import SegmentWriter
+from pagestore.segments.reader import read_segment
+from pagestore.segments.writer import SegmentWriter
 from tests.pagestore.sample_segment import (
     DICTIONARY,
     GOLDEN,
@@ -301,7 +301,7 @@ def test_bases_that_are_wanted_anyway_are_fetched_once(parallel):
 
 
 def test_what_waits_is_bounded(parallel, monkeypatch):
-    monkeypatch.setattr("pagestore.frame_fetch.WAITING_BYTES_MAX", 250)
+    monkeypatch.setattr("pagestore.segments.fetch.WAITING_BYTES_MAX", 250)
     base, places = base_frames(range(1, 41))
     data, frames = in_commit(*(difference([page], places[page, page + 1]) for page in range(1, 41, 2)))
     store = DictStore({COMMIT: data, BASE_KEY: base})

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.codec import Codec
 from pagestore.errors import CorruptObject, ObjectNotFound, UnsupportedFormat
-from pagestore.fetch import FrameLocation, RangeRead, plan_fetch, segment_key
-from pagestore.frame_fetch import RecentDictionaries, fetch_frames, fetch_lone_frame
 from pagestore.parallel import Parallel
-from pagestore.segment import SEGMENT_HEADER_BYTES
-from pagestore.segment_writer import SegmentWriter
+from pagestore.segments.codec import Codec
+from pagestore.segments.fetch import RecentDictionaries, fetch_frames, fetch_lone_frame
+from pagestore.segments.fetch_plan import FrameLocation, RangeRead, plan_fetch, segment_key
+from pagestore.segments.format import SEGMENT_HEADER_BYTES
+from pagestore.segments.writer import SegmentWriter
 from tests.pagestore.sample_segment import (
     DICTIONARY,
     OTHER_SEGMENT,

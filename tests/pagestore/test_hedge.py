@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagestore.errors import CorruptObject, ObjectNotFound, StoreUnavailable
-from pagestore.hedge import HedgeCounts, HedgedStore
-from pagestore.hedging import HedgeLedger, HedgePolicy
-from pagestore.memory import MemoryStore
 from pagestore.parallel import Helpers, Parallel
 from pagestore.runtime import SYSTEM
+from pagestore.stores.hedge_ledger import HedgeLedger, HedgePolicy
+from pagestore.stores.hedged import HedgeCounts, HedgedStore
+from pagestore.stores.memory import MemoryStore
 from pagestore.urls import open_store
 from tests.pagestore.store_contract import StoreContract
 

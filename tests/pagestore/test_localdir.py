@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
-from pagestore import localdir_files
 from pagestore.errors import StorageFull, StoreRefused, StoreUnavailable
-from pagestore.localdir import STALE_TEMP_S, LocalDirStore
+from pagestore.stores import local_dir_files as localdir_files
+from pagestore.stores.local_dir import STALE_TEMP_S, LocalDirStore
 
 
 @pytest.fixture

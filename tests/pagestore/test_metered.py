@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pagestore.errors import ObjectNotFound
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore, StoreTraffic
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore, StoreTraffic
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 import pytest
 
-from pagestore import nearby as nearby_module
-from pagestore.codec import Codec
 from pagestore.errors import CorruptObject
-from pagestore.fetch import FrameLocation, RangeRead
-from pagestore.frame_fetch import fetch_frames
-from pagestore.nearby import WIDE_BYTES, Nearby
 from pagestore.parallel import Parallel
-from pagestore.segment import encode_frame
+from pagestore.segments import wide_reads as nearby_module
+from pagestore.segments.codec import Codec
+from pagestore.segments.fetch import fetch_frames
+from pagestore.segments.fetch_plan import FrameLocation, RangeRead
+from pagestore.segments.format import encode_frame
+from pagestore.segments.wide_reads import WIDE_BYTES, Nearby
 from tests.pagestore.sample_segment import OTHER_SEGMENT, PAGE_SIZE, DictStore, body_of
 
 KEY = "logs/l-1/commits/1"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pagestore.obstore_errors import NotPartial, translate
-from pagestore.s3_errors import ErrorReply, NoAnswer, UntrustedCertificate, WrongReply
+from pagestore.s3.errors import ErrorReply, NoAnswer, UntrustedCertificate, WrongReply
+from pagestore.s3.obstore_errors import NotPartial, translate
 
 REFUSED = (
     "Object at location p/k not found: Error performing GET http://127.0.0.1:1/b/p/k in 17ms - "

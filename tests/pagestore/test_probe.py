@@ -6,9 +6,9 @@ from contextlib import closing
 import pytest
 
 from pagestore.errors import StoreRefused, UnsafeStore
-from pagestore.memory import MemoryStore
-from pagestore.metered import MeteredStore
-from pagestore.probe import require_conditional_writes
+from pagestore.stores.memory import MemoryStore
+from pagestore.stores.metered import MeteredStore
+from pagestore.stores.probe import require_conditional_writes
 from pagestore.urls import open_store
 from tests.servers.faulty_proxy import Changed, LostReply, Status
 

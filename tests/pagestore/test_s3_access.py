@@ -8,11 +8,12 @@ from contextlib import closing
 import pytest
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError, ProfileNotFound
 
-from pagestore import obstore_s3, s3_access
 from pagestore.errors import StoreRefused
-from pagestore.s3_access import Unsupported, find_access
-from pagestore.s3_settings import S3Settings
-from pagestore.s3_sigv4 import Credentials
+from pagestore.s3 import access as s3_access
+from pagestore.s3 import obstore_api as obstore_s3
+from pagestore.s3.access import Unsupported, find_access
+from pagestore.s3.settings import S3Settings
+from pagestore.s3.sigv4 import Credentials
 from pagestore.urls import open_store
 from tests.servers import s3_servers
 

@@ -5,7 +5,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from pagestore.errors import StorageFull, StoreRefused
-from pagestore.s3_errors import Answer, GiveUp, TruncatedBody, TryAgain, judge
+from pagestore.s3.errors import Answer, GiveUp, TruncatedBody, TryAgain, judge
 
 WHERE = "bucket b at http://127.0.0.1:9000"
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.servers.process import free_ports
 from pagestore.errors import CorruptObject, ObjectNotFound, StoreRefused, StoreUnavailable, UnsafeStore
 from pagestore.runtime import SYSTEM
-from pagestore.s3_settings import PART_BYTES_MIN, S3Settings
+from pagestore.s3.settings import PART_BYTES_MIN, S3Settings
 from pagestore.urls import open_store
 from tests.servers.faulty_proxy import Changed, Closed, Compressed, LostReply, Passed, Status, Truncated
 

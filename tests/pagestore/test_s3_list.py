@@ -10,13 +10,13 @@ import pytest
 
 from benchmarks.servers.process import HOST
 from pagestore.runtime import SYSTEM
-from pagestore.s3_access import Access
-from pagestore.s3_api import ListedObject, ListPage
-from pagestore.s3_errors import ErrorReply, NoAnswer
-from pagestore.s3_list import list_page, read_page
-from pagestore.s3_settings import S3Settings
-from pagestore.s3_signed import SignedRequests, _tls_context, error_reply
-from pagestore.s3_sigv4 import Credentials, canonical_query, signed_headers
+from pagestore.s3.access import Access
+from pagestore.s3.api import ListedObject, ListPage
+from pagestore.s3.errors import ErrorReply, NoAnswer
+from pagestore.s3.listing import list_page, read_page
+from pagestore.s3.settings import S3Settings
+from pagestore.s3.signed_http import SignedRequests, _tls_context, error_reply
+from pagestore.s3.sigv4 import Credentials, canonical_query, signed_headers
 from tests.servers import s3_servers
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'

@@ -6,12 +6,12 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagestore.codec import PLAIN_CODECS, Codec
-from pagestore.dictionary import DICTIONARY_STORED_BYTES_MAX, encode_dictionary
 from pagestore.errors import CorruptObject, UnsupportedFormat
-from pagestore.fetch import segment_key
 from pagestore.pages import PAGE_IDX_MAX
-from pagestore.segment import (
+from pagestore.segments.codec import PLAIN_CODECS, Codec
+from pagestore.segments.dictionary import DICTIONARY_STORED_BYTES_MAX, encode_dictionary
+from pagestore.segments.fetch_plan import segment_key
+from pagestore.segments.format import (
     FRAME_HEADER_BYTES,
     FRAME_RAW_BYTES_MAX,
     SEGMENT_HEADER_BYTES,
@@ -19,8 +19,8 @@ from pagestore.segment import (
     decode_frame,
     encode_frame,
 )
-from pagestore.segment_reader import read_segment
-from pagestore.segment_writer import SegmentWriter
+from pagestore.segments.reader import read_segment
+from pagestore.segments.writer import SegmentWriter
 from tests.pagestore.sample_segment import (
     DICTIONARY,
     GOLDEN,

@@ -7,8 +7,8 @@ import boto3
 import pytest
 
 from pagestore.errors import StoreRefused, UnsafeStore
-from pagestore.probe import require_conditional_writes
-from pagestore.s3_settings import S3Settings
+from pagestore.s3.settings import S3Settings
+from pagestore.stores.probe import require_conditional_writes
 from pagestore.urls import open_store
 from tests.pagestore.store_contract import StoreContract
 

@@ -6,7 +6,7 @@ from queue import Empty
 
 import pytest
 
-from pagestore.hedge import HedgeCounts, HedgedStore
+from pagestore.stores.hedged import HedgeCounts, HedgedStore
 from pagestore.urls import open_store
 from tests.servers.faulty_proxy import Held
 

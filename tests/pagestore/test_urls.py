@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pagestore.localdir import LocalDirStore
-from pagestore.memory import MemoryStore
-from pagestore.s3 import S3Store
-from pagestore.s3_settings import S3Settings
+from pagestore.s3.settings import S3Settings
+from pagestore.s3.store import S3Store
+from pagestore.stores.local_dir import LocalDirStore
+from pagestore.stores.memory import MemoryStore
 from pagestore.urls import open_store
 
 

@@ -10,8 +10,8 @@ from websockets.sync.client import connect
 
 from graft_server import connection as connection_module
 from graft_server import storage as storage_module
-from sqlsync.document import Document
-from sqlsync.http_link import HttpLink
+from sqlsync.documents.document import Document
+from sqlsync.links.http_link import HttpLink
 from tests.graft import support as graft_support
 from tests.server import support
 from tests.server.wire_client import PAGE, WireClient

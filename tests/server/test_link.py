@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from sqlsync.document import Document
+from sqlsync.documents.document import Document
 from sqlsync.envelope import Mutation, Opaque
 from sqlsync.errors import (
     CoordinatorRefused,
@@ -14,9 +14,9 @@ from sqlsync.errors import (
     TimelineExpired,
     TimelineGap,
 )
-from sqlsync.http_link import HttpLink
 from sqlsync.ids import TimelineId
-from sqlsync.mutation_batch import BATCH_BYTES_MAX, read_batch, write_batches
+from sqlsync.links.http_link import HttpLink
+from sqlsync.links.mutation_batch import BATCH_BYTES_MAX, read_batch, write_batches
 from tests.server import support
 
 
@@ -181,7 +181,7 @@ def test_a_closed_link_says_so(link):
 
 
 def test_a_timeline_that_was_forgotten_is_told():
-    from sqlsync.http_link import _error
+    from sqlsync.links.http_link import _error
 
     assert isinstance(_error(410, {"error": "TimelineExpired", "message": "gone"}, ""), TimelineExpired)
     assert isinstance(_error(502, {}, "http://x"), CoordinatorUnavailable)

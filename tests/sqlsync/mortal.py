@@ -13,10 +13,10 @@ from pathlib import Path
 from graft import failpoints as graft_failpoints
 from graft.errors import GraftError
 from sqlsync import failpoints
-from sqlsync.coordinator import Coordinator
-from sqlsync.document import Document
+from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.document import Document
 from sqlsync.errors import MutationRejected, SqlSyncError
-from sqlsync.local_link import LocalLink
 from tests.graft.support import small_settings
 from tests.sqlsync.simulation import LoggingNotes
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from graft.errors import GraftError
 from pagestore.errors import StoreUnavailable
-from pagestore.memory import MemoryStore
 from pagestore.runtime import Runtime
+from pagestore.stores.memory import MemoryStore
 from sqlsync import failpoints
-from sqlsync.coordinator import Coordinator
-from sqlsync.document import Document
+from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.documents.document import Document
 from sqlsync.errors import CoordinatorUnavailable, MutationRejected, SqlSyncError
 from tests.graft.support import Killed, small_settings
 from tests.sqlsync.support import Notes, failpoint_hook, kill_coordinator, kill_document

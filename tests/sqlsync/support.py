@@ -3,10 +3,10 @@
 import contextlib
 import itertools
 
-from sqlsync.coordinator import Coordinator
-from sqlsync.document import Document
+from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.document import Document
 from sqlsync.failpoints import set_failpoint_hook
-from sqlsync.local_link import LocalLink
 from tests.graft import support as graft_support
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from graft.errors import RemoteUnavailable
 from sqlsync import tables
-from sqlsync.apply import Applied, Rejected, apply_batch
 from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import MigrationFailed, MutationRejected, ReducerTooOld
 from sqlsync.ids import TimelineId
-from sqlsync.sandbox import SAVEPOINT, Limits, Sandbox
+from sqlsync.reducers.apply import Applied, Rejected, apply_batch
+from sqlsync.reducers.sandbox import SAVEPOINT, Limits, Sandbox
 
 ANN, BOB = TimelineId(b"a" * 16), TimelineId(b"b" * 16)
 NOON_US = 1_700_000_000_123_456

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from sqlsync.asynchronous import AsyncDocument
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.async_document import AsyncDocument
 from sqlsync.errors import MutationRejected
-from sqlsync.local_link import LocalLink
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Notes, Stage
 

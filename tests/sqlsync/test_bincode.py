@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlsync.bincode import BadBincode, Reader, Writer
+from sqlsync.wasm.bincode import BadBincode, Reader, Writer
 
 WRITTEN = bytes.fromhex(
     "07" "01000000" "0200000000000000" "feffffff" "fdffffffffffffff" "000000000000f83f"

@@ -8,7 +8,8 @@ from graft.errors import RemoteUnavailable
 from pagestore.errors import StoreUnavailable
 from pagestore.runtime import Runtime
 from sqlsync import tables
-from sqlsync.document import Document
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.document import Document
 from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import (
     BadMutation,
@@ -20,7 +21,6 @@ from sqlsync.errors import (
     TimelineGap,
 )
 from sqlsync.ids import TimelineId
-from sqlsync.local_link import LocalLink
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Notes, Stage, notes
 

@@ -6,10 +6,10 @@ import apsw
 import pytest
 
 from pagestore.runtime import Runtime
-from sqlsync.document import Document
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.document import Document
 from sqlsync.errors import CoordinatorUnavailable, DocumentBusy, MutationRejected
-from sqlsync.local_link import LocalLink
-from sqlsync.python_reducer import PythonReducer, migration, mutation
+from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage, notes
 

@@ -9,7 +9,7 @@ import pytest
 
 from graft.errors import RemoteUnavailable
 from sqlsync.errors import MutationRejected, SqlSyncError
-from sqlsync.rowdiff import RowChange
+from sqlsync.queries.row_diff import RowChange
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage
 
@@ -246,7 +246,7 @@ def test_a_slow_and_a_raising_subscriber_harm_nobody(ann, caplog):
         assert release.wait(WAIT_S)
         seen.append(change.rows)
 
-    with caplog.at_level(logging.ERROR, "sqlsync.subscription"):
+    with caplog.at_level(logging.ERROR, "sqlsync.queries.subscription"):
         ann.subscribe("SELECT count(*) FROM notes", callback=slow)
         ann.subscribe("SELECT count(*) FROM notes", callback=raising(ValueError("of the application")))
         well = ann.subscribe("SELECT count(*) FROM notes")

@@ -6,7 +6,7 @@ import pytest
 
 from pagestore.runtime import Runtime
 from sqlsync.errors import CoordinatorRefused
-from sqlsync.presence import OwnPresence, PresenceHub
+from sqlsync.links.presence import OwnPresence, PresenceHub
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage
 

@@ -8,12 +8,12 @@ import apsw
 import pytest
 from pydantic import BaseModel, Field
 
-from sqlsync.apply import Applied, Rejected, apply_batch
 from sqlsync.envelope import Mutation, Named, Opaque
 from sqlsync.errors import BadMutation, MigrationFailed
 from sqlsync.ids import TimelineId
-from sqlsync.python_reducer import PythonReducer, migration, mutation
-from sqlsync.sandbox import Sandbox
+from sqlsync.reducers.apply import Applied, Rejected, apply_batch
+from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
+from sqlsync.reducers.sandbox import Sandbox
 
 
 class Colour(Enum):

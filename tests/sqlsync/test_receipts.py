@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
+from sqlsync.documents.receipts import Receipt, Receipts, ReceiptState
 from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import MutationRejected
 from sqlsync.ids import TimelineId
-from sqlsync.receipts import Receipt, Receipts, ReceiptState
 
 
 def receipt(lsn=0):

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlsync.bincode import BadBincode
-from sqlsync.reducer_abi import (
+from sqlsync.wasm.abi import (
     Changes,
     ConversionError,
     Exec,
@@ -19,6 +18,7 @@ from sqlsync.reducer_abi import (
     write_response,
     write_step,
 )
+from sqlsync.wasm.bincode import BadBincode
 
 VALUES = (None, -2, 1.5, "ä", b"\0\xff")
 VALUES_HEX = (

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqlsync.rowdiff import RowChange, difference, is_same
+from sqlsync.queries.row_diff import RowChange, difference, is_same
 
 values = st.one_of(
     st.none(), st.integers(0, 3), st.sampled_from([1.0, 0.5]), st.sampled_from(["", "1", "a"]), st.just(b"a")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sqlsync.coordinator import Coordinator
-from sqlsync.document import Document
-from sqlsync.local_link import LocalLink
+from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.local_link import LocalLink
+from sqlsync.documents.document import Document
 from tests.graft import support as graft_support
 
 

@@ -6,12 +6,12 @@ import json
 import apsw
 import pytest
 
-from sqlsync.apply import Applied, Rejected, apply_batch
 from sqlsync.envelope import Mutation, Named
 from sqlsync.ids import TimelineId
-from sqlsync.python_reducer import PythonReducer, migration, mutation
-from sqlsync.sandbox import Sandbox
-from sqlsync.strategies import last_writer_wins, merge_by_field, reject_on_conflict
+from sqlsync.reducers.apply import Applied, Rejected, apply_batch
+from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
+from sqlsync.reducers.sandbox import Sandbox
+from sqlsync.reducers.strategies import last_writer_wins, merge_by_field, reject_on_conflict
 
 
 class Rows(PythonReducer):

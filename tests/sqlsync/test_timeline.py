@@ -5,9 +5,9 @@ import sqlite3
 import pytest
 
 from graft.errors import Unsupported
+from sqlsync.documents.timeline import FILE, Timeline, ViewMark
 from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import CorruptTimeline
-from sqlsync.timeline import FILE, Timeline, ViewMark
 from tests.graft.support import fast_directory
 
 

@@ -4,13 +4,13 @@ import apsw
 import pytest
 
 from examples.reducers.notes import Notes
-from sqlsync.apply import Applied, apply_batch
 from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import MutationRejected
 from sqlsync.ids import TimelineId
-from sqlsync.sandbox import Sandbox
-from sqlsync.wasm_guest import WasmLimits
-from sqlsync.wasm_reducer import WasmReducer
+from sqlsync.reducers.apply import Applied, apply_batch
+from sqlsync.reducers.sandbox import Sandbox
+from sqlsync.wasm.guest import WasmLimits
+from sqlsync.wasm.reducer import WasmReducer
 from tests.graft.support import fast_directory
 from tests.sqlsync.guests import built
 from tests.sqlsync.support import Stage, notes

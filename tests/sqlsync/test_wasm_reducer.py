@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import apsw
 import pytest
 
-from sqlsync import wasm_engine
-from sqlsync.apply import Applied, apply_batch
 from sqlsync.envelope import Mutation, Named, Opaque
 from sqlsync.errors import BadMutation, BadReducer
 from sqlsync.ids import TimelineId
-from sqlsync.sandbox import Limits, Sandbox
-from sqlsync.wasm_guest import WasmLimits
-from sqlsync.wasm_reducer import WasmReducer, payload_of
+from sqlsync.reducers.apply import Applied, apply_batch
+from sqlsync.reducers.sandbox import Limits, Sandbox
+from sqlsync.wasm import engine as wasm_engine
+from sqlsync.wasm.guest import WasmLimits
+from sqlsync.wasm.reducer import WasmReducer, payload_of
 from tests.sqlsync.guests import DONE, RECORD, REPLY, REQUEST, guest, record, requesting, wat
 
 TIMELINE = TimelineId(b"a" * 16)
@@ -151,7 +151,7 @@ def test_not_a_number_is_the_same_number_everywhere(sandbox):
 
 def test_what_a_guest_logs_goes_to_the_log(sandbox, caplog):
     reducer = WasmReducer(guest(f"(call $log (i32.const {RECORD})) (i32.const {REPLY})", log=record("WARN", "hot")))
-    with caplog.at_level(logging.INFO, "sqlsync.reducer"):
+    with caplog.at_level(logging.INFO, "sqlsync.reducers.reducer"):
         assert run(sandbox, reducer) == [None]
     assert [(line.levelname, line.getMessage()) for line in caplog.records] == [("WARNING", "hot")]
 

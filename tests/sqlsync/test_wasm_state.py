@@ -6,14 +6,15 @@ import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlsync import wasm_engine, wasm_reducer
-from sqlsync.apply import Applied, apply_batch
 from sqlsync.envelope import Mutation, Named, Opaque
 from sqlsync.ids import TimelineId
-from sqlsync.sandbox import Limits, Sandbox
-from sqlsync.wasm_guest import Guest, WasmLimits
-from sqlsync.wasm_reducer import WasmReducer
-from sqlsync.wasm_state import with_globals_exported
+from sqlsync.reducers.apply import Applied, apply_batch
+from sqlsync.reducers.sandbox import Limits, Sandbox
+from sqlsync.wasm import engine as wasm_engine
+from sqlsync.wasm import reducer as wasm_reducer
+from sqlsync.wasm.guest import Guest, WasmLimits
+from sqlsync.wasm.guest_state import with_globals_exported
+from sqlsync.wasm.reducer import WasmReducer
 from tests.sqlsync.guests import DONE, RECORD, REQUEST, built, guest, record, requesting, wat
 
 TIMELINE = TimelineId(b"a" * 16)

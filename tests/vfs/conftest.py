@@ -7,14 +7,14 @@ import apsw
 import pytest
 
 from graft.errors import GraftError
-from graft.replica import Replica, open_replica
+from graft.operations.status import status
+from graft.replica.replica import Replica, open_replica
 from graft.settings import Settings
-from graft.status import status
 from graft_sqlite_vfs import connect
 from graft_sqlite_vfs.readpath import Pure
 from graft_sqlite_vfs.registration import READ_PATH, pure_read_path
 from pagestore.errors import StoreUnavailable
-from pagestore.memory import MemoryStore
+from pagestore.stores.memory import MemoryStore
 
 _names = count()
 
@@ -78,8 +78,8 @@ class Volumes:
 
     def behind_store(self, name: str = "db", settings: Settings | None = None) -> Store:
         """Use the store that can be down for a replica; before any connection to it."""
-        from graft.clone import clone, init
         from graft.errors import NoSuchVolume
+        from graft.sync.clone import clone, init
 
         address = f"{self.remote}#db"
         try:
@@ -110,7 +110,7 @@ def read_path(request) -> Iterator[str]:
 @pytest.fixture
 def commits_in_python(monkeypatch) -> None:
     """No commit is appended in C."""
-    from graft.transaction import WriteTransaction
+    from graft.replica.transaction import WriteTransaction
 
     monkeypatch.setattr(WriteTransaction, "room", lambda self: None)
 
@@ -168,7 +168,7 @@ def spilling(connection: apsw.Connection) -> None:
 
 def failing(error: GraftError, times: int = 1) -> Callable[..., object]:
     """A replacement of `WriteTransaction.commit` that fails a few times."""
-    from graft.transaction import WriteTransaction
+    from graft.replica.transaction import WriteTransaction
 
     original = WriteTransaction.commit
     left = times

@@ -11,10 +11,10 @@ from typing import ClassVar
 import apsw
 import pytest
 
-from graft.clone import clone
-from graft.pull import pull
-from graft.push import push
 from graft.settings import KIB, MIB, Settings
+from graft.sync.clone import clone
+from graft.sync.pull import pull
+from graft.sync.push import push
 from graft_sqlite_vfs import connect, readpath
 from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.readpath import Accelerated, Pure

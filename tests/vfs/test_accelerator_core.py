@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft import locations
+from graft.pagemap import locations
 
 native = pytest.importorskip("graft_sqlite_vfs._accelerator", reason="the accelerator was not built")
 

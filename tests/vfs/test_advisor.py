@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from graft_sqlite_vfs import advisor as module
-from graft_sqlite_vfs.advisor import BtreeAdvisor
-from graft_sqlite_vfs.keyorder import Parents
+from graft_sqlite_vfs.btree import advisor as module
+from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
+from graft_sqlite_vfs.btree.key_order import Parents
 
 PAGE = 512
 FRAME_PAGES = 8

@@ -15,13 +15,13 @@ import apsw
 import pytest
 
 from graft import failpoints
-from graft.clone import init
 from graft.errors import StaleSnapshot, WriterBusy
-from graft.journal_format import decode_header, is_whole, page_list
-from graft.journal_open import listed
-from graft.push import push
+from graft.journal.format import decode_header, is_whole, page_list
+from graft.journal.mapped_files import listed
+from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
-from graft.transaction import WriteTransaction
+from graft.sync.clone import init
+from graft.sync.push import push
 from graft_sqlite_vfs import connect
 from graft_sqlite_vfs.readpath import Pure
 from graft_sqlite_vfs.registration import READ_PATH, pure_read_path

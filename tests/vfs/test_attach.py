@@ -4,7 +4,7 @@ import apsw
 import pytest
 
 from graft.errors import LocalStorageError, RemoteUnavailable
-from graft.transaction import WriteTransaction
+from graft.replica.transaction import WriteTransaction
 
 from .conftest import committed_in_python, failing, fill, rows
 
@@ -149,7 +149,7 @@ def test_an_empty_volume_of_another_page_size(db, volumes, page_size):
 
 
 def test_detach_lets_go_of_the_replica(db, volumes):
-    from graft import replica
+    from graft.replica import replica
 
     volumes.connect("other", remote="#other").close()
     db.execute("ATTACH ? AS other", (str(volumes.path("other")),))

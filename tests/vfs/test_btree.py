@@ -1,4 +1,4 @@
-"""What `graft_sqlite_vfs.btree` reads out of pages, against what SQLite's own dbstat says of them."""
+"""What `graft_sqlite_vfs.btree.pages` reads out of pages, against what SQLite's own dbstat says of them."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from graft_sqlite_vfs.btree import children, is_interior, reading_order
-from graft_sqlite_vfs.schema import root_pages
+from graft_sqlite_vfs.btree.pages import children, is_interior, reading_order
+from graft_sqlite_vfs.btree.schema import root_pages
 
 
 @pytest.fixture(params=[512, 4096, 65536])

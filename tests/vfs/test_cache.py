@@ -3,8 +3,8 @@
 import apsw
 import pytest
 
-from graft.pull import discard, pull
-from graft.push import push
+from graft.sync.pull import discard, pull
+from graft.sync.push import push
 
 from .conftest import integrity, rows
 

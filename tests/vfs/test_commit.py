@@ -4,8 +4,8 @@ import apsw
 import pytest
 
 from graft.errors import Diverged, GraftError, LocalStorageError, RemoteUnavailable, StaleSnapshot, WriterBusy
+from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability, Settings
-from graft.transaction import WriteTransaction
 
 from .conftest import committed_in_python, failing, fill, integrity, rows, spilling
 

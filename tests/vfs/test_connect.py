@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import apsw
 import pytest
 
-from graft import replica as replica_module
 from graft.errors import BadRequest, NoSuchVersion, NoSuchVolume, NotAReplica, OtherVolume, ReplicaExists
-from graft.replica import open_replica
+from graft.replica import replica as replica_module
+from graft.replica.replica import open_replica
 from graft.settings import Settings
 from graft_sqlite_vfs import connect
 

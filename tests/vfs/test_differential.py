@@ -5,9 +5,9 @@ import random
 import apsw
 import pytest
 
-from graft.pull import pull
-from graft.push import push
 from graft.settings import Settings
+from graft.sync.pull import pull
+from graft.sync.push import push
 from graft_sqlite_vfs import connect
 
 from .conftest import integrity, rows

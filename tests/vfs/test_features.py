@@ -5,8 +5,8 @@ import random
 import apsw
 import pytest
 
-from graft.pull import pull
-from graft.push import push
+from graft.sync.pull import pull
+from graft.sync.push import push
 
 from .conftest import fill, rows, spilling
 

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, Diverged, RemoteUnavailable, TooStale
-from graft.push import push
+from graft.sync.push import push
 from graft_sqlite_vfs import connect
 
 from .conftest import rows
@@ -172,7 +172,7 @@ def test_the_status_tells_how_fresh(db, volumes, there):
 
 
 def test_a_follower_serves_the_readers_of_its_process(db, volumes, there):
-    from graft.polling import PollPolicy
+    from graft.sync.poll_schedule import PollPolicy
 
     replica = volumes.replica("there")
     reader = volumes.connect("there", remote=None)

@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, GraftError, WriterBusy
-from graft.replica import open_replica
+from graft.replica.replica import open_replica
 from graft_sqlite_vfs import database_page_size, import_database
 
 from .conftest import rows
@@ -38,7 +38,7 @@ def empty(volumes):
 def exported(volumes, tmp_path, name: str = "db") -> bytes:
     path = tmp_path / f"{name}-out.db"
     with open_replica(volumes.path(name)) as replica:
-        from graft.transfer import export_file
+        from graft.operations.transfer import export_file
 
         export_file(replica.snapshot(), path)
     return path.read_bytes()

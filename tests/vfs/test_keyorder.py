@@ -6,7 +6,7 @@ from itertools import islice
 import apsw
 import pytest
 
-from graft_sqlite_vfs.keyorder import KeyOrder, Parents
+from graft_sqlite_vfs.btree.key_order import KeyOrder, Parents
 
 PAGE = 512
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from graft.replica import open_replica
+from graft.replica.replica import open_replica
+from graft_sqlite_vfs.btree.pointer_map import PointerMap, changed_roots
 from graft_sqlite_vfs.connect import connect
-from graft_sqlite_vfs.pointermap import PointerMap, changed_roots
 from tests.graft.support import fast_directory
 
 

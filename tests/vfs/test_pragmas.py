@@ -7,9 +7,9 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, Diverged, NoSuchVersion, VolumeExists, WriterBusy
-from graft.pull import pull
-from graft.push import push
 from graft.settings import Settings
+from graft.sync.pull import pull
+from graft.sync.push import push
 from graft_sqlite_vfs import render
 from graft_sqlite_vfs.pragmas import PRAGMAS
 

@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graft.errors import Corrupt, RemoteRefused, RemoteUnavailable
-from graft.pull import pull
-from graft.push import push
-from graft.replica import open_replica
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import open_replica
 from graft.settings import Durability
-from graft.snapshot import Snapshot
-from graft.timetravel import snapshot_at
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft.sync.time_travel import snapshot_at
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.file import VolumeFile
 

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from graft.push import push
-from graft.replica import Replica
-from graft.settling import settle
+from graft.replica.reclaim import settle
+from graft.replica.replica import Replica
+from graft.sync.push import push
 from graft_sqlite_vfs import connect
 
 from .conftest import fill, integrity, rows

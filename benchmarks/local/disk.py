@@ -1,0 +1,40 @@
+"""`disk`: what a volume takes on the local disk after many small pushes, and what it costs to keep that small."""
+
+from collections.abc import Iterator
+
+from benchmarks.dataset import TOUCH, random_ids
+from benchmarks.local.scenario import Place, timed
+from benchmarks.local.systems import Database, disk_bytes
+from benchmarks.rows import Reading, latencies
+
+
+class Disk:
+    """A table of `pushed_bytes`, of which `pushes` rows at random places are changed, each with a push of its own."""
+
+    name = "disk"
+    systems = ("graft",)
+
+    def prepare(self, place: Place) -> None:
+        """Nothing: each run begins with a volume that was just imported."""
+
+    def run(self, place: Place) -> Iterator[Reading]:
+        """Push, then close; ``/pushing`` is while it goes on, ``/closed`` afterwards."""
+        sizes = place.sizes
+        place.system.load(place.database, place.source(sizes.pushed_bytes))
+        database = place.system.open(place.database)
+        seconds = [
+            timed(lambda: _push_one(database, wanted))  # noqa: B023 - called at once
+            for wanted in random_ids(sizes.pushed_bytes, sizes.pushes, seed=4)
+        ]
+        (pages,), (size,) = (database.execute(f"PRAGMA page_{what}").fetchall()[0] for what in ("count", "size"))
+        yield from latencies(f"{self.name}/pushing", seconds)
+        yield Reading(f"{self.name}/pushing", "disk_bytes", disk_bytes(place.database))
+        yield Reading(f"{self.name}/pushing", "live_bytes", pages * size)
+        yield Reading(f"{self.name}/closed", "seconds", timed(database.close))
+        yield Reading(f"{self.name}/closed", "disk_bytes", disk_bytes(place.database))
+        yield Reading(f"{self.name}/closed", "live_bytes", pages * size)
+
+
+def _push_one(database: Database, row: int) -> None:
+    database.execute(TOUCH, (f"pushed {row}", row))
+    database.execute("PRAGMA graft_push").fetchall()

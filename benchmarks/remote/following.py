@@ -1,0 +1,78 @@
+"""`pull_noop` and `pull_one`: a reader that keeps up."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from benchmarks.messages import LOOKUP, TOUCH, random_ids
+from benchmarks.remote.scenario import Place, warm_up
+from benchmarks.remote.systems import BOTH
+from benchmarks.rows import Reading
+from graft.replica.replica import Replica, open_replica
+from graft.sync.pull import pull
+from graft.sync.push import push
+from graft_sqlite_vfs.connect import connect
+
+
+class PullNoop:
+    """A pull that finds nothing new."""
+
+    name = "pull_noop"
+    systems = BOTH
+
+    def prepare(self, place: Place) -> None:
+        """Put the volume there."""
+        place.volume(place.sizes.table_bytes, 0)
+
+    def run(self, place: Place) -> Iterator[Reading]:
+        """Pull some times."""
+        url = place.volume(place.sizes.table_bytes, 0)
+        warm_up(place)
+        with open_replica(place.clone("reader", url)) as replica:
+            pull(replica)
+            for _ in range(place.sizes.repeats):
+                yield from place.measure(self.name, lambda: pull(replica), remote=url)
+
+
+class PullOne:
+    """A pull of one changed row, and a look at it."""
+
+    name = "pull_one"
+    systems = BOTH
+
+    def prepare(self, place: Place) -> None:
+        """Clone a volume that nobody else uses, twice."""
+        url = self._url(place)
+        place.clone("writer", url)
+        place.clone("reader", url)
+
+    def run(self, place: Place) -> Iterator[Reading]:
+        """Let the writer change rows that the reader has read before, and see them change."""
+        warm_up(place)
+        url = self._url(place)
+        with (
+            open_replica(place.directory / "writer") as writer,
+            open_replica(place.directory / "reader") as reader,
+            closing(connect(writer.path)) as written,
+            closing(connect(reader.path)) as read,
+        ):
+            pull(reader)
+            for wanted in random_ids(place.sizes.table_bytes, place.sizes.repeats, seed=writer.view().state.lsn):
+                read.execute(LOOKUP, (wanted,)).fetchall()
+                state = f"p{writer.view().state.lsn}"
+                written.execute(TOUCH, (state, wanted))
+                push(writer)
+
+                def follow(wanted: int = wanted, state: str = state) -> None:
+                    _pull_new(reader)
+                    found = read.execute("SELECT status FROM messages WHERE id = ?", (wanted,)).fetchall()
+                    assert found == [(state,)], "BUG: the change was not seen"
+
+                yield from place.measure(self.name, follow, remote=url)
+
+    def _url(self, place: Place) -> str:
+        return place.volume(place.sizes.table_bytes, 0, use=f"{self.name}-{place.system}")
+
+
+def _pull_new(replica: Replica) -> None:
+    result = pull(replica)
+    assert result.after > result.before, "BUG: nothing was pulled"

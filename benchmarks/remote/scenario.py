@@ -1,0 +1,160 @@
+"""What a remote scenario is, and how it measures: time, traffic and memory of one action over a slow network."""
+
+import gc
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from benchmarks.memory import rss_anon_bytes
+from benchmarks.remote.sizes import RemoteSizes
+from benchmarks.remote.templates import VOLUME, make_template, put_template
+from benchmarks.rows import Reading
+from benchmarks.servers.latency import ProxyControl
+from benchmarks.servers.seaweedfs import BUCKET
+from benchmarks.servers.traffic import summed
+from graft.replica.replica import Replica, open_replica
+from graft.sync.clone import clone
+from pagestore.urls import open_store
+
+_SAMPLE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how a scenario runs. The server is found through AWS_ENDPOINT_URL, which names the proxy."""
+
+    system: str
+    directory: Path
+    """Of this scenario and system alone."""
+    shared: Path
+    """Of all scenarios: source databases and templates."""
+    sizes: RemoteSizes
+    control: ProxyControl
+
+    def measure(self, name: str, action: Callable[[], object], *, remote: str | None = None) -> list[Reading]:
+        """Do something over a slow network and return what it took; ``remote``: the store whose size is told."""
+        gc.collect()
+        with _PeakMemory() as memory:
+            self.control.begin(self.sizes.latency_ms)
+            start = time.perf_counter()
+            action()
+            seconds = time.perf_counter() - start
+            traffic = summed(self.control.end())
+        readings = [
+            Reading(name, "seconds", seconds),
+            Reading(name, "requests", traffic.requests),
+            Reading(name, "round_trips", traffic.round_trips),
+            Reading(name, "bytes_up", traffic.bytes_up),
+            Reading(name, "bytes_down", traffic.bytes_down),
+            Reading(name, "rss_growth_bytes", memory.growth_bytes),
+        ]
+        if remote is not None:
+            readings.append(Reading(name, "remote_bytes", _size_of(remote)))
+        return readings
+
+    def volume(self, size: int, pushes: int, *, use: str = "read", with_history: bool = False) -> str:
+        """Return the URL of a store with an import of that size and so many pushes; made when it is not there.
+
+        What has another ``use`` is another store. ``with_history``: the one that others have pushed to, whatever
+        ``pushes`` is.
+        """
+        checkpoints = self._checkpoints(size) if pushes or with_history else (0,)
+        url = self.url(f"{use}-{size}-{max(checkpoints)}-{pushes}")
+        template = make_template(self.shared, size, checkpoints)
+        with closing(open_store(url)) as store:
+            put_template(template, store, pushes)
+        return url
+
+    def url(self, name: str) -> str:
+        """Return the URL of a store."""
+        return f"s3://{BUCKET}/{name}"
+
+    def clone(self, name: str, url: str) -> Path:
+        """Return a fresh clone that has nothing but the page lists."""
+        path = self.directory / name
+        shutil.rmtree(path, ignore_errors=True)
+        clone(path, f"{url}#{VOLUME}").close()
+        return path
+
+    def fresh(self, name: str) -> Path:
+        """Return a path where nothing is."""
+        path = self.directory / name
+        shutil.rmtree(path, ignore_errors=True)
+        return path
+
+    def _checkpoints(self, size: int) -> tuple[int, ...]:
+        large = size == self.sizes.table_bytes
+        return tuple(sorted({0, *(self.sizes.histories if large else self.sizes.small_histories)}))
+
+
+class Scenario(Protocol):
+    """One thing to measure."""
+
+    @property
+    def name(self) -> str:
+        """The name on the command line, and the start of the name in the rows."""
+        ...
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that take part."""
+        ...
+
+    def prepare(self, place: Place) -> None:
+        """Make what all rounds use."""
+        ...
+
+    def run(self, place: Place) -> Iterable[Reading]:
+        """Measure once, in a fresh process."""
+        ...
+
+
+@contextmanager
+def elsewhere(path: Path, url: str) -> Iterator[Replica]:
+    """Open a replica whose remote is found at another URL than the one that it was cloned from."""
+    with closing(open_store(url)) as store, open_replica(path, store=store) as replica:
+        yield replica
+
+
+def warm_up(place: Place) -> None:
+    """Send a first request, so that importing and starting the S3 client is not what is measured."""
+    with closing(open_store(place.url("nothing"))) as store:
+        assert not list(store.list("", limit=1)), "BUG: something is in the empty store"
+
+
+def _size_of(url: str) -> int:
+    with closing(open_store(url)) as store:
+        return sum(found.size for found in store.list(""))
+
+
+class _PeakMemory:
+    """Watches this process's anonymous memory from a thread."""
+
+    def __init__(self) -> None:
+        self._before = self._peak = rss_anon_bytes(os.getpid())
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    @property
+    def growth_bytes(self) -> int:
+        return self._peak - self._before
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self._peak = max(self._peak, rss_anon_bytes(os.getpid()))
+            if self._done.wait(_SAMPLE_S):
+                return

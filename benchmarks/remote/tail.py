@@ -1,0 +1,54 @@
+"""`tail`: single reads where 2 % of them are slow, with second requests for late reads and without."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+from benchmarks.remote.scenario import Place, warm_up
+from benchmarks.remote.systems import FAST
+from benchmarks.rows import Reading
+from benchmarks.servers.traffic import summed
+from pagestore.urls import open_store
+
+_LEARNED = 100
+"""Reads before the measured ones, from which the store learns what is late."""
+_READS_EACH = 6
+"""Reads for each lookup of other scenarios."""
+_SLOW_EVERY = 50
+_SLOW_MS = 500.0
+_BYTES = 16 * 1024
+
+
+class Tail:
+    """Ranged reads one after the other; every fiftieth takes half a second on its way."""
+
+    name = "tail"
+    systems = FAST
+
+    def prepare(self, place: Place) -> None:
+        """Put an object there."""
+        with closing(open_store(place.url("tail"))) as store:
+            store.put("segments/tail", bytes(_BYTES * 64))
+
+    def run(self, place: Place) -> Iterator[Reading]:
+        """Read as often with hedging and without."""
+        warm_up(place)
+        for name, options in (("hedged", ""), ("unhedged", "?hedge_budget=0")):
+            with closing(open_store(place.url("tail") + options)) as store:
+                place.control.begin(place.sizes.latency_ms)
+                for _ in range(_LEARNED):
+                    store.get_range("segments/tail", 0, _BYTES)
+                place.control.begin(place.sizes.latency_ms, slow_every=_SLOW_EVERY, slow_ms=_SLOW_MS)
+                seconds = []
+                for number in range(place.sizes.lookups * _READS_EACH):
+                    begun_s = time.perf_counter()
+                    store.get_range("segments/tail", number % 64 * _BYTES, _BYTES)
+                    seconds.append(time.perf_counter() - begun_s)
+                traffic = summed(place.control.end())
+            hundredths = statistics.quantiles(seconds, n=100)
+            yield Reading(f"{self.name}/{name}-p50", "seconds", hundredths[49])
+            yield Reading(f"{self.name}/{name}-p99", "seconds", hundredths[98])
+            yield Reading(f"{self.name}/{name}", "seconds", sum(seconds))
+            yield Reading(f"{self.name}/{name}", "requests", traffic.requests)
+            yield Reading(f"{self.name}/{name}", "bytes_down", traffic.bytes_down)

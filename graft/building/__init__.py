@@ -1,0 +1,1 @@
+"""Builds the commits that a push or a compaction appends: segments, deltas, consolidation."""

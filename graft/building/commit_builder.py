@@ -1,0 +1,233 @@
+"""The way out: local commits become segments and one commit, in memory bounded by a few frames."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.building.consolidation import CARRIED, Carried, chunks_to_read, encode_carried, joined, spans, to_carry
+from graft.building.segment_builder import Layout, write_segments
+from graft.building.segment_cleaning import leftovers
+from graft.errors import remote_errors
+from graft.failpoints import failpoint
+from graft.journal.local_commit import LocalCommit
+from graft.pagemap.frame_table import FrameKey
+from graft.pagemap.locations import JOURNAL_TAG, frame_of
+from graft.pagemap.page_map import PageMap
+from graft.reading.snapshot import Snapshot
+from graft.remote.entry_frame import LAID_OUT_AT
+from graft.replica.replica import Replica
+from metastore.build import NewCommit, Origin, build_commit
+from metastore.commit import CommitKind
+from metastore.ids import LogId
+from metastore.index import CommitIndex
+from metastore.rollup import Changes, NewSegment
+from pagestore.distinct import distinct
+from pagestore.segments.format import DecodedFrame, FrameExtent
+
+COMPACTED_INTO = "compacted-into"
+"""The attribute of a compaction that names the segment that it wrote: the object, if its way down is inline besides."""
+COMPACTED_AT = "compacted-at"
+"""The attribute that names the LSN of the newest compaction, in that commit and all that follow it."""
+_LAYOUT_PAGES_MIN = 256
+_FEW_PAGES = 64
+_CARRY_WITH_INLINES = 4
+"""A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A commit that is ready to be appended, with what is known of it already."""
+
+    commit: NewCommit
+    index: CommitIndex
+    remote_map: PageMap
+    """The remote map as it will be once the commit has landed."""
+    written: Sequence[NewSegment]
+    pages: int
+
+    @property
+    def segment_bytes(self) -> int:
+        """Of all segments."""
+        return sum(segment.size for segment in self.written)
+
+    @property
+    def inline(self) -> bool:
+        """Whether the pages travel inside the commit, all of them."""
+        return bool(self.written) and all(segment.inline for segment in self.written)
+
+
+@dataclass(frozen=True, slots=True)
+class Onto:
+    """The remote version that a commit follows."""
+
+    log: LogId
+    chain: Sequence[CommitIndex]
+    """From that commit down to its base."""
+    remote_map: PageMap
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a commit is made of, its segments written already."""
+
+    written: Sequence[NewSegment]
+    snapshot: Snapshot
+    """What the volume is to be."""
+    min_page_count: int
+    """The smallest that it was since the commit before."""
+    pages: int
+    carried_pages: int = 0
+    """Pages in the segments besides, that only changed their place."""
+
+
+def prepare(
+    replica: Replica,
+    commits: Sequence[LocalCommit],
+    snapshot: Snapshot,
+    onto: Onto,
+    *,
+    attributes: Mapping[str, bytes],
+    layout: Layout | None = None,
+) -> Outgoing:
+    """Write the segments of these local commits, as ``snapshot`` sees them, and make the commit that follows.
+
+    What is small enough goes inline, if need be with pages as differences to what the remote has; what is larger is
+    uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if ``layout``
+    knows how.
+    """
+    pages = _changed_pages(commits, snapshot)
+    kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
+    along = _along(replica, onto, snapshot, pages, kept)
+    laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
+    failpoint("push: before segment")
+    order = layout(snapshot) if layout and laid_out else None
+    written = write_segments(
+        replica.remote, replica.settings, snapshot, pages, order,
+        along=[part.pages.astype(np.int64) for part in along], remote_map=onto.remote_map,
+    )  # fmt: skip
+    failpoint("push: after segment")
+    carried = joined(along)
+    if len(carried.pages):
+        attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(onto.chain))}
+    draft = Draft(written, snapshot, kept, len(pages), len(carried.pages))
+    return committed(replica, onto, draft, Origin(attributes=attributes))
+
+
+def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Outgoing:
+    """Make the commit of a draft."""
+    written, snapshot = draft.written, draft.snapshot
+    changes = Changes(
+        segments=written,
+        byte_size=snapshot.byte_size,
+        page_count=snapshot.page_count,
+        min_page_count=draft.min_page_count,
+        carried_pages=draft.carried_pages,
+    )
+    new_map = onto.remote_map.with_placements(
+        changes.placements,
+        [segment.provisional for segment in written],
+        snapshot.page_count,
+        changes.min_page_count,
+    )
+    with remote_errors("building the commit"):
+        commit = build_commit(
+            onto.log,
+            replica.page_size,
+            changes,
+            sources=onto.chain,
+            summary=new_map,
+            commits=replica.remote.commits,
+            parallel=replica.remote.parallel,
+            origin=_with_landmarks(onto, written, origin),
+            runtime=replica.runtime,
+        )
+        index = CommitIndex.decode(commit.data, onto.log, commit.lsn)
+    for segment in written:
+        replica.table.rehome(segment.ref_in(index.commit), [frame.offset for frame in segment.frames])
+    return Outgoing(commit, index, new_map, written, draft.pages)
+
+
+def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
+    """Return the origin with what readers need to know of the newest compaction, and of the newest way down inline."""
+    here = str(_next_lsn(onto.chain)).encode()
+    parent = onto.chain[0].commit if onto.chain else None
+    known = parent.attributes if parent and parent.log == onto.log else {}
+    landmarks = {name: known[name] for name in (COMPACTED_AT, LAID_OUT_AT) if name in known}
+    if origin.kind is CommitKind.COMPACT:
+        landmarks[COMPACTED_AT] = here
+    if len({bool(segment.inline) for segment in written}) > 1:  # its top inline, the rest as an object
+        landmarks[LAID_OUT_AT] = here
+    return Origin(origin.kind, {**origin.attributes, **landmarks})
+
+
+def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:
+    """Put what was pushed into the cache, so that the journal may be deleted without a page to fetch again."""
+    replica.bodies.keep(
+        (FrameKey(segment.ref_in(outgoing.index.commit), frame.offset, frame.length), _decoded(frame, snapshot))
+        for segment in outgoing.written
+        for frame in segment.frames
+    )
+
+
+def _along(
+    replica: Replica, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], kept: int
+) -> list[Carried]:
+    """Return what goes along with a small push, if its bodies are here: pages of earlier pushes, and leftovers."""
+    settings, lsn, remote_map = replica.settings, _next_lsn(onto.chain), onto.remote_map
+    if not any(spans(lsn)) or len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
+        return []
+    replica.load_chunks(chunks_to_read(lsn, onto.chain))
+    pages_max, frame_pages = settings.carry_bytes_max // replica.page_size, settings.frame_bytes // replica.page_size
+    carried = to_carry(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
+    left = leftovers(
+        lsn,
+        onto.chain,
+        remote_map,
+        carried,
+        kept,
+        pages_max - len(carried.pages),
+        frame_pages,
+        _pages_in(replica, frame_pages),
+    )
+    return [_here(replica, remote_map, snapshot, part.without(changed)) for part in (carried, left)]
+
+
+def _here(replica: Replica, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
+    replica.bodies.attach_cached({frame_of(remote_map.location(page)) for page in found.pages.tolist()})
+    return found.without(page for page in found.pages.tolist() if snapshot.peek(page) is None)
+
+
+def _pages_in(replica: Replica, frame_pages: int) -> Callable[[int], int]:
+    def pages_in(frame: int) -> int:
+        replica.bodies.attach_cached([frame])
+        body = replica.table.bodies[frame]
+        if body is None:
+            return 0
+        return len(body.pages) if body.whole else max(len(body.pages), frame_pages)
+
+    return pages_in
+
+
+def _next_lsn(chain: Sequence[CommitIndex]) -> int:
+    return chain[0].commit.lsn + 1 if chain else 1
+
+
+def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.NDArray[np.int64]:
+    """Return the pages whose newest body is in the journal, ascending, each once."""
+    if not commits:
+        return np.empty(0, np.int64)
+    if sum(commit.slot_count for commit in commits) <= _FEW_PAGES:  # NumPy would take longer to get going
+        few = sorted({page for commit in commits for page, _ in commit.places()})
+        return np.array([page for page in few if _is_in_journal(snapshot, page)], np.int64)
+    changed = distinct(np.concatenate([commit.pages for commit in commits]))
+    return changed[np.array([_is_in_journal(snapshot, page) for page in changed.tolist()], np.bool_)]
+
+
+def _is_in_journal(snapshot: Snapshot, page: int) -> bool:
+    return bool(snapshot.page_map.location(page) & JOURNAL_TAG)
+
+
+def _decoded(frame: FrameExtent, snapshot: Snapshot) -> DecodedFrame:
+    return DecodedFrame(np.array(frame.pages, np.uint32), b"".join(snapshot.read_all(frame.pages)))

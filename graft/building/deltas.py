@@ -1,0 +1,121 @@
+"""Pages of a push as differences to what the remote has of them, so that many fit into a commit (ADR 18).
+
+pages → the remote's places before the push → bases that are here → frames, given up once they are too much
+
+A page's base is the frame that it was in, if that lies in a segment that is an object of its own and its body is
+here: nothing is read for it. All other pages go whole, and so does page 1, which every reader needs first. Pages with
+the same base share a frame.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.pagemap.locations import FRAME_TAG, frame_of
+from graft.pagemap.page_map import PageMap
+from graft.reading.snapshot import Snapshot
+from graft.settings import MIB, Settings
+from metastore.placement import OwnObject
+from pagestore.ids import SegmentId
+from pagestore.pages import PageIdx
+from pagestore.segments.codec import Codec
+from pagestore.segments.delta import Base
+from pagestore.segments.delta_bases import Bases
+from pagestore.segments.format import encode_frame, version_for
+from pagestore.segments.writer import SegmentWriter
+
+PUSH_BYTES_MAX = 4 * MIB
+"""Of the pages of a push, uncompressed, of which differences are made: what this takes in memory, and once more."""
+
+_Frame = tuple[Sequence[PageIdx], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """The pages of a push; all ascending."""
+
+    whole: Sequence[int]
+    """Those without a base."""
+    differing: Sequence[tuple[Sequence[int], Base]]
+    """The others, by their bases."""
+
+
+def small_segment(
+    segment: SegmentId,
+    settings: Settings,
+    snapshot: Snapshot,
+    pages: npt.NDArray[np.int64],
+    remote_map: PageMap,
+    bases: Bases,
+) -> tuple[SegmentWriter, bytes] | None:
+    """Return a finished segment that is small enough to go inline by what ``remote_map`` has of its pages, if there is.
+
+    None if nothing is gained by it either: where no base is here, or where the pages would go inline whole.
+    """
+    if settings.codec_id is not Codec.ZSTD:
+        return None
+    found = _sorted(pages.tolist(), remote_map, bases)
+    if not found.differing:
+        return None
+    if len(pages) * snapshot.page_size > settings.one_frame_bytes_max:  # else this was tried, as one frame
+        whole = _frames(segment, snapshot, _Sorted(pages.tolist(), ()), settings.frame_bytes)
+        if _fitting(segment, snapshot.page_size, whole, settings.inline_bytes_max):
+            return None
+    frames = _frames(segment, snapshot, found, max(settings.frame_bytes, settings.one_frame_bytes_max))
+    return _fitting(segment, snapshot.page_size, frames, settings.inline_bytes_max)
+
+
+def _sorted(pages: Sequence[int], remote_map: PageMap, bases: Bases) -> _Sorted:
+    by_frame: dict[int, list[int]] = defaultdict(list)
+    whole: list[int] = []
+    for page in pages:
+        location = remote_map.location(page)
+        frame = frame_of(location) if location & FRAME_TAG and page != 1 else None
+        if frame is not None and isinstance(remote_map.table.key(frame).ref.home, OwnObject):
+            by_frame[frame].append(page)
+        else:
+            whole.append(page)
+    differing: list[tuple[Sequence[int], Base]] = []
+    for frame, held in by_frame.items():
+        place = remote_map.table.key(frame).locate()
+        bodies = bases.get(place, held)
+        if bodies is None:
+            whole.extend(held)
+        else:
+            differing.append((held, Base(place, bodies)))
+    return _Sorted(sorted(whole), differing)
+
+
+def _frames(segment: SegmentId, snapshot: Snapshot, pages: _Sorted, whole_frame_bytes: int) -> Iterator[_Frame]:
+    """Yield the frames; those of whole pages first, as they take the most room."""
+    count = max(1, whole_frame_bytes // snapshot.page_size)
+    for start in range(0, len(pages.whole), count):
+        yield _frame(segment, snapshot, pages.whole[start : start + count], None)
+    for held, base in pages.differing:
+        yield _frame(segment, snapshot, held, base)
+
+
+def _frame(segment: SegmentId, snapshot: Snapshot, pages: Sequence[int], base: Base | None) -> _Frame:
+    listed = [PageIdx(page) for page in pages]
+    bodies = [snapshot.read(page) for page in listed]
+    codec = Codec.ZSTD_DIFFERENCE if base else Codec.ZSTD
+    return listed, encode_frame(segment, snapshot.page_size, listed, bodies, codec, base=base)
+
+
+def _fitting(
+    segment: SegmentId, page_size: int, frames: Iterator[_Frame], bytes_max: int
+) -> tuple[SegmentWriter, bytes] | None:
+    """Return a finished segment of these frames, None as soon as they are too much."""
+    kept: list[_Frame] = []
+    size = 0
+    for frame in frames:
+        kept.append(frame)
+        size += len(frame[1])
+        if size > bytes_max:
+            return None
+    writer = SegmentWriter(segment, page_size, layout_order=True, version=version_for(*(data[0] for _, data in kept)))
+    data = b"".join([*(writer.append(listed, data) for listed, data in kept), writer.finish()])
+    return (writer, data) if len(data) <= bytes_max else None

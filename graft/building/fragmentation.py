@@ -1,0 +1,76 @@
+"""How scattered a version is: over how many frames and segments its pages lie, and over how few they could.
+
+A frame that is read for one live page brings the dead ones along, and each is a request of its own for who reads cold.
+Index chunks that were never read are fetched.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from graft.building.segment_builder import Pages
+from graft.pagemap.locations import frames_of, is_in_frame
+from graft.reading.snapshot import Snapshot
+from metastore.placement import CHUNK_PAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Fragmentation:
+    """Where the remote part of a version lies."""
+
+    frames: int
+    """Frames with at least one live page."""
+    frames_needed: int
+    """Frames that the same pages would take after a compaction, about."""
+    segments: int
+    """Segments that these frames are in."""
+
+
+def fragmentation(snapshot: Snapshot, frame_bytes: int) -> Fragmentation:
+    """Count frames and segments."""
+    uses = _uses(snapshot)
+    table = snapshot.page_map.table
+    segments = {table.key(frame).ref.segment for frame in uses}
+    needed = math.ceil(uses.total() / max(1, frame_bytes // snapshot.page_size))
+    return Fragmentation(len(uses), needed, len(segments))
+
+
+def live_pages(snapshot: Snapshot) -> Pages:
+    """Return all pages that lie in frames, ascending."""
+    return _pages_in(snapshot, None)
+
+
+def scattered_pages(snapshot: Snapshot, frame_bytes: int) -> Pages:
+    """Return the pages, ascending, whose frames have less than half a frame of live pages each.
+
+    None if together they would take half as many frames again, or more.
+    """
+    per_frame = max(1, frame_bytes // snapshot.page_size)
+    uses = _uses(snapshot)
+    sparse = {frame for frame, live in uses.items() if 2 * live < per_frame}
+    gains = 2 * math.ceil(sum(uses[frame] for frame in sparse) / per_frame) < len(sparse)
+    return _pages_in(snapshot, sparse if gains else set())
+
+
+def _uses(snapshot: Snapshot) -> Counter[int]:
+    """Return how many live pages each frame has."""
+    uses: Counter[int] = Counter()
+    for chunk in snapshot.page_map.chunks:
+        locations = chunk.locations()
+        frames, counts = np.unique(frames_of(locations[is_in_frame(locations)]), return_counts=True)
+        uses.update(dict(zip(frames.tolist(), counts.tolist(), strict=True)))
+    return uses
+
+
+def _pages_in(snapshot: Snapshot, frames: set[int] | None) -> Pages:
+    wanted = None if frames is None else np.fromiter(sorted(frames), np.uint64, len(frames))
+    found = [np.empty(0, np.int64)]
+    for number, chunk in enumerate(snapshot.page_map.chunks):
+        locations = chunk.locations()
+        live = is_in_frame(locations)
+        if wanted is not None:
+            live &= np.isin(frames_of(locations), wanted)
+        found.append(np.flatnonzero(live).astype(np.int64) + (number * CHUNK_PAGES + 1))
+    return np.concatenate(found)

@@ -1,0 +1,1 @@
+"""The cache of frames in the replica: files, index, cleaning."""

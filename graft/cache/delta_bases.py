@@ -1,0 +1,46 @@
+"""The bases of differences, as far as they are here: among the frames in use, or in the cache."""
+
+import contextlib
+from collections.abc import Sequence
+
+from graft.cache.cache import Cache
+from graft.errors import GraftError
+from graft.pagemap.frame_table import UNKNOWN, FrameBody, FrameKey, FrameTable
+from metastore.placement import OwnObject, SegmentRef
+from pagestore.segments.delta import bodies_of
+from pagestore.segments.fetch_plan import FrameLocation
+from pagestore.segments.format import DecodedFrame
+
+
+class CachedBases:
+    """Delta bases out of the cache (`pagestore.segments.delta_bases.Bases`), without a request to the remote."""
+
+    def __init__(self, table: FrameTable, cache: Cache, page_size: int) -> None:
+        """Look into ``table`` and ``cache``, and keep in the latter."""
+        self._table = table
+        self._cache = cache
+        self._page_size = page_size
+
+    def get(self, place: FrameLocation, pages: Sequence[int]) -> bytes | None:
+        """Return the bodies that these pages have in a frame, if all are here: of one that is, some may be lacking."""
+        body = self._body(place)
+        return None if body is None else bodies_of(pages, body.pages.tolist(), body.data, self._page_size)
+
+    def keep(self, place: FrameLocation, frame: DecodedFrame) -> None:
+        """Put a frame into the cache: who reads a page that changed reads its neighbours soon, as a rule."""
+        key = _key(place)
+        with contextlib.suppress(GraftError):
+            if not self._cache.has([key]):  # with some pages or all: what was let go of is not brought back
+                self._cache.put([(key, frame)])
+
+    def _body(self, place: FrameLocation) -> FrameBody | None:
+        number = int(self._table.numbers_of([(place.segment.raw, place.offset)])[0])
+        body = self._table.body(number) if number != UNKNOWN else None
+        if body is None:
+            with contextlib.suppress(GraftError):
+                return self._cache.get(_key(place))
+        return body
+
+
+def _key(place: FrameLocation) -> FrameKey:
+    return FrameKey(SegmentRef(place.segment, OwnObject(place.dictionary_bytes)), place.offset, place.length)

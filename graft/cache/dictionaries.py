@@ -1,0 +1,65 @@
+"""The dictionaries of segments, kept beside the cache so that each is fetched once.
+
+    cache/dictionaries/s-0199f3a1…  as the segment holds it, and as disposable as all of the cache
+
+A file vouches for itself: its checksum is seeded with the segment's id. What cannot be read or written is done without.
+"""
+
+import contextlib
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from pagestore.errors import PageStoreError
+from pagestore.ids import SegmentId
+from pagestore.segments.dictionary import Dictionary, decode_dictionary
+
+_IN_MEMORY_MAX = 32
+_FILES_MAX = 256
+
+
+class DictionaryShelf:
+    """See `pagestore.segments.fetch.Dictionaries`; safe for threads and processes."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep files in ``directory``, made when there is something to keep."""
+        self._directory = directory
+        self._lock = threading.Lock()  # guards _recent
+        self._recent: OrderedDict[SegmentId, Dictionary] = OrderedDict()
+
+    def get(self, segment: SegmentId) -> Dictionary | None:
+        """Return the dictionary of a segment if it is here and whole."""
+        with self._lock:
+            found = self._recent.get(segment)
+            if found is not None:
+                self._recent.move_to_end(segment)
+                return found
+        try:
+            found = decode_dictionary((self._directory / str(segment)).read_bytes(), segment)
+        except (OSError, PageStoreError):
+            return None
+        self._remember(segment, found)
+        return found
+
+    def keep(self, segment: SegmentId, dictionary: Dictionary, stored: bytes) -> None:
+        """Take in a dictionary; the oldest file makes room."""
+        self._remember(segment, dictionary)
+        draft = self._directory / f"{segment}.{os.getpid()}.{threading.get_ident()}.draft"
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(stored)
+            draft.replace(self._directory / str(segment))
+            self._make_room()
+
+    def _remember(self, segment: SegmentId, dictionary: Dictionary) -> None:
+        with self._lock:
+            self._recent[segment] = dictionary
+            if len(self._recent) > _IN_MEMORY_MAX:
+                self._recent.popitem(last=False)
+
+    def _make_room(self) -> None:
+        files = list(self._directory.iterdir())
+        if len(files) > _FILES_MAX:
+            for file in sorted(files, key=lambda file: file.stat().st_mtime)[: len(files) - _FILES_MAX]:
+                file.unlink(missing_ok=True)

@@ -1,0 +1,216 @@
+"""Cached frames: the index and the files of the cache as one, and how room is made in them.
+
+Callers lock between threads, and processes by a transaction of the index; they translate what `sqlite3` and the system
+raise.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from graft.cache.cleaning_plan import CachedFrame, FileUse, fitting, in_blocks, runs
+from graft.cache.files import CacheFiles
+from graft.cache.index import CacheIndex
+from graft.errors import LocalStorageError
+from graft.failpoints import failpoint
+from graft.pagemap.frame_table import FrameBody, FrameKey
+from pagestore.objectstore import Data
+from pagestore.segments.format import DecodedFrame
+
+_FILES_MIN, _FILES_MAX = 4, 256
+
+
+class NoRoom(LocalStorageError):
+    """All files that could be evicted are mapped by others."""
+
+
+def file_bytes_for(wanted: int, bytes_max: int) -> int:
+    """Return how large files are to be, so that there are some but not too many."""
+    return max(min(wanted, bytes_max // _FILES_MIN), bytes_max // _FILES_MAX, 1)
+
+
+class CachedFrames:
+    """One process's view of the frames, while it has the index open."""
+
+    def __init__(
+        self,
+        directory: Path,
+        index: CacheIndex,
+        files: CacheFiles,
+        page_size: int,
+        *,
+        bytes_max: int,
+        file_bytes: int,
+        let_go: Callable[[int], None],
+    ) -> None:
+        """Use what is in ``directory``; ``let_go`` is told of files whose bodies must not be held any longer."""
+        self.index = index
+        self.page_size = page_size
+        self.bytes_max = bytes_max
+        self._files = files
+        self._directory = directory
+        self._file_bytes = file_bytes
+        self._let_go_of_bodies = let_go
+
+    def add(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
+        """Put frames in behind the others, as many at once as go into one file; raises `NoRoom`.
+
+        What others want to have evicted is let go of.
+        """
+        bodies: list[FrameBody] = []
+        lengths = [len(frame.body) for _, frame in frames]
+        files = self.index.files()
+        self.let_go_of_all_but(files)
+        used, to_delete = sum(use.blocks for use in files), any(use.given_up for use in files)
+        while (start := len(bodies)) < len(frames):
+            if to_delete or used + in_blocks(lengths[start]) > self.bytes_max:
+                used, to_delete = self.make_room(lengths[start]), False
+            file, position = self.tail(lengths[start])
+            room = len(self._files.view(file) or b"") - position
+            count = fitting(lengths[start:], room, self.bytes_max - used)
+            bodies += self._add_to(file, position, frames[start : start + count])
+            used += sum(map(in_blocks, lengths[start : start + count]))  # or less
+        return bodies
+
+    def _add_to(self, file: int, position: int, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
+        """Write frames to a file one after the other, where there is room for them, and name them."""
+        self._files.write(file, (position, [frame.body for _, frame in frames]))
+        view, rows, bodies = self._files.view(file), [], []
+        assert view is not None, "BUG: a file that was just written is not mapped"
+        for key, frame in frames:
+            segment, end = key.ref.segment.raw, position + len(frame.body)
+            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
+            digest = _digest_of_whole(segment, key.offset, listed, frame.body)
+            rows.append(CachedFrame(segment, key.offset, file, position, listed, True, digest, end))
+            bodies.append(FrameBody(memoryview(listed).cast("I"), view[position:end], file))
+            position = end
+        self.index.put(rows, sum(len(frame.body) for _, frame in frames))
+        return bodies
+
+    def write(self, frame: CachedFrame, parts: Sequence[tuple[int, memoryview]], taken: int) -> None:
+        """Write the parts of a frame to their places in its file, which take so much of the disk, and name it."""
+        self._files.write(frame.file, *((position, [data]) for position, data in parts))
+        body = self._body(frame)
+        assert body is not None, "BUG: a frame that was just written is there"
+        self.index.put([replace(frame, digest=self._digest(frame, body))], taken)
+
+    def verified(self, frame: CachedFrame) -> FrameBody | None:
+        """Return a frame that the index names; what is not as it says is forgotten.
+
+        So is what lies where the next frame goes, as after a power cut that left rows of several ages: it would be
+        written over while it is in use.
+        """
+        body = self._body(frame)
+        if body is not None and self._digest(frame, body) == frame.digest:
+            end = frame.position + len(body.data)
+            if end <= self.index.used(frame.file):
+                return body
+        self.index.forget([frame])
+        return None
+
+    def blocks(self) -> int:
+        """Return what the files take on the disk."""
+        return sum(use.blocks for use in self.index.files())
+
+    def tail(self, length: int, *, but: int = 0) -> tuple[int, int]:
+        """Return a file that has room for so many bytes, and where they go: behind what is used of it."""
+        newest = self.index.newest_file(but=but)
+        fits = newest is not None and newest.used + length <= newest.bytes
+        if newest and fits and len(self._files.view(newest.file) or b"") == newest.bytes:
+            return newest.file, newest.used
+        self.tidy()
+        last = max((use.file for use in self.index.files()), default=0)
+        file, size = max([last, *self._files.listed()]) + 1, max(self._file_bytes, length)
+        self._files.create(file, size)
+        self.index.add_file(file, size)
+        if self._files.view(file) is None:
+            raise LocalStorageError(f"{self._files.path(file)} was removed while it was in use")
+        return file, 0
+
+    def make_room(self, length: int) -> int:
+        """Delete files that nobody else maps, those that were given up and then the oldest ones, until there is room.
+
+        Returns how much is used then; raises `NoRoom`.
+        """
+        files = self.index.files()
+        used = sum(use.blocks for use in files)
+        for use in sorted(files, key=lambda use: (not use.given_up, use.file)):
+            if not use.given_up and used + in_blocks(length) <= self.bytes_max:
+                return used
+            if self.delete(use.file):
+                used -= use.blocks
+        if used + in_blocks(length) > self.bytes_max:
+            raise NoRoom(f"{self._directory}: {length} bytes are too much, or other processes still use what is there")
+        return used
+
+    def give_up(self, length: int) -> None:
+        """Ask those who map the oldest files to let go of them."""
+        files = self.index.files()
+        wanted = min(length, self.bytes_max) - (self.bytes_max - sum(use.blocks for use in files))
+        for use in sorted(files, key=lambda use: (not use.given_up, use.file)):
+            if wanted <= 0:
+                break
+            wanted -= use.blocks
+            if not use.given_up:
+                self.give_up_file(use.file)
+
+    def give_up_file(self, file: int) -> None:
+        """Ask those who map a file to let go of it."""
+        self.index.give_up(file)
+        self.let_go(file)
+
+    def delete(self, file: int) -> bool:
+        """Delete a file unless somebody else maps it; tell whether it is gone."""
+        if not self._files.delete(file, self.let_go):
+            return False
+        self.index.forget_file(file)
+        failpoint("evict: after index")
+        return True
+
+    def let_go(self, file: int) -> None:
+        """Map a file no longer."""
+        self._files.let_go(file)
+        self._let_go_of_bodies(file)
+
+    def let_go_of_all_but(self, files: Iterable[FileUse]) -> None:
+        """Map no file longer that is not one of those, or that is given up."""
+        for file in set(self._files.mapped()) - {use.file for use in files if not use.given_up}:
+            self.let_go(file)
+
+    def tidy(self) -> None:
+        """Bring index and files together where a crash or somebody's deleting has parted them."""
+        known, there = {use.file for use in self.index.files()}, set(self._files.listed())
+        for file in known - there:
+            self.delete(file)
+        for file in there - known:
+            self._files.delete(file, self.let_go)
+
+    def _body(self, frame: CachedFrame) -> FrameBody | None:
+        view = self._files.view(frame.file)
+        end = frame.position + len(frame.pages) // 4 * self.page_size
+        if view is None or end > len(view):
+            return None
+        listed = memoryview(frame.pages).cast("I")
+        return FrameBody(listed, view[frame.position : end], frame.file, bool(frame.whole))
+
+    def _digest(self, frame: CachedFrame, body: FrameBody) -> bytes:
+        """Return the checksum of a frame as this very frame: a row that names another one's bytes must not pass."""
+        if body.whole:
+            return _digest_of_whole(frame.segment, frame.offset, frame.pages, body.data)
+        digest = xxhash.xxh3_64(_names(frame.segment, frame.offset, frame.pages) + b"thinned")
+        for start, end in runs(frame.listed):
+            digest.update(body.data[start * self.page_size : end * self.page_size])
+        return digest.digest()
+
+
+def _digest_of_whole(segment: bytes, offset: int, pages: bytes, data: Data) -> bytes:
+    digest = xxhash.xxh3_64(_names(segment, offset, pages))
+    digest.update(data)
+    return digest.digest()
+
+
+def _names(segment: bytes, offset: int, pages: bytes) -> bytes:
+    return segment + offset.to_bytes(8, "little") + pages

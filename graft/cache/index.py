@@ -1,0 +1,229 @@
+"""The cache's index: which frame is where, what each file takes, and what of that is of use. One SQLite database.
+
+It is committed without syncing. Callers lock between threads; what `sqlite3` raises passes through.
+
+    files    file · bytes: its size · used: where the next frame goes · taken: on the disk, holes not counted
+             live: of that, as far as is known · given_up: whether those who map it are to let go of it
+    frames   segment, offset: which one · file, position · pages: the page list · whole · digest
+    survey   futile: what was too much when one last looked what is of use and found nothing to let go of, else 0
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graft.cache.cleaning_plan import CachedFrame, FileUse
+from graft.disk.sqlite import abandon, opened, shrink
+from graft.errors import Corrupt
+
+_SCHEMA = """
+DROP TABLE IF EXISTS files;
+DROP TABLE IF EXISTS frames;
+CREATE TABLE files(
+    file INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0,
+    taken INTEGER NOT NULL DEFAULT 0, live INTEGER NOT NULL DEFAULT 0, given_up INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE frames(
+    segment BLOB, offset INTEGER, file INTEGER NOT NULL, position INTEGER NOT NULL, pages BLOB NOT NULL,
+    whole INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (segment, offset)) WITHOUT ROWID;
+CREATE INDEX frames_by_file ON frames(file);
+DROP TABLE IF EXISTS survey;
+CREATE TABLE survey(futile INTEGER NOT NULL);
+INSERT INTO survey VALUES (0);
+"""
+_VERSION = 3
+_FRAME = "SELECT segment, offset, file, position, pages, whole, digest FROM frames WHERE"
+_ASKED_AT_ONCE = 500
+"""Some builds of SQLite take 999 parameters at most."""
+_FILE = "SELECT file, bytes, used, taken, live, given_up FROM files"
+
+
+class CacheIndex:
+    """One process's connection to the index."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, creating it if absent."""
+        self._path = path
+        self._database = opened(path, _SCHEMA, _VERSION, synchronous="OFF")
+        self._inode = path.stat().st_ino
+        self._wal: int | None = None
+        """The descriptor of the index's WAL, on which SQLite has no locks that closing it would end."""
+
+    def is_there(self) -> bool:
+        """Tell whether the file still has its name."""
+        try:
+            return self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def changed_at(self) -> tuple[int, int] | None:
+        """Return what another commit makes differ, whoever makes it, unless that is in the same tick of the clock.
+
+        None while that is unknown: SQLite makes a WAL when it needs one.
+        """
+        if self._wal is None:
+            try:
+                self._wal = os.open(f"{self._path}-wal", os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+        wal = os.fstat(self._wal)
+        return wal.st_mtime_ns, wal.st_size
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make what is done in a block visible at once, or not at all; nobody else writes meanwhile."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def frame(self, segment: bytes, offset: int) -> CachedFrame | None:
+        """Return a frame by its place in the world."""
+        row = self._database.execute(f"{_FRAME} segment = ? AND offset = ?", (segment, offset)).fetchone()
+        if row and row[:2] != (segment, offset):  # in torn pages rows are out of order: a search may end anywhere
+            raise Corrupt(f"the cache's index is damaged: frame {row[:4]} instead of {segment!r}, {offset}")
+        return _frame(row) if row else None
+
+    def named(self, segment: bytes, offsets: Sequence[int]) -> set[int]:
+        """Return those of some places in a segment at which there is a frame that is named here."""
+        found: set[int] = set()
+        for start in range(0, len(offsets), _ASKED_AT_ONCE):
+            asked = offsets[start : start + _ASKED_AT_ONCE]
+            places = ",".join("?" * len(asked))
+            query = f"SELECT offset FROM frames WHERE segment = ? AND offset IN ({places})"  # noqa: S608 - only marks
+            rows = self._database.execute(query, (segment, *asked))
+            found.update({offset for (offset,) in rows}.intersection(asked))  # a damaged index may say anything
+        return found
+
+    def offsets(self, segment: bytes, count_max: int) -> set[int] | None:
+        """Return the places in a segment at which there is a frame that is named here; None if those are too many."""
+        query = "SELECT offset FROM frames WHERE segment = ? LIMIT ?"
+        found = {offset for (offset,) in self._database.execute(query, (segment, count_max + 1))}
+        return found if len(found) <= count_max else None
+
+    def frames_in(self, file: int) -> list[CachedFrame]:
+        """Return the frames of a file in the order of their places."""
+        rows = self._database.execute(f"{_FRAME} file = ? ORDER BY position", (file,)).fetchall()
+        return [_frame(row) for row in rows]
+
+    def put(self, frames: Sequence[CachedFrame], taken: int) -> None:
+        """Name frames that lie in order behind what was used of a file, and take so much of the disk, all of use."""
+        self._database.executemany(
+            "INSERT OR REPLACE INTO frames(segment, offset, file, position, pages, whole, digest) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((f.segment, f.offset, f.file, f.position, f.pages, f.whole, f.digest) for f in frames),
+        )
+        updated = self._database.execute(
+            "UPDATE files SET used = ?, taken = taken + ?, live = live + ? WHERE file = ?",
+            (frames[-1].end, taken, taken, frames[-1].file),
+        )
+        if updated.rowcount != 1:  # the next frame would be written over this one
+            raise Corrupt(f"the cache's index is damaged: file {frames[-1].file} is not found")
+
+    def forget(self, frames: Iterable[CachedFrame]) -> None:
+        """Name frames no more."""
+        self._database.executemany(
+            "DELETE FROM frames WHERE segment = ? AND offset = ?", ((frame.segment, frame.offset) for frame in frames)
+        )
+
+    def count(self) -> tuple[int, int]:
+        """Return how many frames and pages there are."""
+        frames = pages = 0
+        for row in self._database.execute(f"{_FRAME} TRUE"):
+            frame = _frame(row)
+            frames += 1
+            pages += len(frame.pages) // 4 if frame.whole else sum(map(bool, memoryview(frame.pages).cast("I")))
+        return frames, pages
+
+    def files(self) -> Sequence[FileUse]:
+        """Return all files, oldest first."""
+        return [_file(row) for row in self._database.execute(f"{_FILE} ORDER BY file").fetchall()]
+
+    def used(self, file: int) -> int:
+        """Return where the next frame of a file goes; 0 for a file that is not named."""
+        found = self._named("?", file)
+        return found.used if found else 0
+
+    def newest_file(self, *, but: int) -> FileUse | None:
+        """Return the newest file that is not given up, and is another one than ``but``."""
+        # Found as `put` and `used` find it: where rows are out of order, a scan may come to another one.
+        return self._named("(SELECT max(file) FROM files WHERE NOT given_up AND file != ?)", but)
+
+    def add_file(self, file: int, size: int) -> None:
+        """Name a new file."""
+        self._database.execute("INSERT INTO files(file, bytes) VALUES (?, ?)", (file, size))
+
+    def give_up(self, file: int) -> None:
+        """Forget the frames of a file, and have all let go of it."""
+        self._database.execute("DELETE FROM frames WHERE file = ?", (file,))
+        self._database.execute("UPDATE files SET given_up = 1, live = 0 WHERE file = ?", (file,))
+
+    def forget_file(self, file: int) -> None:
+        """Forget a file that is gone, and its frames."""
+        self._database.execute("DELETE FROM frames WHERE file = ?", (file,))
+        self._database.execute("DELETE FROM files WHERE file = ?", (file,))
+
+    def moved_out(self, file: int, taken: int) -> None:
+        """Note that so much less of a file is of use, since it is elsewhere now."""
+        self._database.execute("UPDATE files SET live = max(0, live - ?) WHERE file = ?", (taken, file))
+
+    def set_live(self, file: int, live: int) -> None:
+        """Note what of a file is of use."""
+        self._database.execute("UPDATE files SET live = ? WHERE file = ?", (live, file))
+
+    @property
+    def futile(self) -> int:
+        """What was too much when one last looked what is of use and found nothing to let go of, else 0."""
+        rows = self._database.execute("SELECT futile FROM survey").fetchall()
+        return rows[0][0] if len(rows) == 1 and isinstance(rows[0][0], int) else 0
+
+    def surveyed(self, futile: int) -> None:
+        """Note that one looked what is of use, and whether there was anything to let go of."""
+        self._database.execute("UPDATE survey SET futile = ?", (futile,))
+
+    def shrink(self) -> None:
+        """Make the database as small as it can be, if nobody is in the way."""
+        shrink(self._database)
+
+    def abandon(self) -> None:
+        """Never use the connection again, nor close it."""
+        abandon(self._database)
+        self._close_wal()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+        self._close_wal()
+
+    def _close_wal(self) -> None:
+        if self._wal is not None:
+            os.close(self._wal)
+            self._wal = None
+
+    def _named(self, number: str, parameter: int) -> FileUse | None:
+        """Return the file whose number an expression of one parameter gives."""
+        row = self._database.execute(f"{_FILE} WHERE file = {number}", (parameter,)).fetchone()
+        return _file(row) if row else None
+
+
+_FRAME_TYPES = (bytes, int, int, int, bytes, int, bytes)
+
+
+def _frame(row: tuple[Any, ...]) -> CachedFrame:
+    """Return a row of `frames`; raises `Corrupt` for what only damage makes of one, as a power cut may."""
+    frame = CachedFrame(*row)
+    if not all(map(isinstance, row, _FRAME_TYPES)) or len(frame.pages) % 4 or min(frame.position, frame.offset) < 0:
+        raise Corrupt(f"the cache's index is damaged: frame {row[:4]}")
+    return frame
+
+
+def _file(row: tuple[Any, ...]) -> FileUse:
+    """Return a row of `files`; raises `Corrupt` likewise."""
+    if not all(isinstance(value, int) and value >= 0 for value in row):
+        raise Corrupt(f"the cache's index is damaged: file {row}")
+    return FileUse(*row)

@@ -1,0 +1,1 @@
+"""Files, locks and shared counters of a replica directory."""

@@ -1,0 +1,1 @@
+"""Local commits that the remote does not have yet."""

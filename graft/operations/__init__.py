@@ -1,0 +1,1 @@
+"""Whole-volume operations above push and pull."""

@@ -1,0 +1,68 @@
+"""What changed between two versions of a volume, as pages."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.errors import remote_errors
+from graft.pagemap.page_map import PageMap
+from graft.reading.snapshot import Snapshot
+from graft.replica.replica import Replica
+from graft.replica.view import View
+from metastore.index import CommitIndex, read_chain
+from metastore.lsn import LSN
+from metastore.placement import CHUNK_PAGES
+from pagestore.distinct import distinct
+
+Pages = npt.NDArray[np.int64]
+"""Page indexes, ascending, each once."""
+
+
+def published(replica: Replica, view: View | None = None) -> Snapshot:
+    """Return the newest version of the remote that the replica is on, without any local commit; asks nobody."""
+    view = view or replica.view()
+    chain = view.state.chain
+    return replica.snapshot_of(view.remote_map, byte_size=chain[0].commit.byte_size if chain else 0, lsn=view.state.lsn)
+
+
+def moved_pages(before: PageMap, after: PageMap) -> Pages:
+    """Return the pages of ``after`` that are not where they were ``before``, two maps of one replica.
+
+    Pages that are where they were have the same content. In the number of chunks that the maps do not share.
+    """
+    found = [np.empty(0, np.int64)]
+    for number, chunk in enumerate(after.chunks):
+        old = before.chunks[number] if number < len(before.chunks) else None
+        if old is chunk:
+            continue
+        new = chunk.locations()
+        places = np.nonzero(new if old is None else new != old.locations())[0]
+        found.append(places.astype(np.int64) + number * CHUNK_PAGES + 1)
+    grown = np.arange(before.page_count + 1, after.page_count + 1, dtype=np.int64)
+    pages = np.union1d(np.concatenate(found), grown)
+    return pages[pages <= after.page_count]
+
+
+def pages_written_since(replica: Replica, lsn: int, head: LSN) -> Pages:
+    """Return the pages that any commit after ``lsn`` wrote or cut off, up to ``head``; maybe some older ones too.
+
+    Asks the remote for the roll-ups that lead there, in one round trip, and no page body. Pages beyond the end of
+    ``head`` are left out. Raises the errors of graft, `Corrupt` among them when history was deleted.
+    """
+    with remote_errors(f"reading commits {lsn + 1} to {head} of volume {replica.name}"):
+        known = {index.commit.lsn: index for index in replica.view().state.chain}
+        chain = read_chain(replica.remote.commits, replica.remote.parallel, replica.log, head, LSN(lsn), known=known)
+    replica.load_chunks((index, entry.number) for index in chain for entry in index.commit.directory)
+    return _written(chain)
+
+
+def _written(chain: Sequence[CommitIndex]) -> Pages:
+    page_count = chain[0].commit.page_count
+    found = [np.arange(min(index.commit.min_page_count for index in chain) + 1, page_count + 1, dtype=np.int64)]
+    for index in chain:
+        for entry in index.commit.directory:
+            placed = index.placement(entry.number).page_low.astype(np.int64)
+            found.append(placed + entry.number * CHUNK_PAGES + 1)
+    pages = distinct(np.concatenate(found))
+    return pages[pages <= page_count]

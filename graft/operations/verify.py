@@ -1,0 +1,90 @@
+"""Verify: read everything that the newest remote version consists of, and check every bit of it."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from graft.errors import GraftError, RemoteRefused, RemoteUnavailable
+from graft.operations.hydrate import Progress
+from graft.pagemap.frame_table import FrameKey
+from graft.pagemap.locations import SLOT_MASK, frames_of, is_in_frame
+from graft.pagemap.page_map import compose
+from graft.replica.replica import Replica
+from metastore.lsn import LSN
+from metastore.placement import CHUNK_PAGES
+from pagestore.segments.fetch import Dictionaries, RecentDictionaries
+
+_BATCH_FRAMES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was read, and what is wrong with it."""
+
+    lsn: int
+    pages: int
+    frames: int
+    bytes: int
+    """Stored bytes of the frames."""
+    problems: tuple[str, ...]
+    """Empty when all is well."""
+
+
+def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyReport:
+    """Read the log's newest commits and every frame of the newest version from the remote; the cache is not asked.
+
+    Damage is reported, not raised; `RemoteUnavailable` and `RemoteRefused` are raised. Progress counts frames.
+    """
+    head = replica.remote.head(replica.log)
+    try:
+        return _verify(replica, head, progress)
+    except (RemoteUnavailable, RemoteRefused):
+        raise
+    except GraftError as error:
+        return VerifyReport(head, 0, 0, 0, (str(error),))
+
+
+def _verify(replica: Replica, head: LSN, progress: Progress | None) -> VerifyReport:
+    chain = replica.remote.chain(replica.log, head)
+    if not chain:
+        return VerifyReport(0, 0, 0, 0, ())
+    page_map = compose(replica.table, chain, replica.load_chunks, None)
+    places: dict[int, dict[int, int]] = defaultdict(dict)
+    pages = 0
+    for number, chunk in enumerate(page_map.chunks):
+        locations = chunk.locations()
+        live = np.flatnonzero(is_in_frame(locations))
+        pages += len(live)
+        found = locations[live]
+        for low, frame, slot in zip(
+            live.tolist(), frames_of(found).tolist(), (found & np.uint64(SLOT_MASK)).tolist(), strict=True
+        ):
+            places[frame][slot] = number * CHUNK_PAGES + low + 1
+    problems: list[str] = []
+    dictionaries = RecentDictionaries()  # from the remote too, whatever is here
+    keys = {replica.table.key(frame): slots for frame, slots in places.items()}
+    ordered = list(keys)
+    for start in range(0, len(ordered), _BATCH_FRAMES):
+        problems.extend(_checked(replica, ordered[start : start + _BATCH_FRAMES], keys, dictionaries))
+        if progress:
+            progress(min(start + _BATCH_FRAMES, len(ordered)), len(ordered))
+    return VerifyReport(head, pages, len(ordered), sum(key.length for key in ordered), tuple(problems))
+
+
+def _checked(
+    replica: Replica, batch: list[FrameKey], slots: dict[FrameKey, dict[int, int]], dictionaries: Dictionaries
+) -> list[str]:
+    try:
+        return [
+            f"the frame at {key.offset} of segment {key.ref.segment} lacks page {page}"
+            for key, frame in replica.remote.frames(batch, replica.page_size, dictionaries)
+            for slot, page in slots[key].items()
+            if slot >= len(frame.pages) or int(frame.pages[slot]) != page
+        ]
+    except (RemoteUnavailable, RemoteRefused):
+        raise
+    except GraftError as error:
+        if len(batch) == 1:
+            return [str(error)]
+        return [problem for key in batch for problem in _checked(replica, [key], slots, dictionaries)]

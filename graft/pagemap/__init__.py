@@ -1,0 +1,1 @@
+"""The page map: page index to location, copy on write."""

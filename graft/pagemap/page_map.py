@@ -1,0 +1,249 @@
+"""The page map: page index → location, in chunks that versions share.
+
+A map is immutable: a change makes a new map that shares every chunk it did not touch, so reading a page costs the
+same after a million commits as after one. A chunk of a remote map is built when it is first touched, from the indexes
+that mention it, and a local commit is laid over its chunks when the map is first read, together with the few before
+it that nobody read either; the result never depends on when.
+
+Invariants: `fingerprint` and `live_pages` describe the remote part alone and are checked against the commit that the
+map claims to be; locations above `page_count` are 0.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.errors import Corrupt
+from graft.pagemap.chunks import (
+    CHUNK_MASK,
+    CHUNK_SHIFT,
+    EMPTY_CHUNK,
+    Change,
+    MapChunk,
+    Unread,
+    copied,
+    laid_over,
+    resized,
+)
+from graft.pagemap.frame_table import FrameTable
+from graft.pagemap.locations import frame_of, frames_of, in_frame, in_frames
+from metastore.fingerprint import fingerprint, mixed_one
+from metastore.index import CommitIndex
+from metastore.placement import CHUNK_PAGES, FEW_PAGES, U64, ChunkPlacement, SegmentRef, chunk_count
+from metastore.rollup import cut
+
+ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
+"""Reads the index chunks that are lacking (`metastore.index.load_chunks`)."""
+_WHOLE = np.arange(CHUNK_PAGES)
+
+
+class PageMap:
+    """An immutable map of one version of a volume."""
+
+    __slots__ = ("_chunks", "_length", "_unread", "fingerprint", "live_pages", "page_count", "table")
+
+    def __init__(
+        self,
+        table: FrameTable,
+        page_count: int,
+        chunks: Sequence[MapChunk],
+        live_pages: int,
+        fingerprint: int,
+    ) -> None:
+        """Take parts that agree with each other; use `compose` or the ``with_`` methods."""
+        self.table = table
+        self.page_count = page_count
+        self.live_pages = live_pages
+        self.fingerprint = fingerprint
+        self._chunks: Sequence[MapChunk] | None = chunks
+        self._unread: Unread | None = None
+        self._length = 0
+
+    @property
+    def read(self) -> bool:
+        """Whether `chunks` are there already."""
+        return self._chunks is not None
+
+    @property
+    def chunks(self) -> Sequence[MapChunk]:
+        """The chunks, with all local commits laid over; raises what building the chunks below raises."""
+        chunks = self._chunks
+        if chunks is None:
+            unread = self._unread
+            if unread is None:  # another thread was faster
+                return self.chunks
+            chunks = self._chunks = laid_over(unread.chunks, unread.page_count, unread.changes[: self._length])
+            self._unread = None
+        return chunks
+
+    @classmethod
+    def empty(cls, table: FrameTable) -> "PageMap":
+        """Return the map of a volume without pages."""
+        return cls(table, 0, (), 0, 0)
+
+    def chunk_fingerprint(self, number: int) -> int:
+        """Return the fingerprint of one chunk; 0 beyond the end."""
+        return self.chunks[number].fingerprint if number < len(self.chunks) else 0
+
+    def is_built_at(self, page: int) -> bool:
+        """Tell whether a page's location can be had without reading an index; pages beyond the end are nowhere."""
+        number = (page - 1) >> CHUNK_SHIFT
+        return number >= len(self.chunks) or self.chunks[number].built
+
+    def location(self, page: int) -> int:
+        """Return where a page is; pages beyond the end are nowhere."""
+        number = (page - 1) >> CHUNK_SHIFT
+        if not 0 <= number < len(self.chunks):
+            return 0
+        chunk = self.chunks[number]
+        if chunk.view is None:
+            chunk.locations()
+        assert chunk.view is not None, "BUG: a built chunk has a view"
+        return int(chunk.view[(page - 1) & CHUNK_MASK])
+
+    def with_change(self, change: Change) -> "PageMap":
+        """Return this map with pages dropped, pages placed, and a new page count, as a local commit says.
+
+        Fingerprints are not kept. Costs the same whatever the map's size, until somebody reads it.
+        """
+        unread, length = self._unread, self._length
+        if unread is None or not unread.followed_by(change, length):
+            unread, length = Unread(self.chunks, self.page_count), 0
+            unread.followed_by(change, length)
+        result = PageMap(self.table, change.page_count, (), 0, 0)
+        result._chunks, result._unread, result._length = None, unread, length + 1
+        return result
+
+    def with_placements(
+        self,
+        placements: dict[int, ChunkPlacement],
+        segments: Sequence[SegmentRef],
+        page_count: int,
+        kept: int,
+    ) -> "PageMap":
+        """Return this remote map with pages above ``kept`` dropped and one segment's pages placed.
+
+        Fingerprints and live pages are kept up to date in the number of placed pages and of chunks that are cut.
+        """
+        chunks = resized(self.chunks, self.page_count, page_count, kept)
+        live, whole = self.live_pages, self.fingerprint
+        for number in range(max(len(self.chunks), len(chunks))):
+            old = self.chunks[number] if number < len(self.chunks) else EMPTY_CHUNK
+            new = chunks[number] if number < len(chunks) else EMPTY_CHUNK
+            if new is not old:
+                if new is not EMPTY_CHUNK:
+                    new.fingerprint = _mixed(self.table, number, _WHOLE, new.locations())
+                whole ^= old.fingerprint ^ new.fingerprint
+                live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
+        for number, placement in placements.items():
+            place = _few_placed if placement.pages <= FEW_PAGES else _placed
+            old = chunks[number]
+            changed = copied(old.locations())
+            difference, added = place(changed, self.table, number, placement, segments)
+            chunks[number] = MapChunk(old.fingerprint ^ difference, locations=changed)
+            whole ^= difference
+            live += added
+        return PageMap(self.table, page_count, chunks, live, whole)
+
+
+def compose(table: FrameTable, sources: Sequence[CommitIndex], load: ChunkLoader, previous: PageMap | None) -> PageMap:
+    """Return the map of ``sources[0]``, given the chain from it down to its base.
+
+    ``previous`` is the map of the commit after which ``sources`` were fetched, or None: chunks of it that no source
+    changed are kept. Raises `Corrupt` when the indexes do not add up to the map that the commit claims.
+    """
+    head = sources[0].commit
+    total = chunk_count(head.page_count)
+    mentioning: dict[int, list[CommitIndex]] = {}
+    for source in sources:
+        for entry in source.commit.directory:
+            if entry.number < total:
+                mentioning.setdefault(entry.number, []).append(source)
+    chunks = [EMPTY_CHUNK] * total
+    whole = 0
+    for number, layers in mentioning.items():
+        expected = _expected_fingerprint(number, sources, layers[0])
+        whole ^= expected
+        kept = previous.chunks[number] if previous and number < len(previous.chunks) else None
+        if kept is not None and kept.fingerprint == expected and kept.built:
+            chunks[number] = kept
+        else:
+            chunks[number] = MapChunk(expected, build=_builder(table, number, sources, load, expected))
+    if whole != head.fingerprint:
+        raise Corrupt(
+            f"log {head.log}: the indexes of commits {[source.commit.lsn for source in sources]} do not add up to the "
+            f"page map that commit {head.lsn} claims"
+        )
+    return PageMap(table, head.page_count, chunks, head.live_pages, head.fingerprint)
+
+
+def _expected_fingerprint(number: int, sources: Sequence[CommitIndex], newest: CommitIndex) -> int:
+    """Return what the newest index that says anything of a chunk says: its fingerprint, or that it was cut off."""
+    for source in sources:
+        if source is newest:
+            break
+        if source.commit.min_page_count <= number * CHUNK_PAGES:
+            return 0
+    return newest.fingerprint_of(number)
+
+
+def _builder(
+    table: FrameTable, number: int, sources: Sequence[CommitIndex], load: ChunkLoader, expected: int
+) -> Callable[[], U64]:
+    def build() -> U64:
+        load([(source, number) for source in sources if source.lacks(number)])
+        locations = np.zeros(CHUNK_PAGES, np.uint64)
+        placed = np.zeros(CHUNK_PAGES, np.bool_)
+        limit = sources[0].commit.page_count
+        for source in sources:
+            placement = cut(number, source.placement(number), limit)
+            new = placement.kept(~placed[placement.page_low]) if placed.any() else placement
+            if new.pages:
+                frames = table.number_all(new, source.commit.segments)[new.page_frame]
+                locations[new.page_low] = in_frames(frames, new.page_slot.astype(np.uint64))
+                placed[new.page_low] = True
+            limit = min(limit, source.commit.min_page_count)
+        if _mixed(table, number, _WHOLE, locations) != expected:
+            head = sources[0].commit
+            raise Corrupt(f"log {head.log}: chunk {number} of the page map of commit {head.lsn} fails its fingerprint")
+        return locations
+
+    return build
+
+
+def _placed(
+    locations: U64, table: FrameTable, number: int, placement: ChunkPlacement, segments: Sequence[SegmentRef]
+) -> tuple[int, int]:
+    """Place pages in a chunk; return by what its fingerprint differs then, and how many of them had no body before."""
+    low, frames = placement.page_low, table.number_all(placement, segments)[placement.page_frame]
+    before, after = locations[low], in_frames(frames, placement.page_slot.astype(np.uint64))
+    locations[low] = after
+    difference = _mixed(table, number, low, before) ^ _mixed(table, number, low, after)
+    return difference, len(before) - int(np.count_nonzero(before))
+
+
+def _few_placed(
+    locations: U64, table: FrameTable, number: int, placement: ChunkPlacement, segments: Sequence[SegmentRef]
+) -> tuple[int, int]:
+    """Do the same page by page."""
+    frames = table.number_all(placement, segments).tolist()
+    difference = added = 0
+    columns = (placement.page_low, placement.page_frame, placement.page_slot)
+    for low, row, slot in zip(*(column.tolist() for column in columns), strict=True):
+        before, after = int(locations[low]), in_frame(frames[row], slot)
+        locations[low] = after
+        page = number * CHUNK_PAGES + low + 1
+        difference ^= mixed_one(page, table.seed(frames[row]))
+        if before:
+            difference ^= mixed_one(page, table.seed(frame_of(before)))
+        else:
+            added += 1
+    return difference, added
+
+
+def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:
+    """Return what pages of a chunk, by their positions in it, contribute to its fingerprint."""
+    live = np.flatnonzero(locations)
+    pages = low[live].astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
+    return fingerprint(pages, table.seeds(frames_of(locations[live])))

@@ -1,0 +1,1 @@
+"""Snapshots, the loader of page bodies, readahead."""

@@ -1,0 +1,382 @@
+"""Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it.
+
+A frame that was fetched alone, as a lookup does, is served from memory until the cache takes it together with others:
+soon enough for it to be there when the replica is opened again, and a lookup need not wait for the cache's index. Where
+the cache cannot be read or written (a full disk, a damaged index), frames are served from memory, the newest few.
+"""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from graft.cache.cache import Cache
+from graft.counters import ReplicaCounts
+from graft.errors import GraftError
+from graft.pagemap.frame_table import FrameBody, FrameKey, FrameTable
+from graft.periodic import Housekeeper
+from graft.remote.remote import Remote
+from pagestore.parallel import Helpers
+from pagestore.segments.fetch_plan import RangeRead
+from pagestore.segments.format import DecodedFrame
+
+_PATIENCE_S = 0.5
+"""How long a frame that another thread is fetching, with others, is waited for."""
+_BATCH_BYTES = 4 * 1024 * 1024
+_LATER_BATCH_BYTES = 1024 * 1024
+"""So much of what is fetched in the background is handed over at once: a reader may wait for the first of it."""
+_LATER_MAX = 16
+"""Fetches in the background at once; a reader has two at most."""
+_MEMORY_BYTES_MAX = 64 * 1024 * 1024
+_LATE_BYTES_MAX = 4 * 1024 * 1024
+"""So much of what was fetched frame by frame waits for the housekeeper; who comes by more than that puts it away."""
+
+
+class BodyLoader:
+    """Attaches bodies to the frame table; safe for threads."""
+
+    def __init__(
+        self,
+        table: FrameTable,
+        cache: Cache,
+        remote: Remote,
+        page_size: int,
+        counts: ReplicaCounts,
+        housekeeper: Housekeeper,
+    ) -> None:
+        """Fill ``table`` through ``cache`` from ``remote``, and count what that takes.
+
+        The ``housekeeper``, who is to call `evict`, is begun with the first body and closed with this.
+        """
+        self.table = table
+        self.counts = counts
+        self.cache = cache
+        self._remote = remote
+        self._page_size = page_size
+        self._guessed: set[int] = set()
+        """Frames that were fetched ahead from the remote, and that nobody has asked for yet."""
+        self._condition = threading.Condition()  # guards the two below, and the table's `coming`
+        self._in_flight: set[int] = set()
+        self._later = 0
+        """Fetches in the background that have not ended."""
+        self._helpers = Helpers(_LATER_MAX)
+        self._memory_lock = threading.Lock()  # guards the members below
+        self._in_memory: deque[tuple[int, int]] = deque()
+        """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
+        self._memory_bytes = 0
+        self._batches = 0
+        self._late_lock = threading.Lock()  # guards the members below, and is taken before the cache's own
+        self._late: dict[FrameKey, tuple[int, int, DecodedFrame]] = {}
+        """Frames that the cache is to take later: their numbers, and those that stand for their files."""
+        self._late_bytes = 0
+        self._housekeeper = housekeeper
+
+    def attach(
+        self,
+        numbers: Iterable[int],
+        ahead: Collection[int] = (),
+        *,
+        sparse: bool = False,
+        uncached: Collection[int] = (),
+    ) -> tuple[int, int]:
+        """Attach frames by number; return how many came from the remote, and their pages.
+
+        Those that are also ``ahead`` are fetched along, to be attached when somebody asks for them; if ``sparse``,
+        nothing between them is. The cache was just asked for those ``uncached`` in vain. Frames that another thread is
+        fetching are waited for, not fetched again; each is handed over as soon as it is here.
+        """
+        guessed = set(ahead)
+        wanted = [number for number in dict.fromkeys(numbers) if not self._is_here(number, asked=number not in guessed)]
+        mine = self._claim(wanted)
+        fetched = 0, 0
+        try:
+            if mine:
+                fetched = self._load(mine, guessed, sparse=sparse, uncached=uncached)
+        finally:
+            self._release(mine)
+        for number in wanted:
+            if number not in mine and number not in guessed:
+                self._wait_for(number)
+        return fetched
+
+    def attach_later(self, numbers: Sequence[int], then: Callable[[], None]) -> bool:
+        """Begin to fetch frames in the background, to be attached when somebody asks for them, and call ``then``.
+
+        Tells whether that was begun. Whatever goes wrong is found out by whoever comes to one of the frames.
+        """
+        mine = self._claim(numbers)
+        with self._condition:
+            self._later += 1
+            self.table.coming |= mine
+        begun = self._helpers.try_run(lambda: self._attach_later(mine, numbers, then))
+        if not begun:
+            self._later_ended(mine)
+        return begun
+
+    def settle(self) -> None:
+        """Wait for all that is being fetched in the background."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._later < 1)
+
+    def attach_cached(self, numbers: Iterable[int]) -> None:
+        """Attach those of the frames that the cache has; asks nothing of the remote."""
+        for number in numbers:
+            if self.table.bodies[number] is None:
+                body = self._cached(self.table.key(number))
+                if body is not None:
+                    self._take(number, body, ())
+
+    def attach_whole(self, number: int) -> FrameBody:
+        """Fetch a frame of which the cache has a part, attach it and return it."""
+        with self._condition:
+            self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
+        while (body := self.table.bodies[number]) is None or not body.whole:
+            mine = self._claim([number])
+            try:
+                self._fetch({self.table.key(number): number}, ())
+            finally:
+                self._release(mine)
+        return body
+
+    def keep(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
+        """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
+        self._housekeeper.begin()
+        for batch in self._batches_of(frames):
+            with contextlib.suppress(GraftError):
+                self.cache.put(batch)
+
+    def flush(self) -> None:
+        """Have all in the cache that is here, if it takes it."""
+        with self._late_lock:
+            late, self._late, self._late_bytes = self._late, {}, 0
+            if not late:
+                return
+            try:
+                bodies = self.cache.put([(key, frame) for key, (_, _, frame) in late.items()])
+            except GraftError:
+                return  # so it stays in memory
+            for (number, file, _), body in zip(late.values(), bodies, strict=True):
+                self._take(number, body, ())
+                self._forget_in_memory(file)
+
+    def kept(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
+        """Return those of the frames that the cache has, or is yet to take; raises as it does."""
+        self.flush()
+        return self.cache.has(keys)
+
+    def evict(self) -> None:
+        """Hold the cache to its budget, if it can be, and let go of what other processes evicted."""
+        self.flush()
+        with contextlib.suppress(GraftError):
+            self.cache.evict()
+
+    def _is_here(self, number: int, *, asked: bool) -> bool:
+        """Tell whether a body is here; one that was fetched ahead is attached when it is asked for."""
+        if not asked:
+            return self.table.body(number) is not None
+        if self.table.asked_for(number) and number in self._guessed:
+            self._guessed.discard(number)
+            self.counts.add(ahead_used_frames=1, ahead_used_bytes=self.table.key(number).length)
+        return self.table.bodies[number] is not None
+
+    def _attach_later(self, mine: set[int], numbers: Sequence[int], then: Callable[[], None]) -> None:
+        try:
+            self._load([number for number in numbers if number in mine], mine, waits=False)
+            then()
+        except Exception:  # noqa: BLE001 - a guess that came to nothing; who needs the frame asks for it again
+            return
+        finally:
+            self._later_ended(mine)
+
+    def _later_ended(self, mine: set[int]) -> None:
+        with self._condition:
+            self._later -= 1
+            self.table.coming -= mine
+        self._release(mine)
+
+    def _load(
+        self,
+        numbers: Iterable[int],
+        guessed: Collection[int],
+        *,
+        sparse: bool = False,
+        uncached: Collection[int] = (),
+        waits: bool = True,
+    ) -> tuple[int, int]:
+        missing: dict[FrameKey, int] = {}
+        keys = {number: self.table.key(number) for number in numbers}
+        named = self._named([key for number, key in keys.items() if number not in uncached])
+        for number, key in keys.items():
+            body = self._cached(key) if key in named else None
+            if body is None:
+                missing[key] = number
+            else:
+                self._take(number, body, guessed)
+        return self._fetch(missing, guessed, sparse=sparse, waits=waits) if missing else (0, 0)
+
+    def _fetch(
+        self, missing: dict[FrameKey, int], guessed: Collection[int], *, sparse: bool = False, waits: bool = True
+    ) -> tuple[int, int]:
+        if waits:
+            self.counts.add(fetches=1)
+            if len(missing) == 1 and not guessed:
+                return 1, self._fetch_lone(*missing.popitem())
+        pages = 0
+        frames = self._remote.frames(
+            list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
+        )
+        for batch in self._batches_of(frames, _BATCH_BYTES if waits else _LATER_BATCH_BYTES):
+            self._count(batch, missing, guessed)
+            self._keep_attached(batch, missing, guessed)
+            pages += sum(len(frame.pages) for _, frame in batch)
+        return len(missing), pages
+
+    def _fetch_lone(self, key: FrameKey, number: int) -> int:
+        frame = self._remote.frame(key, self._page_size, self._count_read)
+        self.counts.add(fetched_frames=1)
+        self._attach_late(key, frame, number)
+        return len(frame.pages)
+
+    def _batches_of(
+        self, frames: Iterable[tuple[FrameKey, DecodedFrame]], batch_bytes: int = _BATCH_BYTES
+    ) -> Iterator[list[tuple[FrameKey, DecodedFrame]]]:
+        size, batch = 0, []
+        for key, frame in frames:
+            batch.append((key, frame))
+            size += len(frame.body)
+            if size >= min(batch_bytes, self.cache.batch_bytes):
+                yield batch
+                size, batch = 0, []
+        if batch:
+            yield batch
+
+    def _keep_attached(
+        self,
+        batch: Sequence[tuple[FrameKey, DecodedFrame]],
+        numbers: dict[FrameKey, int],
+        guessed: Collection[int],
+    ) -> None:
+        try:
+            bodies = self.cache.put(batch)
+        except GraftError:
+            self._attach_in_memory(batch, numbers)
+            return
+        for (key, _), body in zip(batch, bodies, strict=True):
+            self._take(numbers[key], body, guessed)
+        self._release({numbers[key] for key, _ in batch})
+
+    def _attach_late(self, key: FrameKey, frame: DecodedFrame, number: int) -> None:
+        self._housekeeper.begin()  # which sees to it that the cache takes it soon
+        with self._late_lock:
+            self._late[key] = number, self._attach_in_memory([(key, frame)], {key: number}), frame
+            self._late_bytes += len(frame.body)
+            enough = self._late_bytes >= min(_LATE_BYTES_MAX, self.cache.batch_bytes)
+        if enough:
+            self.flush()
+
+    def _take(self, number: int, body: FrameBody, guessed: Collection[int]) -> None:
+        self._housekeeper.begin()
+        if number in guessed:
+            self.table.attach_ahead(number, body)
+        else:
+            self.table.attach(number, body)
+        if not self.cache.maps(body.file):  # evicted before it was attached
+            self.table.detach(body.file)
+
+    def _count(
+        self,
+        batch: Sequence[tuple[FrameKey, DecodedFrame]],
+        numbers: dict[FrameKey, int],
+        guessed: Collection[int],
+    ) -> None:
+        self._guessed.update(numbers[key] for key, _ in batch if numbers[key] in guessed)
+        ahead = [key.length for key, _ in batch if numbers[key] in guessed]
+        self.counts.add(
+            fetched_frames=len(batch), ahead_frames=len(ahead), ahead_bytes=sum(ahead)
+        )  # fmt: skip
+
+    def _count_read(self, read: RangeRead) -> None:
+        self.counts.add(fetched_bytes=read.length - read.gap_bytes, gap_bytes=read.gap_bytes)
+
+    def disown(self) -> None:
+        """In the child of a fork: whoever held the locks is not here."""
+        self._condition = threading.Condition()
+        self._in_flight, self._later = set(), 0
+        self._helpers = Helpers(0)  # a child reads what it must, and nothing ahead in the background
+        self._memory_lock, self._late_lock = threading.Lock(), threading.Lock()
+        self._late, self._late_bytes = {}, 0  # the parent sees to it
+        self.table.disown()
+        self.cache.disown()
+
+    def close(self) -> None:
+        """End what goes on by itself; what is being fetched is waited for, and put into the cache."""
+        self._helpers.close()
+        self.settle()
+        self.flush()
+        self._housekeeper.close()
+
+    def _named(self, keys: Collection[FrameKey]) -> Collection[FrameKey]:
+        """Return those that the cache may have: who wants many at once asks once for all that are not there."""
+        if len(keys) < 2:
+            return keys
+        try:
+            return self.cache.has(keys)
+        except GraftError:
+            return ()
+
+    def _cached(self, key: FrameKey) -> FrameBody | None:
+        try:
+            return None if self.cache.lacks(key) else self.cache.get(key)
+        except GraftError:
+            return None
+
+    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> int:
+        """Attach frames that the cache has not; return the number that stands for their file."""
+        size = sum(len(frame.body) for _, frame in batch)
+        with self._memory_lock:
+            self._batches += 1
+            file = -self._batches
+            self._in_memory.append((file, size))
+            self._memory_bytes += size
+        for key, frame in batch:
+            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
+            body = FrameBody(memoryview(listed).cast("I"), memoryview(frame.body), file)
+            self.table.attach(numbers[key], body)
+        with self._memory_lock:
+            while self._memory_bytes > _MEMORY_BYTES_MAX and len(self._in_memory) > 1:
+                oldest, size = self._in_memory.popleft()
+                self._memory_bytes -= size
+                self.table.detach(oldest)
+        return file
+
+    def _forget_in_memory(self, file: int) -> None:
+        """Count no longer what the cache has taken after all."""
+        with self._memory_lock:
+            for batch in [batch for batch in self._in_memory if batch[0] == file]:
+                self._in_memory.remove(batch)
+                self._memory_bytes -= batch[1]
+
+    def _claim(self, wanted: Sequence[int]) -> set[int]:
+        with self._condition:
+            mine = {number for number in wanted if number not in self._in_flight}
+            self._in_flight |= mine
+            return mine
+
+    def _release(self, mine: set[int]) -> None:
+        with self._condition:
+            self._in_flight -= mine
+            self._condition.notify_all()
+
+    def _wait_for(self, number: int) -> None:
+        with self._condition:
+            if number in self.table.coming and number in self._in_flight:
+                self.counts.add(ahead_late=1)
+            ended = self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
+        if self._is_here(number, asked=True):
+            return
+        if not ended:
+            self._load([number], ())  # what is slow there may be an object that this frame is not in
+        else:
+            self.attach([number])  # the other thread failed, or the frame was evicted at once: find out why ourselves

@@ -1,0 +1,194 @@
+"""The remote of a replica: a store, its commit log and the threads that talk to it."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.errors import BadRequest, remote_errors
+from graft.pagemap.frame_table import FrameKey
+from graft.remote.warm_start import HeadStart
+from graft.settings import Settings
+from metastore.commitlog import CommitLog
+from metastore.ids import LogId
+from metastore.index import CommitIndex, read_chain
+from metastore.lsn import BEFORE_FIRST, LSN
+from metastore.objectlog import ObjectCommitLog
+from metastore.volumes import check_name
+from pagestore.objectstore import Data, ObjectStore
+from pagestore.parallel import Parallel
+from pagestore.runtime import SYSTEM, Runtime
+from pagestore.segments.decoding import DECODING_THREADS
+from pagestore.segments.delta_bases import Bases, NoBases
+from pagestore.segments.fetch import Dictionaries, RecentDictionaries, fetch_frames, fetch_lone_frame
+from pagestore.segments.fetch_plan import RangeRead
+from pagestore.segments.format import DecodedFrame, decode_frame
+from pagestore.segments.wide_reads import Nearby
+from pagestore.stores.metered import MeteredStore
+from pagestore.stores.probe import require_conditional_writes
+from pagestore.urls import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAddress:
+    """Where a volume is: ``s3://bucket/prefix#name``; the name may be left out."""
+
+    store_url: str
+    volume: str | None
+
+    def __str__(self) -> str:
+        return f"{self.store_url}#{self.volume}" if self.volume else self.store_url
+
+
+def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAddress:
+    """Read an address; plain paths become absolute. Raises `BadRequest`."""
+    if isinstance(address, RemoteAddress):
+        return address
+    store_url, _, name = os.fspath(address).partition("#")
+    if not store_url:
+        raise BadRequest(f"{address!r} names no store; expected something like s3://bucket/prefix#volume")
+    try:
+        volume = check_name(name) if name else None
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    if "://" not in store_url:
+        store_url = str(Path(store_url).expanduser().absolute())
+    return RemoteAddress(store_url, volume)
+
+
+class Remote:
+    """A store in use; threads may share it."""
+
+    def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime = SYSTEM, *, owns_store: bool) -> None:
+        """Talk to ``store``, which `close` closes if it ``owns_store``."""
+        self.store = store if isinstance(store, MeteredStore) else MeteredStore(store)
+        """The store, counting what it is asked."""
+        self.settings = settings
+        self.runtime = runtime
+        self.commits: CommitLog = ObjectCommitLog(self.store)
+        self.parallel = Parallel(min(settings.parallelism, store.parallelism))
+        self._decoding = Parallel(DECODING_THREADS)
+        self.dictionaries: Dictionaries = RecentDictionaries()
+        """Of segments; a replica keeps them on disk."""
+        self.bases: Bases = NoBases()
+        """Of differences; a replica has them in its cache."""
+        self._nearby = Nearby()
+        self._head_start: HeadStart | None = None
+        self._owns_store = owns_store
+
+    def head(self, log: LogId) -> LSN:
+        """Return the newest LSN, 0 for an empty log; one request."""
+        with remote_errors(f"looking up the head of log {log}"):
+            return self.commits.head(log) or BEFORE_FIRST
+
+    def chain(self, log: LogId, head: LSN, known: Sequence[CommitIndex] = ()) -> list[CommitIndex]:
+        """Return the chain of a commit down to its base; what is not known is read in one parallel batch."""
+        if head == BEFORE_FIRST:
+            return []
+        by_lsn = {index.commit.lsn: index for index in known}
+        with remote_errors(f"reading commit {head} of log {log}"):
+            return read_chain(self.commits, self.parallel, log, head, known=by_lsn)
+
+    def frames(
+        self,
+        keys: Sequence[FrameKey],
+        page_size: int,
+        dictionaries: Dictionaries | None = None,
+        told: Callable[[RangeRead], None] | None = None,
+        gap_bytes_max: int | None = None,
+    ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
+        """Yield frames, verified; neighbours are read together, and all in parallel.
+
+        Those who trust nothing that is here already bring their own keeping of ``dictionaries``; the bases of
+        differences are then read from the remote too. ``told`` is called with each read; ``gap_bytes_max`` replaces the
+        setting.
+        """
+        if self._head_start is not None and not dictionaries:
+            begun = self._head_start.take(keys, told)
+            yield from begun
+            keys = [key for key in keys if key not in {key for key, _ in begun}]
+            if not keys:
+                return
+        located = [key.locate() for key in keys]
+        by_place = {(location.key, location.offset): key for key, location in zip(keys, located, strict=True)}
+        with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
+            for location, frame in fetch_frames(
+                self.store,
+                self.parallel,
+                located,
+                page_size,
+                dictionaries=dictionaries or self.dictionaries,
+                bases=NoBases() if dictionaries else self.bases,
+                nearby=None if dictionaries else self._nearby,
+                decoding=self._decoding,
+                gap_bytes_max=self.settings.fetch_gap_bytes_max if gap_bytes_max is None else gap_bytes_max,
+                told=told,
+            ):
+                yield by_place[location.key, location.offset], frame
+
+    def frame(self, key: FrameKey, page_size: int, told: Callable[[RangeRead], None] | None = None) -> DecodedFrame:
+        """Return one frame, as `frames` does."""
+        if self._head_start is not None and (begun := self._head_start.take([key], told)):
+            return begun[0][1]
+        with remote_errors(f"fetching a frame from {self.store.url}"):
+            frame = fetch_lone_frame(self.store, key.locate(), page_size, self.dictionaries, told)
+        if frame is None:
+            ((_, frame),) = self.frames([key], page_size, told=told)
+        return frame
+
+    def begin(self, key: FrameKey, page_size: int, stored: Data | None = None) -> None:
+        """Begin to fetch a frame, or to decode its ``stored`` bytes; who asks `frames` for it first waits for that."""
+
+        def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
+            if stored is not None:
+                with remote_errors(f"decoding what came from {self.store.url}"):
+                    return decode_frame(stored, key.ref.segment, page_size), []
+            reads: list[RangeRead] = []
+            # With dictionaries of its own, if the same ones, it does not come to wait for itself.
+            ((_, frame),) = self.frames([key], page_size, self.dictionaries, reads.append)
+            return frame, reads
+
+        self._head_start = HeadStart(key, self.parallel.begin(fetched))
+
+    def close(self) -> None:
+        """End the threads, and close the store if it was opened for this."""
+        self.parallel.close()
+        self._decoding.close()
+        if self._owns_store:
+            self.store.close()
+
+
+def open_remote(
+    store_url: str,
+    *,
+    store: ObjectStore | None = None,
+    settings: Settings | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Remote:
+    """Return the remote at an address, or one over a store that is open already; nothing is asked of it yet."""
+    owns_store = store is None
+    if store is None:
+        try:
+            with remote_errors(f"opening {store_url}"):
+                store = open_store(store_url, runtime=runtime)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+    return Remote(store, settings or Settings(), runtime, owns_store=owns_store)
+
+
+def opened_remote(
+    store_url: str,
+    *,
+    store: ObjectStore | None = None,
+    settings: Settings | None = None,
+    runtime: Runtime = SYSTEM,
+) -> closing[Remote]:
+    """Use a remote for a block; a store that was passed in stays open."""
+    return closing(open_remote(store_url, store=store, settings=settings, runtime=runtime))
+
+
+def require_safe(remote: Remote) -> None:
+    """Refuse an endpoint that ignores conditional writes: it would lose commits. Raises `RemoteRefused`."""
+    with remote_errors("checking the remote"):
+        require_conditional_writes(remote.store)

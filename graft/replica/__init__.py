@@ -1,0 +1,1 @@
+"""The replica: state, transactions, views, and which replicas this process has open."""

@@ -1,0 +1,65 @@
+"""How fresh a replica is: when it was last known to have all that the remote had.
+
+Invariant: the confirmed moment is not later than the last request that proved that the remote's head was not above
+what the replica builds on. Both clocks of the machine are kept, since each fails in its own way: the monotonic one
+begins anew with each boot, the wall clock may be set. The larger of the two ages counts, so that an error of one of
+them makes a replica look older than it is, never younger.
+"""
+
+from dataclasses import dataclass
+
+from graft.disk.shared_counters import Moment
+from graft.replica.replica import Replica
+from pagestore.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """A replica against the newest that was ever seen of its remote."""
+
+    lsn: int
+    """The remote commit that the replica builds on."""
+    head: int
+    """The newest remote commit that was ever seen."""
+    staleness_s: float | None
+    """Seconds since the replica was last known to have all that the remote had; None if it never was."""
+
+    @property
+    def lsns_behind(self) -> int:
+        """Remote commits that are known of and not here."""
+        return self.head - self.lsn
+
+
+def freshness(replica: Replica) -> Freshness:
+    """Tell how fresh a replica is; no request, and safe from any thread."""
+    confirmed = replica.shared.confirmed  # before the state: what is read then is at least as new
+    state = replica.state.read()
+    age_s = age_of(confirmed, now(replica.runtime))
+    return Freshness(state.lsn, max(state.head, state.lsn), age_s)
+
+
+def confirm(replica: Replica, begun: Moment) -> None:
+    """Note that, at ``begun``, the remote's head was not above what the replica builds on now."""
+    replica.shared.confirm(begun)
+
+
+def now(runtime: Runtime) -> Moment:
+    """Return this moment by both clocks; take it before the request that is to prove something."""
+    return Moment(int(runtime.monotonic_s() * 1e6), int(runtime.now_s() * 1e6))
+
+
+def age_of(then: Moment | None, now: Moment) -> float | None:
+    """Return the seconds from one moment to another, None where neither clock can tell."""
+    if then is None:
+        return None
+    ages_us = [now.monotonic_us - then.monotonic_us, now.wall_us - then.wall_us]
+    believable = [age_us for age_us in ages_us if age_us >= 0]
+    return max(believable) / 1e6 if believable else None
+
+
+def is_within(then: Moment | None, now: Moment, seconds: float) -> bool:
+    """Tell whether a moment is less than so many seconds ago, or later than ``now``: another thread was faster."""
+    if then is None:
+        return False
+    ages_us = (now.monotonic_us - then.monotonic_us, now.wall_us - then.wall_us)
+    return max(ages_us) < seconds * 1e6

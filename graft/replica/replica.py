@@ -1,0 +1,464 @@
+"""A replica: the local directory of a volume, as one process sees it.
+
+    replica/state.db    sync point, identity, intent            (graft.state)
+    replica/journal/    local commits that are not pushed yet   (graft.journal)
+    replica/cache/      frames, disposable                      (graft.cache)
+    replica/shared, replica/*.lock                              (graft.shared, graft.locks)
+
+Invariants: `_view` is the sync point's remote map with all published local commits behind it laid over, in order;
+it is replaced whole. Only the holder of the writer lock appends to the journal; only the holder of the sync lock
+changes the state; a change that replaces what a writer builds on holds both, and uses up a local LSN, so that a
+record that a dead writer left behind is never laid over what it was not made on.
+"""
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from graft.cache.cache import Cache
+from graft.cache.delta_bases import CachedBases
+from graft.cache.dictionaries import DictionaryShelf
+from graft.counters import ReplicaCounts
+from graft.disk.files import make_directory
+from graft.disk.locks import FileLock, HeldLock, PresenceLock
+from graft.disk.shared_counters import SharedCounters
+from graft.errors import (
+    BadRequest,
+    GraftError,
+    LocalStorageError,
+    NotAReplica,
+    StaleSnapshot,
+    WriterBusy,
+    local_errors,
+    remote_errors,
+)
+from graft.journal.commit_run import CommitRun
+from graft.journal.journal import Journal
+from graft.journal.local_commit import LocalCommit
+from graft.pagemap.frame_table import FrameTable
+from graft.pagemap.page_map import PageMap, compose
+from graft.periodic import Housekeeper
+from graft.reading.body_loader import BodyLoader
+from graft.reading.snapshot import Snapshot
+from graft.remote.remote import Remote, open_remote
+from graft.replica.reclaim import settle
+from graft.replica.state import State, SyncState
+from graft.replica.transaction import WriteTransaction
+from graft.replica.view import View
+from graft.settings import Settings
+from metastore.index import CommitIndex, load_chunks
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+
+if TYPE_CHECKING:
+    from graft.sync.follow import Event, Follower
+    from graft.sync.poll_schedule import PollPolicy
+
+STATE_FILE = "state.db"
+JOURNAL = "journal"
+
+
+class Replica:
+    """An open replica; threads may share it. Made by `open_replica`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        settings: Settings | None = None,
+        store: ObjectStore | None = None,
+        runtime: Runtime = SYSTEM,
+        remote: Remote | None = None,
+    ) -> None:
+        """Open the directory, recovering it if nobody else has it open; a ``remote`` is closed with the replica."""
+        self.path = path
+        self.settings = settings or Settings()
+        self.runtime = runtime
+        self.counts = ReplicaCounts()
+        if not is_replica(path):
+            raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
+        self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
+        self._disowned = False
+        self._read: list[LocalCommit] = []
+        """Commits that were taken from the journal and are not in the view yet."""
+        self._open = contextlib.ExitStack()
+        """What to let go of, the locks last."""
+        with contextlib.ExitStack() as opened:
+            self._take_up(opened, store, remote)
+            self._open = opened.pop_all()
+        _all.add(self)
+
+    def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None, remote: Remote | None) -> None:
+        path, settings = self.path, self.settings
+        if remote is not None:
+            opened.callback(remote.close)
+        was_closed = not (path / f"{STATE_FILE}-wal").exists()
+        self._presence = PresenceLock(path / "open.lock")
+        opened.callback(self._presence.close)
+        alone = self._presence.enter()
+        self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}")
+        opened.callback(self.writer_lock.close)
+        self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}")
+        opened.callback(self.sync_lock.close)
+        self.state = State(path / STATE_FILE)
+        opened.callback(self.state.close)
+        identity = self.state.identity()
+        self.name, self.store_url = identity.name, identity.store_url
+        self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
+        if remote is None:
+            remote = remote_for(path, self.store_url, store=store, settings=settings, runtime=self.runtime)
+            opened.callback(remote.close)
+        self.remote = remote
+        self.shared = SharedCounters(path / "shared")
+        opened.callback(self.shared.close)
+        with local_errors(f"opening {path}"):
+            make_directory(path / JOURNAL)
+        self.journal = Journal(path / JOURNAL, self.page_size, file_bytes=settings.journal_file_bytes)
+        opened.callback(self.journal.close)
+        self.table = FrameTable()
+        self.cache = Cache(
+            path / "cache",
+            self.page_size,
+            bytes_max=settings.cache_bytes_max,
+            file_bytes=settings.cache_file_bytes,
+            alone=alone,
+            let_go=self.table.detach,
+        )
+        opened.callback(self.cache.close)
+        self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
+        self._seen_by_housekeeper = self._settled = (0, 0)
+        self.unsettled_pages = 0
+        """Pushed since somebody last looked what is of no use any more (`graft.replica.reclaim`)."""
+        self.bodies = BodyLoader(
+            self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)
+        )
+        opened.callback(self.bodies.close)
+        self._view = self._first_view(alone=alone)
+        if alone:
+            self._presence.settled()
+        if was_closed:
+            self._settled = self._counters()
+
+    @property
+    def remote_address(self) -> str:
+        """The volume's address, as `graft.remote.remote.parse_remote` reads it."""
+        return f"{self.store_url}#{self.name}"
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest version, local commits of other threads and processes included."""
+        return self.view().snapshot
+
+    def view(self) -> View:
+        """Return what is known now, looking first whether anything changed."""
+        view = self._view
+        words = self.shared.words
+        if words[1] != view.generation or words[2] > view.snapshot.local_lsn:
+            return self._refreshed()
+        return view
+
+    def begin(self, snapshot: Snapshot) -> WriteTransaction:
+        """Start the one write transaction, on the newest snapshot.
+
+        Raises `WriterBusy` when somebody else is writing, `StaleSnapshot` when ``snapshot`` is not the newest.
+        """
+        if not self.writer_lock.try_acquire():
+            raise WriterBusy(f"{snapshot.describe()}: another connection or process is writing")
+        try:
+            return self.begin_holding(snapshot, self.writer_lock)
+        except BaseException:
+            self.writer_lock.release()
+            raise
+
+    def begin_holding(self, snapshot: Snapshot, lock: HeldLock) -> WriteTransaction:
+        """Start it for one who holds the writer lock already, which the transaction gives back at its end."""
+        current = self.view_of_writer().snapshot
+        if snapshot.content_version != current.content_version or snapshot.read_only:
+            raise StaleSnapshot(f"{snapshot.describe()} is not the newest version any more: {current.describe()}")
+        return WriteTransaction(self, current, lock)
+
+    def publish(self, commit: LocalCommit) -> Snapshot:
+        """Let readers see a local commit that is in the journal; the caller holds the writer lock."""
+        with self._lock:
+            self._view = view = self._view.followed_by((commit,), self.journal.views, content_changed=True)
+            self.shared.announce_commit(commit.local_lsn)
+            return view.snapshot
+
+    def view_of_writer(self) -> View:
+        """Return the newest view to one who holds the writer lock, with what dead processes left unsaid taken in."""
+        view = self._view
+        local_lsn = view.snapshot.local_lsn
+        if self.journal.last_local_lsn == local_lsn and self.shared.say_only(view.generation, local_lsn):
+            return view
+        if self.shared.state_in_doubt:
+            self._resolve_doubt()
+        return self._refreshed(adopt=self.shared.append_in_progress)
+
+    def view_with(self, view: View, commit: LocalCommit) -> View:
+        """Return a view with a commit that nobody else is to see yet."""
+        return view.followed_by([commit], self.journal.views, content_changed=True)
+
+    def state_changed(self, state: SyncState | None = None, *, remote_map: PageMap | None = None) -> View:
+        """Take over a state that was just written, and tell others; the caller holds the sync lock.
+
+        It is read again where the caller does not know it. Chunks of ``remote_map`` that are as the new state wants
+        them are kept.
+        """
+        with self._lock:
+            generation = self.shared.state_generation + 1
+            self._view = self._rebuilt(generation, state, remote_map)
+            self.shared.announce_state()
+            return self._view
+
+    def delete_pushed(self, *, spare_last: bool) -> None:
+        """Delete the journal files that the sync point made superfluous; what fails is left for the next one to do.
+
+        With ``spare_last`` the file that a writer may be appending to stays; without it the caller holds the writer
+        lock and has taken in all commits.
+        """
+        with self._lock:
+            self._delete_through(self._view.state.local_lsn, spare_last=spare_last)
+
+    def keep_house(self) -> None:
+        """Let go of what others want gone; settle once if nothing was committed, pushed or pulled since last time."""
+        self.bodies.evict()
+        now = self._counters()
+        if now == self._seen_by_housekeeper and now != self._settled and settle(self):
+            self._settled = now
+        self._seen_by_housekeeper = now
+
+    def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
+        """Read index chunks that are lacking from the remote, and keep them."""
+        wanted = [(index, number) for index, number in wanted if index.lacks(number)]
+        if not wanted:
+            return
+        with remote_errors("reading the index"):
+            load_chunks(self.remote.commits, self.remote.parallel, wanted)
+        with contextlib.suppress(LocalStorageError, WriterBusy):  # they can be read again
+            for index in {id(index): index for index, _ in wanted}.values():
+                self.state.keep_chunks(index)
+
+    def snapshot_of(self, page_map: PageMap, *, byte_size: int, lsn: int) -> Snapshot:
+        """Return a read-only snapshot over a map of the past."""
+        return Snapshot(
+            page_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
+            byte_size=byte_size, lsn=lsn, local_lsn=0, local_commits=0, content_version=0,
+            read_only=True,
+        )  # fmt: skip
+
+    def follow(
+        self, policy: "PollPolicy | None" = None, *, told: "Callable[[Event], None] | None" = None
+    ) -> "Follower":
+        """Keep the replica fresh from a thread of its own; see `graft.sync.follow.Follower`."""
+        from graft.sync.follow import Follower  # noqa: PLC0415 - following builds on pulling, and that on replicas
+
+        follower = Follower(self, policy, told=told)
+        self._open.callback(follower.stop)
+        return follower
+
+    def close(self) -> None:
+        """Give back one `open_replica`; the last one closes."""
+        _give_back(self)
+
+    def close_now(self) -> None:
+        """Let go of everything."""
+        try:
+            self.bodies.flush()
+            if self in _all and not self._disowned and (self.cache.grew or self._counters() != self._settled):
+                settle(self)
+        finally:
+            _all.discard(self)
+            self._open.close()
+
+    def disown(self) -> None:
+        """In the child of a fork: let go of what is the parent's. Snapshots stay readable, all else is refused."""
+        self._lock = threading.RLock()
+        self._disowned = True
+        for lock in (self._presence, self.writer_lock, self.sync_lock):
+            lock.close()
+        self.shared.disown()
+        self.state.disown()
+        self.bodies.disown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _delete_through(self, local_lsn: int, *, spare_last: bool) -> None:
+        with contextlib.suppress(LocalStorageError, WriterBusy):
+            self.journal.delete_through(local_lsn, spare_last=spare_last, sync=self.state.sync)
+
+    def _counters(self) -> tuple[int, int]:
+        """Return what is another value after a commit, a push or a pull."""
+        return self.shared.state_generation, self.shared.published_local_lsn
+
+    def _first_view(self, *, alone: bool) -> View:
+        if alone:
+            state = self.state.read()
+            self.journal.start_after(state.local_lsn)
+            found = list(self.journal.read_new())
+            self.journal.drop_torn_tail()
+            self._delete_through(state.local_lsn, spare_last=False)
+            self.shared.announce_state()
+            self.shared.announce_commit(self.journal.last_local_lsn)
+            synced = self._synced(state, self.shared.state_generation, None)
+            return synced.followed_by(found, self.journal.views, content_changed=False)
+        while True:
+            generation = self.shared.state_generation
+            try:
+                state = self.state.read()
+                self.journal.start_after(state.local_lsn)
+                found = list(self.journal.read_new(max(self.shared.published_local_lsn, state.local_lsn)))
+            except GraftError:
+                if self.shared.state_generation == generation:
+                    raise
+                continue  # a push of another process deleted journal files under our eyes
+            return self._synced(state, generation, None).followed_by(found, self.journal.views, content_changed=False)
+
+    def _refreshed(self, *, adopt: bool = False) -> View:
+        """Learn what others did; ``adopt``, under the writer lock, takes in a commit whose writer died unpublished."""
+        with self._lock:
+            if self._disowned:
+                raise BadRequest(f"{self.path} was opened before a fork; open it again in the new process")
+            while True:
+                generation = self.shared.state_generation
+                try:
+                    if generation != self._view.generation:
+                        self._view = self._rebuilt(generation)
+                    published = max(self.shared.published_local_lsn, self.journal.last_local_lsn)
+                    for commit in self.journal.read_new(None if adopt else published):
+                        self._read.append(commit)  # those before an error count
+                except GraftError:
+                    if self.shared.state_generation == generation:
+                        raise
+                    continue  # a push of another process deleted journal files under our eyes
+                if adopt and self.shared.state_generation != generation:
+                    continue  # likewise: what was not found may have been pushed, not torn
+                self._view = self._view.followed_by(self._read, self.journal.views, content_changed=True)
+                self._read = []
+                if adopt:
+                    self.journal.drop_torn_tail()
+                    self.shared.announce_commit(self.journal.last_local_lsn)
+                return self._view
+
+    def _resolve_doubt(self) -> None:
+        """Take in a change of the state whose author died, or is about to tell of it."""
+        with self.sync_lock.held_briefly() as held:
+            if held:
+                self.state_changed()
+                return
+        with self._lock:
+            self._view = self._rebuilt(self._view.generation)
+
+    def _rebuilt(self, generation: int, state: SyncState | None = None, remote_map: PageMap | None = None) -> View:
+        state = state or self.state.read()
+        self.log, self.name, self.volume = state.identity.log, state.identity.name, state.identity.volume
+        old = self._view
+        if self.journal.last_local_lsn < state.local_lsn:
+            self.journal.start_after(state.local_lsn)
+        self.journal.forget_through(state.local_lsn)
+        self._read = [commit for commit in self._read if commit.local_lsn > state.local_lsn]
+        pending = [commit for commit in old.pending if commit.local_lsn > state.local_lsn]
+        # A push says again what is in the view already. All else brings, or uses up, a local LSN that is not in it.
+        brought = state.local_lsn > old.snapshot.local_lsn
+        # Local commits that were given up, or another log: what comes now was not built on what was there.
+        broken = (brought and bool(old.pending)) or state.identity.log != old.state.identity.log
+        version, history = old.snapshot.content_version + brought, old.snapshot.history + broken
+        fresh = self._synced(state, generation, remote_map or old.remote_map, version, history)
+        return fresh.followed_by(pending, self.journal.views, content_changed=False)
+
+    def _synced(
+        self, state: SyncState, generation: int, previous: PageMap | None, version: int = 1, history: int = 0
+    ) -> View:
+        """Return the view of a sync point without any local commit."""
+        if state.chain:
+            remote_map = compose(self.table, state.chain, self.load_chunks, previous)
+            byte_size = state.chain[0].commit.byte_size
+        else:
+            remote_map, byte_size = PageMap.empty(self.table), 0
+        snapshot = Snapshot(
+            remote_map, self.bodies, self.journal.views, volume_name=self.name, page_size=self.page_size,
+            byte_size=byte_size, lsn=state.lsn, local_lsn=state.local_lsn, local_commits=0,
+            content_version=version, history=history,
+        )  # fmt: skip
+        return View(state, generation, remote_map, CommitRun.empty(), snapshot)
+
+
+def is_replica(path: Path | str) -> bool:
+    """Tell whether a directory holds a replica."""
+    return (Path(path) / STATE_FILE).is_file()
+
+
+_open: dict[Path, tuple[Replica, int]] = {}
+_open_lock = threading.Lock()  # guards _open
+_all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    global _open_lock  # noqa: PLW0603 - another thread may have held it
+    _open_lock = threading.Lock()
+    _open.clear()
+    for replica in list(_all):
+        replica.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def remote_for(
+    path: Path,
+    store_url: str,
+    *,
+    store: ObjectStore | None = None,
+    settings: Settings | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Remote:
+    """Return what a replica in a directory has for its remote; nothing is asked of it yet."""
+    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime)
+    remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
+    return remote
+
+
+def open_replica(
+    path: Path | str,
+    *,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+    remote: Remote | None = None,
+) -> Replica:
+    """Open a replica, or return the one that this process has open already.
+
+    A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
+    needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
+    """
+    real = Path(path).resolve()
+    with _open_lock:
+        replica, uses = _open.get(real, (None, 0))
+        if replica is None:
+            replica = Replica(real, settings=settings, store=store, runtime=runtime, remote=remote)
+        elif remote is not None:
+            remote.close()
+        _open[real] = replica, uses + 1
+        return replica
+
+
+def _give_back(replica: Replica) -> None:
+    with _open_lock:
+        found, uses = _open.get(replica.path, (None, 0))
+        if found is not replica:
+            return
+        if uses > 1:
+            _open[replica.path] = replica, uses - 1
+            return
+        del _open[replica.path]
+        replica.close_now()

@@ -1,0 +1,298 @@
+"""The state: the small facts about a replica that must survive anything, in one SQLite database.
+
+Invariants: the chain is what leads from the sync point's commit down to its base; an intent is there exactly from
+before an append until its outcome is known; `_decoded` holds no index whose head differs from the stored one.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.disk.files import take_name, write_new
+from graft.disk.sqlite import abandon, database_errors, opened, shrink
+from graft.errors import Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
+from metastore.ids import LogId, VolumeId
+from metastore.index import CommitIndex
+from metastore.lsn import LSN
+
+VERSION = 1
+_IN_WAL_MODE = bytes((2, 2))
+"""Bytes 18 and 19 of such a database (sqlite.org/fileformat2.html, section 1.3.3)."""
+_SCHEMA = """
+CREATE TABLE identity(name TEXT NOT NULL, remote TEXT NOT NULL, volume TEXT NOT NULL, log TEXT NOT NULL,
+    page_size INTEGER NOT NULL);
+CREATE TABLE sync(lsn INTEGER NOT NULL, local_lsn INTEGER NOT NULL, head INTEGER NOT NULL);
+CREATE TABLE commits(lsn INTEGER PRIMARY KEY, head BLOB NOT NULL);
+CREATE TABLE chunks(lsn INTEGER, number INTEGER, data BLOB NOT NULL, PRIMARY KEY (lsn, number)) WITHOUT ROWID;
+CREATE TABLE intent(log TEXT NOT NULL, lsn INTEGER NOT NULL, nonce BLOB NOT NULL, local_lsn INTEGER NOT NULL,
+    data BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which volume a replica is of."""
+
+    name: str
+    store_url: str
+    volume: VolumeId
+    log: LogId
+    page_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A push that was begun: the commit that it means to append, and the local commits that are in it."""
+
+    log: LogId
+    lsn: LSN
+    nonce: bytes
+    local_lsn: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """Up to where local and remote agree, and what is known of the remote."""
+
+    identity: Identity
+    lsn: LSN
+    """The remote commit that the replica builds on; 0 before the first."""
+    local_lsn: int
+    """The newest local commit that is in it."""
+    head: LSN
+    """The newest remote commit that was ever seen."""
+    chain: tuple[CommitIndex, ...]
+    """From the commit ``lsn`` down to its base, newest first."""
+    intent: Intent | None
+
+
+class State:
+    """The state of one replica; safe for threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing state; raises `NotAReplica` when there is none."""
+        if not path.is_file():
+            raise NotAReplica(f"{path.parent} is not a replica (it has no {path.name}); see `graft clone --help`")
+        self._path = path
+        self._lock = threading.Lock()  # guards the connection and what was decoded
+        self._decoded: dict[LSN, CommitIndex] = {}
+        """The indexes of the last chain that was read or written: after a long history they take long to decode."""
+        with database_errors(f"opening {path}"):
+            self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
+
+    @classmethod
+    def create(cls, path: Path, identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> None:
+        """Make the state of a new replica: it is whole, or not there. Raises `ReplicaExists`, also where one comes up.
+
+        Its name is on the disk once the directory is synced.
+        """
+        draft = path.with_name(f"{path.stem}-{os.getpid()}-{threading.get_ident()}.new")
+        with database_errors(f"creating {path}"):
+            content = _made(identity, lsn, chain)
+        with local_errors(f"creating {path}"):
+            try:
+                write_new(draft, content)
+                take_name(draft, path)
+            except FileExistsError as error:
+                raise ReplicaExists(f"{path.parent} is a replica already") from error
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def read(self) -> SyncState:
+        """Return all of it, consistently."""
+        with self._lock, database_errors(f"reading {self._path}"):
+            self._database.execute("BEGIN")
+            try:
+                with self._damage_told():
+                    return self._read_all()
+            finally:
+                self._database.execute("ROLLBACK")
+
+    def intent(self) -> Intent | None:
+        """Return only the push whose outcome is not known, if there is one."""
+        with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
+            return self._read_intent()
+
+    def identity(self) -> Identity:
+        """Return only what the replica is of."""
+        with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
+            return self._read_identity()
+
+    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex], *, durable: bool = True) -> SyncState:
+        """Move the sync point, and with it the chain, and return all of the state; a pending intent is settled by that.
+
+        If that need not be ``durable``, a power cut may undo it, until the next change that is, or `sync`.
+        """
+        with self._transaction(durable=durable) as database:
+            database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
+            database.execute("DELETE FROM intent")
+            _write_chain(database, chain)
+            (head,) = database.execute("SELECT head FROM sync").fetchone()
+            identity = self._read_identity()
+            self._decoded = {LSN(index.commit.lsn): index for index in chain}
+        return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None)
+
+    def saw_head(self, head: LSN) -> None:
+        """Remember how far the remote is."""
+        with self._transaction() as database:
+            database.execute("UPDATE sync SET head = max(head, ?)", (head,))
+
+    def begin_intent(self, intent: Intent) -> None:
+        """Record durably what is about to be appended."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM intent")
+            database.execute(
+                "INSERT INTO intent VALUES (?, ?, ?, ?, ?)",
+                (str(intent.log), intent.lsn, intent.nonce, intent.local_lsn, intent.data),
+            )
+
+    def drop_intent(self) -> None:
+        """Forget it: the append never happened and never will count."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM intent")
+
+    def sync(self) -> None:
+        """Make all that was done before durable."""
+        with self._transaction() as database:
+            # A row that is replaced by an equal one is not written, and nothing is synced for it.
+            database.execute("UPDATE sync SET head = head + 1")
+            database.execute("UPDATE sync SET head = head - 1")
+
+    def keep_chunks(self, index: CommitIndex) -> None:
+        """Keep the chunks of an index that were read later than its head, if it is part of the chain."""
+        with self._transaction() as database:
+            row = database.execute("SELECT head FROM commits WHERE lsn = ?", (index.commit.lsn,)).fetchone()
+            if row and row[0] == index.head:
+                _write_chunks(database, index)
+
+    def shrink(self) -> None:
+        """Make the database as small as it can be, if nobody is in the way."""
+        with self._lock, local_errors(f"shrinking {self._path}"), database_errors(f"shrinking {self._path}"):
+            shrink(self._database)
+
+    def disown(self) -> None:
+        """Leave the database to the process that this one was forked from."""
+        abandon(self._database)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(":memory:")
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise Corrupt(f"{self._path}: {error}") from error
+
+    def _read_identity(self) -> Identity:
+        row = self._database.execute("SELECT name, remote, volume, log, page_size FROM identity").fetchone()
+        if row is None:
+            raise Corrupt(f"{self._path} holds no identity")
+        return Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
+
+    def _read_all(self) -> SyncState:
+        identity = self._read_identity()
+        sync = self._database.execute("SELECT lsn, local_lsn, head FROM sync").fetchone()
+        if sync is None:
+            raise Corrupt(f"{self._path} holds no sync point")
+        chain = [
+            self._index(identity.log, LSN(lsn), head)
+            for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall()
+        ]
+        self._decoded = {LSN(index.commit.lsn): index for index in chain}
+        if [index.commit.lsn for index in chain[:1]] != [sync[0]][: sync[0]] or (
+            chain and not chain[-1].commit.is_base
+        ):
+            raise Corrupt(f"{self._path}: commits {[index.commit.lsn for index in chain]} do not lead to LSN {sync[0]}")
+        return SyncState(identity, LSN(sync[0]), sync[1], LSN(sync[2]), tuple(chain), self._read_intent())
+
+    def _read_intent(self) -> Intent | None:
+        row = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()
+        return Intent(LogId.parse(row[0]), LSN(row[1]), *row[2:]) if row else None
+
+    def _index(self, log: LogId, lsn: LSN, head: bytes) -> CommitIndex:
+        index = self._decoded.get(lsn)
+        with remote_errors(f"{self._path}: commit {lsn}"):
+            if index is None or index.commit.log != log or index.head != head:
+                index = CommitIndex.decode(head, log, lsn)
+            stored = self._database.execute("SELECT number FROM chunks WHERE lsn = ?", (lsn,)).fetchall()
+            lacking = {number for (number,) in stored if index.lacks(number)}
+            query = "SELECT number, data FROM chunks WHERE lsn = ?"
+            for number, data in self._database.execute(query, (lsn,)) if lacking else ():
+                if number in lacking:
+                    index.keep(number, data)
+        return index
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with self._lock, database_errors(f"writing {self._path}"), self._syncing(durable=durable):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _syncing(self, *, durable: bool) -> Iterator[None]:
+        if durable:
+            yield
+            return
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._database.execute("PRAGMA synchronous = FULL")
+
+
+def _made(identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> bytes:
+    """Return the content of the database of a new replica, as it is to be opened."""
+    with closing(opened(Path(":memory:"), _SCHEMA, VERSION, synchronous="OFF")) as database:
+        database.execute("BEGIN")
+        _write_identity(database, identity)
+        database.execute("INSERT INTO sync VALUES (?, 0, ?)", (lsn, lsn))
+        _write_chain(database, chain)
+        database.execute("COMMIT")
+        content = bytearray(database.serialize())
+    content[18:20] = _IN_WAL_MODE
+    return bytes(content)
+
+
+def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:
+    database.execute(
+        "INSERT INTO identity VALUES (?, ?, ?, ?, ?)",
+        (identity.name, identity.store_url, str(identity.volume), str(identity.log), identity.page_size),
+    )
+
+
+def _write_chain(database: sqlite3.Connection, chain: Sequence[CommitIndex]) -> None:
+    wanted = {index.commit.lsn: index for index in chain}
+    kept = {}
+    for lsn, head in database.execute("SELECT lsn, head FROM commits").fetchall():
+        if lsn in wanted and wanted[LSN(lsn)].head == head:
+            kept[lsn] = True
+        else:
+            database.execute("DELETE FROM commits WHERE lsn = ?", (lsn,))
+            database.execute("DELETE FROM chunks WHERE lsn = ?", (lsn,))
+    for lsn, index in wanted.items():
+        if lsn not in kept:
+            database.execute("INSERT INTO commits VALUES (?, ?)", (lsn, index.head))
+            _write_chunks(database, index)
+
+
+def _write_chunks(database: sqlite3.Connection, index: CommitIndex) -> None:
+    database.executemany(
+        "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?)",
+        [(index.commit.lsn, number, data) for number, data in index.chunks.items()],
+    )

@@ -1,0 +1,254 @@
+"""The write transaction: dirty pages over a snapshot, and their commit to the journal.
+
+Invariants: it holds the writer lock from its making to `close`; `base` is the newest snapshot, since nobody else can
+commit; pages above `_kept` that are not dirty read as zeros.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from graft.errors import BadRequest, GraftError, StaleSnapshot
+from graft.failpoints import failpoint
+from graft.journal.spill import Spill
+from graft.settings import Durability
+from pagestore.pages import PAGE_IDX_MAX, page_count_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from graft.disk.locks import HeldLock
+    from graft.journal.local_commit import LocalCommit
+    from graft.journal.tail import Room
+    from graft.reading.snapshot import Advisor, Snapshot
+    from graft.replica.replica import Replica
+    from pagestore.objectstore import Data
+
+
+class WriteTransaction:
+    """The one writer of a replica; used by one thread at a time. Made by `Replica.begin`."""
+
+    def __init__(self, replica: Replica, base: Snapshot, lock: HeldLock) -> None:
+        """Take over the writer lock."""
+        self._replica = replica
+        self._lock = lock
+        self._page_size = replica.page_size
+        self._zeros = bytes(replica.page_size)
+        self._dirty_pages_max = replica.settings.spill_bytes // replica.page_size
+        self._open = True
+        self._outdated = False
+        self._settled = True
+        """Whether the journal holds nothing of this transaction that was neither published nor taken back."""
+        self._spill: Spill | None = None
+        self._dirty: dict[int, bytes] = {}
+        self.base = base
+        """What the changes are made to; always the newest snapshot."""
+        self.byte_size = base.byte_size
+        self._kept = base.page_count
+
+    @property
+    def page_count(self) -> int:
+        """Pages that the volume has now."""
+        return page_count_of(self.byte_size, self._page_size)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is anything to commit."""
+        changed_size = self.byte_size != self.base.byte_size or self._kept < self.base.page_count
+        return changed_size or bool(self._dirty or self._spill)
+
+    def read(self, page: int, advisor: Advisor | None = None) -> bytes | memoryview:
+        """Return a page as it would be committed; ``advisor`` as in `Snapshot.read`."""
+        body = self._dirty.get(page)
+        if body is not None:
+            return body
+        if self._spill is not None and page in self._spill:
+            return self._spill.read(page)
+        return self.base.read(page, advisor) if page <= self._kept else self._zeros
+
+    def write(self, page: int, data: Data) -> None:
+        """Replace a page, copying ``data``; the volume grows to hold it."""
+        if not self._open or len(data) != self._page_size or not 1 <= page <= PAGE_IDX_MAX:
+            self._check(page, len(data) == self._page_size, f"a page of {len(data)} bytes")
+        self._dirty[page] = bytes(data)
+        self.byte_size = max(self.byte_size, page * self._page_size)
+        if len(self._dirty) > self._dirty_pages_max:
+            self._spilled().write(self._dirty)
+            self._dirty.clear()
+
+    def write_run(self, first_page: int, data: Data) -> None:
+        """Replace consecutive pages at once; for bulk loads, which would only pass through memory."""
+        count = len(data) // self._page_size
+        self._check(first_page + count - 1, len(data) == count * self._page_size, f"a run of {len(data)} bytes")
+        spill = self._spilled()
+        if any(page in spill or page in self._dirty for page in range(first_page, first_page + count)):
+            for index in range(count):
+                self.write(first_page + index, memoryview(data)[index * self._page_size :][: self._page_size])
+            return
+        spill.write_run(first_page, data)
+        self.byte_size = max(self.byte_size, (first_page + count - 1) * self._page_size)
+
+    def truncate(self, page_count: int) -> None:
+        """Set the volume's size in pages."""
+        self.resize(page_count * self._page_size)
+
+    def resize(self, byte_size: int) -> None:
+        """Set the volume's size in bytes; what is cut off is gone, even if the volume grows again."""
+        self._check(max(page_count_of(byte_size, self._page_size), 1), byte_size >= 0, f"a size of {byte_size} bytes")
+        self.byte_size = byte_size
+        count = self.page_count
+        self._kept = min(self._kept, count)
+        for page in [page for page in self._dirty if page > count]:
+            del self._dirty[page]
+        if self._spill is not None:
+            self._spill.drop_above(count)
+
+    def commit(self, durability: Durability = Durability.LOCAL) -> Snapshot:
+        """Make the changes a local commit and return the snapshot that has them; the transaction goes on from there.
+
+        With `Durability.REMOTE`, an error means that nothing was committed, except where a `RemoteUnavailable` says
+        that the outcome of the push is open: then the commit is kept here and the next push settles it. Raises
+        `DiskFull`, `LocalStorageError`, `Diverged`, `RemoteUnavailable`, `RemoteRefused`.
+        """
+        self._check_open()
+        if self._outdated:
+            raise StaleSnapshot(f"{self.base.describe()}: this transaction was committed already; begin a new one")
+        if not self.dirty:
+            return self.base
+        replica = self._replica
+        failpoint("commit: before journal")
+        replica.shared.begin_append()
+        self._settled = False
+        commit = self._journaled(sync=durability is not Durability.RELAXED)
+        snapshot = self._pushed(commit) if durability is Durability.REMOTE else self._published(commit)
+        self._settled = True
+        self._forget()
+        self._rebase(snapshot)
+        failpoint("commit: after publish")
+        return snapshot
+
+    def room(self) -> Room | None:
+        """Return where the record of the next commit would go, None where a new file is needed.
+
+        Another may append it there later: one who takes the writer lock, and sees in the `SharedCounters` that `base`
+        is still the newest version and that nothing is in progress or in doubt. It leaves the same marks in them.
+        """
+        self._check_open()
+        return self._replica.journal.room()
+
+    def rollback(self) -> None:
+        """Forget all changes; the lock is kept."""
+        self._check_open()
+        self._forget()
+        self._rebase(self.base)
+
+    def close(self) -> None:
+        """Forget all changes and let others write; may be called again."""
+        if self._open:
+            self._open = False
+            try:
+                self._forget()
+            finally:
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _journaled(self, *, sync: bool) -> LocalCommit:
+        journal = self._replica.journal
+        timestamp_us = int(self._replica.runtime.now_s() * 1_000_000)
+        if self._spill is None:
+            return journal.append(
+                self._dirty.keys(),
+                self._dirty.values(),
+                byte_size=self.byte_size,
+                min_page_count=self._kept,
+                timestamp_us=timestamp_us,
+                sync=sync,
+            )
+        self._spill.write(self._dirty)
+        self._dirty.clear()
+        return journal.adopt(
+            self._spill.path,
+            self._spill.descriptor,
+            self._spill.slots,
+            byte_size=self.byte_size,
+            min_page_count=self._kept,
+            timestamp_us=timestamp_us,
+        )
+
+    def _published(self, commit: LocalCommit) -> Snapshot:
+        try:
+            failpoint("commit: after journal")
+            return self._replica.publish(commit)
+        except BaseException:
+            self._take_back(commit)
+            raise
+
+    def _pushed(self, commit: LocalCommit) -> Snapshot:
+        from graft.sync.push import push_unpublished  # noqa: PLC0415 - push builds on replicas and so on transactions
+
+        replica = self._replica
+        try:
+            failpoint("commit: after journal")
+            push_unpublished(replica, commit)
+        except BaseException as error:
+            state = replica.state.read()
+            if state.local_lsn >= commit.local_lsn:  # it landed; only what comes after that was cut short
+                self._outdated = True
+                raise
+            if state.intent is None:
+                self._take_back(commit)
+                raise
+            replica.publish(commit)
+            self._outdated = True
+            if isinstance(error, GraftError):
+                raise type(error)(
+                    f"{error}; whether the push landed is open: the commit is kept in {replica.path} and the next "
+                    "push settles it"
+                ) from error
+            raise
+        replica.shared.announce_commit(commit.local_lsn)
+        return replica.snapshot()
+
+    def _take_back(self, commit: LocalCommit) -> None:
+        """Undo a commit that nobody saw; the changes stay in the transaction."""
+        self._replica.journal.undo_last(commit, self._spill.path if self._spill else None)
+        self._settled = True
+        if self._spill is None:
+            self._replica.shared.end_append()
+
+    def _spilled(self) -> Spill:
+        if self._spill is None:
+            # Whoever writes after a death in this transaction is to look for its file.
+            self._replica.shared.begin_append()
+            self._spill = Spill(self._replica.journal.spill_path(), self._page_size)
+        return self._spill
+
+    def _forget(self) -> None:
+        self._dirty.clear()
+        if self._spill is not None:
+            self._spill.close()
+            self._spill = None
+            if self._settled:
+                self._replica.shared.end_append()
+
+    def _rebase(self, base: Snapshot) -> None:
+        self.base = base
+        self.byte_size = base.byte_size
+        self._kept = base.page_count
+
+    def _check(self, page: int, fits: bool, what: str) -> None:
+        self._check_open()
+        if not fits or not 1 <= page <= PAGE_IDX_MAX:
+            raise BadRequest(
+                f"{self.base.describe()}, page {page}: cannot take {what} (pages have {self._page_size} bytes)"
+            )
+
+    def _check_open(self) -> None:
+        assert self._open, "BUG: a write transaction was used after its end"

@@ -1,0 +1,1 @@
+"""Push, pull, fetch, clone, fork, follow and time travel."""

@@ -1,0 +1,183 @@
+"""Making replicas: of a new volume, or of one that is there.
+
+Several processes may come to the same directory at once: the first one to name its state there has made the replica.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from graft.disk.files import make_unsynced_directory, sync_directory
+from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
+from graft.remote.remote import Remote, RemoteAddress, parse_remote, require_safe
+from graft.remote.warm_start import first_frame
+from graft.replica.freshness import confirm, now
+from graft.replica.replica import JOURNAL, STATE_FILE, Replica, is_replica, open_replica, remote_for
+from graft.replica.state import Identity, State
+from graft.settings import Settings
+from graft.sync.inline_bodies import keep_inline
+from metastore.ids import LogId, VolumeId
+from metastore.index import CommitIndex
+from metastore.lsn import BEFORE_FIRST, LSN
+from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
+from pagestore.objectstore import ObjectStore
+from pagestore.pages import PAGE_SIZE_DEFAULT, check_page_size
+from pagestore.runtime import SYSTEM, Runtime
+
+
+def init(
+    path: str | os.PathLike[str],
+    remote: str | os.PathLike[str] | RemoteAddress,
+    *,
+    page_size: int = PAGE_SIZE_DEFAULT,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+) -> Replica:
+    """Make a new, empty volume and a replica of it in a new directory.
+
+    A remote that names no volume gets one called like the directory. Raises `VolumeExists`, `ReplicaExists`,
+    `BadRequest`, and `RemoteRefused` for an endpoint that would lose commits.
+    """
+    directory, address, name = _target(path, remote)
+    try:
+        check_page_size(page_size)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    with (
+        _new_directory(directory) as sync,
+        _opened(directory, address, store=store, settings=settings, runtime=runtime) as opened,
+        opened.parallel.beside(sync),
+    ):
+        require_safe(opened)
+        record = VolumeRecord(
+            volume=VolumeId.new(runtime), log=LogId.new(runtime), page_size=page_size,
+            created_us=int(runtime.now_s() * 1_000_000),
+        )  # fmt: skip
+        begun = now(runtime)  # nobody can have pushed to it yet
+        with remote_errors(f"creating volume {name}"):
+            create_volume(opened.store, name, record)
+        _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
+    replica = _open_new(directory, opened, settings=settings, store=store, runtime=runtime)
+    confirm(replica, begun)
+    return replica
+
+
+def clone(
+    path: str | os.PathLike[str],
+    remote: str | os.PathLike[str] | RemoteAddress,
+    *,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+    to_read: bool = False,
+) -> Replica:
+    """Make a replica of a volume in a new directory: its name, its head and its page lists are read, no page.
+
+    If it is made ``to_read`` at once, what every reader begins with is decoded or fetched meanwhile. Raises
+    `NoSuchVolume`, `ReplicaExists` and the remote's errors.
+    """
+    directory, address, name = _target(path, remote)
+    with (
+        _new_directory(directory) as sync,
+        _opened(directory, address, store=store, settings=settings, runtime=runtime) as opened,
+        opened.parallel.beside(sync),
+    ):
+        with remote_errors(f"cloning {address.store_url}#{name}"):
+            record = read_volume(opened.store, name)
+        begun = now(runtime)
+        head = opened.head(record.log)
+        chain = opened.chain(record.log, head)
+        first = first_frame(chain) if to_read else None
+        if first is not None:
+            opened.begin(first.key, record.page_size, first.stored)
+        _create(directory, name, address.store_url, record, head, chain)
+    replica = _open_new(directory, opened, settings=settings, store=store, runtime=runtime)
+    confirm(replica, begun)
+    keep_inline(replica, chain, but=first.key.ref if first else None)
+    return replica
+
+
+def _target(
+    path: str | os.PathLike[str], remote: str | os.PathLike[str] | RemoteAddress
+) -> tuple[Path, RemoteAddress, str]:
+    directory = Path(path).absolute()
+    address = parse_remote(remote)
+    try:
+        name = check_name(address.volume or directory.stem)
+    except ValueError as error:
+        raise BadRequest(f"{error}; name the volume in the remote, as in {address.store_url}#name") from error
+    return directory, address, name
+
+
+@contextmanager
+def _new_directory(path: Path) -> Iterator[Callable[[], None]]:
+    """Create a directory, or take an empty one, and take it away again if the block fails and nobody else uses it.
+
+    What it yields is to be called to have its name on the disk.
+    """
+    if is_replica(path):
+        raise ReplicaExists(f"{path} is a replica already")
+    with local_errors(f"creating {path}"):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ReplicaExists(f"{path} exists and is not an empty directory")
+        created = not path.exists()
+        to_sync = make_unsynced_directory(path)
+
+    def sync() -> None:
+        with local_errors(f"creating {path}"):
+            for above in to_sync:
+                sync_directory(above)
+
+    try:
+        yield sync
+    except BaseException:
+        if created:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def _opened(
+    directory: Path,
+    address: RemoteAddress,
+    *,
+    store: ObjectStore | None,
+    settings: Settings | None,
+    runtime: Runtime,
+) -> Iterator[Remote]:
+    """Open the remote that the replica is to have; it is closed here only if the block fails."""
+    remote = remote_for(directory, address.store_url, store=store, settings=settings, runtime=runtime)
+    try:
+        yield remote
+    except BaseException:
+        remote.close()
+        raise
+
+
+def _create(
+    directory: Path, name: str, store_url: str, record: VolumeRecord, lsn: LSN, chain: Sequence[CommitIndex]
+) -> None:
+    identity = Identity(name, store_url, record.volume, record.log, record.page_size)
+    State.create(directory / STATE_FILE, identity, lsn, chain)
+    with local_errors(f"creating {directory}"):
+        (directory / JOURNAL).mkdir(exist_ok=True)
+
+
+def _open_new(
+    directory: Path, remote: Remote, *, settings: Settings | None, store: ObjectStore | None, runtime: Runtime
+) -> Replica:
+    """Open a replica that was just made; on return it is on the disk."""
+
+    def sync() -> None:
+        with local_errors(f"creating {directory}"):
+            sync_directory(directory)
+
+    with ExitStack() as failed:
+        with remote.parallel.beside(sync):
+            replica = open_replica(directory, settings=settings, store=store, runtime=runtime, remote=remote)
+            failed.callback(replica.close)
+        failed.pop_all()
+        return replica

@@ -1,0 +1,48 @@
+"""Page bodies that came along with the commits that were read: of small pushes, and the way down of bulk loads."""
+
+from collections.abc import Iterable
+
+from graft.building.consolidation import inline_frames
+from graft.errors import remote_errors
+from graft.pagemap.frame_table import FrameKey
+from graft.replica.replica import Replica
+from metastore.index import CommitIndex
+from metastore.placement import InCommit, SegmentRef
+from pagestore.segments.reader import read_frame, read_segment
+
+
+def keep_inline(replica: Replica, indexes: Iterable[CommitIndex], *, but: SegmentRef | None = None) -> None:
+    """Put the bodies that came along with commits into the cache, also where they are differences to what is here.
+
+    All ``but`` those of a segment that somebody else sees to.
+    """
+    for index in indexes:
+        commit = index.commit
+        if index.inline is None:
+            _keep_inline_start(replica, index)
+            continue
+        home = InCommit(commit.log, commit.lsn, commit.inline_offset)
+        ref = next((ref for ref in commit.segments if ref.home == home), None)
+        if ref in {None, but}:
+            continue  # None: everything in it was overwritten since
+        with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
+            frames = [
+                (FrameKey(ref, extent.offset, extent.length), frame)
+                for extent, frame in read_segment(index.inline, ref.segment, replica.remote.bases.get)
+            ]
+        replica.bodies.keep(frames)
+
+
+def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
+    """Keep the frames that came whole with the first bytes of a long inline segment: what the commit itself changed."""
+    data = memoryview(index.inline_start)
+    if not data:
+        return
+    whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)]
+    with remote_errors(f"commit {index.commit.lsn} of log {index.commit.log}"):
+        frames = [
+            (key, read_frame(stored, key.ref.segment, replica.page_size, replica.remote.bases.get))
+            for key in whole
+            for stored in (data[key.offset : key.offset + key.length],)
+        ]
+    replica.bodies.keep((key, frame) for key, frame in frames if frame is not None)

@@ -1,0 +1,191 @@
+"""Fetch and pull: learn how far the remote is, and go there. Page lists move; page bodies do not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from graft.building.consolidation import frames_here
+from graft.errors import BadRequest, Diverged, HistoryLost
+from graft.failpoints import failpoint
+from graft.pagemap.locations import FRAME_TAG, frame_of
+from graft.pagemap.page_map import PageMap, compose
+from graft.replica.freshness import confirm, now
+from graft.replica.replica import Replica
+from graft.replica.state import SyncState
+from graft.replica.view import View
+from graft.sync.fork import fork_locked
+from graft.sync.inline_bodies import keep_inline
+from graft.sync.push import recover
+from graft.sync.rekey_cached import carry_over
+from metastore.index import CommitIndex
+from metastore.lsn import LSN
+from pagestore.segments.format import DecodedFrame
+
+Policy = Literal["abort", "discard", "fork"]
+POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """How far the remote is."""
+
+    lsn: int
+    """The LSN that the replica is on."""
+    head: int
+    """The newest one of the remote."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What a pull did."""
+
+    before: int
+    after: int
+    discarded_commits: int
+    """Local commits that the replica gave up; with the policy ``fork`` they are in the fork."""
+    forked_to: str | None
+
+
+def fetch(replica: Replica) -> FetchResult:
+    """Look how far the remote is, in one request, and remember it. Moves nothing."""
+    state, begun = replica.state.read(), now(replica.runtime)
+    head = checked_head(replica, state)
+    if head != state.head:
+        replica.state.saw_head(head)
+    if head == state.lsn:
+        confirm(replica, begun)
+    return FetchResult(state.lsn, head)
+
+
+def pull(
+    replica: Replica,
+    *,
+    policy: Policy = "abort",
+    fork_name: str | None = None,
+    before_move: Callable[[], None] | None = None,
+) -> PullResult:
+    """Move the replica to the newest remote version: one request if it is there already, else two round trips.
+
+    Local commits that the remote lacks stay, if the remote has nothing new; else ``policy`` decides: ``abort`` raises
+    `Diverged`, ``discard`` gives them up, ``fork`` pushes them to a new volume ``fork_name`` first. ``discard`` and
+    ``fork`` apply even if the remote has nothing new. Raises `WriterBusy` when a write transaction stays open,
+    `HistoryLost` or `Corrupt` when the remote cannot be right; the replica then stays as it is.
+
+    ``before_move`` is called when everything is read and the replica is about to change, if it is: with ``discard``,
+    local commits that were made until it returns are given up too.
+    """
+    if policy not in POLICIES:
+        raise BadRequest(f"no such policy: {policy!r} (there are {', '.join(POLICIES)})")
+    if policy == "fork" and not fork_name:
+        raise BadRequest("the policy 'fork' needs the name of the fork")
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        try:
+            recover(replica)
+        except Diverged:
+            if policy == "abort":
+                raise
+        view, begun = replica.view(), now(replica.runtime)
+        head = checked_head(replica, replica.state.read())
+        replica_moves = head != view.state.lsn
+        gives_up = bool(view.pending) and policy != "abort"
+        if view.pending and replica_moves and policy == "abort":
+            replica.state.saw_head(head)
+            raise Diverged(
+                f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
+                f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
+            )
+        if not replica_moves and not gives_up:
+            confirm(replica, begun)
+            return PullResult(view.state.lsn, head, 0, None)
+        forked = None
+        if gives_up and policy == "fork":
+            assert fork_name, "BUG: checked above"
+            forked = fork_locked(replica, fork_name).name
+        move(replica, view, head, before_move=before_move, spare_new=policy != "discard" or before_move is None)
+        confirm(replica, begun)
+        return PullResult(view.state.lsn, head, len(view.pending) if gives_up else 0, forked)
+
+
+def discard(replica: Replica) -> int:
+    """Give up all local commits without asking the remote; return how many there were.
+
+    A push whose outcome is open is forgotten: if it landed, the next pull brings it. Raises `WriterBusy`.
+    """
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        if replica.shared.state_in_doubt:
+            replica.state_changed()
+        view = replica.view()
+        if view.pending:
+            move(replica, view, view.state.lsn)
+        return len(view.pending)
+
+
+def checked_head(replica: Replica, state: SyncState) -> LSN:
+    """Ask how far the remote is, in one request; raises `HistoryLost` when that is less than was seen of it."""
+    head, seen = replica.remote.head(state.identity.log), max(state.lsn, state.head)
+    if head < seen:
+        raise HistoryLost(
+            f"volume {replica.name}: the remote ends at LSN {head}, but LSN {seen} was there before: commits were "
+            f"deleted from {replica.remote.store.url}; the replica is left as it is"
+        )
+    return head
+
+
+def move(
+    replica: Replica,
+    view: View,
+    head: LSN,
+    *,
+    known: Sequence[CommitIndex] = (),
+    before_move: Callable[[], None] | None = None,
+    spare_new: bool = True,
+) -> None:
+    """Make ``head`` what the replica builds on; the caller holds the sync lock.
+
+    Commits that are ``known`` are not read again. Raises `WriterBusy`, and `Diverged` when a local commit came between.
+    """
+    chain = replica.remote.chain(replica.log, head, [*known, *view.state.chain])
+    remote_map: PageMap | None = None
+    if chain:
+        remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
+        new = [index for index in chain if index.commit.lsn > view.state.lsn]
+        keep_inline(replica, new)
+        _keep_carried(replica, new, view)
+        carry_over(replica, view.remote_map, view.state.lsn, chain)
+    failpoint("pull: after fetch")
+    if before_move is not None:
+        before_move()
+    with replica.writer_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        now = replica.view_of_writer()
+        if spare_new and len(now.pending) != len(view.pending):
+            raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
+        replica.shared.begin_state()
+        state = replica.state.advance(head, now.snapshot.local_lsn + 1, chain)
+        failpoint("pull: after state")
+        replica.state_changed(state, remote_map=remote_map)
+        replica.delete_pushed(spare_last=False)
+
+
+def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:
+    """Put carried frames that did not come along into the cache, as far as their pages are here at their old places."""
+    old = replica.snapshot_of(view.remote_map, byte_size=0, lsn=view.state.lsn)
+    for index in indexes:
+        if index.inline is not None:
+            continue
+        came = len(index.inline_start)
+        frames = {
+            key: pages for key, pages in frames_here(index, view.state.lsn).items() if key.offset + key.length > came
+        }
+        known = [page for pages in frames.values() for page in pages if view.remote_map.is_built_at(page)]
+        locations = (view.remote_map.location(page) for page in known)
+        replica.bodies.attach_cached({frame_of(location) for location in locations if location & FRAME_TAG})
+        here = {page: body for page in known if (body := old.peek(page)) is not None}
+        replica.bodies.keep(
+            [
+                (key, DecodedFrame(np.array(pages, np.uint32), b"".join(here[page] for page in pages)))
+                for key, pages in frames.items()
+                if all(page in here for page in pages)
+            ]
+        )

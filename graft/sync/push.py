@@ -1,0 +1,204 @@
+"""Push: local commits become one remote commit, exactly once, whatever fails on the way.
+
+plan → segment (unless inline) → journal synced → intent → append → settle → cache → sync point → journal files deleted
+
+The syncing of the journal begins with the push, and is waited for where the line says so.
+
+The intent holds the very bytes that are appended. Whoever finds one appends the same bytes again: their nonce makes
+that harmless, and its outcome is final, even if the first request is still on its way.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from graft.building.commit_builder import Onto, Outgoing, keep_in_cache, prepare
+from graft.building.segment_builder import Layout
+from graft.disk.shared_counters import Moment
+from graft.errors import Diverged, GraftError, remote_errors
+from graft.failpoints import failpoint
+from graft.journal.local_commit import LocalCommit
+from graft.pagemap.page_map import PageMap
+from graft.reading.snapshot import Snapshot
+from graft.replica.freshness import confirm, now
+from graft.replica.reclaim import settle_after_push
+from graft.replica.replica import Replica
+from graft.replica.state import Intent
+from graft.replica.view import View
+from metastore.append import Lost, append
+from metastore.commit import CommitKind
+from metastore.index import CommitIndex
+from pagestore.errors import PageStoreError
+from pagestore.segments.fetch_plan import segment_key
+
+MESSAGE = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What a push did."""
+
+    before: int
+    """The remote LSN that the replica was on."""
+    after: int
+    """The one that it is on now; equal to ``before`` when there was nothing to push."""
+    pages: int
+    bytes: int
+    """Size of what was written: segments."""
+    inline: bool
+    """Whether all of it travelled inside the commit."""
+
+
+def push(replica: Replica, *, message: str | None = None, layout: Layout | None = None) -> PushResult:
+    """Push all local commits as one remote commit; ``layout`` orders the pages of a bulk load for cold reads.
+
+    Raises `Diverged` when somebody else pushed first, `RemoteUnavailable` when the outcome is open (the next push
+    settles it) or nothing was sent, `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
+    """
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        with _syncing(replica, replica.view().pending):
+            recover(replica)
+            view = replica.view()
+            if not view.pending:
+                return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
+            attributes = {MESSAGE: message.encode()} if message else {}
+            outgoing = _prepared(replica, view, view, attributes, layout)
+        return _landed(replica, view, view, outgoing)
+
+
+def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
+    """Push all local commits and one that no reader has seen yet; the caller holds the writer lock.
+
+    If this raises and no intent is left, nothing was pushed.
+    """
+    with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        with _syncing(replica, [commit]):
+            recover(replica)
+            view = replica.view()
+            pushed = replica.view_with(view, commit)
+            outgoing = _prepared(replica, view, pushed, {}, None)
+        return _landed(replica, view, pushed, outgoing)
+
+
+def recover(replica: Replica) -> None:
+    """Settle a push that was begun and whose outcome is not known; the caller holds the sync lock.
+
+    Raises `Diverged` if it lost, `RemoteUnavailable` if it stays open.
+    """
+    if replica.shared.state_in_doubt:
+        replica.state_changed()
+    if replica.state.intent() is None:
+        return
+    state = replica.state.read()
+    intent = state.intent
+    assert intent is not None, "BUG: an intent was settled without the sync lock"
+    if intent.log != state.identity.log or intent.lsn <= state.lsn:
+        replica.state.drop_intent()
+        return
+    with remote_errors(f"settling the push of LSN {intent.lsn}"):
+        index = CommitIndex.decode(intent.data, intent.log, intent.lsn)
+    try:
+        _append(replica, intent)
+    except Diverged:
+        if index.commit.kind is CommitKind.COMPACT:
+            return  # nothing was in it but work
+        raise
+    _settle(replica, [index, *state.chain], intent.local_lsn, None)
+
+
+def _prepared(
+    replica: Replica, view: View, pushed: View, attributes: dict[str, bytes], layout: Layout | None
+) -> Outgoing:
+    """Make the commit after which the remote has ``pushed``; it has what ``view`` builds on."""
+    onto = Onto(view.state.identity.log, view.state.chain, view.remote_map)
+    return prepare(replica, pushed.pending, pushed.snapshot, onto, attributes=attributes, layout=layout)
+
+
+def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing) -> PushResult:
+    land(replica, outgoing, pushed.snapshot, pushed.snapshot.local_lsn)
+    settle_after_push(replica, outgoing.pages)
+    return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
+
+
+def _syncing(replica: Replica, commits: Sequence[LocalCommit]) -> contextlib.AbstractContextManager[None]:
+    """Have local commits on the disk once a block is done, or in the remote: the intent comes after them."""
+    local_lsn = commits[-1].local_lsn if commits else 0
+    if replica.journal.is_synced_through(local_lsn):
+        return contextlib.nullcontext()
+    return replica.remote.parallel.beside(lambda: replica.journal.sync_through(local_lsn))
+
+
+def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn: int) -> None:
+    """Append a commit that was prepared on the sync point, and move that there; the caller holds the sync lock.
+
+    Local commits up to ``local_lsn`` are in it. What was written is put into the cache as ``kept`` has it, if at all.
+    Raises `Diverged` when somebody else was first, `RemoteUnavailable` when the outcome is open.
+    """
+    commit = outgoing.commit
+    intent = Intent(commit.log, commit.lsn, commit.nonce, local_lsn, commit.data)
+    # Else a power cut could leave an intent that knows more than the journal: what is committed next would then be
+    # numbered like what the intent holds already, and be taken for pushed.
+    replica.journal.sync_through(local_lsn)
+    replica.state.begin_intent(intent)
+    failpoint("push: after intent")
+    try:
+        with _keeping(replica, outgoing, kept):
+            begun = _append(replica, intent)
+            failpoint("push: after append")
+    except Diverged:
+        _delete_orphan(replica, outgoing)
+        raise
+    failpoint("push: after cache")
+    _settle(replica, [outgoing.index, *replica.view().state.chain], local_lsn, outgoing.remote_map)
+    confirm(replica, begun)
+
+
+@contextlib.contextmanager
+def _keeping(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Iterator[None]:
+    """Put what a block pushes into the cache: while it waits if that is little, since a thread takes memory of its own.
+
+    If the block fails, nobody names what is in the cache.
+    """
+    if kept is None:
+        yield
+    elif outgoing.inline:
+        with replica.remote.parallel.beside(lambda: keep_in_cache(replica, outgoing, kept)):
+            yield
+    else:
+        yield
+        keep_in_cache(replica, outgoing, kept)
+
+
+def _append(replica: Replica, intent: Intent) -> Moment:
+    """Append; return a moment at which nobody else had the LSN."""
+    begun = now(replica.runtime)
+    with remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
+        outcome = append(replica.remote.commits, intent.log, intent.lsn, intent.data, intent.nonce)
+    if isinstance(outcome, Lost):
+        replica.state.drop_intent()
+        replica.state.saw_head(intent.lsn)
+        raise Diverged(
+            f"volume {replica.name}: LSN {intent.lsn} was pushed by somebody else; the local commits are kept. "
+            "Pull with the policy 'discard' or 'fork'"
+        )
+    return begun
+
+
+def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remote_map: PageMap | None) -> None:
+    """Move the sync point to the first of ``known`` commits; the others are those that led to it so far."""
+    pushed = known[0].commit
+    chain = replica.remote.chain(pushed.log, pushed.lsn, known)
+    replica.shared.begin_state()
+    state = replica.state.advance(pushed.lsn, local_lsn, chain, durable=False)  # else the intent says it again
+    failpoint("push: after state")
+    replica.state_changed(state, remote_map=remote_map)
+    replica.delete_pushed(spare_last=True)
+    failpoint("push: after journal deletion")
+
+
+def _delete_orphan(replica: Replica, outgoing: Outgoing) -> None:
+    # No commit names the segment and none ever will. If this fails, garbage collection finds it.
+    for segment in outgoing.written:
+        if not segment.inline:
+            with contextlib.suppress(PageStoreError, GraftError):
+                replica.remote.store.delete(segment_key(segment.segment))

@@ -1,0 +1,116 @@
+"""What a reader has cached stays of use when a compaction moves it: new frames are made of the old ones' pages.
+
+A compaction changes places, not contents: as of the commit before it, each of its pages is the same bytes. So where
+the reader's own map and the map of that commit agree on a page, the body that is here is the body of the new place
+too. Only frames all of whose pages are here are made, and put into the cache as if they had been fetched; the rest
+comes when it is read. It costs the pull one more round trip at most, and nothing where the cache is empty.
+"""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from graft.building.commit_builder import COMPACTED_AT, COMPACTED_INTO
+from graft.errors import GraftError
+from graft.pagemap.frame_table import FrameKey
+from graft.pagemap.locations import SLOT_MASK, frame_of, is_in_frame
+from graft.pagemap.page_map import PageMap, compose
+from graft.replica.replica import Replica
+from graft.sync.inline_bodies import keep_inline
+from metastore.index import CommitIndex
+from metastore.lsn import LSN
+from metastore.placement import CHUNK_PAGES
+from pagestore.segments.format import DecodedFrame
+
+_BATCH_FRAMES = 64
+
+
+def carry_over(replica: Replica, mine: PageMap, my_lsn: int, chain: Sequence[CommitIndex]) -> int:
+    """Make frames of the newest compaction in ``chain`` that ``mine`` lacks out of what is cached; return how many.
+
+    Nothing depends on it: what goes wrong leaves frames to be fetched.
+    """
+    with contextlib.suppress(GraftError, ValueError):
+        lsn = int(chain[0].commit.attributes.get(COMPACTED_AT, b"0")) if chain else 0
+        if lsn <= my_lsn:
+            return 0
+        replica.bodies.flush()
+        if not replica.cache.use().frames:
+            return 0
+        newest = replica.remote.chain(replica.log, LSN(lsn), chain)[0]
+        if not any(newest is index for index in chain):
+            keep_inline(replica, [newest])
+        return _carried(replica, mine, _before(replica, mine, my_lsn, newest), newest)
+    return 0
+
+
+def _before(replica: Replica, mine: PageMap, my_lsn: int, compaction: CommitIndex) -> PageMap:
+    lsn = LSN(compaction.commit.lsn - 1)
+    if lsn == my_lsn:
+        return mine
+    return compose(replica.table, replica.remote.chain(replica.log, lsn), replica.load_chunks, mine)
+
+
+def _carried(replica: Replica, mine: PageMap, before: PageMap, compaction: CommitIndex) -> int:
+    replica.load_chunks((compaction, entry.number) for entry in compaction.commit.directory)
+    made = 0
+    batch: list[tuple[FrameKey, DecodedFrame]] = []
+    for key, pages in _new_frames(compaction).items():
+        body = _body(replica, [_same(mine, before, page) for page in pages])
+        if body is not None:
+            batch.append((key, DecodedFrame(np.array(pages, np.uint32), body)))
+            made += 1
+        if len(batch) == _BATCH_FRAMES:
+            replica.bodies.keep(batch)
+            batch = []
+    if batch:
+        replica.bodies.keep(batch)
+    return made
+
+
+def _new_frames(compaction: CommitIndex) -> dict[FrameKey, list[int]]:
+    """Return the frames that the compaction wrote with their pages, ascending: all of them, as none is older."""
+    written = compaction.commit.attributes.get(COMPACTED_INTO, b"").decode(errors="replace")
+    found: dict[FrameKey, list[int]] = defaultdict(list)
+    for entry in compaction.commit.directory:
+        placement = compaction.placement(entry.number)
+        keys = [
+            FrameKey(compaction.commit.segments[ordinal], offset, length)
+            for ordinal, offset, length in zip(
+                placement.frame_segment.tolist(),
+                placement.frame_offset.tolist(),
+                placement.frame_length.tolist(),
+                strict=True,
+            )
+        ]
+        for low, row in zip(placement.page_low.tolist(), placement.page_frame.tolist(), strict=True):
+            if str(keys[row].ref.segment) == written:
+                found[keys[row]].append(entry.number * CHUNK_PAGES + low + 1)
+    return found
+
+
+def _same(mine: PageMap, before: PageMap, page: int) -> int:
+    """Return where a page is for both, 0 if they do not agree."""
+    location = mine.location(page)
+    return location if location == before.location(page) else 0
+
+
+def _body(replica: Replica, locations: Sequence[int]) -> bytes | None:
+    """Return the pages at these places one after the other, None unless all are here."""
+    if not all(locations) or not is_in_frame(np.array(locations, np.uint64)).all():
+        return None
+    frames = {frame_of(location) for location in locations}
+    absent = {replica.table.key(frame) for frame in frames if replica.table.bodies[frame] is None}
+    if absent and replica.cache.has(absent) != absent:
+        return None
+    replica.bodies.attach(frames)
+    size, parts = replica.page_size, []
+    for location in locations:
+        body = replica.table.bodies[frame_of(location)]
+        slot = location & SLOT_MASK
+        if body is None or body.lacks(slot):
+            return None
+        parts.append(body.data[slot * size : (slot + 1) * size])
+    return b"".join(parts)

@@ -1,0 +1,181 @@
+"""`graft status`, `log`, `audit`, `verify` and `volumes`: looking, and changing nothing."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from graft.errors import remote_errors
+from graft.operations.log import LogEntry, log_entries
+from graft.operations.status import Audit, Status
+from graft.operations.status import audit as graft_audit
+from graft.operations.status import status as graft_status
+from graft.operations.verify import verify as graft_verify
+from graft.remote.remote import opened_remote, parse_remote
+from graft.replica.replica import open_replica
+from graft_cli.exitcodes import ExitCode
+from graft_cli.human import counted, iso, moment, size
+from graft_cli.interrupts import interruptible
+from graft_cli.options import as_json, as_json_lines, command, directory
+from graft_cli.output import as_json_text, document, fields, say
+from graft_cli.progress import progress
+from graft_cli.rows import Table
+from metastore.volumes import list_volumes
+
+_COLOURS = {"up to date": "green", "ahead": "yellow", "behind": "yellow", "diverged": "red"}
+
+
+@command("status", "graft status ./airports")
+@directory
+@as_json
+def status(directory: Path, as_json: bool) -> None:
+    """Show what DIR is a replica of, and how it stands against the remote as that was last seen.
+
+    Asks nothing of the remote: run graft fetch first to see what is new there.
+    """
+    with open_replica(directory) as replica:
+        found = graft_status(replica)
+    if as_json:
+        document(found)
+    else:
+        fields(_described(found))
+
+
+def _described(found: Status) -> list[tuple[str, str]]:
+    described = [
+        ("volume", found.name),
+        ("remote", found.remote),
+        ("state", f"{click.style(found.state, fg=_COLOURS[found.state])}{_what_next(found)}"),
+        ("version", f"LSN {found.lsn}; the remote was at LSN {found.remote_head} when last seen"),
+        ("fresh", _freshness(found)),
+        ("size", f"{size(found.byte_size)}: {counted(found.page_count, 'page')} of {size(found.page_size)}"),
+        ("segments", str(found.segments)),
+        ("journal", size(found.journal_bytes)),
+        ("cache", size(found.cache_bytes)),
+    ]
+    if found.push_open:
+        described.append(("push", "begun, and it is not known whether it landed: the next push settles it"))
+    return described
+
+
+def _freshness(found: Status) -> str:
+    if found.staleness_s is None:
+        return "not known: graft pull, or graft fetch"
+    return f"had all that the remote had {found.staleness_s:.1f} s ago"
+
+
+def _what_next(found: Status) -> str:
+    local = f"{counted(found.local_commits, 'local commit')} ({counted(found.local_pages, 'page')})"
+    new = counted(found.remote_head - found.lsn, "new remote commit")
+    match found.state:
+        case "ahead":
+            return f": {local} to push"
+        case "behind":
+            return f": {new} to pull"
+        case "diverged":
+            return f": {local} and {new}; pull with a policy"
+    return ""
+
+
+@command(
+    "log",
+    "graft log -n 5",
+    "graft log --json | jq .message",
+)
+@directory
+@click.option("-n", "--limit", type=click.IntRange(min=0), metavar="COUNT", help="Show at most so many commits.")
+@as_json_lines
+def log(directory: Path, limit: int | None, as_json: bool) -> None:
+    """List the commits of DIR's volume as its remote has them, newest first. Local commits are not in it yet.
+
+    The LSN is what --at takes elsewhere.
+    """
+    table = Table()
+    with open_replica(directory) as replica:
+        if not as_json:
+            table.begin(["LSN", "time", "kind", "pages", "size", "message"])
+        for entry in log_entries(replica, limit):
+            if as_json:
+                say(as_json_text(asdict(entry) | {"time": iso(entry.time_us)}))
+            else:
+                table.row(_row(entry))
+    table.end()
+
+
+def _row(entry: LogEntry) -> list[int | str]:
+    message = (entry.message or "").partition("\n")[0]
+    return [entry.lsn, moment(entry.time_us), entry.kind, entry.changed_pages, size(entry.byte_size), message]
+
+
+@command("audit", "graft audit ./airports")
+@directory
+@as_json
+def audit(directory: Path, as_json: bool) -> None:
+    """Count where the pages of DIR's newest version are: in the journal, in the cache, or only in the remote."""
+    with open_replica(directory) as replica:
+        found, page_size = graft_audit(replica), replica.page_size
+    if as_json:
+        document(found)
+    else:
+        fields(_counts(found, page_size))
+
+
+def _counts(found: Audit, page_size: int) -> list[tuple[str, str]]:
+    def pages(count: int) -> str:
+        return f"{counted(count, 'page')} ({size(count * page_size)})"
+
+    return [
+        ("all", pages(found.page_count)),
+        ("with a body", pages(found.live_pages)),
+        ("not pushed", pages(found.local_pages)),
+        ("in the cache", pages(found.cached_pages)),
+        ("to be fetched", pages(found.missing_pages)),
+        ("frames", f"{found.frames}, where a compaction would need about {found.frames_needed}"),
+    ]
+
+
+@command("verify", "graft verify ./airports")
+@directory
+@click.pass_context
+@as_json
+def verify(ctx: click.Context, directory: Path, as_json: bool) -> None:
+    """Read all of the newest remote version of DIR's volume, and check every bit of it.
+
+    Reads from the remote what a hydrate of an empty cache would. Problems are listed, and the exit code is 6.
+    """
+    with (
+        open_replica(directory) as replica,
+        interruptible(lambda: "interrupted: not all was read; nothing is known to be wrong with what was"),
+        progress(f"Verifying {replica.name}", quiet=as_json) as report,
+    ):
+        found = graft_verify(replica, progress=report)
+    if as_json:
+        document(found)
+    else:
+        read = f"{counted(found.pages, 'page')} in {counted(found.frames, 'frame')}, {size(found.bytes)}"
+        for problem in found.problems:
+            say(problem)
+        verdict = counted(len(found.problems), "problem") if found.problems else "all is well"
+        say(f"LSN {found.lsn}: {read}: {verdict}")
+    if found.problems:
+        ctx.exit(ExitCode.CORRUPT)
+
+
+@command("volumes", "graft volumes s3://bucket/data")
+@click.argument("remote")
+@as_json
+def volumes(remote: str, as_json: bool) -> None:
+    """List the volumes of REMOTE by name."""
+    address = parse_remote(remote)
+    if address.volume is not None:
+        raise click.UsageError(f"a remote, not a volume in it: {address.store_url}")
+    with (
+        opened_remote(address.store_url) as opened,
+        remote_errors(f"listing the volumes of {address.store_url}"),
+    ):
+        names = list_volumes(opened.store)
+    if as_json:
+        document({"remote": address.store_url, "volumes": names})
+    else:
+        for name in names:
+            say(name)

@@ -1,0 +1,113 @@
+"""What all endpoints have in common: the parts of requests, checked, and the telling of errors."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+
+from graft_server.access import require, require_origin
+from graft_server.document import ServedDocument
+from graft_server.error_replies import TooLarge, is_ours, refusal_of
+from graft_server.host import Host
+from graft_server.reducers import parse_digest
+from graft_server.wire import BadMessage
+from sqlsync.ids import TimelineId
+
+_ID_CHARS_MAX = 44
+_log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def answering(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint that tells its errors as JSON: ``{error, message, expected}``."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (HTTPException, ClientDisconnect):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is ends this request alone
+            refusal = refusal_of(error)
+            if is_ours(error):
+                _log.exception("%s %s", request.method, request.url.path)
+            said = {"error": refusal.name, "message": refusal.message, "expected": refusal.expected}
+            return JSONResponse(said, refusal.status)
+
+    return answered
+
+
+def host_of(connection: HTTPConnection) -> Host:
+    """Return the server's host."""
+    host = connection.app.state.host
+    assert isinstance(host, Host), "BUG: the app has no host"
+    return host
+
+
+@asynccontextmanager
+async def document(connection: HTTPConnection) -> AsyncIterator[ServedDocument]:
+    """Use the document that a request names, if its sender may."""
+    host = host_of(connection)
+    require_origin(connection, host.settings.origins)
+    require(connection, host.settings.document_token, "a document")
+    async with host.document(connection.path_params["document"], digest(connection)) as served:
+        yield served
+
+
+def digest(connection: HTTPConnection) -> bytes | None:
+    """Return the reducer's digest, None if none is named."""
+    text = connection.query_params.get("reducer")
+    if text is None:
+        return None
+    try:
+        return parse_digest(text.removesuffix(".wasm"))
+    except ValueError as error:
+        raise BadMessage(str(error)) from error
+
+
+def timeline(connection: HTTPConnection) -> TimelineId:
+    """Return the timeline that the path names."""
+    text = connection.path_params["timeline"]
+    try:
+        if len(text) <= _ID_CHARS_MAX:
+            return TimelineId.parse(text)
+    except ValueError:
+        pass
+    raise BadMessage(f"no timeline id: {text[:_ID_CHARS_MAX]!r}")
+
+
+def integer(connection: HTTPConnection, name: str) -> int | None:
+    """Return an integer of the query, None if it is not there."""
+    text = connection.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        return int(text[:24])
+    except ValueError:
+        raise BadMessage(f"{name} is a whole number, not {text[:24]!r}") from None
+
+
+def seconds(connection: HTTPConnection, name: str, most_s: float) -> float:
+    """Return so many seconds of the query, 0 if they are not there, ``most_s`` at most."""
+    text = connection.query_params.get(name, "0")
+    try:
+        found = float(text[:24])
+    except ValueError:
+        found = -1.0
+    if not found >= 0:
+        raise BadMessage(f"{name} is a number of seconds, not {text[:24]!r}")
+    return min(found, most_s)
+
+
+async def body(request: Request, bytes_max: int) -> bytes:
+    """Read the body; raises `TooLarge` before there is more of it than ``bytes_max``."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > bytes_max:
+            raise TooLarge(f"a body of more than {bytes_max} bytes")
+        parts.append(part)
+    return b"".join(parts)

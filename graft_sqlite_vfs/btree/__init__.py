@@ -1,0 +1,1 @@
+"""What SQLite's B-tree pages tell about the order of pages."""

@@ -1,0 +1,1 @@
+"""The S3 backend, with boto3 or obstore."""

@@ -1,0 +1,106 @@
+"""One S3 client, and the one place where its requests are tried again.
+
+The client is made at the first request, since importing one takes up to a third of a second that a local commit need
+not wait for. Clients make no retries of their own. Safe for several threads; a forked process makes its own client.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from pagestore.errors import PageStoreError, StoreRefused, StoreUnavailable
+from pagestore.retry import random_fraction
+from pagestore.runtime import Runtime
+from pagestore.s3.access import Unsupported, find_access
+from pagestore.s3.api import S3Api
+from pagestore.s3.errors import Answer, GiveUp, WrongReply, judge
+from pagestore.s3.settings import S3Settings
+
+Reply = TypeVar("Reply")
+
+
+class S3Requests:
+    """Sends requests to one bucket."""
+
+    def __init__(self, bucket: str, settings: S3Settings, runtime: Runtime) -> None:
+        """Prepare; nothing is sent or imported yet."""
+        self._bucket = bucket
+        self._settings = settings
+        self._runtime = runtime
+        self._lock = threading.Lock()  # guards the members below
+        self._api: S3Api | None = None
+        self._pid = os.getpid()
+        self._closed = False
+
+    @property
+    def where(self) -> str:
+        """Bucket and endpoint, for messages."""
+        endpoint = self._settings.endpoint or (self._api and self._api.endpoint)
+        return f"bucket {self._bucket}" + (f" at {endpoint}" if endpoint else "")
+
+    def send(
+        self, request: Callable[[S3Api], Reply], *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Reply | Answer:
+        """Return what ``request`` returns, or the error reply that it must read itself.
+
+        Passing troubles are waited out, with full jitter, until the settings say stop or ``cancelled`` says
+        so; then `StoreUnavailable`. What the user must mend raises `StoreRefused` at once; a reply that is not the
+        object raises `WrongReply`, for the caller to name the object.
+        """
+        policy = self._settings.retry_policy
+        begun_s = self._runtime.monotonic_s()
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return request(self._open())
+            except (PageStoreError, WrongReply):
+                raise
+            except Exception as error:
+                verdict = judge(error, self.where)
+                if isinstance(verdict, Answer):
+                    return verdict
+                if isinstance(verdict, GiveUp):
+                    raise verdict.error from error
+                elapsed_s = self._runtime.monotonic_s() - begun_s
+                wait_s = policy.wait_s(attempts, elapsed_s, random_fraction(self._runtime))
+                if wait_s is None or cancelled():
+                    tried = f"{attempts} tries, {elapsed_s:.1f} s"
+                    raise StoreUnavailable(f"{self.where} gave no good answer in {tried}: {verdict.reason}") from error
+            self._runtime.sleep_s(wait_s)
+
+    def close(self) -> None:
+        """Close all connections; `send` raises `RuntimeError` afterwards."""
+        with self._lock:
+            self._closed = True
+            api, self._api = self._api, None
+        if api is not None:
+            api.close()
+
+    def _open(self) -> S3Api:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the store of {self.where} is closed")
+            if self._api is None or self._pid != os.getpid():
+                self._api = self._new_api()
+                self._pid = os.getpid()
+            return self._api
+
+    def _new_api(self) -> S3Api:
+        """Return the client that the settings name, else the fastest that can do what the environment asks for."""
+        if self._settings.client != "boto3":
+            access = find_access(self._bucket, self._settings, os.environ)
+            if not isinstance(access, Unsupported):
+                from pagestore.s3 import obstore_api as obstore_s3  # noqa: PLC0415 - needs obstore, which is optional
+
+                if obstore_s3.is_usable_here():
+                    return obstore_s3.ObstoreApi(self._bucket, access, self._settings, self._runtime)
+                access = Unsupported("it was used before this process was forked")
+            if self._settings.client == "obstore":
+                raise StoreRefused(
+                    f"{self.where} cannot be reached through obstore: {access.reason}; use ?client=boto3 in the URL"
+                )
+        from pagestore.s3.boto3_api import Boto3Api  # noqa: PLC0415 - takes 140 ms to import
+
+        return Boto3Api(self._bucket, self._settings)

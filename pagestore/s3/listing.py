@@ -1,0 +1,49 @@
+"""Listing a bucket with a request of our own, since obstore cannot ask for fewer than 1000 keys.
+
+The newest commit of a log is found by a listing of one key; a page of 1000 would weigh 300 KB.
+"""
+
+from datetime import datetime
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+from pagestore.s3.api import ListedObject, ListPage
+from pagestore.s3.errors import NoAnswer
+from pagestore.s3.signed_http import SignedRequests, error_reply, local_name, parsed
+
+
+def list_page(requests: SignedRequests, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
+    """Return one page of ListObjectsV2; raises `ErrorReply`, `NoAnswer`, `UntrustedCertificate` or `OSError`."""
+    options = {"list-type": "2", "encoding-type": "url", "prefix": prefix, "max-keys": str(wanted)}
+    if token:
+        options["continuation-token"] = token
+    elif start_after:
+        options["start-after"] = start_after
+    reply = requests.send("GET", "", options)
+    if reply.status != 200:
+        raise error_reply(reply.status, reply.body)
+    return read_page(reply.body)
+
+
+def read_page(body: bytes) -> ListPage:
+    """Parse a ListBucketResult; raises `NoAnswer` for what is no XML, `ErrorReply` for other XML."""
+    root = parsed(body)
+    if root is None:
+        raise NoAnswer("a listing came that is no XML")
+    if local_name(root) != "ListBucketResult":
+        raise error_reply(200, body)
+    url_quoted = root.findtext("{*}EncodingType") == "url"
+    objects = tuple(_listed(found, url_quoted=url_quoted) for found in root.findall("{*}Contents"))
+    truncated = root.findtext("{*}IsTruncated") == "true"
+    return ListPage(objects, (root.findtext("{*}NextContinuationToken") or "") if truncated else "")
+
+
+def _listed(found: ET.Element, *, url_quoted: bool) -> ListedObject:
+    try:
+        key = found.findtext("{*}Key") or ""
+        modified = datetime.fromisoformat(found.findtext("{*}LastModified") or "")
+        return ListedObject(
+            unquote(key) if url_quoted else key, int(found.findtext("{*}Size") or ""), modified.timestamp()
+        )
+    except ValueError as error:
+        raise NoAnswer(f"a listing came that makes no sense: {error}") from error

@@ -1,0 +1,189 @@
+"""Objects in a bucket of AWS S3 or of any server that speaks its protocol."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from urllib.parse import urlencode
+
+from pagestore.errors import ObjectNotFound, UnsafeStore
+from pagestore.keys import check_key, check_key_prefix, check_limit, check_range
+from pagestore.objectstore import Data, ObjectInfo
+from pagestore.runtime import SYSTEM, Runtime
+from pagestore.s3.api import ListPage, S3Api
+from pagestore.s3.client import S3Requests
+from pagestore.s3.errors import Answer, WrongReply, not_an_s3_object, unexpected
+from pagestore.s3.settings import URL_OPTIONS, S3Settings
+from pagestore.s3.upload import MultipartUpload, cut_parts
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", re.ASCII)
+
+
+class S3Store:
+    """The `ObjectStore` of a bucket and a prefix within it.
+
+    Credentials, region and endpoint come from the standard AWS variables and profiles where ``settings``
+    name none. Use `pagestore.stores.probe` once on a new endpoint: some servers accept conditional writes without
+    honouring them.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str = "", *, settings: S3Settings | None = None, runtime: Runtime = SYSTEM
+    ) -> None:
+        """Open ``prefix`` (shaped like a key, or empty) of ``bucket``; nothing is asked of the server yet."""
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"{bucket!r} is no name that a bucket can have")
+        self._base = f"{check_key(prefix)}/" if prefix else ""
+        self._settings = settings or S3Settings()
+        self._requests = S3Requests(bucket, self._settings, runtime)
+        given = self._settings.model_dump(include=set(URL_OPTIONS), exclude_defaults=True)
+        query = urlencode({name: given[name] for name in URL_OPTIONS if name in given}, safe=":/")
+        self._url = f"s3://{bucket}/{self._base}".rstrip("/") + (f"?{query}" if query else "")
+
+    @property
+    def url(self) -> str:
+        """``s3://bucket/prefix``, with those options of a URL that differ from the default."""
+        return self._url
+
+    @property
+    def parallelism(self) -> int:
+        """The setting."""
+        return self._settings.parallelism
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        full_key = self._full_key(key)
+        return self._existing(key, self._read(key, lambda api: api.get(full_key)))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return a slice of the object, once the reply has proved to be that slice."""
+        check_range(start, length)
+        full_key = self._full_key(key)
+        found = self._read(key, lambda api: api.get_range(full_key, start, length))
+        if isinstance(found, Answer) and found.status == 416:
+            return self._nothing_from(key, start)
+        return self._existing(key, found)
+
+    def put(self, key: str, data: Data) -> None:
+        """Create or replace the object."""
+        answer = self._put(key, data, if_absent=False)
+        if answer is not None:
+            raise unexpected(answer, self._requests.where)
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        """Create the object unless there is one, by If-None-Match.
+
+        Raises `UnsafeStore` if the server says that it does not know conditional writes.
+        """
+        match self._put(key, data, if_absent=True):
+            case None:
+                return True
+            case Answer(status=412):
+                return False
+            case Answer(status=400 | 501) as answer:
+                raise UnsafeStore(
+                    f"{self._requests.where} refuses conditional writes ({answer.status} {answer.code}), "
+                    "without which two writers would lose data; use a server that honours If-None-Match"
+                )
+            case answer:
+                raise unexpected(answer, self._requests.where)
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Send the chunks in parts; one that is no longer than a part is a plain put."""
+        full_key = self._full_key(key)
+        parts = cut_parts(chunks, self._settings.part_bytes)
+        first, is_whole = next(parts)
+        if is_whole:
+            self.put(key, first)
+            return len(first)
+        upload = MultipartUpload(self._requests, full_key, self._settings)
+        return upload.run(chain(_taken_from([first]), (part for part, _ in parts)))
+
+    def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield matching objects, a page of at most 1000 keys for each request."""
+        check_key_prefix(prefix)
+        check_limit(limit)
+        return self._iterate(prefix, start_after, limit)
+
+    def delete(self, key: str) -> None:
+        """Remove the object if there is one."""
+        full_key = self._full_key(key)
+        answer = self._requests.send(lambda api: api.delete(full_key))
+        if isinstance(answer, Answer) and answer.code != "NoSuchKey":
+            raise unexpected(answer, self._requests.where)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._requests.close()
+
+    def _full_key(self, key: str) -> str:
+        return self._base + check_key(key)
+
+    def _put(self, key: str, data: Data, *, if_absent: bool) -> Answer | None:
+        full_key = self._full_key(key)
+        body = bytes(data)
+        return self._requests.send(lambda api: api.put(full_key, body, if_absent=if_absent))
+
+    def _read(self, key: str, request: Callable[[S3Api], bytes]) -> bytes | Answer:
+        try:
+            return self._requests.send(request)
+        except WrongReply as error:
+            raise not_an_s3_object(key, str(error), self._requests.where) from error
+
+    def _existing(self, key: str, found: bytes | Answer) -> bytes:
+        if not isinstance(found, Answer):
+            return found
+        if found.code == "NoSuchKey":  # a bare 404 may come from a server that is no S3 at all
+            raise ObjectNotFound(key, self.url)
+        raise unexpected(found, self._requests.where)
+
+    def _nothing_from(self, key: str, start: int) -> bytes:
+        """Return no bytes if the object exists and ends before ``start``, as a 416 claims."""
+        full_key = self._full_key(key)
+        size = self._requests.send(lambda api: api.size(full_key))
+        if isinstance(size, Answer):
+            if size.status == 404:
+                raise ObjectNotFound(key, self.url)
+            raise unexpected(size, self._requests.where)
+        if size > start:
+            reason = f"byte {start} was refused as beyond the end, but there are {size}"
+            raise not_an_s3_object(key, reason, self._requests.where)
+        return b""
+
+    def _iterate(self, prefix: str, start_after: str, limit: int | None) -> Iterator[ObjectInfo]:
+        last_key = start_after
+        remaining = limit
+        token = ""
+        while remaining is None or remaining > 0:
+            page_keys = self._settings.list_page_keys
+            wanted = page_keys if remaining is None else min(remaining, page_keys)
+            page = self._list_page(prefix, start_after, wanted, token)
+            for found in page.objects[:wanted]:
+                key = found.full_key.removeprefix(self._base)
+                if key <= last_key:
+                    raise UnsafeStore(
+                        f"{self._requests.where} lists {key} after {last_key}; "
+                        "use a server that lists in key order, or other names"
+                    )
+                last_key = key
+                yield ObjectInfo(key, found.size, found.modified_s)
+            if not page.next_token:
+                return
+            token = page.next_token
+            remaining = None if remaining is None else remaining - len(page.objects)
+
+    def _list_page(self, prefix: str, start_after: str, wanted: int, token: str) -> ListPage:
+        after = self._base + start_after if start_after else ""
+
+        def request(api: S3Api) -> ListPage:
+            return api.list_page(self._base + prefix, start_after=after, token=token, wanted=wanted)
+
+        page = self._requests.send(request)
+        if isinstance(page, Answer):
+            raise unexpected(page, self._requests.where)
+        return page
+
+
+def _taken_from(parts: list[bytes]) -> Iterator[bytes]:
+    """Yield the parts and keep none of them."""
+    while parts:
+        yield parts.pop(0)

@@ -1,0 +1,1 @@
+"""Segments: frames of compressed pages, their format, writing, reading and fetching."""

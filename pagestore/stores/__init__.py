@@ -1,0 +1,1 @@
+"""Object stores other than S3, and wrappers of any store."""

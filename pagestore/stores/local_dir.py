@@ -1,0 +1,164 @@
+"""Objects as files below a directory: for one machine, shared file systems and tests.
+
+    {root}/logs/x/commits/fff…   the object "logs/x/commits/fff…", a plain file that anyone may copy
+    {root}/.~tmp/…               bodies being written; "~" is in no key, so no object has such a path
+
+Invariants: a file outside ``.~tmp`` is whole and fsynced before it gets its name; its directory is fsynced
+before the call returns. Safe for several threads and processes at once, on a file system that has hard links.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pagestore.keys import check_key, check_key_prefix, check_limit, check_range
+from pagestore.objectstore import Data, ObjectInfo
+from pagestore.runtime import SYSTEM, Runtime
+from pagestore.stores.local_dir_files import (
+    TEMP_DIR,
+    file_errors,
+    fsync_dir,
+    make_dirs,
+    read_at_most,
+    remove_stale_files,
+    walk_in_key_order,
+    write_file,
+)
+
+STALE_TEMP_S = 24 * 3600
+"""Bodies that a killed process left unfinished are removed after so many seconds."""
+
+
+class LocalDirStore:
+    """The `ObjectStore` of a directory, which the first write creates.
+
+    A key cannot be the folder of another (``a`` beside ``a/b``): the second of them raises `StoreRefused`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, runtime: Runtime = SYSTEM) -> None:
+        """Open ``path``; nothing is touched yet."""
+        self._root = Path(path).absolute()
+        self._temp_dir = self._root / TEMP_DIR
+        self._runtime = runtime
+        self._stale_removed = False
+
+    @property
+    def url(self) -> str:
+        """``file:///absolute/path``."""
+        return self._root.as_uri()
+
+    @property
+    def parallelism(self) -> int:
+        """A few: disks answer several requests at once."""
+        return 4
+
+    def get(self, key: str) -> bytes:
+        """Return the whole object."""
+        path = self._path(key)
+        with file_errors(self.url, missing_key=key):
+            return path.read_bytes()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Return a slice of the object."""
+        check_range(start, length)
+        path = self._path(key)
+        with file_errors(self.url, missing_key=key), path.open("rb", buffering=0) as file:
+            return read_at_most(file.fileno(), start, length)
+
+    def put(self, key: str, data: Data) -> None:
+        """Create or replace the object."""
+        self._write(key, (data,))
+
+    def put_if_absent(self, key: str, data: Data) -> bool:
+        """Create the object unless there is one: a hard link cannot replace a file."""
+        path = self._path(key)
+        if path.is_file():
+            with file_errors(self.url):
+                fsync_dir(path.parent)  # its writer may not have come so far
+            return False
+        temp = self._new_temp_path()
+        try:
+            write_file(temp, (data,), self.url)
+            with file_errors(self.url):
+                make_dirs(path.parent)
+                created = _link(temp, path)
+                fsync_dir(path.parent)
+            return created
+        finally:
+            _remove(temp)
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Write the chunks to a hidden file, then give it its name."""
+        return self._write(key, chunks)
+
+    def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Yield matching objects; reads only directories in which one can be, each once."""
+        check_key_prefix(prefix)
+        check_limit(limit)
+        return self._iterate(prefix, start_after, limit)
+
+    def delete(self, key: str) -> None:
+        """Remove the object if there is one; its directories stay."""
+        path = self._path(key)
+        with file_errors(self.url), suppress(FileNotFoundError, NotADirectoryError):
+            if not path.is_dir():
+                path.unlink()
+                fsync_dir(path.parent)
+
+    def close(self) -> None:
+        """Do nothing: no file is open between calls."""
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _write(self, key: str, chunks: Iterable[Data]) -> int:
+        path = self._path(key)
+        temp = self._new_temp_path()
+        try:
+            size = write_file(temp, chunks, self.url)
+            with file_errors(self.url):
+                make_dirs(path.parent)
+                temp.replace(path)
+                fsync_dir(path.parent)
+        except BaseException:
+            _remove(temp)
+            raise
+        return size
+
+    def _new_temp_path(self) -> Path:
+        with file_errors(self.url):
+            make_dirs(self._temp_dir)
+            if not self._stale_removed:
+                remove_stale_files(self._temp_dir, before_s=self._runtime.now_s() - STALE_TEMP_S)
+                self._stale_removed = True
+        return self._temp_dir / self._runtime.entropy(16).hex()
+
+    def _iterate(self, prefix: str, start_after: str, limit: int | None) -> Iterator[ObjectInfo]:
+        if limit == 0:
+            return
+        yielded = 0
+        for key, entry in walk_in_key_order(self._root, prefix, start_after, self.url):
+            try:
+                found = entry.stat()
+            except FileNotFoundError:  # deleted since its directory was read
+                continue
+            yield ObjectInfo(key, found.st_size, found.st_mtime)
+            yielded += 1
+            if yielded == limit:
+                return
+
+
+def _link(temp: Path, path: Path) -> bool:
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        if path.is_dir():
+            raise
+        return False
+    return True
+
+
+def _remove(temp: Path) -> None:
+    with suppress(OSError):  # it is hidden and removed later as stale
+        temp.unlink()

@@ -1,0 +1,1 @@
+"""Coordinators: they apply each mutation once, in one order for all."""

@@ -1,0 +1,173 @@
+"""The volume of a coordinator: what is applied there, what comes from others, and what is known of it.
+
+    entries --> one local commit --> push, a conditional append --> known
+                     ^                   | somebody else was faster
+                     `---- pull <--------'
+
+Invariants: `known` says what is in the shared volume, never what is on its way there. A local commit holds the effects
+of entries together with the positions of their timelines. One thread at a time.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from graft.errors import Diverged
+from graft.sync.pull import fetch
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
+from pagestore.runtime import Runtime
+from sqlsync import tables
+from sqlsync.envelope import Mutation, Named
+from sqlsync.failpoints import failpoint
+from sqlsync.ids import TimelineId
+from sqlsync.reducers.apply import apply_batch
+from sqlsync.reducers.migrate import MIGRATE, check_version, migrate
+from sqlsync.reducers.reducer import Reducer
+from sqlsync.volume import DocumentVolume, volume_errors
+
+_EXPIRY_ROUNDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the shared volume says."""
+
+    positions: Mapping[TimelineId, int] = field(default_factory=dict)
+    lsn: int = 0
+    """The remote LSN at which it says so."""
+    forgotten_us: int | None = None
+    version: int = 0
+
+
+class Applier:
+    """Applies entries to a volume and pushes them."""
+
+    def __init__(
+        self, volume: DocumentVolume, reducer: Reducer, own: TimelineId, *, expiry_s: float, runtime: Runtime
+    ) -> None:
+        """Begin with what the replica has of the remote; local commits are given up: the inbox has it all."""
+        self.volume = volume
+        self.known = Known()
+        self.own_rejections: dict[int, str] = {}
+        """Rejections of the timeline ``own`` since it was read last."""
+        self._reducer = reducer
+        self._own = own
+        self._expiry_s = expiry_s
+        self._runtime = runtime
+        self._expire_after_s = runtime.now_s() + expiry_s / _EXPIRY_ROUNDS
+        self._has_expired = False
+        volume.discard()
+        self._learn()
+        check_version(self.known.version, reducer)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether migrations of the reducer are still to run."""
+        return self.known.version < self._reducer.version
+
+    def settle(self) -> None:
+        """Bring a push to its end that was cut short, and learn what the volume says if that was cut short."""
+        if self.volume.unpushed:
+            try:
+                push(self.volume.replica, layout=btree_layout)
+            except Diverged:
+                self.pull()
+        if self.known.lsn != self.volume.lsn:
+            self._learn()
+
+    def catch_up(self) -> None:
+        """Settle, then learn what others pushed."""
+        self.settle()
+        if fetch(self.volume.replica).head > self.volume.lsn:
+            self.pull()
+
+    def pull(self) -> None:
+        """Go to the newest version, without the local commits."""
+        self.volume.pull()
+        failpoint("coordinator: after pull")
+        self._learn()
+
+    def apply(
+        self, entries: Sequence[Mutation], seen: Mapping[TimelineId, int], waiting: Collection[TimelineId]
+    ) -> None:
+        """Apply those entries that follow what the volume has, in a local commit.
+
+        ``seen`` says which rejections their authors know of; timelines in ``waiting`` are not forgotten now. Raises
+        `ReducerTooOld`, `MigrationFailed` and the errors of graft; then nothing was done.
+        """
+        now_us = int(self._runtime.now_s() * 1_000_000)
+        with self.volume.transaction() as connection:
+            batch = self._following(entries)
+            if batch:
+                apply_batch(self.volume.sandbox, self._reducer, batch, used_us=now_us)
+            elif self.is_behind:
+                migrate(self.volume.sandbox, self._reducer, self._cause())
+                tables.make(connection)
+            if batch:
+                told = {**seen, self._own: self.known.positions.get(self._own, -1)}
+                for timeline in tables.rejected_timelines(connection) & told.keys():
+                    tables.forget_rejections(connection, timeline, told[timeline])
+                self._expire(now_us, waiting)
+
+    def push(self, entries: Sequence[Mutation]) -> None:
+        """Hand the local commit over, and take note of it; raises `Diverged` if somebody else was faster."""
+        push(self.volume.replica, layout=btree_layout)
+        failpoint("coordinator: after push")
+        if self._has_expired or self.is_behind:
+            self._learn()
+        else:
+            self._learn_of({mutation.timeline for mutation in entries})
+
+    def _following(self, entries: Sequence[Mutation]) -> list[Mutation]:
+        """Return the entries that are next in their timelines; the volume itself says what that is."""
+        batch, reached = [], dict[TimelineId, int]()
+        for mutation in entries:
+            if mutation.timeline not in reached:
+                applied = tables.applied(self.volume.connection, mutation.timeline)
+                reached[mutation.timeline] = -1 if applied is None else applied
+            if mutation.lsn == reached[mutation.timeline] + 1:
+                batch.append(mutation)
+                reached[mutation.timeline] = mutation.lsn
+        return batch
+
+    def _cause(self) -> Mutation:
+        """What migrations run as, when no mutation is there to bring them along."""
+        return Mutation.captured(self._own, 0, Named(MIGRATE, {}), runtime=self._runtime)
+
+    def _expire(self, now_us: int, waiting: Collection[TimelineId]) -> None:
+        now_s = now_us / 1_000_000
+        if now_s < self._expire_after_s:
+            return
+        self._expire_after_s = now_s + self._expiry_s / _EXPIRY_ROUNDS
+        before_us = now_us - int(self._expiry_s * 1_000_000)
+        if tables.forget_timelines(self.volume.connection, before_us, keep={self._own, *waiting}):
+            self._has_expired = True
+
+    def _learn(self) -> None:
+        """Read all that the volume says; nothing of the replica is unpushed."""
+        connection = self.volume.connection
+        with volume_errors():
+            self.known = Known(
+                tables.positions(connection),
+                self.volume.lsn,
+                tables.forgotten_us(connection),
+                tables.version(connection),
+            )
+            self._learn_own_rejections()
+        self._has_expired = False
+
+    def _learn_of(self, timelines: Collection[TimelineId]) -> None:
+        """Read the positions that may have changed; entries that follow no position belong to a forgotten timeline."""
+        positions = dict(self.known.positions)
+        with volume_errors():
+            for timeline in timelines:
+                applied = tables.applied(self.volume.connection, timeline)
+                if applied is not None:
+                    positions[timeline] = applied
+            if self._own in timelines:
+                self._learn_own_rejections()
+        self.known = Known(positions, self.volume.lsn, self.known.forgotten_us, self.known.version)
+
+    def _learn_own_rejections(self) -> None:
+        for row in tables.rejections(self.volume.connection, self._own):
+            self.own_rejections[row.lsn] = row.reason

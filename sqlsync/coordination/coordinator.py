@@ -1,0 +1,308 @@
+"""The coordinator: applies the timelines of many clients to one volume, each mutation once and in order.
+
+    submit --> inbox (fsync) --> acknowledged;   step: inbox --> applied, pushed (sqlsync.applier) --> dropped
+
+Invariants: an entry leaves the inbox only when the volume has it, or its timeline is gone; the position of a timeline
+moves in the same transaction as the effects. So several coordinators may serve one document: the loser of an append
+gives up its commit, reads the winner's positions and applies what is left. `_applying` is taken before `_lock`, never
+the other way round.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import apsw
+
+from graft.errors import Diverged, GraftError
+from graft.remote.remote import RemoteAddress
+from graft.replica.replica import Replica
+from graft.settings import Settings
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.coordination.applier import Applier
+from sqlsync.coordination.inbox import FILE, Inbox
+from sqlsync.documents.timeline import CLOCKS_APART_US, body_of, may_be_forgotten
+from sqlsync.envelope import Mutation
+from sqlsync.errors import CoordinatorUnavailable, MutationRejected, SqlSyncError, TimelineExpired, TimelineGap
+from sqlsync.failpoints import failpoint
+from sqlsync.ids import TimelineId
+from sqlsync.links.link import Acknowledged
+from sqlsync.links.presence import PresenceHub
+from sqlsync.reducers.reducer import Bindings, Reducer, SQLValue
+from sqlsync.volume import DocumentVolume, volume_errors
+
+BATCH_MUTATIONS_MAX = 2000
+EXPIRY_S = 90 * 24 * 3600.0
+EXPIRY_S_MIN = 2 * CLOCKS_APART_US / 1e6
+_RETRY_S = 1.0
+_PRESENCE_S = 5.0
+"""How late clients that fell silent may be missed."""
+
+
+class Coordinator:
+    """The coordinator of one document; threads may share it. Use as a context manager, or `close` it."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        remote: str | os.PathLike[str] | RemoteAddress,
+        reducer: Reducer,
+        *,
+        actor: str = "",
+        expiry_s: float = EXPIRY_S,
+        batch_mutations_max: int = BATCH_MUTATIONS_MAX,
+        on_moved: Callable[[], None] | None = None,
+        settings: Settings | None = None,
+        store: ObjectStore | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        """Open the coordinator's directory; a volume that is not there is made.
+
+        ``actor`` says who calls mutations that are called here. A timeline that nobody wrote to for ``expiry_s``
+        seconds (two days at least) is forgotten. One commit takes at most ``batch_mutations_max`` mutations.
+        ``on_moved`` is called, by whichever thread it was, when the volume or what is known of it moved; it must be
+        quick. Raises `DocumentBusy`, `ReducerTooOld`, and the errors of graft for the volume.
+        """
+        if expiry_s < EXPIRY_S_MIN:
+            raise ValueError(f"timelines cannot expire after {expiry_s:g} s; {EXPIRY_S_MIN:g} s is the least")
+        path = Path(directory)
+        self.reducer = reducer
+        self.presence = PresenceHub(runtime)
+        self.trouble: Exception | None = None
+        """Why the thread that `start` began could not apply anything the last time that it tried."""
+        self._actor = actor
+        self._runtime = runtime
+        self._batch_max = batch_mutations_max
+        self._on_moved = on_moved
+        self._applying = threading.Lock()  # guards the volume: who applies, pulls, pushes or queries
+        self._lock = threading.Lock()  # guards all that follows
+        self._moved = threading.Condition(self._lock)
+        self._rejections_seen: dict[TimelineId, int] = {}
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._open = ExitStack()
+        with ExitStack() as opened:
+            self._volume = DocumentVolume(path, remote, settings=settings, store=store, runtime=runtime)
+            opened.callback(self._volume.close)
+            self._inbox = Inbox(path / FILE, runtime)
+            opened.callback(self._inbox.close)
+            self._applier = Applier(self._volume, reducer, self._inbox.id, expiry_s=expiry_s, runtime=runtime)
+            self._known = self._applier.known
+            self._inbox.drop_known(self._known.positions, self._known.forgotten_us)
+            self._open = opened.pop_all()
+
+    @property
+    def replica(self) -> Replica:
+        """The replica of the document's volume, to be read from; what is written there is lost."""
+        return self._volume.replica
+
+    # What clients ask
+
+    def submit(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
+    ) -> Acknowledged:
+        """Take mutations of one timeline, durably; see `sqlsync.links.link.CoordinatorLink`."""
+        try:
+            return self._submit(timeline, mutations, rejections_seen, born_us)
+        except (TimelineGap, TimelineExpired):
+            # Another coordinator may have taken what is missing here.
+            self.catch_up()
+            return self._submit(timeline, mutations, rejections_seen, born_us)
+
+    def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
+        """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._stopping or self._position(timeline) >= lsn, timeout_s)
+            return self._acknowledged(timeline)
+
+    # What the application asks, beside it
+
+    def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> None:
+        """Call a mutation here, and return when the volume has it.
+
+        Raises `BadMutation`, `MutationRejected`; and what `step` raises: then it is applied once that works again.
+        """
+        own, body = self._inbox.id, body_of(name_or_payload, arguments)
+        with self._lock:
+            mutation = Mutation.captured(own, self._expected(own), body, actor=self._actor, runtime=self._runtime)
+            self.reducer.check(mutation)
+            self._add([mutation])
+        while self._position(own) < mutation.lsn:
+            if self._inbox.last(own) < mutation.lsn:
+                raise TimelineExpired(f"the volume forgot the coordinator's own timeline {own}; call it again")
+            self.step()
+        with self._applying:
+            reason = self._applier.own_rejections.pop(mutation.lsn, None)
+        if reason is not None:
+            raise MutationRejected(reason)
+
+    def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
+        """Return the rows of a query on what was applied here."""
+        with self._applying, volume_errors():
+            reader = self._volume.reader()
+            try:
+                return list(reader.execute(sql, bindings))
+            finally:
+                reader.close()
+
+    # Applying
+
+    def step(self) -> int:
+        """Apply one batch of the inbox and push it; return how many entries the inbox could let go of by that.
+
+        Raises `ReducerTooOld`, `MigrationFailed`, and the errors of graft when the volume cannot be reached; nothing is
+        lost, step again later.
+        """
+        with self._applying:
+            with self._learning():
+                self._applier.settle()
+            while True:
+                with self._lock:
+                    entries, seen = self._inbox.first(self._batch_max), dict(self._rejections_seen)
+                    waiting = self._inbox.timelines()
+                if not entries and not self._applier.is_behind:
+                    return 0
+                self._applier.apply(entries, seen, waiting)
+                failpoint("coordinator: after apply")
+                try:
+                    self._applier.push(entries)
+                except Diverged:
+                    with self._learning():
+                        self._applier.pull()
+                    continue
+                self._learnt(applied=len(entries))
+                return len(entries)
+
+    def catch_up(self) -> None:
+        """Learn what others pushed."""
+        with self._applying, self._learning():
+            self._applier.catch_up()
+
+    def start(self) -> None:
+        """Apply in a thread of its own from now on, until `stop`."""
+        with self._lock:
+            assert self._thread is None, "BUG: started twice"
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="sqlsync-coordinator", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is in the inbox stays there. May be called again."""
+        with self._moved:
+            self._stopping = True
+            self._moved.notify_all()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def close(self) -> None:
+        """Stop, and let go of everything; may be called again."""
+        self.stop()
+        with self._applying:
+            self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(
+        self, timeline: TimelineId, mutations: Sequence[Mutation], rejections_seen: int, born_us: int | None
+    ) -> Acknowledged:
+        with self._lock:
+            if not self._volume.alive:
+                raise CoordinatorUnavailable("the coordinator was closed")
+            expected = self._expected(timeline)
+            if mutations:
+                check_order(timeline, mutations, expected)
+            if expected == 0 and may_be_forgotten(born_us, self._known.forgotten_us):
+                raise TimelineExpired(
+                    f"timeline {timeline} is not known here, and it is as old as others that were forgotten: what it "
+                    "says may have been applied before"
+                )
+            self._add([mutation for mutation in mutations if mutation.lsn >= expected])
+            if rejections_seen > self._rejections_seen.get(timeline, -1):
+                self._rejections_seen[timeline] = rejections_seen
+        failpoint("coordinator: after inbox")
+        with self._lock:
+            return self._acknowledged(timeline)
+
+    def _add(self, fresh: list[Mutation]) -> None:
+        self._inbox.add(fresh, taken_us=int(self._runtime.now_s() * 1_000_000))
+        if fresh:
+            self._moved.notify_all()
+
+    def _position(self, timeline: TimelineId) -> int:
+        return self._known.positions.get(timeline, -1)
+
+    def _expected(self, timeline: TimelineId) -> int:
+        return max(self._position(timeline), self._inbox.last(timeline)) + 1
+
+    def _acknowledged(self, timeline: TimelineId) -> Acknowledged:
+        return Acknowledged(self._expected(timeline), self._known.positions.get(timeline), self._known.lsn)
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Show clients what the applier learns, even if it then fails."""
+        try:
+            yield
+        finally:
+            if self._applier.known is not self._known:
+                self._learnt()
+
+    def _learnt(self, applied: int | None = None) -> None:
+        """Show clients what the applier knows by now, and let go of what the volume has: the first entries, or any."""
+        with self._moved:
+            self._known = self._applier.known
+            self._moved.notify_all()
+            if applied is None:
+                self._inbox.drop_known(self._known.positions, self._known.forgotten_us)
+            else:
+                self._inbox.drop_first(applied)
+        if self._on_moved is not None:
+            self._on_moved()
+        failpoint("coordinator: after drop")
+
+    def _run(self) -> None:
+        while True:
+            silent_s = self.presence.expire()
+            with self._moved:
+                is_due = self._moved.wait_for(
+                    lambda: self._stopping or len(self._inbox) > 0 or self._applier.is_behind,
+                    _PRESENCE_S if silent_s is None else min(silent_s, _PRESENCE_S),
+                )
+                if self._stopping:
+                    return
+                if not is_due:
+                    continue
+            try:
+                self.step()
+                self.trouble = None
+            except (GraftError, SqlSyncError, apsw.Error) as error:
+                self.trouble = error
+                with self._moved:  # all is kept
+                    self._moved.wait_for(lambda: self._stopping, _RETRY_S)
+
+
+def check_order(timeline: TimelineId, mutations: Sequence[Mutation], expected: int) -> None:
+    """Raise `TimelineGap` unless the mutations are those of a timeline, dense, and leave nothing out."""
+    first = mutations[0]
+    for place, mutation in enumerate(mutations):
+        if (mutation.timeline, mutation.lsn) != (timeline, first.lsn + place):
+            wanted = first.lsn + place
+            raise TimelineGap(f"timeline {timeline}: {wanted} is missing before {mutation.lsn}", expected=wanted)
+    if first.lsn > expected:
+        raise TimelineGap(f"timeline {timeline}: {expected} is missing before {first.lsn}", expected=expected)

@@ -1,0 +1,1 @@
+"""Documents: a client's database, its timeline and its optimistic view."""

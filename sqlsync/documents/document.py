@@ -1,0 +1,264 @@
+"""The document: a database that one edits at once, offline too, and that converges with everybody else's.
+
+directory/timeline.db      what was called here and is not confirmed (sqlsync.timeline)
+directory/replica/         the volume, with the pending mutations run on top (sqlsync.view)
+directory/document.lock    held while it is open
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from graft.errors import GraftError
+from graft.reading.snapshot import Snapshot
+from graft.remote.remote import RemoteAddress
+from graft.settings import Settings
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.documents import sync as rounds
+from sqlsync.documents.live_queries import LiveQueries
+from sqlsync.documents.rebase import deliver, rebase
+from sqlsync.documents.receipts import Receipt
+from sqlsync.documents.session import Client, OnRejected
+from sqlsync.documents.sync_loop import POLL_S, SyncLoop
+from sqlsync.documents.timeline import FILE, Refusal, Timeline, ViewMark, body_of
+from sqlsync.documents.view import View
+from sqlsync.envelope import Mutation, Opaque
+from sqlsync.errors import CoordinatorRefused, MutationRejected, ReducerFailed, SqlSyncError
+from sqlsync.failpoints import failpoint
+from sqlsync.ids import TimelineId
+from sqlsync.links.link import CoordinatorLink
+from sqlsync.links.presence import OwnPresence
+from sqlsync.queries.row_diff import Change
+from sqlsync.queries.subscription import Subscription
+from sqlsync.reducers.apply import Rejected
+from sqlsync.reducers.reducer import Bindings, Reducer, SQLValue
+from sqlsync.volume import DocumentVolume
+
+
+class Document:
+    """An open document; threads may share it. Use as a context manager, or `close` it."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        remote: str | os.PathLike[str] | RemoteAddress,
+        reducer: Reducer,
+        *,
+        link: CoordinatorLink | None = None,
+        actor: str = "",
+        on_rejected: OnRejected = "drop",
+        settings: Settings | None = None,
+        store: ObjectStore | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
+        """Open the document in ``directory``, made or cloned from the volume ``remote`` the first time.
+
+        ``link`` leads to its coordinator; without one this client applies and pushes by itself. ``actor`` says who
+        calls mutations. Only the first opening needs the remote. Raises `DocumentBusy`, `CorruptTimeline`,
+        `ReducerTooOld` and the errors of graft.
+        """
+        path, self._actor = Path(directory), actor
+        self._loop: SyncLoop | None = None
+        self._open = ExitStack()
+        with ExitStack() as opened:
+            if link is not None:
+                opened.callback(link.close)
+            volume = DocumentVolume(path, remote, settings=settings, store=store, runtime=runtime)
+            opened.callback(volume.close)
+            timeline = Timeline(path / FILE, runtime)
+            opened.callback(timeline.close)
+            view = View(volume, reducer, record_positions=link is None, runtime=runtime)
+            opened.callback(view.close)
+            self._client = Client(timeline, view, reducer, link, on_rejected, runtime, acknowledged=timeline.start)
+            presence = getattr(link, "presence", None)
+            if presence is not None:
+                self._client.presence = OwnPresence(presence, str(timeline.id), runtime)
+            self._take_up()
+            self._live = LiveQueries(view, self._current)
+            self._client.view_changed = self._live.note
+            self._open = opened.pop_all()
+        self._client.tell()
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | os.PathLike[str],
+        remote: str | os.PathLike[str] | RemoteAddress,
+        reducer: Reducer,
+        **options: Any,
+    ) -> Self:
+        """Open a document; see `Document` for the options."""
+        return cls(directory, remote, reducer, **options)
+
+    @property
+    def timeline(self) -> TimelineId:
+        """Under which name this client's mutations go."""
+        return self._client.timeline.id
+
+    @property
+    def presence(self) -> OwnPresence:
+        """What this client says of itself just now, and what others do; raises `CoordinatorRefused` without a link."""
+        if self._client.presence is None:
+            raise CoordinatorRefused("presence passes through a coordinator, and this document has no link to one")
+        return self._client.presence
+
+    def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> Receipt:
+        """Call a mutation: when this returns it is durable here, and queries show its effects.
+
+        A name comes with arguments; bytes are for reducers that have an encoding of their own. Raises `BadMutation`,
+        and `MutationRejected` when the reducer refuses it now: then nothing was done and nothing is sent.
+        """
+        client, body = self._client, body_of(name_or_payload, arguments)
+        try:
+            with client.lock:
+                rebase(client)
+                mutation = Mutation.captured(
+                    client.timeline.id, client.timeline.next_lsn, body, actor=self._actor, runtime=client.runtime
+                )
+                client.reducer.check(mutation)
+                client.timeline.append(mutation)
+                failpoint("mutate: after append")
+                self._run(mutation)
+                failpoint("mutate: after run")
+                receipt = client.receipts.issue(mutation)
+        finally:
+            client.tell()
+        if self._loop is not None:
+            self._loop.wake()
+        return receipt
+
+    def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
+        """Return the rows of a query on the view: the shared volume and all pending mutations of this client."""
+        return self._client.view.query(sql, bindings)
+
+    def subscribe(
+        self,
+        sql: str,
+        bindings: Bindings = (),
+        *,
+        key: Sequence[str] | None = None,
+        callback: Callable[[Change], object] | None = None,
+    ) -> Subscription:
+        """Ask a query now, and again whenever what it reads changed, be it by a mutation here or by what was pulled.
+
+        The subscription yields the first result, and then one `Change` each time that the result is another one, with
+        the rows that were added, removed or changed. ``key`` names the columns that tell rows apart; by default the
+        primary keys of the tables, where the result has them. ``callback`` is called with each change, in a thread
+        of the subscription's own; without one, iterate over it. Raises `ValueError` and the errors of `query`.
+        """
+        return self._live.subscribe(sql, bindings, key=key, callback=callback)
+
+    def pending(self) -> Sequence[Mutation]:
+        """Return this client's mutations that are not confirmed, oldest first."""
+        with self._client.lock:
+            return self._client.timeline.pending()
+
+    def receipt(self, mutation: Mutation) -> Receipt:
+        """Return the receipt of a pending mutation, also of one that was called before the document was opened."""
+        with self._client.lock:
+            return self._client.receipts.issue(mutation)
+
+    def sync(self, *, wait_s: float = 0.0) -> None:
+        """Do one round: hand over what is pending, fetch what is new, rebase.
+
+        With ``wait_s``, give the coordinator that long to apply what is pending, so that one round confirms it.
+        Raises `CoordinatorUnavailable`, `CoordinatorRefused`, `TimelineExpired`, `ReducerTooOld` and the errors of
+        graft; pending mutations are kept in all cases.
+        """
+        rounds.sync(self._client, wait_s=wait_s)
+
+    def start(self, *, poll_s: float = POLL_S, on_error: Callable[[Exception], None] | None = None) -> None:
+        """Synchronize in a thread from now on: after each mutation, and every ``poll_s`` seconds."""
+        assert self._loop is None, "BUG: started twice"
+        self._loop = SyncLoop(self._client, poll_s, on_error)
+
+    def stop(self) -> None:
+        """End the thread that `start` began; may be called again."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.stop()
+
+    def refusals(self) -> list[Refusal]:
+        """Return the rejected mutations that are kept, by the policy ``keep``; oldest first."""
+        return self._client.timeline.refusals()
+
+    def retry(self, refusal: Refusal) -> Receipt:
+        """Call a rejected mutation once more, as a new one; raises `MutationRejected` if it is refused again."""
+        body = refusal.mutation.body
+        receipt = self.mutate(body.payload) if isinstance(body, Opaque) else self.mutate(body.name, **body.arguments)
+        self.forget(refusal)
+        return receipt
+
+    def forget(self, refusal: Refusal) -> None:
+        """Let go of a rejected mutation that was kept."""
+        self._client.timeline.forget(refusal.mutation)
+
+    def renew_timeline(self) -> TimelineId:
+        """Go on under a new name after `TimelineExpired`: all pending mutations are handed over again.
+
+        Those that were applied under the old name, without this client having learnt of it, are applied once more.
+        """
+        client = self._client
+        with client.syncing, client.lock:
+            client.receipts.renumbered(client.timeline.start)
+            client.timeline.renew()
+            client.acknowledged = 0
+            client.view.restart()
+            rebase(client)
+            return client.timeline.id
+
+    def close(self) -> None:
+        """Stop, and let go of everything; pending mutations are kept. May be called again."""
+        self.stop()
+        self._live.close()
+        client = self._client
+        if client.presence is not None:
+            with contextlib.suppress(SqlSyncError):
+                client.presence.leave()
+        with client.syncing, client.lock, self._open, contextlib.suppress(GraftError):
+            if not client.view.stale and client.view.volume.alive:
+                snapshot = client.view.snapshot()
+                client.timeline.mark_view(ViewMark(client.timeline.next_lsn, snapshot.local_lsn, snapshot.lsn))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_up(self) -> None:
+        """Make the view what the timeline says, without asking anybody unless pages are missing."""
+        client = self._client
+        client.to_tell += [partial(deliver, client, refusal) for refusal in client.timeline.refusals()]
+        mark, snapshot = client.timeline.take_view_mark(), client.view.snapshot()
+        if mark != ViewMark(client.timeline.next_lsn, snapshot.local_lsn, snapshot.lsn):
+            client.view.restart()
+            rebase(client)
+
+    def _run(self, mutation: Mutation) -> None:
+        client = self._client
+        try:
+            outcome = client.view.apply(mutation)
+        except (Exception, KeyboardInterrupt) as error:
+            client.timeline.take_back(mutation)
+            if not isinstance(error, SqlSyncError):
+                client.view.restart()  # whether it is in the replica is open
+            raise
+        client.note_change()  # a rejected one may have brought a migration
+        if isinstance(outcome, Rejected):
+            client.timeline.take_back(mutation)
+            failpoint("mutate: after take back")
+            raise (ReducerFailed if outcome.failed else MutationRejected)(outcome.reason)
+
+    def _current(self) -> Snapshot | None:
+        """Return the version that readers see, None while the view is stale and they stay at an older one."""
+        with self._client.lock:
+            return None if self._client.view.stale else self._client.view.snapshot()

@@ -1,0 +1,53 @@
+"""Rebase: make the view again on a newer version of the volume, and learn what became of our mutations.
+
+read our position --> drop the timeline's prefix, store its rejections (one transaction) --> replay the rest (one)
+"""
+
+from functools import partial
+
+from sqlsync.documents.session import Client
+from sqlsync.documents.timeline import Refusal
+from sqlsync.documents.view import errors_of
+from sqlsync.failpoints import failpoint
+
+
+def rebase(client: Client) -> None:
+    """Make a stale view whole; the caller holds the client's lock, and calls `Client.tell` once it is free.
+
+    A mutation that fails in the replay stays pending, and its receipt says so. If this raises (the volume is out of
+    reach, the reducer is too old), the view stays stale and readers stay where they are.
+    """
+    if not client.view.stale:
+        return
+    applied, rejected = client.view.settled(client.timeline.id)
+    client.is_expired = client.link is None and applied < 0 and _may_be_forgotten(client)
+    settle(client, applied, rejected)
+    failpoint("rebase: after confirm")
+    pending = client.timeline.pending()
+    outcomes = client.view.replay(pending)
+    failpoint("rebase: after replay")
+    for mutation, error in zip(pending, errors_of(outcomes), strict=True):
+        client.receipts.replayed(mutation.lsn, error)
+    client.note_change()
+
+
+def settle(client: Client, applied: int, rejected: list[tuple[int, str]]) -> None:
+    """Take note that the volume has our mutations up to ``applied``; the caller holds the client's lock."""
+    keep = client.on_rejected != "drop"
+    fresh = client.timeline.confirm(applied, rejected, keep=keep)
+    reasons = {refusal.mutation.lsn: refusal.reason for refusal in fresh}
+    client.acknowledged = max(client.acknowledged, client.timeline.start)
+    client.to_tell += client.receipts.settled(client.timeline.start, reasons)
+    client.to_tell += [partial(deliver, client, refusal) for refusal in fresh]
+
+
+def _may_be_forgotten(client: Client) -> bool:
+    timeline = client.timeline
+    return timeline.start > 0 or (timeline.next_lsn > 0 and client.view.may_have_forgotten(timeline.born_us))
+
+
+def deliver(client: Client, refusal: Refusal) -> None:
+    """Tell the application of a rejection, if it wants to be called; what raises there is told again later."""
+    if callable(client.on_rejected):
+        client.on_rejected(refusal)
+        client.timeline.forget(refusal.mutation)

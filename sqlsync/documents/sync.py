@@ -1,0 +1,133 @@
+"""One round of synchronizing: hand over what is pending, fetch what is new, rebase.
+
+With a coordinator pages only come in. Without one, each client applies its own mutations with their positions, and
+pushes; who loses the append rebases and tries again.
+"""
+
+from graft.errors import Diverged
+from graft.sync.pull import fetch
+from graft.sync.push import push
+from graft_sqlite_vfs.btree.layout import btree_layout
+from sqlsync import tables
+from sqlsync.documents.rebase import rebase, settle
+from sqlsync.documents.session import Client
+from sqlsync.errors import CoordinatorUnavailable, TimelineExpired, TimelineGap
+from sqlsync.failpoints import failpoint
+from sqlsync.links.link import Acknowledged, CoordinatorLink
+
+SUBMIT_MUTATIONS_MAX = 500
+_PUSHES_MAX = 100
+
+
+def sync(client: Client, *, wait_s: float = 0.0) -> None:
+    """Do one round; with ``wait_s``, give the coordinator that long to apply what is pending.
+
+    Raises `CoordinatorUnavailable`, `CoordinatorRefused`, `TimelineExpired`, `ReducerTooOld` and the errors of graft;
+    pending mutations are kept in all cases.
+    """
+    try:
+        with client.syncing:
+            if client.link is None:
+                _sync_directly(client)
+            else:
+                _sync_through(client, client.link, wait_s)
+    finally:
+        client.tell()
+
+
+def _sync_through(client: Client, link: CoordinatorLink, wait_s: float) -> None:
+    answer = _submit_all(client, link)
+    client.tell()
+    with client.lock:
+        last = client.timeline.next_lsn - 1
+        waiting = last >= client.timeline.start
+    if waiting and wait_s > 0 and (answer.applied is None or answer.applied < last):
+        answer = link.wait(client.timeline.id, last, timeout_s=wait_s)
+    _pull(client, at_least=answer.volume_lsn)
+
+
+def _submit_all(client: Client, link: CoordinatorLink) -> Acknowledged:
+    while True:
+        with client.lock:
+            timeline, start, end = client.timeline.id, client.timeline.start, client.timeline.next_lsn
+            client.acknowledged = max(client.acknowledged, start)
+            batch = client.timeline.pending(client.acknowledged, SUBMIT_MUTATIONS_MAX)
+            seen, born_us = client.timeline.rejections_seen, client.timeline.born_us
+        try:
+            answer = link.submit(timeline, batch, rejections_seen=seen, born_us=born_us)
+        except TimelineGap as gap:
+            if gap.expected < start:
+                raise TimelineExpired(
+                    f"the coordinator asks for mutation {gap.expected} of timeline {timeline}, which was applied long "
+                    "ago: it has forgotten the timeline; begin a new one"
+                ) from gap
+            if gap.expected >= client.acknowledged:
+                raise
+            client.acknowledged = gap.expected
+            continue
+        if answer.next_lsn > end:
+            raise TimelineExpired(
+                f"timeline {timeline} ends before LSN {end} here, and the coordinator has mutations up to LSN "
+                f"{answer.next_lsn}: it went on from another copy of this directory; begin a new timeline"
+            )
+        if batch and answer.next_lsn <= batch[0].lsn:
+            raise CoordinatorUnavailable(f"the coordinator took nothing from LSN {batch[0].lsn} of timeline {timeline}")
+        with client.lock:
+            client.acknowledged = max(answer.next_lsn, start)  # less than before, if it lost some: send them again
+            client.to_tell += client.receipts.acknowledged(answer.next_lsn)
+            if client.acknowledged >= end:
+                return answer
+
+
+def _sync_directly(client: Client) -> None:
+    for _ in range(_PUSHES_MAX):
+        _pull(client)
+        with client.lock:
+            if client.is_expired:
+                raise TimelineExpired(
+                    f"the volume does not know timeline {client.timeline.id} any more: it was not used for so long "
+                    "that it was forgotten; begin a new one"
+                )
+            _forget_told(client)
+            through = client.timeline.next_lsn - 1
+            _, rejected = client.view.settled(client.timeline.id)
+        try:
+            push(client.view.volume.replica, layout=btree_layout)
+        except Diverged:
+            continue
+        failpoint("direct: after push")
+        with client.lock:
+            settle(client, through, rejected)
+        return
+    raise Diverged(f"others pushed {_PUSHES_MAX} times while this client tried to; all is kept, sync again")
+
+
+def _forget_told(client: Client) -> None:
+    """Remove the rejections from the volume that are in the timeline's file."""
+    _, rejected = client.view.settled(client.timeline.id)
+    seen = client.timeline.rejections_seen
+    if any(lsn <= seen for lsn, _ in rejected):
+        with client.view.volume.transaction() as connection:
+            tables.forget_rejections(connection, client.timeline.id, seen)
+        client.note_change()
+
+
+def _pull(client: Client, at_least: int = 0) -> None:
+    """Go to the newest version if there is a newer one, and make the view whole."""
+    replica = client.view.volume.replica
+    moving = at_least > client.view.volume.lsn or fetch(replica).head > client.view.volume.lsn
+    held = False
+
+    def hold() -> None:
+        nonlocal held
+        client.lock.acquire()
+        held = True
+
+    try:
+        if moving:
+            client.view.pull(hold)
+        with client.lock:
+            rebase(client)
+    finally:
+        if held:
+            client.lock.release()

@@ -1,0 +1,63 @@
+"""The thread that synchronizes a document by itself, so that nobody has to call `sync`."""
+
+import threading
+from collections.abc import Callable
+
+from graft.errors import GraftError
+from sqlsync.documents.session import Client
+from sqlsync.documents.sync import sync
+from sqlsync.errors import SqlSyncError
+
+POLL_S = 1.0
+_WAIT_S = 5.0
+_BACKOFF_FACTOR_MAX = 30
+
+
+class SyncLoop:
+    """Synchronizes after each mutation, and every ``poll_s`` seconds for what others did; retries after errors."""
+
+    def __init__(self, client: Client, poll_s: float, on_error: Callable[[Exception], None] | None) -> None:
+        """Start the thread. ``on_error`` hears of rounds that failed; they are repeated, ever more slowly."""
+        self._client = client
+        self._poll_s = poll_s
+        self._on_error = on_error
+        self._wanted = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="sqlsync-document", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Begin a round soon."""
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End the thread after the round that it is in."""
+        self._ended = True
+        self._wanted.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._ended:
+            self._wanted.clear()
+            try:
+                sync(self._client, wait_s=min(_WAIT_S, self._poll_s))
+                if self._client.presence is not None:
+                    self._client.presence.repeat()
+                failures = 0
+            except (GraftError, SqlSyncError) as error:
+                failures += 1
+                if self._on_error is not None:
+                    self._on_error(error)
+            if failures:
+                # A mutation does not make the network any better: only the end wakes this sleeper.
+                self._pause(self._poll_s * min(2 ** (failures - 1), _BACKOFF_FACTOR_MAX))
+            else:
+                self._wanted.wait(self._poll_s)
+
+    def _pause(self, seconds: float) -> None:
+        deadline_s = self._client.runtime.monotonic_s() + seconds
+        while not self._ended and (left := deadline_s - self._client.runtime.monotonic_s()) > 0:
+            self._wanted.clear()
+            self._wanted.wait(min(left, self._poll_s))

@@ -1,0 +1,238 @@
+"""The timeline: what one client called and has not seen confirmed, durable before it runs.
+
+    directory/timeline.db (SQLite, WAL, synchronous=FULL)
+        meta        id, start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored),
+                    born (when the timeline began, microseconds since the Unix epoch), view
+        mutations   LSNs start, start + 1, … without a gap; the stored form of sqlsync.envelope
+        rejections  what the coordinator refused, until the application was told
+
+Invariants: the next LSN is ``start`` plus the number of mutations. A prefix is dropped in the same transaction that
+stores the rejections among it. One process at a time has the file, see `sqlsync.claim`; threads may share the object.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from graft.disk.sqlite import database_errors, opened
+from graft.errors import local_errors
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.envelope import Mutation, Named, Opaque, decode, encode
+from sqlsync.errors import CorruptTimeline
+from sqlsync.ids import TimelineId
+
+FILE = "timeline.db"
+CLOCKS_APART_US = 24 * 3600 * 1_000_000
+"""How far the clocks of a client and a coordinator may be apart without harm, when timelines expire."""
+VERSION = 1
+_SCHEMA = """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE mutations (lsn INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+    CREATE TABLE rejections (lsn INTEGER, timeline BLOB, data BLOB NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (timeline, lsn)) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A mutation that was rejected for good, as the author's file keeps it."""
+
+    mutation: Mutation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewMark:
+    """Says that a replica's local commits are all pending mutations before ``next_lsn``, and nothing else."""
+
+    next_lsn: int
+    local_lsn: int
+    lsn: int
+
+
+class Timeline:
+    """An open timeline."""
+
+    def __init__(self, path: Path, runtime: Runtime = SYSTEM) -> None:
+        """Open the file at ``path``, or make it with a new id."""
+        self._path = path
+        self._runtime = runtime
+        self._lock = threading.Lock()  # guards the connection and what follows
+        with local_errors(f"opening {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with database_errors(f"opening {path}"):
+            self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
+            try:
+                self._take_up()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def _take_up(self) -> None:
+        raw = self._meta("id")
+        if raw is None:
+            raw = TimelineId.new(self._runtime).raw
+            self._database.execute(
+                "INSERT INTO meta VALUES ('id', ?), ('start', 0), ('seen', -1), ('born', ?)", (raw, self._now_us())
+            )
+        self.id = TimelineId(raw)
+        self._born_us: int = self._meta("born")
+        self._start: int = self._meta("start")
+        self._seen: int = self._meta("seen")
+        count, first, last = self._database.execute("SELECT count(*), min(lsn), max(lsn) FROM mutations").fetchone()
+        if count and (first, last) != (self._start, self._start + count - 1):
+            raise CorruptTimeline(
+                f"{self._path} holds {count} mutations with LSNs {first} to {last}; they should start at {self._start}"
+            )
+        self._next_lsn: int = self._start + count
+
+    @property
+    def start(self) -> int:
+        """The LSN of the first mutation that is not confirmed; all before are."""
+        return self._start
+
+    @property
+    def next_lsn(self) -> int:
+        """The LSN that the next mutation gets."""
+        return self._next_lsn
+
+    @property
+    def born_us(self) -> int:
+        """When the timeline began, microseconds since the Unix epoch by this machine's clock."""
+        return self._born_us
+
+    @property
+    def rejections_seen(self) -> int:
+        """All rejections up to this LSN are stored here; -1 for none."""
+        return self._seen
+
+    def append(self, mutation: Mutation) -> None:
+        """Store a mutation durably; it has the next LSN."""
+        data = encode(mutation)
+        with self._transaction() as database:
+            assert (mutation.timeline, mutation.lsn) == (self.id, self._next_lsn), "BUG: out of order"
+            database.execute("INSERT INTO mutations VALUES (?, ?)", (mutation.lsn, data))
+        self._next_lsn += 1
+
+    def take_back(self, mutation: Mutation) -> None:
+        """Remove the last mutation, which nobody else has seen."""
+        with self._transaction() as database:
+            assert mutation.lsn == self._next_lsn - 1, "BUG: only the last one can be taken back"
+            database.execute("DELETE FROM mutations WHERE lsn = ?", (mutation.lsn,))
+        self._next_lsn -= 1
+
+    def pending(self, first: int = 0, limit: int = -1) -> list[Mutation]:
+        """Return the mutations that are not confirmed, from LSN ``first`` on, in order."""
+        with self._lock, database_errors(f"reading {self._path}"):
+            rows = self._database.execute(
+                "SELECT data FROM mutations WHERE lsn >= ? ORDER BY lsn LIMIT ?", (first, limit)
+            ).fetchall()
+        return [decode(data) for (data,) in rows]
+
+    def confirm(self, applied: int, rejected: Sequence[tuple[int, str]] = (), *, keep: bool = True) -> list[Refusal]:
+        """Drop all mutations up to ``applied``; store the rejections among them and return those that are new.
+
+        ``rejected`` has LSNs and reasons; what was stored before is ignored. Without ``keep`` they are only noted as
+        seen.
+        """
+        fresh = []
+        with self._transaction() as database:
+            for lsn, reason in sorted(rejected):
+                row = database.execute("SELECT data FROM mutations WHERE lsn = ?", (lsn,)).fetchone()
+                if row is None or not self._seen < lsn <= applied:
+                    continue
+                fresh.append(Refusal(decode(row[0]), reason))
+                if keep:
+                    database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?)", (lsn, self.id.raw, row[0], reason))
+            start = max(self._start, min(applied + 1, self._next_lsn))
+            seen = max(self._seen, min(applied, self._next_lsn - 1))
+            if (start, seen) != (self._start, self._seen):
+                database.execute("DELETE FROM mutations WHERE lsn < ?", (start,))
+                database.execute("UPDATE meta SET value = ? WHERE key = 'start'", (start,))
+                database.execute("UPDATE meta SET value = ? WHERE key = 'seen'", (seen,))
+        self._start, self._seen = start, seen
+        return fresh
+
+    def refusals(self) -> list[Refusal]:
+        """Return the rejected mutations that were kept, oldest first."""
+        with self._lock, database_errors(f"reading {self._path}"):
+            rows = self._database.execute("SELECT data, reason FROM rejections ORDER BY rowid").fetchall()
+        return [Refusal(decode(data), reason) for data, reason in rows]
+
+    def forget(self, mutation: Mutation) -> None:
+        """Let go of a rejection: the application knows of it."""
+        with self._transaction() as database:
+            database.execute(
+                "DELETE FROM rejections WHERE timeline = ? AND lsn = ?", (mutation.timeline.raw, mutation.lsn)
+            )
+
+    def renew(self) -> TimelineId:
+        """Go on as a new timeline, with the same pending mutations under new LSNs; return its id."""
+        pending, fresh, born_us = self.pending(), TimelineId.new(self._runtime), self._now_us()
+        with self._transaction() as database:
+            database.execute("DELETE FROM mutations")
+            for lsn, mutation in enumerate(pending):
+                data = encode(replace(mutation, timeline=fresh, lsn=lsn))
+                database.execute("INSERT INTO mutations VALUES (?, ?)", (lsn, data))
+            for key, value in (("id", fresh.raw), ("start", 0), ("seen", -1), ("born", born_us)):
+                database.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+        self.id, self._born_us = fresh, born_us
+        self._start, self._seen, self._next_lsn = 0, -1, len(pending)
+        return fresh
+
+    def mark_view(self, mark: ViewMark) -> None:
+        """Remember what the replica holds, so that it need not be replayed when it is opened next."""
+        with self._transaction() as database:
+            value = f"{mark.next_lsn} {mark.local_lsn} {mark.lsn}"
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('view', ?)", (value,))
+
+    def take_view_mark(self) -> ViewMark | None:
+        """Return what `mark_view` said, once."""
+        with self._transaction() as database:
+            value = self._meta("view")
+            if value is not None:
+                database.execute("DELETE FROM meta WHERE key = 'view'")
+        return ViewMark(*map(int, value.split())) if value else None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    def _now_us(self) -> int:
+        return int(self._runtime.now_s() * 1_000_000)
+
+    def _meta(self, key: str) -> Any:
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, database_errors(f"writing {self._path}"):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+
+def body_of(name_or_payload: str | bytes, arguments: dict[str, object]) -> Named | Opaque:
+    """Return what a call of a mutation says: a name with arguments, or bytes that only the reducer understands."""
+    if isinstance(name_or_payload, bytes):
+        return Opaque(name_or_payload)
+    return Named(name_or_payload, arguments)
+
+
+def may_be_forgotten(born_us: int | None, forgotten_us: int | None) -> bool:
+    """Tell whether a timeline that a volume does not know may have been there, and been forgotten.
+
+    ``born_us`` is when it began, None for now; ``forgotten_us`` since when a timeline must have been used to be kept.
+    """
+    return born_us is not None and forgotten_us is not None and born_us < forgotten_us + CLOCKS_APART_US

@@ -1,0 +1,162 @@
+"""The view: the shared volume with a client's pending mutations run on top, as local commits of its replica.
+
+Invariants: while `stale`, the replica lacks pending mutations, so nobody reads it: readers keep the version that they
+were pinned to. One thread at a time changes the view (the document's lock); any thread reads.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import apsw
+
+from graft.reading.snapshot import Snapshot
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync import tables
+from sqlsync.documents.timeline import may_be_forgotten
+from sqlsync.envelope import Mutation
+from sqlsync.failpoints import failpoint
+from sqlsync.ids import TimelineId
+from sqlsync.queries.read_set import Reads
+from sqlsync.queries.traced_query import Examined, examine
+from sqlsync.reducers.apply import Applied, Outcome, Rejected, apply_batch
+from sqlsync.reducers.migrate import check_version
+from sqlsync.reducers.reducer import Bindings, Reducer, SQLValue
+from sqlsync.volume import DocumentVolume, volume_errors
+
+
+class View:
+    """A document's view."""
+
+    def __init__(
+        self, volume: DocumentVolume, reducer: Reducer, *, record_positions: bool, runtime: Runtime = SYSTEM
+    ) -> None:
+        """Show ``volume``; with ``record_positions`` what runs here may be pushed from here."""
+        self.volume = volume
+        self._reducer = reducer
+        self._record_positions = record_positions
+        self._runtime = runtime
+        self.stale = False
+        """Whether pending mutations are to be replayed before anything else."""
+        self._reading = threading.Lock()  # guards the reader
+        self._reader = volume.reader()
+        self._reads: Reads | None = None  # what is to hear what the authorizer is asked
+        self._reader.authorizer = self._authorize
+
+    def apply(self, mutation: Mutation) -> Outcome:
+        """Run one more mutation, in a local commit; a rejected one leaves nothing."""
+        with self.volume.transaction() as connection:
+            (outcome,) = apply_batch(self.volume.sandbox, self._reducer, [mutation])
+            if self._record_positions and isinstance(outcome, Applied):
+                tables.set_applied(connection, mutation.timeline, mutation.lsn, used_us=self._now_us())
+        return outcome
+
+    def replay(self, pending: Sequence[Mutation]) -> list[Outcome]:
+        """Run the pending mutations, in one local commit, and let readers see it; raises `ReducerTooOld` first."""
+        with volume_errors():
+            check_version(tables.version(self.volume.connection), self._reducer)
+        outcomes: list[Outcome] = []
+        if pending:
+            used_us = self._now_us() if self._record_positions else None
+            with self.volume.transaction():
+                outcomes = apply_batch(self.volume.sandbox, self._reducer, pending, used_us=used_us)
+        self.stale = False
+        self._unpin()
+        return outcomes
+
+    def pull(self, before_move: Callable[[], None]) -> bool:
+        """Go to the newest remote version, without any local commit; tell whether the view became stale by that.
+
+        ``before_move`` is called just before the view changes. Raises the errors of `graft.sync.pull.pull`.
+        """
+
+        def moving() -> None:
+            before_move()
+            self.outdate()
+
+        done = self.volume.pull(moving)
+        failpoint("rebase: after move")
+        return done.before != done.after or done.discarded_commits > 0
+
+    def restart(self) -> None:
+        """Give up the local commits without asking anybody; a replay is needed then."""
+        self.outdate()
+        self.volume.discard()
+
+    def outdate(self) -> None:
+        """Say that the replica is about to lose its pending mutations; readers stay where they are."""
+        self._pin()
+        self.stale = True
+
+    def settled(self, timeline: TimelineId) -> tuple[int, list[tuple[int, str]]]:
+        """Return how far the replica has a timeline, -1 for nowhere, and which of its mutations were rejected."""
+        with volume_errors():
+            applied = tables.applied(self.volume.connection, timeline)
+            rejected = [(row.lsn, row.reason) for row in tables.rejections(self.volume.connection, timeline)]
+        return -1 if applied is None else applied, rejected
+
+    def may_have_forgotten(self, born_us: int) -> bool:
+        """Tell whether the volume may have forgotten a timeline that it does not know, by when it began."""
+        with volume_errors():
+            return may_be_forgotten(born_us, tables.forgotten_us(self.volume.connection))
+
+    def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
+        """Return the rows of a query; raises `apsw.Error`, and the errors of graft for the volume's."""
+        with self._reading, volume_errors():
+            return list(self._reader.execute(sql, bindings))
+
+    def examine(self, sql: str, bindings: Bindings = ()) -> Examined:
+        """Run a query and learn what it reads; raises like `query`, and `ValueError` for several statements."""
+        with self._reading, volume_errors():
+            return examine(self._reader, self._noting, sql, bindings)
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest version of the replica."""
+        return self.volume.replica.snapshot()
+
+    def close(self) -> None:
+        """Close the reader."""
+        with self._reading:
+            self._reader.close()
+
+    def _now_us(self) -> int:
+        return int(self._runtime.now_s() * 1_000_000)
+
+    def _pin(self) -> None:
+        with self._reading, volume_errors():
+            if not self._reader.in_transaction:
+                self._control(lambda reader: reader.execute("BEGIN; SELECT count(*) FROM sqlite_schema").fetchall())
+
+    def _unpin(self) -> None:
+        with self._reading:
+            if self._reader.in_transaction:
+                self._control(lambda reader: reader.execute("COMMIT"))
+
+    def _control(self, do: Callable[[apsw.Connection], object]) -> None:
+        self._reader.authorizer = None
+        try:
+            do(self._reader)
+        finally:
+            self._reader.authorizer = self._authorize
+
+    def _authorize(self, code: int, first: str | None, second: str | None, *_: str | None) -> int:
+        """Keep queries from ending what pins them, and from leaving the document; the reader cannot write anyway."""
+        if self._reads is not None:
+            self._reads.note(code, first, second)
+        return apsw.SQLITE_DENY if code in _REFUSED else apsw.SQLITE_OK
+
+    @contextmanager
+    def _noting(self, reads: Reads) -> Iterator[None]:
+        self._reads = reads
+        try:
+            yield
+        finally:
+            self._reads = None
+
+
+_REFUSED = {apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT, apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH}
+
+
+def errors_of(outcomes: Sequence[Outcome]) -> list[str | None]:
+    """Return why each mutation failed, None where it did not."""
+    return [outcome.reason if isinstance(outcome, Rejected) else None for outcome in outcomes]

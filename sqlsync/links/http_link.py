@@ -1,0 +1,182 @@
+"""A link to a coordinator over HTTP: the way of Python's documents to a `graft serve`."""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from sqlsync import errors
+from sqlsync.envelope import Mutation
+from sqlsync.errors import CoordinatorRefused, CoordinatorUnavailable, SqlSyncError, TimelineGap
+from sqlsync.ids import TimelineId, base58
+from sqlsync.links.link import Acknowledged
+from sqlsync.links.mutation_batch import write_batches
+from sqlsync.links.presence import TTL_S, Listener, States, Unsubscribe
+from sqlsync.reducers.reducer import Reducer
+
+_CONNECT_S = 10.0
+_ANSWER_S = 60.0
+_PRESENCE_ANSWER_S = 5.0
+"""Presence is not worth waiting for; a document that is being closed leaves with one request."""
+_PRESENCE_WAIT_S = 25.0
+_RETRY_S = 1.0
+_UNAVAILABLE = {429, 502, 503, 504}
+
+
+class HttpLink:
+    """A `sqlsync.links.link.CoordinatorLink` to one document of a server; threads may share it."""
+
+    def __init__(
+        self,
+        url: str,
+        document: str,
+        *,
+        reducer: Reducer | None = None,
+        token: str | None = None,
+        timeout_s: float = _ANSWER_S,
+    ) -> None:
+        """Talk to the server at ``url`` about a document's id; nothing is sent yet.
+
+        ``reducer`` is the one that the document runs here: the server refuses another module than its own.
+        """
+        digest = reducer.digest if reducer is not None else None
+        self.presence = HttpPresence(self)
+        self.timeout_s = timeout_s
+        self._base = f"{url.rstrip('/')}/doc/{quote(document, safe='')}"
+        self._reducer = {} if digest is None else {"reducer": base58(digest)}
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False)
+        self._closed = threading.Event()
+
+    @property
+    def closed(self) -> threading.Event:
+        """Set by `close`."""
+        return self._closed
+
+    def submit(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
+    ) -> Acknowledged:
+        """Hand over mutations; see `sqlsync.links.link.CoordinatorLink`."""
+        query: dict[str, Any] = {"seen": rejections_seen}
+        if born_us is not None:
+            query["born_us"] = born_us
+        answer = None
+        for batch in write_batches(mutations):
+            answer = self.ask("POST", f"/timelines/{timeline}", query, body=batch)
+        return _acknowledged(answer)
+
+    def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
+        """Wait until a mutation is in the volume."""
+        query = {"lsn": lsn, "timeout_s": timeout_s}
+        return _acknowledged(self.ask("GET", f"/timelines/{timeline}", query, wait_s=timeout_s))
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._closed.set()
+        self._pool.clear()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        body: bytes = b"",
+        wait_s: float = 0.0,
+        answer_s: float = _ANSWER_S,
+    ) -> Any:
+        """Send a request, once, and return what the answer says; raises the error of `sqlsync.errors` that it tells.
+
+        The server may think for ``wait_s`` seconds; then the answer has ``answer_s`` seconds, or the link's own limit.
+        """
+        answer_s = min(answer_s, self.timeout_s)
+        if self._closed.is_set():
+            raise CoordinatorUnavailable(f"the link to {self._base} was closed")
+        url = f"{self._base}{path}?{urlencode({**(query or {}), **self._reducer})}"
+        try:
+            response = self._pool.request(
+                method, url, body=body, headers=self._headers, redirect=False,
+                timeout=urllib3.Timeout(connect=min(_CONNECT_S, answer_s), read=answer_s + wait_s),
+            )  # fmt: skip
+        except urllib3.exceptions.HTTPError as error:
+            raise CoordinatorUnavailable(f"{self._base} did not answer: {error}") from error
+        if response.status == 204:
+            return None
+        try:
+            said = json.loads(response.data)
+        except ValueError:
+            said = {}
+        if response.status == 200:
+            return said
+        raise _error(response.status, said, self._base)
+
+
+class HttpPresence:
+    """The `sqlsync.links.presence.Presence` of a document's clients, through its link."""
+
+    def __init__(self, link: HttpLink) -> None:
+        self._link = link
+
+    def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
+        """Replace what ``client`` says of itself, for ``ttl_s`` seconds."""
+        body = json.dumps({"state": dict(state), "ttl_s": ttl_s}).encode()
+        self._link.ask("PUT", f"/presence/{quote(client, safe='')}", body=body, answer_s=_PRESENCE_ANSWER_S)
+
+    def leave(self, client: str) -> None:
+        """Forget a client."""
+        self._link.ask("DELETE", f"/presence/{quote(client, safe='')}", answer_s=_PRESENCE_ANSWER_S)
+
+    def states(self) -> States:
+        """Return what is alive."""
+        states: States = self._link.ask("GET", "/presence", answer_s=_PRESENCE_ANSWER_S)["states"]
+        return states
+
+    def subscribe(self, listener: Listener) -> Unsubscribe:
+        """Call ``listener``, in a thread of its own, with all states now and after each change."""
+        ended = threading.Event()
+        threading.Thread(target=self._listen, args=(listener, ended), name="sqlsync-presence", daemon=True).start()
+        return ended.set
+
+    def _listen(self, listener: Listener, ended: threading.Event) -> None:
+        version, closed = -1, self._link.closed
+        while not ended.is_set() and not closed.is_set():
+            query = {"version": version, "timeout_s": _PRESENCE_WAIT_S}
+            try:
+                said = self._link.ask("GET", "/presence", query, wait_s=_PRESENCE_WAIT_S)
+            except SqlSyncError:
+                closed.wait(_RETRY_S)
+                continue
+            if said["version"] != version and not ended.is_set():
+                version = said["version"]
+                listener(said["states"])
+
+
+def _acknowledged(said: Any) -> Acknowledged:
+    try:
+        return Acknowledged(said["next_lsn"], said["applied"], said["volume_lsn"])
+    except (KeyError, TypeError) as error:
+        raise CoordinatorUnavailable(f"the coordinator's answer makes no sense: {said!r:.200}") from error
+
+
+def _error(status: int, said: Any, base: str) -> SqlSyncError:
+    """Return the error that an answer tells of; what is no answer of a coordinator counts as unavailable or refused."""
+    said = said if isinstance(said, dict) else {}
+    name, message = said.get("error", ""), said.get("message", f"{base} answered {status}")
+    if name == "TimelineGap" and isinstance(said.get("expected"), int):
+        return TimelineGap(message, expected=said["expected"])
+    kind = getattr(errors, str(name), None)
+    if isinstance(kind, type) and issubclass(kind, SqlSyncError) and kind is not TimelineGap:
+        return kind(message)
+    if status in _UNAVAILABLE or status >= 500:
+        return CoordinatorUnavailable(message)
+    if name == "ReducerReplaced":
+        return errors.ReducerTooOld(message)
+    return CoordinatorRefused(message)

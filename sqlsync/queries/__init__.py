@@ -1,0 +1,1 @@
+"""Live queries: what a query read and how its result changed."""

@@ -1,0 +1,78 @@
+"""Running a query of which more is wanted than its rows: what it reads, and which of its columns tell rows apart."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import apsw
+
+from sqlsync.queries.read_set import MODULES_SQL, SCHEMA_SQL, Reads, SchemaRow, roots_read
+from sqlsync.queries.row_diff import Row
+from sqlsync.reducers.reducer import Bindings
+
+_PRIMARY_KEY_SQL = "SELECT name FROM pragma_table_info(?) WHERE pk > 0"
+Origin = tuple[str, str | None]
+"""The table and the column that a column of a result comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A query's result, and what it came from."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    roots: frozenset[int] | None
+    """The root pages of the trees that it reads, None for any."""
+    key: tuple[int, ...]
+    """The places of the columns that are primary keys of the tables that the result comes from."""
+
+    def places(self, key: Sequence[str] | None) -> Sequence[int]:
+        """Return the places of the columns named ``key``, of its own key for None; `ValueError` if there is no such."""
+        if key is None:
+            return self.key
+        missing = [name for name in key if name not in self.columns]
+        if missing:
+            raise ValueError(f"the result has no column {', '.join(missing)}; it has {', '.join(self.columns)}")
+        return [self.columns.index(name) for name in key]
+
+
+def examine(
+    connection: apsw.Connection,
+    noting: Callable[[Reads], AbstractContextManager[None]],
+    sql: str,
+    bindings: Bindings,
+) -> Examined:
+    """Run a query; while ``noting`` is entered, the connection's authorizer hands over what it is asked.
+
+    Raises `ValueError` for several statements in one, apsw's errors, and those of the volume.
+    """
+    descriptions: list[tuple[tuple[str, str | None, str | None, str | None, str | None], ...]] = []
+
+    def traced(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+        descriptions.append(cursor.description_full if cursor.get_description() else ())
+        return True
+
+    reads, cursor = Reads(), connection.cursor()
+    cursor.exec_trace = traced
+    with noting(reads):  # a statement out of the cache would not be asked about
+        rows = tuple(cursor.execute(sql, bindings, can_cache=False).fetchall())
+    if len(descriptions) != 1 or not descriptions[0]:
+        raise ValueError(f"a live query is one statement that has rows, not {len(descriptions)} statements: {sql}")
+    schema = [SchemaRow(*row) for row in connection.execute(SCHEMA_SQL)]
+    origins = [None if table is None else (table, column) for _, _, _, table, column in descriptions[0]]
+    return Examined(
+        columns=tuple(column[0] for column in descriptions[0]),
+        rows=rows,
+        roots=roots_read(reads, schema, {name.lower() for (name,) in connection.execute(MODULES_SQL)}),
+        key=_key(connection, origins),
+    )
+
+
+def _key(connection: apsw.Connection, origins: Sequence[Origin | None]) -> tuple[int, ...]:
+    """Return the places of whole primary keys; the first place of each column."""
+    found: list[int] = []
+    for table in dict.fromkeys(origin[0] for origin in origins if origin is not None):
+        names = [name for (name,) in connection.execute(_PRIMARY_KEY_SQL, (table,))]
+        if all((table, name) in origins for name in names):
+            found += [origins.index((table, name)) for name in names]
+    return tuple(found)

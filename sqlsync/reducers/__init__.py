@@ -1,0 +1,1 @@
+"""Reducers and the sandbox in which they run."""

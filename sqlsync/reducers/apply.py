@@ -1,0 +1,140 @@
+"""Applying mutations to a document: each in a savepoint of its own, all in the transaction that the caller opened.
+
+    migrations that are missing --> mutation: savepoint, reducer, release --> ... --> positions and rejections
+
+A mutation that fails is rolled back to its savepoint and its neighbours stay. Some errors end SQLite's whole
+transaction (ON CONFLICT ROLLBACK, RAISE(ROLLBACK), a statement that ran out of time): then the batch runs again from
+its start, without the mutation that did it; replays agree, so the others come to the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from sqlsync import tables
+from sqlsync.envelope import Mutation
+from sqlsync.errors import BadMutation, MutationRejected, ReducerFailed
+from sqlsync.ids import TimelineId
+from sqlsync.reducers.context import Context, is_of_environment
+from sqlsync.reducers.migrate import migrate
+from sqlsync.reducers.reducer import Reducer
+from sqlsync.reducers.sandbox import SAVEPOINT, Sandbox
+
+REASON_CHARACTERS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The mutation took effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The mutation was refused, and left nothing."""
+
+    reason: str
+    failed: bool = False
+    """Whether the reducer broke, rather than said no."""
+
+
+Outcome = Applied | Rejected
+
+
+class _TransactionLost(Exception):
+    """A mutation ended the transaction, and with it what came before."""
+
+    def __init__(self, place: int, outcome: Rejected) -> None:
+        super().__init__()
+        self.place, self.outcome = place, outcome
+
+
+def apply_batch(
+    sandbox: Sandbox, reducer: Reducer, mutations: Sequence[Mutation], *, used_us: int | None = None
+) -> list[Outcome]:
+    """Apply mutations in the transaction that is open, and in which nothing was written yet; returns their outcomes.
+
+    With ``used_us``, the moment at which the timelines are being used, their positions and rejections are recorded in
+    the volume. Raises `ReducerTooOld`, `MigrationFailed`, and apsw's errors where the environment failed: then the
+    transaction is to be rolled back, and nothing was decided about any mutation.
+    """
+    doomed: dict[int, Rejected] = {}
+    while True:
+        try:
+            if used_us is not None:
+                tables.make_first(sandbox.connection)
+            outcomes = _run(sandbox, reducer, mutations, doomed)
+        except _TransactionLost as lost:
+            doomed[lost.place] = lost.outcome
+            sandbox.begin()
+            continue
+        if used_us is not None:
+            _record(sandbox.connection, mutations, outcomes, used_us)
+        return outcomes
+
+
+def _run(
+    sandbox: Sandbox, reducer: Reducer, mutations: Sequence[Mutation], doomed: dict[int, Rejected]
+) -> list[Outcome]:
+    if mutations:
+        migrate(sandbox, reducer, mutations[0])
+    return [
+        doomed[place] if place in doomed else _one(sandbox, reducer, mutation, place)
+        for place, mutation in enumerate(mutations)
+    ]
+
+
+def _one(sandbox: Sandbox, reducer: Reducer, mutation: Mutation, place: int) -> Outcome:
+    connection, control = sandbox.connection, sandbox.control
+    control.execute(f"SAVEPOINT {SAVEPOINT}")
+    with sandbox.running(mutation) as context:
+        outcome = _outcome(connection, reducer, context)
+    if not connection.in_transaction:
+        assert isinstance(outcome, Rejected), "BUG: a mutation that ended the transaction was not rejected"
+        raise _TransactionLost(place, outcome)
+    if isinstance(outcome, Rejected):
+        control.execute(f"ROLLBACK TO {SAVEPOINT}")
+    control.execute(f"RELEASE {SAVEPOINT}")
+    return outcome
+
+
+def _outcome(connection: apsw.Connection, reducer: Reducer, context: Context) -> Outcome:
+    try:
+        reducer.apply(context)
+        error = context.broken
+    except Exception as raised:  # noqa: BLE001 - whatever the application's code raises
+        error = context.broken or raised
+    if error is None:
+        if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            return Rejected("FOREIGN KEY constraint failed")
+        return Applied()
+    if is_of_environment(connection, error):
+        raise error
+    return rejected(error)
+
+
+def rejected(error: Exception) -> Rejected:
+    """Return what an error in a reducer makes of its mutation."""
+    match error:
+        case ReducerFailed():
+            return Rejected(_clean(str(error)), failed=True)
+        case MutationRejected() | BadMutation() | apsw.ConstraintError():
+            return Rejected(_clean(str(error)))
+    return Rejected(_clean(f"{type(error).__name__}: {error}"), failed=True)
+
+
+def _record(
+    connection: apsw.Connection, mutations: Sequence[Mutation], outcomes: Sequence[Outcome], used_us: int
+) -> None:
+    last: dict[TimelineId, int] = {}
+    for mutation, outcome in zip(mutations, outcomes, strict=True):
+        last[mutation.timeline] = mutation.lsn
+        if isinstance(outcome, Rejected):
+            tables.reject(connection, mutation.timeline, [tables.RejectionRow(mutation.lsn, outcome.reason)])
+    for timeline, lsn in last.items():
+        tables.set_applied(connection, timeline, lsn, used_us=used_us)
+
+
+def _clean(reason: str) -> str:
+    """As text that SQLite can hold."""
+    return reason[:REASON_CHARACTERS_MAX].encode("utf-8", "replace").decode()

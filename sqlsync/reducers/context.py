@@ -1,0 +1,186 @@
+"""What a reducer is given to apply one mutation with.
+
+A statement that fails is the reducer's to handle or to let pass. One that failed for reasons of the environment (the
+disk, the network), or that ended the whole transaction, leaves the context broken: it raises the same error from then
+on, however the reducer takes it, and `sqlsync.reducers.apply` finds it in `broken`.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from random import Random
+from typing import Any, NoReturn
+
+import apsw
+
+from graft.errors import GraftError
+from sqlsync.envelope import Mutation
+from sqlsync.errors import MutationRejected, ReducerFailed
+from sqlsync.reducers.reducer import Bindings, SQLValue
+
+REDUCERS_FLAG = apsw.SQLITE_PREPARE_PERSISTENT
+"""Keeps apart what reducers prepare and what others do: apsw's cache of statements goes by text and flags."""
+_SQL_STREAM = 0x73716C
+_ENVIRONMENT = (
+    apsw.BusyError, apsw.CantOpenError, apsw.ConnectionClosedError, apsw.InternalError, apsw.IOError,
+    apsw.InterruptError, apsw.NoLFSError, apsw.NoMemError, apsw.NotADBError, apsw.PermissionsError, apsw.ProtocolError,
+    apsw.ThreadingViolationError,
+)  # fmt: skip
+
+
+class Context:
+    """A `sqlsync.reducers.reducer.ReducerContext`; one thread at a time, and only until its mutation ends."""
+
+    def __init__(
+        self, connection: apsw.Connection, mutation: Mutation, *, deadline_s: float, statements_max: int
+    ) -> None:
+        """Begin a mutation; see `sqlsync.reducers.sandbox.Sandbox.running`."""
+        self.broken: Exception | None = None
+        """Why nothing more can be done: an error of the environment, or one that ended the transaction."""
+        self.refused: str | None = None
+        """What the statement that is being prepared may not do."""
+        self.changes_before = connection.total_changes()
+        self._connection = connection
+        self._mutation = mutation
+        self._deadline_s = deadline_s
+        self._is_late = False
+        self._statements_left = statements_max
+        self._random: Random | None = None
+        self._sql_random: Random | None = None
+        self._ended = False
+        self._cursor = connection.cursor()
+        self._cursor.exec_trace = self._traced
+        self._columns: list[tuple[str, ...]] = []
+        self._changes = 0
+        self._counted = 0
+
+    @property
+    def mutation(self) -> Mutation:
+        """The mutation that is being applied."""
+        return self._mutation
+
+    @property
+    def actor(self) -> str:
+        """Who called the mutation; empty if nobody said."""
+        return self._mutation.actor
+
+    @property
+    def now(self) -> dt.datetime:
+        """When the mutation was called, in UTC."""
+        return self._mutation.now
+
+    @property
+    def random(self) -> Random:
+        """Random numbers from the mutation's seed."""
+        if self._random is None:
+            self._random = Random(self._mutation.seed)  # noqa: S311 - it must repeat itself
+        return self._random
+
+    @property
+    def sql_random(self) -> Random:
+        """The random numbers of SQL: others, since how many SQL draws is for the query planner to say."""
+        if self._sql_random is None:
+            self._sql_random = Random(self._mutation.seed ^ _SQL_STREAM)  # noqa: S311 - it must repeat itself
+        return self._sql_random
+
+    def query(self, sql: str, bindings: Bindings = ()) -> Iterator[tuple[SQLValue, ...]]:
+        """Run SQL and return its rows."""
+        return iter(self._run(sql, bindings))
+
+    def query_columns(self, sql: str, bindings: Bindings = ()) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
+        """Run SQL, of which one statement has rows; returns the names of its columns, and its rows."""
+        rows = self._run(sql, bindings)
+        if len(self._columns) > 1:
+            raise ReducerFailed(f"{len(self._columns)} statements of one query have rows: {_short(sql)}")
+        return (self._columns[0] if self._columns else ()), rows
+
+    def execute(self, sql: str, bindings: Bindings = ()) -> int:
+        """Run SQL; returns how many rows it changed."""
+        self._run(sql, bindings)
+        return self._changes
+
+    def reject(self, reason: str) -> NoReturn:
+        """Refuse the mutation."""
+        raise MutationRejected(reason)
+
+    def is_late(self, now_s: float) -> bool:
+        """Tell whether the mutation's time is over; SQLite interrupts the statement then."""
+        self._is_late = now_s > self._deadline_s
+        return self._is_late
+
+    def end(self) -> None:
+        """Let nobody use it any more."""
+        self._ended = True
+        self._cursor.close(force=True)
+
+    def _run(self, sql: str, bindings: Bindings) -> list[tuple[SQLValue, ...]]:
+        if self._ended:
+            raise ReducerFailed("a context was used after its mutation had ended")
+        if self.broken is not None:
+            raise self.broken
+        self.refused = None
+        self._columns.clear()
+        self._changes, self._counted = 0, self._connection.total_changes()
+        try:
+            rows: list[tuple[SQLValue, ...]] = self._cursor.execute(
+                sql, bindings, prepare_flags=REDUCERS_FLAG
+            ).fetchall()
+        except Exception as error:  # noqa: BLE001 - SQL functions raise what they like
+            raise self._judged(error, sql) from error.__cause__
+        self._count_changes()
+        return rows
+
+    def _traced(self, cursor: apsw.Cursor, sql: str, bindings: Any) -> bool:  # noqa: ARG002 - apsw's signature
+        """Note a statement that is about to run, behind what the one before it did."""
+        self._statements_left -= 1
+        if self._statements_left < 0:
+            raise ReducerFailed("a mutation ran too many statements")
+        self._count_changes()
+        if description := cursor.get_description():
+            self._columns.append(tuple(column[0] for column in description))
+        return True
+
+    def _count_changes(self) -> None:
+        total = self._connection.total_changes()
+        if total != self._counted:
+            self._changes += self._connection.changes()
+            self._counted = total
+
+    def _judged(self, error: Exception, sql: str) -> Exception:
+        """Return what to raise for a statement's error."""
+        told = error
+        if isinstance(error, apsw.InterruptError) and self._is_late:
+            told = ReducerFailed(f"a mutation took too long in {_short(sql)}")
+        elif isinstance(error, apsw.Error) and self.refused is not None:
+            told = ReducerFailed(f"{self.refused}; {_short(sql)}")
+        elif is_of_environment(self._connection, error):
+            self.broken = error
+        if not self._connection.in_transaction:
+            self.broken = told
+        return told
+
+
+def is_of_environment(connection: apsw.Connection, error: Exception) -> bool:
+    """Tell whether an error says nothing about the mutation: it may be applied when disk or network are well again."""
+    if isinstance(error, GraftError | MemoryError) or isinstance(error.__cause__, GraftError):
+        return True
+    match error:
+        case apsw.CorruptError():  # a virtual table's own content is the application's
+            return bool(error.extendedresult != apsw.SQLITE_CORRUPT_VTAB)  # type: ignore[attr-defined]
+        case apsw.ReadOnlyError():  # so is what a virtual table refuses
+            return bool(connection.readonly("main"))
+        case apsw.FullError():
+            return not _has_used_up_rowids(connection)
+    return isinstance(error, _ENVIRONMENT)
+
+
+def _has_used_up_rowids(connection: apsw.Connection) -> bool:
+    """Tell whether a table with AUTOINCREMENT has given out the last number: that is "full" too."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+        return False
+    row = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
+    return row is not None and row[0] == 2**63 - 1
+
+
+def _short(sql: str) -> str:
+    text = " ".join(sql.split())
+    return text if len(text) <= 120 else text[:117] + "..."

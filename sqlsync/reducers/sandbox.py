@@ -1,0 +1,142 @@
+"""The connection on which reducers run: the same answers at every replay, and nothing but the document within reach.
+
+Invariants: while a context is current, everything prepared goes by `sqlsync.reducers.authorizer`, and SQL's clock
+and randomness are the mutation's. Statements of reducers and ours never share an entry of apsw's statement cache
+(`sqlsync.reducers.context.REDUCERS_FLAG` keeps them apart), since what was prepared once is not asked about again.
+"""
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import apsw
+
+from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.envelope import Mutation
+from sqlsync.reducers import authorizer as authority
+from sqlsync.reducers import sql_clock as sqlclock
+from sqlsync.reducers.context import Context
+from sqlsync.reducers.reducer import SQLValue
+
+SAVEPOINT = "__sqlsync_mutation"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one mutation may use; one that needs more is rejected."""
+
+    seconds: float = 30.0
+    """Of wall time, in its SQL."""
+    statements: int = 1_000_000
+    value_bytes: int = 128 * 1024 * 1024
+    """Of one text, blob or row."""
+
+
+DEFAULT_LIMITS = Limits()
+_ENVELOPE: dict[str, Callable[[Mutation], SQLValue]] = {
+    "sqlsync_actor": lambda mutation: mutation.actor,
+    "sqlsync_now_us": lambda mutation: mutation.now_us,
+    "sqlsync_timeline": lambda mutation: mutation.timeline.raw,
+    "sqlsync_lsn": lambda mutation: mutation.lsn,
+}
+"""What the envelope says, for reducers that speak SQL alone."""
+_PROGRESS_STEPS = 100_000
+_TRIES = 10
+
+
+class Sandbox:
+    """A connection for reducers; one thread at a time."""
+
+    def __init__(
+        self, connection: apsw.Connection, *, limits: Limits = DEFAULT_LIMITS, runtime: Runtime = SYSTEM
+    ) -> None:
+        """Take over a connection that nobody else runs statements on while a mutation is applied."""
+        self.connection = connection
+        self.control = connection.cursor()
+        """For the savepoints around each mutation; `connection.execute` makes a cursor each time."""
+        self.limits = limits
+        self._runtime = runtime
+        self._context: Context | None = None
+        self._migrating = False
+        connection.pragma("foreign_keys", 1)
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, limits.value_bytes)
+        connection.authorizer = self._authorize
+        connection.set_progress_handler(self._progress, _PROGRESS_STEPS)
+        sqlclock.install(connection, self._now)
+        connection.create_scalar_function("random", self._random, 0)
+        connection.create_scalar_function("randomblob", self._randomblob, 1)
+        connection.create_scalar_function("changes", self._changes, 0)
+        connection.create_scalar_function("total_changes", self._total_changes, 0)
+        for name, envelope_field in _ENVELOPE.items():
+            connection.create_scalar_function(name, partial(self._said, envelope_field), 0)
+
+    def begin(self) -> None:
+        """Begin a write transaction."""
+        for left in range(_TRIES, -1, -1):
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except apsw.BusyError:
+                # What a dead writer left behind makes the first snapshot a stale one.
+                if not left:
+                    raise
+            else:
+                return
+
+    @contextlib.contextmanager
+    def running(self, mutation: Mutation, *, migrating: bool = False) -> Iterator[Context]:
+        """Let a reducer run one mutation, in the transaction that is open; its context ends with the block."""
+        limits = self.limits
+        deadline_s = float("inf") if migrating else self._runtime.monotonic_s() + limits.seconds
+        self.connection.set_last_insert_rowid(0)
+        context = Context(self.connection, mutation, deadline_s=deadline_s, statements_max=limits.statements)
+        self._context, self._migrating = context, migrating
+        try:
+            yield context
+        finally:
+            self._context, self._migrating = None, False
+            context.end()
+
+    def _authorize(
+        self, code: int, first: str | None, second: str | None, _database: str | None, _inside: str | None
+    ) -> int:
+        context = self._context
+        if context is None:
+            return apsw.SQLITE_OK
+        refused = authority.refusal(code, first, second, migrating=self._migrating)
+        if refused is None:
+            return apsw.SQLITE_OK
+        context.refused = refused
+        return apsw.SQLITE_DENY
+
+    def _progress(self) -> bool:
+        context = self._context
+        return context is not None and context.is_late(self._runtime.monotonic_s())
+
+    def _said(self, envelope_field: Callable[[Mutation], SQLValue], *_: object) -> SQLValue:
+        return envelope_field(self._current().mutation)
+
+    def _current(self) -> Context:
+        assert self._context is not None, "BUG: the clock and chance of reducers were asked outside of a mutation"
+        return self._context
+
+    def _now(self) -> dt.datetime:
+        return self._current().now
+
+    def _random(self, *_: object) -> int:
+        return self._current().sql_random.getrandbits(64) - (1 << 63)
+
+    def _randomblob(self, *given: object) -> bytes:
+        wanted = given[0] if isinstance(given[0], int) else 1
+        if wanted > self.limits.value_bytes:
+            raise apsw.TooBigError("string or blob too big")
+        return self._current().sql_random.randbytes(max(1, wanted))
+
+    def _changes(self, *_: object) -> int:
+        return self.connection.changes() if self._total_changes() else 0
+
+    def _total_changes(self, *_: object) -> int:
+        return self.connection.total_changes() - self._current().changes_before

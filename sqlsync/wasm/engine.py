@@ -1,0 +1,203 @@
+"""The WebAssembly engine: how modules are compiled, what of them is accepted, and how their time is measured.
+
+One engine serves the process. It is set up so that a module gives the same results everywhere: no threads, no relaxed
+SIMD, one form of NaN; and what it may import is the log of SQLSync's ABI, so neither clock nor chance are in reach.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+try:
+    import wasmtime
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("reducers in WebAssembly need the package wasmtime: pip install 'graft[wasm]'") from error
+
+from pagestore.runtime import SYSTEM
+from sqlsync.errors import BadReducer
+from sqlsync.wasm.guest_state import with_globals_exported
+
+MODULE_BYTES_MAX: Final = 10 * 1024 * 1024
+TICK_S: Final = 0.02
+"""How exact the limit of wall time is."""
+STACK_BYTES: Final = 256 * 1024
+"""Of native stack; a thread may have as little as 512 KiB on some systems."""
+_MAGIC = b"\0asm"
+_COMPILED_MAX = 64
+_I32 = "i32"
+_LOG_IMPORT = ("env", "host_log")
+_SIGNATURES = {
+    "ffi_buf_allocate": ((_I32,), (_I32,)),
+    "ffi_buf_deallocate": ((_I32,), ()),
+    "ffi_buf_len": ((_I32,), (_I32,)),
+    "ffi_init_reducer": ((), ()),
+    "ffi_reduce": ((_I32,), (_I32,)),
+    "ffi_reactor_step": ((_I32,), (_I32,)),
+}
+_MIGRATION_SIGNATURES = {
+    "ffi_reducer_version": ((), (_I32,)),
+    "ffi_migrate": ((_I32,), (_I32,)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A module that may run: compiled, with its imports and exports checked."""
+
+    digest: bytes
+    """SHA-256 of its bytes."""
+    module: wasmtime.Module
+    migrates: bool
+    """Whether it has our two exports for migrations, which SQLSync does not know."""
+    globals_count: int | None
+    """Number of mutable globals, exported as `sqlsync.wasm.guest_state` names them; None if the state is elsewhere."""
+
+
+@functools.cache
+def engine() -> wasmtime.Engine:
+    """Return the process's engine."""
+    config = wasmtime.Config()
+    config.consume_fuel = True
+    config.epoch_interruption = True
+    config.cranelift_nan_canonicalization = True
+    config.max_wasm_stack = STACK_BYTES
+    config.wasm_threads = False
+    config.wasm_relaxed_simd = False
+    config.wasm_memory64 = False
+    config.wasm_multi_memory = False
+    config.memory_may_move = False  # `sqlsync.wasm.calls.GuestMemory` keeps its address
+    return wasmtime.Engine(config)
+
+
+def load(source: bytes) -> Compiled:
+    """Compile a module, or return what came of it before. Raises `BadReducer` for what is no reducer."""
+    if len(source) > MODULE_BYTES_MAX:
+        raise BadReducer(f"a reducer of {len(source)} bytes is too large; at most {MODULE_BYTES_MAX} are taken")
+    if not source.startswith(_MAGIC):
+        raise BadReducer(f"{len(source)} bytes that begin with {source[:4]!r} are no WebAssembly module")
+    return _compiled(source)
+
+
+@functools.lru_cache(maxsize=_COMPILED_MAX)
+def _compiled(source: bytes) -> Compiled:
+    digest = hashlib.sha256(source).digest()
+    try:
+        module, globals_count = _module(source)
+    except wasmtime.WasmtimeError as error:
+        raise BadReducer(f"reducer {digest.hex()[:12]} is no valid WebAssembly module: {first_line(error)}") from error
+    complaints, migrates = _complaints(module)
+    if complaints:
+        raise BadReducer(f"reducer {digest.hex()[:12]} does not speak SQLSync's ABI: {'; '.join(complaints)}")
+    return Compiled(digest, module, migrates, globals_count)
+
+
+def _module(source: bytes) -> tuple[wasmtime.Module, int | None]:
+    """Compile a module, in the form in which its state can be put back if there is one."""
+    found = with_globals_exported(source)
+    if found is not None:
+        with contextlib.suppress(wasmtime.WasmtimeError):  # then the error is the source's own, or a name was taken
+            return wasmtime.Module(engine(), found[0]), found[1]
+    return wasmtime.Module(engine(), source), None
+
+
+def _complaints(module: wasmtime.Module) -> tuple[list[str], bool]:
+    """Return what is wrong with a module's imports and exports, and whether it has exports for migrations."""
+    found = {export.name: export.type for export in module.exports}
+    migrates = not found.keys().isdisjoint(_MIGRATION_SIGNATURES)
+    complaints = [complaint for item in module.imports if (complaint := _import_complaint(item)) is not None]
+    memory = found.get("memory")
+    if not isinstance(memory, wasmtime.MemoryType):
+        complaints.append("it exports no memory called memory")
+    for name, signature in (_SIGNATURES | (_MIGRATION_SIGNATURES if migrates else {})).items():
+        if name not in found:
+            complaints.append(f"it lacks the export {name}")
+        elif _signature(found[name]) != signature:
+            complaints.append(f"its export {name} is not {_shown(signature)}")
+    return complaints, migrates
+
+
+def _import_complaint(item: wasmtime.ImportType) -> str | None:
+    if (item.module, item.name) != _LOG_IMPORT:
+        return f"it imports {item.module}.{item.name}, but there is env.host_log alone"
+    signature = ((_I32,), ())
+    return None if _signature(item.type) == signature else f"its import env.host_log is not {_shown(signature)}"
+
+
+def _signature(found: object) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    if not isinstance(found, wasmtime.FuncType):
+        return None
+    return tuple(str(each) for each in found.params), tuple(str(each) for each in found.results)
+
+
+def _shown(signature: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
+    return "func({}) -> ({})".format(*(", ".join(types) for types in signature))
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of the engine says, without its backtrace."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+class Ticker:
+    """Moves the engine's epoch on while guests run, so that their wall time can be limited; threads share it."""
+
+    def __init__(self, tick: Callable[[], object], sleep_s: Callable[[float], None] = SYSTEM.sleep_s) -> None:
+        """Call ``tick`` every `TICK_S` seconds, in a thread that is there from the first guest on."""
+        self._tick = tick
+        self._sleep_s = sleep_s
+        self._lock = threading.Lock()  # guards what follows
+        self._wanted = threading.Condition(self._lock)
+        self._running = 0
+        self._process = 0
+        """In which the thread runs; it does not survive a fork."""
+        self._waits = False
+        """Whether the thread is to be told when a guest runs; for most it is not, so that they need not."""
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            self._running += 1
+            if self._process != os.getpid():
+                self._process, self._waits = os.getpid(), False
+                threading.Thread(target=self._run, name="sqlsync-wasm-ticker", daemon=True).start()
+            elif self._waits:
+                self._waits = False
+                self._wanted.notify()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._running:
+                    self._waits = True
+                    self._wanted.wait()
+            self._sleep_s(TICK_S)
+            self._tick()
+
+
+@functools.cache
+def ticker() -> Ticker:
+    """Return the ticker of the process's engine."""
+    return Ticker(engine().increment_epoch)
+
+
+def ticks(seconds: float) -> int:
+    """Return how many ticks are no less than ``seconds`` from now."""
+    return max(0, int(seconds / TICK_S)) + 2
+
+
+@functools.lru_cache(maxsize=_COMPILED_MAX)
+def linked(module: wasmtime.Module, log: Callable[[Any, int], None]) -> wasmtime.InstancePre:
+    """Return what makes instances; ``log`` is their one import, gets the caller and a pointer, and must not raise."""
+    linker = wasmtime.Linker(engine())
+    kind = wasmtime.FuncType([wasmtime.ValType.i32()], [])
+    linker.define_func(*_LOG_IMPORT, kind, log, access_caller=True)
+    return linker.instantiate_pre(module)
