@@ -10,10 +10,12 @@ from graft.operations.transfer import export_file, import_file
 from graft.operations.verify import verify
 from graft.reading.snapshot import Snapshot
 from graft.replica.freshness import Freshness, freshness
-from graft.replica.replica import Replica, is_replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica, is_replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
+from graft.sync.commit import commit
 from graft.sync.follow import Follower, poll_policy, watch
 from graft.sync.fork import fork
 from graft.sync.poll_schedule import PollPolicy
@@ -35,6 +37,7 @@ __all__ = [
     "WriteTransaction",
     "audit",
     "clone",
+    "commit",
     "export_file",
     "fetch",
     "fork",

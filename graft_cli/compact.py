@@ -6,7 +6,7 @@ import click
 
 from graft.operations.compact import CompactResult
 from graft.operations.compact import compact as graft_compact
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command, directory

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.sync.follow import Event, Looked, LookFailed, poll_policy, watch
 from graft_cli.human import counted
 from graft_cli.interrupts import interruptible

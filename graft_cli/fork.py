@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.sync.fork import fork as graft_fork
 from graft_cli.options import as_json, at, command
 from graft_cli.output import document, say

@@ -12,7 +12,7 @@ from graft.operations.status import audit as graft_audit
 from graft.operations.status import status as graft_status
 from graft.operations.verify import verify as graft_verify
 from graft.remote.remote import opened_remote, parse_remote
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode
 from graft_cli.human import counted, iso, moment, size
 from graft_cli.interrupts import interruptible

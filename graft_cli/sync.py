@@ -7,7 +7,8 @@ import click
 
 from graft.operations.hydrate import hydrate as graft_hydrate
 from graft.operations.status import status
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.sync.pull import POLICIES, Policy, PullResult
 from graft.sync.pull import fetch as graft_fetch
 from graft.sync.pull import pull as graft_pull

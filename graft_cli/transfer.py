@@ -9,7 +9,8 @@ import click
 from graft.errors import OtherVolume
 from graft.operations.transfer import export_file, import_file
 from graft.remote.remote import parse_remote
-from graft.replica.replica import Replica, is_replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica, is_replica
 from graft.sync.clone import init
 from graft.sync.push import PushResult
 from graft.sync.push import push as graft_push

@@ -19,6 +19,7 @@ from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
+from graft.sync.commit import commit
 from graft.sync.staleness import refresh
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
@@ -283,7 +284,7 @@ class VolumeFile:
     def _commit(self, transaction: WriteTransaction) -> None:
         base = transaction.base
         try:
-            snapshot = transaction.commit(self._durability)
+            snapshot = commit(self._replica, transaction, self._durability)
         except RemoteUnavailable as error:
             kept = self._replica.snapshot().content_version != base.content_version
             raise as_sqlite(error, result_code(error) if kept else apsw.SQLITE_BUSY) from error

@@ -27,7 +27,8 @@ import apsw
 
 from graft.errors import BadRequest, GraftError, NotAReplica, WriterBusy
 from graft.reading.snapshot import Snapshot
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.settings import Durability
 from graft.sync.staleness import wait_for
 from graft.sync.time_travel import snapshot_at

@@ -10,7 +10,8 @@ import apsw
 from graft.disk.locks import FileLock
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, VolumeExists, local_errors
 from graft.remote.remote import RemoteAddress, parse_remote
-from graft.replica.replica import Replica, is_replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica, is_replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.pull import PullResult, discard, pull

@@ -88,7 +88,7 @@ class Graft:
 
     def load(self, path: Path, source: Path) -> None:
         """Import, and push, which leaves every page in the cache."""
-        from graft.replica.replica import open_replica  # noqa: PLC0415
+        from graft.replica.opening import open_replica  # noqa: PLC0415
         from graft.sync.push import push  # noqa: PLC0415
         from graft_sqlite_vfs.importing import import_database  # noqa: PLC0415
 

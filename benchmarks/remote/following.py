@@ -7,7 +7,8 @@ from benchmarks.messages import LOOKUP, TOUCH, random_ids
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import BOTH
 from benchmarks.rows import Reading
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.sync.pull import pull
 from graft.sync.push import push
 from graft_sqlite_vfs.connect import connect

@@ -10,7 +10,8 @@ from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.remote.templates import VOLUME
 from benchmarks.rows import Reading
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.sync.clone import init
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout

@@ -10,7 +10,7 @@ from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.rows import Reading
 from graft.operations.hydrate import hydrate
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_sqlite_vfs.connect import connect
 
 Reader = Callable[[Place, Database], None]

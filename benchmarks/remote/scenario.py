@@ -18,7 +18,8 @@ from benchmarks.rows import Reading
 from benchmarks.servers.latency import ProxyControl
 from benchmarks.servers.seaweedfs import BUCKET
 from benchmarks.servers.traffic import summed
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.sync.clone import clone
 from pagestore.urls import open_store
 

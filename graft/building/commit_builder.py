@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from graft.building.consolidation import CARRIED, Carried, chunks_to_read, encode_carried, joined, spans, to_carry
+from graft.building.consolidation import chunks_to_read, joined, spans, to_carry
 from graft.building.segment_builder import Layout, write_segments
 from graft.building.segment_cleaning import leftovers
 from graft.errors import remote_errors
@@ -15,9 +15,11 @@ from graft.journal.local_commit import LocalCommit
 from graft.pagemap.frame_table import FrameKey
 from graft.pagemap.locations import JOURNAL_TAG, frame_of
 from graft.pagemap.page_map import PageMap
+from graft.reading.page_access import PageAccess
 from graft.reading.snapshot import Snapshot
+from graft.remote.carried import CARRIED, Carried, encode_carried
 from graft.remote.entry_frame import LAID_OUT_AT
-from graft.replica.replica import Replica
+from graft.remote.landmarks import COMPACTED_AT
 from metastore.build import NewCommit, Origin, build_commit
 from metastore.commit import CommitKind
 from metastore.ids import LogId
@@ -26,10 +28,6 @@ from metastore.rollup import Changes, NewSegment
 from pagestore.distinct import distinct
 from pagestore.segments.format import DecodedFrame, FrameExtent
 
-COMPACTED_INTO = "compacted-into"
-"""The attribute of a compaction that names the segment that it wrote: the object, if its way down is inline besides."""
-COMPACTED_AT = "compacted-at"
-"""The attribute that names the LSN of the newest compaction, in that commit and all that follow it."""
 _LAYOUT_PAGES_MIN = 256
 _FEW_PAGES = 64
 _CARRY_WITH_INLINES = 4
@@ -83,7 +81,7 @@ class Draft:
 
 
 def prepare(
-    replica: Replica,
+    access: PageAccess,
     commits: Sequence[LocalCommit],
     snapshot: Snapshot,
     onto: Onto,
@@ -99,12 +97,12 @@ def prepare(
     """
     pages = _changed_pages(commits, snapshot)
     kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
-    along = _along(replica, onto, snapshot, pages, kept)
+    along = _along(access, onto, snapshot, pages, kept)
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
     written = write_segments(
-        replica.remote, replica.settings, snapshot, pages, order,
+        access.remote, access.settings, snapshot, pages, order,
         along=[part.pages.astype(np.int64) for part in along], remote_map=onto.remote_map,
     )  # fmt: skip
     failpoint("push: after segment")
@@ -112,10 +110,10 @@ def prepare(
     if len(carried.pages):
         attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(onto.chain))}
     draft = Draft(written, snapshot, kept, len(pages), len(carried.pages))
-    return committed(replica, onto, draft, Origin(attributes=attributes))
+    return committed(access, onto, draft, Origin(attributes=attributes))
 
 
-def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Outgoing:
+def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> Outgoing:
     """Make the commit of a draft."""
     written, snapshot = draft.written, draft.snapshot
     changes = Changes(
@@ -134,18 +132,18 @@ def committed(replica: Replica, onto: Onto, draft: Draft, origin: Origin) -> Out
     with remote_errors("building the commit"):
         commit = build_commit(
             onto.log,
-            replica.page_size,
+            access.page_size,
             changes,
             sources=onto.chain,
             summary=new_map,
-            commits=replica.remote.commits,
-            parallel=replica.remote.parallel,
+            commits=access.remote.commits,
+            parallel=access.remote.parallel,
             origin=_with_landmarks(onto, written, origin),
-            runtime=replica.runtime,
+            runtime=access.runtime,
         )
         index = CommitIndex.decode(commit.data, onto.log, commit.lsn)
     for segment in written:
-        replica.table.rehome(segment.ref_in(index.commit), [frame.offset for frame in segment.frames])
+        access.table.rehome(segment.ref_in(index.commit), [frame.offset for frame in segment.frames])
     return Outgoing(commit, index, new_map, written, draft.pages)
 
 
@@ -162,9 +160,9 @@ def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -
     return Origin(origin.kind, {**origin.attributes, **landmarks})
 
 
-def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> None:
+def keep_in_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -> None:
     """Put what was pushed into the cache, so that the journal may be deleted without a page to fetch again."""
-    replica.bodies.keep(
+    access.bodies.keep(
         (FrameKey(segment.ref_in(outgoing.index.commit), frame.offset, frame.length), _decoded(frame, snapshot))
         for segment in outgoing.written
         for frame in segment.frames
@@ -172,14 +170,14 @@ def keep_in_cache(replica: Replica, outgoing: Outgoing, snapshot: Snapshot) -> N
 
 
 def _along(
-    replica: Replica, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], kept: int
+    access: PageAccess, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], kept: int
 ) -> list[Carried]:
     """Return what goes along with a small push, if its bodies are here: pages of earlier pushes, and leftovers."""
-    settings, lsn, remote_map = replica.settings, _next_lsn(onto.chain), onto.remote_map
-    if not any(spans(lsn)) or len(changed) * replica.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
+    settings, lsn, remote_map = access.settings, _next_lsn(onto.chain), onto.remote_map
+    if not any(spans(lsn)) or len(changed) * access.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
         return []
-    replica.load_chunks(chunks_to_read(lsn, onto.chain))
-    pages_max, frame_pages = settings.carry_bytes_max // replica.page_size, settings.frame_bytes // replica.page_size
+    access.load_chunks(chunks_to_read(lsn, onto.chain))
+    pages_max, frame_pages = settings.carry_bytes_max // access.page_size, settings.frame_bytes // access.page_size
     carried = to_carry(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
     left = leftovers(
         lsn,
@@ -189,20 +187,20 @@ def _along(
         kept,
         pages_max - len(carried.pages),
         frame_pages,
-        _pages_in(replica, frame_pages),
+        _pages_in(access, frame_pages),
     )
-    return [_here(replica, remote_map, snapshot, part.without(changed)) for part in (carried, left)]
+    return [_here(access, remote_map, snapshot, part.without(changed)) for part in (carried, left)]
 
 
-def _here(replica: Replica, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
-    replica.bodies.attach_cached({frame_of(remote_map.location(page)) for page in found.pages.tolist()})
+def _here(access: PageAccess, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
+    access.bodies.attach_cached({frame_of(remote_map.location(page)) for page in found.pages.tolist()})
     return found.without(page for page in found.pages.tolist() if snapshot.peek(page) is None)
 
 
-def _pages_in(replica: Replica, frame_pages: int) -> Callable[[int], int]:
+def _pages_in(access: PageAccess, frame_pages: int) -> Callable[[int], int]:
     def pages_in(frame: int) -> int:
-        replica.bodies.attach_cached([frame])
-        body = replica.table.bodies[frame]
+        access.bodies.attach_cached([frame])
+        body = access.table.bodies[frame]
         if body is None:
             return 0
         return len(body.pages) if body.whole else max(len(body.pages), frame_pages)

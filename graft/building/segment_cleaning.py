@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from graft.building.consolidation import NOTHING, Carried, spans
+from graft.building.consolidation import spans
 from graft.pagemap.chunks import CHUNK_MASK, CHUNK_SHIFT
 from graft.pagemap.locations import frames_of, is_in_frame
 from graft.pagemap.page_map import PageMap
+from graft.remote.carried import NOTHING, Carried
 from metastore.index import CommitIndex
 from metastore.placement import CHUNK_PAGES, U64
 from pagestore.distinct import distinct

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.cache.cleaner import file_to_thin, move_out
-from graft.cache.cleaning_plan import in_blocks, survey_is_due, too_much, victim
+from graft.cache.cleaning_plan import LiveJudge, in_blocks, survey_is_due, too_much, victim
 from graft.cache.files import CacheFiles
 from graft.cache.frames import CachedFrames, NoRoom, file_bytes_for
 from graft.cache.index import CacheIndex
@@ -40,7 +40,6 @@ from graft.disk.sqlite import database_errors
 from graft.errors import Corrupt, LocalStorageError, local_errors
 from graft.failpoints import failpoint
 from graft.pagemap.frame_table import FrameBody, FrameKey
-from graft.replica.liveness import LiveJudge
 from metastore.placement import OwnObject
 from pagestore.segments.format import DecodedFrame
 

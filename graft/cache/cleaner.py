@@ -10,6 +10,7 @@ from graft.cache.cleaning_plan import (
     CachedFrame,
     FileUse,
     Listed,
+    LiveJudge,
     place,
     runs,
     survey_is_due,
@@ -19,7 +20,6 @@ from graft.cache.cleaning_plan import (
     victim,
 )
 from graft.cache.frames import CachedFrames
-from graft.replica.liveness import LiveJudge
 
 
 def file_to_thin(frames: CachedFrames, live: LiveJudge, live_bytes: int, slack: int) -> FileUse | None:

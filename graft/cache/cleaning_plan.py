@@ -9,7 +9,7 @@ less.
     file     ┄┄┄┄ [p] ┄┄┄ [q]                 placed so that the first one begins where the file's used part ended
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,10 @@ class CachedFrame:
     def listed(self) -> Listed:
         """The page list; 0 for a body that was let go of."""
         return np.frombuffer(self.pages, "<u4")
+
+
+LiveJudge = Callable[[Sequence[CachedFrame]], Sequence[Mask]]
+"""Tells, for each frame, which of its slots hold pages that are still of use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from graft.building.commit_builder import COMPACTED_INTO, Draft, Onto, committed
+from graft.building.commit_builder import Draft, Onto, committed
 from graft.building.fragmentation import Fragmentation, fragmentation, live_pages, scattered_pages
 from graft.building.segment_builder import Layout, Pages, write_segments
 from graft.errors import BadRequest, Corrupt, Diverged, remote_errors
@@ -22,6 +22,7 @@ from graft.failpoints import failpoint
 from graft.operations.hydrate import Progress
 from graft.pagemap.frame_table import FrameKey
 from graft.reading.snapshot import Snapshot
+from graft.remote.landmarks import COMPACTED_INTO
 from graft.replica.replica import Replica
 from graft.replica.view import View
 from graft.sync.push import MESSAGE, land, recover

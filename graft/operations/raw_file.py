@@ -14,6 +14,7 @@ from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
+from graft.sync.commit import commit
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -42,7 +43,7 @@ def open_file(
     transaction = replica.begin(replica.snapshot())
     if mode == "wb":
         transaction.resize(0)
-    return VolumeFile(transaction, replica.page_size, durability)
+    return VolumeFile(replica, transaction, durability)
 
 
 class _SnapshotFile(io.RawIOBase):
@@ -82,10 +83,11 @@ class _SnapshotFile(io.RawIOBase):
 class VolumeFile(io.RawIOBase):
     """A seekable binary file whose writing becomes one local commit when it is closed."""
 
-    def __init__(self, transaction: WriteTransaction, page_size: int, durability: Durability) -> None:
+    def __init__(self, replica: Replica, transaction: WriteTransaction, durability: Durability) -> None:
         """Take over the transaction."""
+        self._replica = replica
         self._transaction = transaction
-        self._page_size = page_size
+        self._page_size = replica.page_size
         self._durability = durability
         self._position = 0
 
@@ -153,7 +155,7 @@ class VolumeFile(io.RawIOBase):
         if self.closed:
             return
         try:
-            self._transaction.commit(self._durability)
+            commit(self._replica, self._transaction, self._durability)
         finally:
             self._transaction.close()
             super().close()

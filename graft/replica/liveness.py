@@ -1,6 +1,6 @@
 """Which pages of cached frames the newest version has there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from graft.pagemap.frame_table import FrameTable
 from graft.pagemap.locations import in_frames
 from graft.replica.view import View
 from metastore.placement import U64
-
-LiveJudge = Callable[[Sequence[CachedFrame]], Sequence[Mask]]
-"""Tells of each frame which of its slots hold pages that are of use."""
 
 
 def live_in(table: FrameTable, view: View, frames: Sequence[CachedFrame]) -> list[Mask]:

@@ -12,14 +12,19 @@ and what the cache then lacks is fetched again.
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
+from graft.cache.cache import Cache
 from graft.cache.cleaning_plan import CachedFrame, Mask
+from graft.disk.locks import FileLock
 from graft.errors import Corrupt, GraftError, LocalStorageError
+from graft.journal.journal import Journal
+from graft.pagemap.frame_table import FrameTable
 from graft.replica.liveness import live_in
-
-if TYPE_CHECKING:
-    from graft.replica.replica import Replica
+from graft.replica.state import State
+from graft.replica.view import View
+from pagestore.runtime import Runtime
 
 _STEP_BYTES = 4 * 1024 * 1024
 """How much of the cache is copied at once, while pushes and pulls of other processes wait."""
@@ -38,7 +43,34 @@ _TAIL_SHARE = 100
 """What it takes at most once nothing happens: one in so many bytes of the volume."""
 
 
-def settle_after_push(replica: "Replica", pages: int) -> None:
+class Reclaimable(Protocol):
+    """What this work needs of a replica."""
+
+    path: Path
+    page_size: int
+    runtime: Runtime
+    table: FrameTable
+    cache: Cache
+    journal: Journal
+    state: State
+    sync_lock: FileLock
+    writer_lock: FileLock
+    unsettled_pages: int
+
+    def view(self) -> View:
+        """Return what is known now."""
+        ...
+
+    def view_of_writer(self) -> View:
+        """Return the newest view to the holder of the writer lock."""
+        ...
+
+    def delete_pushed(self, *, spare_last: bool) -> None:
+        """Delete the journal files that the sync point made superfluous."""
+        ...
+
+
+def settle_after_push(replica: Reclaimable, pages: int) -> None:
     """Do a piece of the work if much has come together; the caller holds the sync lock, and its push has landed."""
     replica.unsettled_pages += max(pages, _PUSH_PAGES_MIN)
     if replica.unsettled_pages < _LOOK_PAGES:
@@ -49,7 +81,7 @@ def settle_after_push(replica: "Replica", pages: int) -> None:
         _drop_journal_tail(replica, _TAIL_BYTES_MAX)
 
 
-def settle(replica: "Replica") -> bool:
+def settle(replica: Reclaimable) -> bool:
     """Do a good piece of the work: for when nothing happens. Tell whether that was all."""
     with contextlib.suppress(GraftError):
         settled = _thin_in_steps(replica)
@@ -60,7 +92,7 @@ def settle(replica: "Replica") -> bool:
     return True  # it would fail again
 
 
-def _thin_in_steps(replica: "Replica") -> bool:
+def _thin_in_steps(replica: Reclaimable) -> bool:
     for step in range(_STEPS_MAX):
         if step:
             replica.runtime.sleep_s(_PAUSE_S)  # all the steps may take longer than anybody waits
@@ -72,7 +104,7 @@ def _thin_in_steps(replica: "Replica") -> bool:
     return False
 
 
-def _thin(replica: "Replica", slack: int) -> bool:
+def _thin(replica: Reclaimable, slack: int) -> bool:
     """Thin the cache a little; tell whether there is more to do. The caller holds the sync lock."""
     view = replica.view()
 
@@ -90,7 +122,7 @@ def _thin(replica: "Replica", slack: int) -> bool:
     )
 
 
-def _drop_journal_tail(replica: "Replica", bytes_max: int) -> None:
+def _drop_journal_tail(replica: Reclaimable, bytes_max: int) -> None:
     """Delete the newest journal file if the files are larger and the remote has all that is in them."""
     if replica.view().pending or replica.journal.disk_bytes() <= bytes_max:
         return

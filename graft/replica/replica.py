@@ -12,17 +12,14 @@ record that a dead writer left behind is never laid over what it was not made on
 """
 
 import contextlib
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from graft.cache.cache import Cache
 from graft.cache.delta_bases import CachedBases
-from graft.cache.dictionaries import DictionaryShelf
 from graft.counters import ReplicaCounts
 from graft.disk.files import make_directory
 from graft.disk.locks import FileLock, HeldLock, PresenceLock
@@ -45,8 +42,9 @@ from graft.pagemap.page_map import PageMap, compose
 from graft.periodic import Housekeeper
 from graft.reading.body_loader import BodyLoader
 from graft.reading.snapshot import Snapshot
-from graft.remote.remote import Remote, open_remote
+from graft.remote.remote import Remote
 from graft.replica.reclaim import settle
+from graft.replica.replica_remote import remote_for
 from graft.replica.state import State, SyncState
 from graft.replica.transaction import WriteTransaction
 from graft.replica.view import View
@@ -54,10 +52,6 @@ from graft.settings import Settings
 from metastore.index import CommitIndex, load_chunks
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
-
-if TYPE_CHECKING:
-    from graft.sync.follow import Event, Follower
-    from graft.sync.poll_schedule import PollPolicy
 
 STATE_FILE = "state.db"
 JOURNAL = "journal"
@@ -74,8 +68,12 @@ class Replica:
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
         remote: Remote | None = None,
+        on_release: "Callable[[Replica], None] | None" = None,
     ) -> None:
-        """Open the directory, recovering it if nobody else has it open; a ``remote`` is closed with the replica."""
+        """Open the directory, recovering it if nobody else has it open; a ``remote`` is closed with the replica.
+
+        ``on_release`` is called by `close` instead of closing: several users may share one replica.
+        """
         self.path = path
         self.settings = settings or Settings()
         self.runtime = runtime
@@ -83,7 +81,8 @@ class Replica:
         if not is_replica(path):
             raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
         self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
-        self._disowned = False
+        self._disowned = self._closed = False
+        self._on_release = on_release or Replica.close_now
         self._read: list[LocalCommit] = []
         """Commits that were taken from the journal and are not in the view yet."""
         self._open = contextlib.ExitStack()
@@ -91,7 +90,6 @@ class Replica:
         with contextlib.ExitStack() as opened:
             self._take_up(opened, store, remote)
             self._open = opened.pop_all()
-        _all.add(self)
 
     def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None, remote: Remote | None) -> None:
         path, settings = self.path, self.settings
@@ -250,28 +248,22 @@ class Replica:
             read_only=True,
         )  # fmt: skip
 
-    def follow(
-        self, policy: "PollPolicy | None" = None, *, told: "Callable[[Event], None] | None" = None
-    ) -> "Follower":
-        """Keep the replica fresh from a thread of its own; see `graft.sync.follow.Follower`."""
-        from graft.sync.follow import Follower  # noqa: PLC0415 - following builds on pulling, and that on replicas
-
-        follower = Follower(self, policy, told=told)
-        self._open.callback(follower.stop)
-        return follower
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call something before anything else is closed with the replica; the last registered first."""
+        self._open.callback(callback)
 
     def close(self) -> None:
-        """Give back one `open_replica`; the last one closes."""
-        _give_back(self)
+        """Give back one `graft.replica.replica.opening.open_replica`; the last one closes."""
+        self._on_release(self)
 
     def close_now(self) -> None:
         """Let go of everything."""
         try:
             self.bodies.flush()
-            if self in _all and not self._disowned and (self.cache.grew or self._counters() != self._settled):
+            if not self._closed and not self._disowned and (self.cache.grew or self._counters() != self._settled):
                 settle(self)
         finally:
-            _all.discard(self)
+            self._closed = True
             self._open.close()
 
     def disown(self) -> None:
@@ -395,70 +387,3 @@ class Replica:
 def is_replica(path: Path | str) -> bool:
     """Tell whether a directory holds a replica."""
     return (Path(path) / STATE_FILE).is_file()
-
-
-_open: dict[Path, tuple[Replica, int]] = {}
-_open_lock = threading.Lock()  # guards _open
-_all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    global _open_lock  # noqa: PLW0603 - another thread may have held it
-    _open_lock = threading.Lock()
-    _open.clear()
-    for replica in list(_all):
-        replica.disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def remote_for(
-    path: Path,
-    store_url: str,
-    *,
-    store: ObjectStore | None = None,
-    settings: Settings | None = None,
-    runtime: Runtime = SYSTEM,
-) -> Remote:
-    """Return what a replica in a directory has for its remote; nothing is asked of it yet."""
-    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime)
-    remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
-    return remote
-
-
-def open_replica(
-    path: Path | str,
-    *,
-    settings: Settings | None = None,
-    store: ObjectStore | None = None,
-    runtime: Runtime = SYSTEM,
-    remote: Remote | None = None,
-) -> Replica:
-    """Open a replica, or return the one that this process has open already.
-
-    A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
-    needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
-    """
-    real = Path(path).resolve()
-    with _open_lock:
-        replica, uses = _open.get(real, (None, 0))
-        if replica is None:
-            replica = Replica(real, settings=settings, store=store, runtime=runtime, remote=remote)
-        elif remote is not None:
-            remote.close()
-        _open[real] = replica, uses + 1
-        return replica
-
-
-def _give_back(replica: Replica) -> None:
-    with _open_lock:
-        found, uses = _open.get(replica.path, (None, 0))
-        if found is not replica:
-            return
-        if uses > 1:
-            _open[replica.path] = replica, uses - 1
-            return
-        del _open[replica.path]
-        replica.close_now()

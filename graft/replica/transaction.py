@@ -6,29 +6,47 @@ commit; pages above `_kept` that are not dirty read as zeros.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-from graft.errors import BadRequest, GraftError, StaleSnapshot
+from graft.errors import BadRequest, StaleSnapshot
 from graft.failpoints import failpoint
 from graft.journal.spill import Spill
 from graft.settings import Durability
 from pagestore.pages import PAGE_IDX_MAX, page_count_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from graft.disk.locks import HeldLock
+    from graft.disk.shared_counters import SharedCounters
+    from graft.journal.journal import Journal
     from graft.journal.local_commit import LocalCommit
     from graft.journal.tail import Room
     from graft.reading.snapshot import Advisor, Snapshot
-    from graft.replica.replica import Replica
+    from graft.settings import Settings
     from pagestore.objectstore import Data
+    from pagestore.runtime import Runtime
+
+
+class Host(Protocol):
+    """What a transaction needs of its replica."""
+
+    page_size: int
+    settings: Settings
+    runtime: Runtime
+    shared: SharedCounters
+    journal: Journal
+
+    def publish(self, commit: LocalCommit) -> Snapshot:
+        """Let readers see a local commit that is in the journal."""
+        ...
 
 
 class WriteTransaction:
     """The one writer of a replica; used by one thread at a time. Made by `Replica.begin`."""
 
-    def __init__(self, replica: Replica, base: Snapshot, lock: HeldLock) -> None:
+    def __init__(self, replica: Host, base: Snapshot, lock: HeldLock) -> None:
         """Take over the writer lock."""
         self._replica = replica
         self._lock = lock
@@ -106,9 +124,16 @@ class WriteTransaction:
     def commit(self, durability: Durability = Durability.LOCAL) -> Snapshot:
         """Make the changes a local commit and return the snapshot that has them; the transaction goes on from there.
 
-        With `Durability.REMOTE`, an error means that nothing was committed, except where a `RemoteUnavailable` says
-        that the outcome of the push is open: then the commit is kept here and the next push settles it. Raises
-        `DiskFull`, `LocalStorageError`, `Diverged`, `RemoteUnavailable`, `RemoteRefused`.
+        `graft.sync.commit.commit` also takes `Durability.REMOTE`. Raises `DiskFull`, `LocalStorageError`.
+        """
+        if durability is Durability.REMOTE:
+            raise BadRequest("a transaction commits locally; graft.commit(replica, transaction, durability) pushes too")
+        return self.commit_through(self._published, sync=durability is Durability.LOCAL)
+
+    def commit_through(self, publish: Callable[[LocalCommit], Snapshot], *, sync: bool) -> Snapshot:
+        """Put the changes into the journal and let ``publish`` make them visible; returns its snapshot.
+
+        Where ``publish`` raises, it has called `take_back`, or `keep` if others may see the commit.
         """
         self._check_open()
         if self._outdated:
@@ -119,8 +144,8 @@ class WriteTransaction:
         failpoint("commit: before journal")
         replica.shared.begin_append()
         self._settled = False
-        commit = self._journaled(sync=durability is not Durability.RELAXED)
-        snapshot = self._pushed(commit) if durability is Durability.REMOTE else self._published(commit)
+        commit = self._journaled(sync=sync)
+        snapshot = publish(commit)
         self._settled = True
         self._forget()
         self._rebase(snapshot)
@@ -187,36 +212,14 @@ class WriteTransaction:
             failpoint("commit: after journal")
             return self._replica.publish(commit)
         except BaseException:
-            self._take_back(commit)
+            self.take_back(commit)
             raise
 
-    def _pushed(self, commit: LocalCommit) -> Snapshot:
-        from graft.sync.push import push_unpublished  # noqa: PLC0415 - push builds on replicas and so on transactions
+    def keep(self) -> None:
+        """Note that the commit stands although its flow failed: the transaction cannot go on from it."""
+        self._outdated = True
 
-        replica = self._replica
-        try:
-            failpoint("commit: after journal")
-            push_unpublished(replica, commit)
-        except BaseException as error:
-            state = replica.state.read()
-            if state.local_lsn >= commit.local_lsn:  # it landed; only what comes after that was cut short
-                self._outdated = True
-                raise
-            if state.intent is None:
-                self._take_back(commit)
-                raise
-            replica.publish(commit)
-            self._outdated = True
-            if isinstance(error, GraftError):
-                raise type(error)(
-                    f"{error}; whether the push landed is open: the commit is kept in {replica.path} and the next "
-                    "push settles it"
-                ) from error
-            raise
-        replica.shared.announce_commit(commit.local_lsn)
-        return replica.snapshot()
-
-    def _take_back(self, commit: LocalCommit) -> None:
+    def take_back(self, commit: LocalCommit) -> None:
         """Undo a commit that nobody saw; the changes stay in the transaction."""
         self._replica.journal.undo_last(commit, self._spill.path if self._spill else None)
         self._settled = True

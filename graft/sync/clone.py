@@ -13,7 +13,9 @@ from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
 from graft.remote.remote import Remote, RemoteAddress, parse_remote, require_safe
 from graft.remote.warm_start import first_frame
 from graft.replica.freshness import confirm, now
-from graft.replica.replica import JOURNAL, STATE_FILE, Replica, is_replica, open_replica, remote_for
+from graft.replica.opening import open_replica
+from graft.replica.replica import JOURNAL, STATE_FILE, Replica, is_replica
+from graft.replica.replica_remote import remote_for
 from graft.replica.state import Identity, State
 from graft.settings import Settings
 from graft.sync.inline_bodies import keep_inline

@@ -126,6 +126,7 @@ class Follower:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"graft-follow-{replica.name}", daemon=True)
         self._thread.start()
+        replica.on_close(self.stop)
 
     @property
     def running(self) -> bool:

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from graft.building.consolidation import inline_frames
 from graft.errors import remote_errors
 from graft.pagemap.frame_table import FrameKey
-from graft.replica.replica import Replica
+from graft.reading.page_access import PageAccess
+from graft.remote.carried import inline_frames
 from metastore.index import CommitIndex
 from metastore.placement import InCommit, SegmentRef
 from pagestore.segments.reader import read_frame, read_segment
 
 
-def keep_inline(replica: Replica, indexes: Iterable[CommitIndex], *, but: SegmentRef | None = None) -> None:
+def keep_inline(access: PageAccess, indexes: Iterable[CommitIndex], *, but: SegmentRef | None = None) -> None:
     """Put the bodies that came along with commits into the cache, also where they are differences to what is here.
 
     All ``but`` those of a segment that somebody else sees to.
@@ -19,7 +19,7 @@ def keep_inline(replica: Replica, indexes: Iterable[CommitIndex], *, but: Segmen
     for index in indexes:
         commit = index.commit
         if index.inline is None:
-            _keep_inline_start(replica, index)
+            _keep_inline_start(access, index)
             continue
         home = InCommit(commit.log, commit.lsn, commit.inline_offset)
         ref = next((ref for ref in commit.segments if ref.home == home), None)
@@ -28,12 +28,12 @@ def keep_inline(replica: Replica, indexes: Iterable[CommitIndex], *, but: Segmen
         with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
             frames = [
                 (FrameKey(ref, extent.offset, extent.length), frame)
-                for extent, frame in read_segment(index.inline, ref.segment, replica.remote.bases.get)
+                for extent, frame in read_segment(index.inline, ref.segment, access.remote.bases.get)
             ]
-        replica.bodies.keep(frames)
+        access.bodies.keep(frames)
 
 
-def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
+def _keep_inline_start(access: PageAccess, index: CommitIndex) -> None:
     """Keep the frames that came whole with the first bytes of a long inline segment: what the commit itself changed."""
     data = memoryview(index.inline_start)
     if not data:
@@ -41,8 +41,8 @@ def _keep_inline_start(replica: Replica, index: CommitIndex) -> None:
     whole = [key for key in inline_frames(index) if key.offset + key.length <= len(data)]
     with remote_errors(f"commit {index.commit.lsn} of log {index.commit.log}"):
         frames = [
-            (key, read_frame(stored, key.ref.segment, replica.page_size, replica.remote.bases.get))
+            (key, read_frame(stored, key.ref.segment, access.page_size, access.remote.bases.get))
             for key in whole
             for stored in (data[key.offset : key.offset + key.length],)
         ]
-    replica.bodies.keep((key, frame) for key, frame in frames if frame is not None)
+    access.bodies.keep((key, frame) for key, frame in frames if frame is not None)

@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from graft.building.consolidation import frames_here
 from graft.errors import BadRequest, Diverged, HistoryLost
 from graft.failpoints import failpoint
 from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap, compose
+from graft.remote.carried import frames_here
 from graft.replica.freshness import confirm, now
 from graft.replica.replica import Replica
 from graft.replica.state import SyncState

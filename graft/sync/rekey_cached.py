@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graft.building.commit_builder import COMPACTED_AT, COMPACTED_INTO
 from graft.errors import GraftError
 from graft.pagemap.frame_table import FrameKey
 from graft.pagemap.locations import SLOT_MASK, frame_of, is_in_frame
 from graft.pagemap.page_map import PageMap, compose
-from graft.replica.replica import Replica
+from graft.reading.page_access import PageAccess
+from graft.remote.landmarks import COMPACTED_AT, COMPACTED_INTO
 from graft.sync.inline_bodies import keep_inline
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
@@ -27,7 +27,7 @@ from pagestore.segments.format import DecodedFrame
 _BATCH_FRAMES = 64
 
 
-def carry_over(replica: Replica, mine: PageMap, my_lsn: int, chain: Sequence[CommitIndex]) -> int:
+def carry_over(access: PageAccess, mine: PageMap, my_lsn: int, chain: Sequence[CommitIndex]) -> int:
     """Make frames of the newest compaction in ``chain`` that ``mine`` lacks out of what is cached; return how many.
 
     Nothing depends on it: what goes wrong leaves frames to be fetched.
@@ -36,37 +36,37 @@ def carry_over(replica: Replica, mine: PageMap, my_lsn: int, chain: Sequence[Com
         lsn = int(chain[0].commit.attributes.get(COMPACTED_AT, b"0")) if chain else 0
         if lsn <= my_lsn:
             return 0
-        replica.bodies.flush()
-        if not replica.cache.use().frames:
+        access.bodies.flush()
+        if not access.cache.use().frames:
             return 0
-        newest = replica.remote.chain(replica.log, LSN(lsn), chain)[0]
+        newest = access.remote.chain(chain[0].commit.log, LSN(lsn), chain)[0]
         if not any(newest is index for index in chain):
-            keep_inline(replica, [newest])
-        return _carried(replica, mine, _before(replica, mine, my_lsn, newest), newest)
+            keep_inline(access, [newest])
+        return _carried(access, mine, _before(access, mine, my_lsn, newest), newest)
     return 0
 
 
-def _before(replica: Replica, mine: PageMap, my_lsn: int, compaction: CommitIndex) -> PageMap:
+def _before(access: PageAccess, mine: PageMap, my_lsn: int, compaction: CommitIndex) -> PageMap:
     lsn = LSN(compaction.commit.lsn - 1)
     if lsn == my_lsn:
         return mine
-    return compose(replica.table, replica.remote.chain(replica.log, lsn), replica.load_chunks, mine)
+    return compose(access.table, access.remote.chain(compaction.commit.log, lsn), access.load_chunks, mine)
 
 
-def _carried(replica: Replica, mine: PageMap, before: PageMap, compaction: CommitIndex) -> int:
-    replica.load_chunks((compaction, entry.number) for entry in compaction.commit.directory)
+def _carried(access: PageAccess, mine: PageMap, before: PageMap, compaction: CommitIndex) -> int:
+    access.load_chunks((compaction, entry.number) for entry in compaction.commit.directory)
     made = 0
     batch: list[tuple[FrameKey, DecodedFrame]] = []
     for key, pages in _new_frames(compaction).items():
-        body = _body(replica, [_same(mine, before, page) for page in pages])
+        body = _body(access, [_same(mine, before, page) for page in pages])
         if body is not None:
             batch.append((key, DecodedFrame(np.array(pages, np.uint32), body)))
             made += 1
         if len(batch) == _BATCH_FRAMES:
-            replica.bodies.keep(batch)
+            access.bodies.keep(batch)
             batch = []
     if batch:
-        replica.bodies.keep(batch)
+        access.bodies.keep(batch)
     return made
 
 
@@ -97,18 +97,18 @@ def _same(mine: PageMap, before: PageMap, page: int) -> int:
     return location if location == before.location(page) else 0
 
 
-def _body(replica: Replica, locations: Sequence[int]) -> bytes | None:
+def _body(access: PageAccess, locations: Sequence[int]) -> bytes | None:
     """Return the pages at these places one after the other, None unless all are here."""
     if not all(locations) or not is_in_frame(np.array(locations, np.uint64)).all():
         return None
     frames = {frame_of(location) for location in locations}
-    absent = {replica.table.key(frame) for frame in frames if replica.table.bodies[frame] is None}
-    if absent and replica.cache.has(absent) != absent:
+    absent = {access.table.key(frame) for frame in frames if access.table.bodies[frame] is None}
+    if absent and access.cache.has(absent) != absent:
         return None
-    replica.bodies.attach(frames)
-    size, parts = replica.page_size, []
+    access.bodies.attach(frames)
+    size, parts = access.page_size, []
     for location in locations:
-        body = replica.table.bodies[frame_of(location)]
+        body = access.table.bodies[frame_of(location)]
         slot = location & SLOT_MASK
         if body is None or body.lacks(slot):
             return None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from graft.operations.prometheus import as_text, serve
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode
 from pagestore.errors import StoreUnavailable
 from pagestore.stores.local_dir import LocalDirStore

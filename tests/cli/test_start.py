@@ -2,7 +2,7 @@
 
 import pytest
 
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode
 from pagestore.stores.local_dir import LocalDirStore
 from tests.cli.conftest import make_database, rows_of

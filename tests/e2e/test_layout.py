@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.messages import LOOKUP, RANGE, message_database, row_count
 from graft.operations.verify import verify
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.settings import Settings
 from graft.sync.clone import clone, init
 from graft.sync.push import push

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from graft.operations.status import status
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.pull import pull

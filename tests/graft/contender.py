@@ -11,7 +11,7 @@ import sys
 import time
 
 from graft.errors import StaleSnapshot, WriterBusy
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.settings import Durability
 from graft.sync.pull import pull
 from graft.sync.push import push

@@ -15,8 +15,8 @@ from pathlib import Path
 from graft.disk import files as journal_files
 from graft.failpoints import set_failpoint_hook
 from graft.operations.compact import compact
+from graft.replica.opening import open_replica
 from graft.replica.reclaim import settle
-from graft.replica.replica import open_replica
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.pull import pull

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from graft.errors import StaleSnapshot
 from graft.failpoints import set_failpoint_hook
-from graft.replica import replica as replica_module
+from graft.replica import opening
 from graft.replica.replica import Replica
-from graft.settings import Settings
+from graft.settings import Durability, Settings
 from graft.sync.clone import init
+from graft.sync.commit import commit as commit_at
 from pagestore.runtime import SYSTEM, Runtime
 from pagestore.stores.memory import MemoryStore
 
@@ -73,7 +74,7 @@ def repeatable(seed):
 
 def leave(replica):
     """Close a replica wherever it came from."""
-    if replica_module._open.get(replica.path, (None,))[0] is replica:
+    if opening._open.get(replica.path, (None,))[0] is replica:
         replica.close()
     else:
         replica.close_now()
@@ -81,9 +82,9 @@ def leave(replica):
 
 def kill(replica, transaction=None):
     """End a replica as the death of its process would: locks and maps vanish, nothing is written any more."""
-    found = replica_module._open.get(replica.path)
+    found = opening._open.get(replica.path)
     if found and found[0] is replica:
-        del replica_module._open[replica.path]
+        del opening._open[replica.path]
     if transaction is not None:
         transaction._open = False
         if transaction._spill is not None:
@@ -149,7 +150,7 @@ def commit(replica, pages, tag, *, durability=None, page_count=None):
             transaction.truncate(page_count)
         for page in pages:
             transaction.write(page, body(replica.page_size, page, tag))
-        return transaction.commit(*([durability] if durability else []))
+        return commit_at(replica, transaction, durability or Durability.LOCAL)
 
 
 def content(snapshot):

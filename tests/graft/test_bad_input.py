@@ -32,7 +32,7 @@ from graft.operations.hydrate import hydrate
 from graft.operations.log import log_entries
 from graft.operations.status import status
 from graft.operations.verify import verify
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.sync.clone import clone, init
 from graft.sync.fork import fork
 from graft.sync.pull import fetch, pull
@@ -614,7 +614,7 @@ def raising(error):
 def close_all():
     """What tests opened again."""
     yield
-    from graft.replica import replica as module
+    from graft.replica import opening as module
 
     for replica, _ in list(module._open.values()):
         kill(replica)

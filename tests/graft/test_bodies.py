@@ -6,7 +6,7 @@ import pytest
 
 from graft.operations.hydrate import hydrate
 from graft.reading import body_loader as bodies
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.sync.clone import clone
 from graft.sync.push import push
 from pagestore.errors import StoreUnavailable

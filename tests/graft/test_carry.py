@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.building import consolidation as carry
-from graft.building.consolidation import CARRIED, Carried, decode_carried, encode_carried, spans
+from graft.building.consolidation import spans
 from graft.errors import Corrupt
 from graft.operations.hydrate import hydrate
 from graft.operations.log import log_entries
 from graft.operations.verify import verify
+from graft.remote.carried import CARRIED, Carried, decode_carried, encode_carried, frames_here
 from graft.settings import Durability
 from graft.sync.pull import pull
 from graft.sync.push import push
@@ -209,6 +210,6 @@ def test_a_frame_with_a_page_of_unknown_age_is_not_taken_for_the_old_one(place, 
     replica = volume(place, store)
     scatter(replica, 2, 64)
     index = replica.view().state.chain[0]
-    assert carry.frames_here(index, 63)
-    assert not carry.frames_here(index, 1)
+    assert frames_here(index, 63)
+    assert not frames_here(index, 1)
     leave(replica)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from graft.errors import NoSuchVolume, ReplicaExists
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.sync.clone import clone
 from graft.sync.push import push
 from tests.graft.support import body, commit, fast_directory, fresh_store, leave, new_replica, small_settings

@@ -17,6 +17,7 @@ from graft.operations.status import status
 from graft.operations.verify import verify
 from graft.settings import Durability
 from graft.sync.clone import clone
+from graft.sync.commit import commit as commit_at
 from graft.sync.pull import pull
 from graft.sync.push import push
 from pagestore.stores.local_dir import LocalDirStore
@@ -116,8 +117,8 @@ def test_death_in_a_commit(stage, point, durability, spill):
     transaction.truncate(2)
     with dying_at(point), pytest.raises(Killed):
         # A failpoint in the middle raises where a process would be gone: what tidies up after an error must not run.
-        transaction._take_back = lambda commit: None
-        transaction.commit(durability)
+        transaction.take_back = lambda commit: None
+        commit_at(replica, transaction, durability)
     survivor = stage.die(transaction)
     landed = point != "commit: before journal"
     with begin(survivor) as transaction:  # the next writer takes in what is whole
@@ -182,8 +183,8 @@ def test_death_in_a_commit_that_waits_for_its_push(stage, point, spill):
     transaction = replica.begin(replica.snapshot())
     transaction.write(2, body(512, 2, "second"))
     with dying_at(point), pytest.raises(Killed):
-        transaction._take_back = lambda commit: None
-        transaction.commit(Durability.REMOTE)
+        transaction.take_back = lambda commit: None
+        commit_at(replica, transaction, Durability.REMOTE)
     survivor = stage.die(transaction)
     commit(survivor, [3], "third")
     assert survivor.snapshot().read(2) == body(512, 2, "second")
@@ -223,7 +224,7 @@ def test_a_record_left_by_a_dead_writer_is_not_laid_over_another_base(tmp_path):
     transaction = stage.replica.begin(stage.replica.snapshot())
     transaction.write(2, body(512, 2, "unsaid"))
     with dying_at("commit: after journal"), pytest.raises(Killed):
-        transaction._take_back = lambda commit: None
+        transaction.take_back = lambda commit: None
         transaction.commit()
     kill(stage.replica, transaction)
     with pytest.raises(Diverged, match="during the pull"):
@@ -437,7 +438,7 @@ def test_a_forked_child_shares_no_lock_with_its_parent(tmp_path):
 
 def _in_child(replica, store):
     from graft.errors import BadRequest, WriterBusy
-    from graft.replica.replica import open_replica
+    from graft.replica.opening import open_replica
 
     try:
         for use in (replica.snapshot, lambda: push(replica), lambda: commit(replica, [1], "child")):

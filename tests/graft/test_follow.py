@@ -13,7 +13,7 @@ from graft.errors import BadRequest, Diverged, HistoryLost, RemoteUnavailable, T
 from graft.operations.status import status
 from graft.replica.freshness import age_of, freshness
 from graft.sync.clone import clone
-from graft.sync.follow import Looked, LookFailed, poll_policy, watch
+from graft.sync.follow import Follower, Looked, LookFailed, poll_policy, watch
 from graft.sync.poll import look
 from graft.sync.poll_schedule import PollPolicy, PollSchedule
 from graft.sync.pull import fetch, pull
@@ -368,7 +368,7 @@ class TestFollower:
         reader = as_other_process(world.path / "r", world.metered)
         world.replicas.append(reader)
         world.push()
-        with reader.follow(fast, told=lambda event: event.moved and told.release()) as follower:
+        with Follower(reader, fast, told=lambda event: event.moved and told.release()) as follower:
             assert told.acquire(timeout=30)
             assert world.newest(reader) == world.written(2)
             assert follower.running
@@ -380,13 +380,13 @@ class TestFollower:
         world.replicas.append(reader)
         commit(reader, [2], "mine")
         world.push()
-        with reader.follow(PollPolicy(0.001, 0.001, 10**9)) as follower:
+        with Follower(reader, PollPolicy(0.001, 0.001, 10**9)) as follower:
             follower._thread.join(30)
             assert isinstance(follower.error, Diverged)
 
     def test_closing_the_replica_stops_it(self, world):
         reader = as_other_process(world.path / "r", world.metered)
-        follower = reader.follow()
+        follower = Follower(reader)
         reader.close_now()
         assert not follower.running
         assert follower.error is None

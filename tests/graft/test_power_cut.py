@@ -21,6 +21,7 @@ from graft.operations.verify import verify
 from graft.replica.reclaim import settle
 from graft.settings import Durability
 from graft.sync.clone import clone, init
+from graft.sync.commit import commit as commit_at
 from graft.sync.pull import pull
 from graft.sync.push import push
 from tests.graft.power_cut import Recorder, state_after
@@ -94,10 +95,10 @@ class Run:
             self.versions.append(version)
             if fails:
                 with pytest.raises(LocalStorageError), fails:
-                    transaction.commit(durability)
+                    commit_at(self.replica, transaction, durability)
                 version.taken_back = self.now
                 return
-            transaction.commit(durability)
+            commit_at(self.replica, transaction, durability)
         if durability is not Durability.RELAXED:
             version.promised = self.now
 

@@ -8,6 +8,7 @@ from graft.operations.log import log_entries
 from graft.operations.status import status
 from graft.settings import Durability
 from graft.sync.clone import clone
+from graft.sync.commit import commit as commit_at
 from graft.sync.pull import pull
 from graft.sync.push import push
 from pagestore.stores.memory import MemoryStore
@@ -259,16 +260,16 @@ class TestRemoteDurability:
             transaction.write(7, body(512, 7, "second"))
             store.down = True
             with pytest.raises(RemoteUnavailable) as caught:
-                transaction.commit(Durability.REMOTE)
+                commit_at(replica, transaction, Durability.REMOTE)
             store.down = False
             if inline_bytes_max:  # the append may be on its way
                 assert "open" in str(caught.value)
                 with pytest.raises(StaleSnapshot):
-                    transaction.commit(Durability.REMOTE)
+                    commit_at(replica, transaction, Durability.REMOTE)
             else:
                 assert content(replica.snapshot()) == before
                 assert status(replica).local_commits == 0
-                transaction.commit(Durability.REMOTE)
+                commit_at(replica, transaction, Durability.REMOTE)
         push(replica)
         assert replica.snapshot().read(7) == body(512, 7, "second")
         check_settled(replica, elsewhere, [3, 2])
@@ -281,7 +282,7 @@ class TestRemoteDurability:
             transaction.write(2, body(512, 2, "second"))
             for _ in range(2):
                 with pytest.raises(Diverged):
-                    transaction.commit(Durability.REMOTE)
+                    commit_at(replica, transaction, Durability.REMOTE)
                 assert transaction.read(2) == body(512, 2, "second")
                 assert content(replica.snapshot()) == before
         assert status(replica).local_commits == 0
@@ -311,7 +312,7 @@ class TestRemoteDurability:
 
 def leave_and_return(replica, elsewhere):
     """What was taken back stays away when the directory is opened anew."""
-    from graft.replica.replica import open_replica
+    from graft.replica.opening import open_replica
 
     leave(replica)
     with open_replica(replica.path, settings=small_settings(), store=elsewhere.remote.store) as again:

@@ -25,6 +25,7 @@ from graft.operations.verify import verify
 from graft.replica.reclaim import settle
 from graft.settings import Durability
 from graft.sync.clone import clone
+from graft.sync.commit import commit as commit_at
 from graft.sync.fork import fork
 from graft.sync.pull import fetch, pull
 from graft.sync.push import push
@@ -318,10 +319,10 @@ class Replicas(RuleBasedStateMachine):
         changed = version != base or transaction.dirty
         if changed and durability is Durability.REMOTE and local.lsn != self.remote.head:
             with pytest.raises(Diverged):
-                transaction.commit(durability)
+                commit_at(transaction._replica, transaction, durability)
             self.check_transaction(transaction, version)
             return None
-        snapshot = transaction.commit(durability)
+        snapshot = commit_at(transaction._replica, transaction, durability)
         if changed:
             local.commits.append(version)
             if durability is Durability.REMOTE:

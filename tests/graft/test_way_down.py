@@ -3,7 +3,6 @@
 import pytest
 
 from graft.building import segment_builder as segment_out
-from graft.building.consolidation import decode_carried
 from graft.building.segment_builder import ReadingOrder
 from graft.errors import Corrupt, Diverged
 from graft.failpoints import FAILPOINTS
@@ -11,6 +10,7 @@ from graft.operations.compact import compact
 from graft.operations.hydrate import hydrate
 from graft.operations.verify import verify
 from graft.pagemap.locations import frame_of
+from graft.remote.carried import decode_carried
 from graft.remote.entry_frame import LAID_OUT_AT, laid_out_at, way_down_frame
 from graft.remote.warm_start import first_frame
 from graft.sync.clone import clone

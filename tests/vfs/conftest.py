@@ -8,7 +8,8 @@ import pytest
 
 from graft.errors import GraftError
 from graft.operations.status import status
-from graft.replica.replica import Replica, open_replica
+from graft.replica.opening import open_replica
+from graft.replica.replica import Replica
 from graft.settings import Settings
 from graft_sqlite_vfs import connect
 from graft_sqlite_vfs.readpath import Pure

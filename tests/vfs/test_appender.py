@@ -49,10 +49,14 @@ def read_path() -> str:
 def python_commits(monkeypatch):
     """The commits that Python makes."""
     made = []
-    commit = WriteTransaction.commit
-    monkeypatch.setattr(
-        WriteTransaction, "commit", lambda self, *args: made.append(self.base.local_lsn) or commit(self, *args)
-    )
+    commit = WriteTransaction.commit_through
+
+    def noted(self, *args, **options):
+        if self.dirty:
+            made.append(self.base.local_lsn)
+        return commit(self, *args, **options)
+
+    monkeypatch.setattr(WriteTransaction, "commit_through", noted)
     return made
 
 

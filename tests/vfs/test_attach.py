@@ -149,13 +149,13 @@ def test_an_empty_volume_of_another_page_size(db, volumes, page_size):
 
 
 def test_detach_lets_go_of_the_replica(db, volumes):
-    from graft.replica import replica
+    from graft.replica import opening
 
     volumes.connect("other", remote="#other").close()
     db.execute("ATTACH ? AS other", (str(volumes.path("other")),))
-    assert volumes.path("other").resolve() in replica._open
+    assert volumes.path("other").resolve() in opening._open
     db.execute("DETACH other")
-    assert volumes.path("other").resolve() not in replica._open
+    assert volumes.path("other").resolve() not in opening._open
 
 
 @committed_in_python

@@ -9,8 +9,8 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, NoSuchVersion, NoSuchVolume, NotAReplica, OtherVolume, ReplicaExists
-from graft.replica import replica as replica_module
-from graft.replica.replica import open_replica
+from graft.replica import opening
+from graft.replica.opening import open_replica
 from graft.settings import Settings
 from graft_sqlite_vfs import connect
 
@@ -154,17 +154,17 @@ def test_closing_gives_the_replica_back(db, volumes):
     path = volumes.path().resolve()
     second = volumes.connect()
     db.close()
-    assert path in replica_module._open
+    assert path in opening._open
     second.close()
     gc.collect()
-    assert path not in replica_module._open
+    assert path not in opening._open
 
 
 def test_a_failed_open_gives_the_replica_back(volumes):
     volumes.connect().close()
     with pytest.raises(NoSuchVersion):
         volumes.connect(at=5)
-    assert volumes.path().resolve() not in replica_module._open
+    assert volumes.path().resolve() not in opening._open
 
 
 def test_by_plain_uri(db, volumes):

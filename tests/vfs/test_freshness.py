@@ -6,6 +6,7 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, Diverged, RemoteUnavailable, TooStale
+from graft.sync.follow import Follower
 from graft.sync.push import push
 from graft_sqlite_vfs import connect
 
@@ -176,7 +177,7 @@ def test_a_follower_serves_the_readers_of_its_process(db, volumes, there):
 
     replica = volumes.replica("there")
     reader = volumes.connect("there", remote=None)
-    with replica.follow(PollPolicy(0.001, 0.001, 10**9)) as follower:
+    with Follower(replica, PollPolicy(0.001, 0.001, 10**9)) as follower:
         insert(db)
         while rows(reader, COUNT) != [(4,)]:
             assert follower.running

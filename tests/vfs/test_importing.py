@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, GraftError, WriterBusy
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_sqlite_vfs import database_page_size, import_database
 
 from .conftest import rows

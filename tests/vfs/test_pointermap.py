@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft_sqlite_vfs.btree.pointer_map import PointerMap, changed_roots
 from graft_sqlite_vfs.connect import connect
 from tests.graft.support import fast_directory

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from graft.errors import Corrupt, RemoteRefused, RemoteUnavailable
 from graft.reading.snapshot import Snapshot
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 from graft.settings import Durability
 from graft.sync.pull import pull
 from graft.sync.push import push

@@ -22,7 +22,7 @@ import gc, os, sqlite3, sys
 from graft.errors import NotAReplica, RemoteUnavailable
 from graft_sqlite_vfs import connect, stdlib
 from graft.sync.push import push
-from graft.replica.replica import open_replica
+from graft.replica.opening import open_replica
 
 os.chdir(sys.argv[1])
 ours = connect("app", remote="bucket")

@@ -1,0 +1,106 @@
+"""The attribute ``carried`` of a commit: which pages its consolidation moved, and since which LSN each is as it is.
+
+See docs/formats/commit.md. `graft.building.consolidation` decides what is carried.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from graft.errors import Corrupt
+from graft.pagemap.frame_table import FrameKey
+from metastore.commit import Commit
+from metastore.index import CommitIndex
+from metastore.placement import CHUNK_PAGES, InCommit
+from pagestore.errors import PageStoreError
+from pagestore.segments.codec import Codec, compress, decompress
+
+CARRIED = "carried"
+
+_HEAD = struct.Struct("<IB")
+_RAW_BYTES_MAX = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Pages that a commit carries: ascending, and of each the LSN whose push left it as it is."""
+
+    pages: npt.NDArray[np.uint32]
+    since: npt.NDArray[np.uint64]
+
+    def without(self, pages: Iterable[int]) -> "Carried":
+        """Return the same but for some pages."""
+        keep = ~np.isin(self.pages, np.fromiter(pages, np.uint32))
+        return Carried(self.pages[keep], self.since[keep])
+
+
+NOTHING = Carried(np.empty(0, np.uint32), np.empty(0, np.uint64))
+
+
+def encode_carried(carried: Carried, lsn: int) -> bytes:
+    """Return the attribute's bytes in the commit ``lsn``."""
+    steps = carried.pages.copy()
+    steps[1:] -= carried.pages[:-1]
+    ago = (np.uint64(lsn) - carried.since).astype("<u4")
+    raw = steps.astype("<u4").tobytes() + ago.tobytes()
+    codec, stored = compress(raw, Codec.ZSTD, 3)
+    return _HEAD.pack(len(raw), codec) + stored
+
+
+def decode_carried(commit: Commit) -> Carried:
+    """Return what a commit carries; raises `Corrupt` for bytes that say nothing."""
+    data = commit.attributes.get(CARRIED)
+    if data is None:
+        return NOTHING
+    try:
+        length, codec = _HEAD.unpack_from(data)
+        if length % 8 or length > _RAW_BYTES_MAX:
+            raise ValueError(f"{length} bytes")
+        raw = decompress(codec, memoryview(data)[_HEAD.size :], length)
+    except (struct.error, ValueError, PageStoreError) as error:
+        raise Corrupt(f"commit {commit.lsn} of log {commit.log}: the list of carried pages: {error}") from error
+    columns = np.frombuffer(raw, "<u4").reshape(2, -1)
+    pages = columns[0].cumsum(dtype=np.uint64).astype(np.uint32)
+    return Carried(pages, np.uint64(commit.lsn) - columns[1].astype(np.uint64))
+
+
+def frames_here(index: CommitIndex, lsn: int) -> Mapping[FrameKey, list[int]]:
+    """Return the frames of a commit's inline segment of which a reader at ``lsn`` has every page, in another place.
+
+    Each with its pages by slot. Nothing if part of the index was not read.
+    """
+    carried = decode_carried(index.commit)
+    here = set(carried.pages[carried.since <= lsn].tolist())
+    return {key: pages for key, pages in inline_frames(index).items() if here.issuperset(pages)} if here else {}
+
+
+def inline_frames(index: CommitIndex) -> Mapping[FrameKey, list[int]]:
+    """Return the frames of a commit's inline segment with their pages by slot, from its index.
+
+    Nothing if part of the index was not read, and no frame of which an overwritten page makes the index say less.
+    """
+    commit = index.commit
+    if any(index.lacks(entry.number) for entry in commit.directory):
+        return {}
+    own = InCommit(commit.log, commit.lsn, commit.inline_offset)
+    ordinal = next((number for number, ref in enumerate(commit.segments) if ref.home == own), None)
+    pages_of: dict[FrameKey, dict[int, int]] = {}
+    for entry in commit.directory:
+        placement = index.placement(entry.number)
+        for row in np.flatnonzero(placement.frame_segment == ordinal).tolist():
+            key = FrameKey(
+                commit.segments[placement.frame_segment[row]],
+                int(placement.frame_offset[row]),
+                int(placement.frame_length[row]),
+            )
+            mine = placement.page_frame == row
+            pages = placement.page_low[mine].astype(np.int64) + (entry.number * CHUNK_PAGES + 1)
+            pages_of.setdefault(key, {}).update(zip(placement.page_slot[mine].tolist(), pages.tolist(), strict=True))
+    return {
+        key: [slots[slot] for slot in sorted(slots)]
+        for key, slots in pages_of.items()
+        if sorted(slots) == list(range(len(slots)))
+    }

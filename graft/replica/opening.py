@@ -1,0 +1,71 @@
+"""Which replicas this process has open: one object for each directory, shared by all who open it.
+
+A fork's child disowns what its parent has open.
+"""
+
+import os
+import threading
+import weakref
+from pathlib import Path
+
+from graft.remote.remote import Remote
+from graft.replica.replica import Replica
+from graft.settings import Settings
+from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM, Runtime
+
+_open: dict[Path, tuple[Replica, int]] = {}
+_open_lock = threading.Lock()  # guards _open
+_all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    global _open_lock  # noqa: PLW0603 - another thread may have held it
+    _open_lock = threading.Lock()
+    _open.clear()
+    for replica in list(_all):
+        replica.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def open_replica(
+    path: Path | str,
+    *,
+    settings: Settings | None = None,
+    store: ObjectStore | None = None,
+    runtime: Runtime = SYSTEM,
+    remote: Remote | None = None,
+) -> Replica:
+    """Open a replica, or return the one that this process has open already.
+
+    A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
+    needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
+    """
+    real = Path(path).resolve()
+    with _open_lock:
+        replica, uses = _open.get(real, (None, 0))
+        if replica is None:
+            replica = Replica(
+                real, settings=settings, store=store, runtime=runtime, remote=remote, on_release=_give_back
+            )
+            _all.add(replica)
+        elif remote is not None:
+            remote.close()
+        _open[real] = replica, uses + 1
+        return replica
+
+
+def _give_back(replica: Replica) -> None:
+    with _open_lock:
+        found, uses = _open.get(replica.path, (None, 0))
+        if found is not replica:
+            return
+        if uses > 1:
+            _open[replica.path] = replica, uses - 1
+            return
+        del _open[replica.path]
+        _all.discard(replica)
+        replica.close_now()
