@@ -1,9 +1,9 @@
-"""Company: what goes along with the frames that a scan fetches next, decided without I/O.
+"""Piggybacked frames: what a scan fetches along with its next frames, from the same objects. Decided without I/O.
 
-Where pushes have scattered pages, what comes next lies in several small objects: commits that hold pages inline. Each
-costs a request however little is wanted of it, and every window would ask each of them again. So whoever is well on
-the way through an order takes along what the objects that are asked anyway have for the way further on: what comes
-first, and of each object no more than a request is worth.
+Where pushes have scattered pages, the next pages of a scan lie in several small objects: commits that hold pages
+inline. Each costs a request however little is read of it, and each window would ask all of them again. So a scan that
+has come far enough also takes what those objects hold for the way further on: the nearest frames first, and of each
+object no more than a request is worth.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
@@ -11,13 +11,13 @@ from itertools import islice
 from typing import Protocol
 
 USED_FRAMES_MIN = 8
-"""Who used fewer frames along a trend takes no company."""
+"""A scan piggybacks frames only after it has used this many along its trend."""
 _FRAMES_FOR_USED = 3
-"""So many frames may be on the way as company for each that was used."""
+"""How many piggybacked frames may be outstanding for each frame that was used."""
 _PAGES_FOR_USED = 64
-"""So many pages further on are looked at for each frame that was used."""
+"""How many pages to look ahead for each frame that was used."""
 _EACH_MAX = 20
-"""So many frames of one object go along at once."""
+"""How many frames of one object are piggybacked at once."""
 
 
 class Objects(Protocol):
@@ -32,14 +32,14 @@ class Objects(Protocol):
         ...
 
 
-def company_room(used: int, on_the_way: int, company_max: int) -> int:
-    """Return how many frames may go along now: of who used so many, if so many went along and were not used yet."""
+def piggyback_room(used: int, outstanding: int, piggyback_max: int) -> int:
+    """Return how many frames a scan may piggyback now, having used ``used`` while ``outstanding`` were not used yet."""
     if used < USED_FRAMES_MIN:
         return 0
-    return max(min(_FRAMES_FOR_USED * used, company_max) - on_the_way, 0)
+    return max(min(_FRAMES_FOR_USED * used, piggyback_max) - outstanding, 0)
 
 
-def company(pages: Iterator[int], frames: Iterable[int], used: int, room: int, objects: Objects) -> list[int]:
+def piggyback(pages: Iterator[int], frames: Iterable[int], used: int, room: int, objects: Objects) -> list[int]:
     """Return up to ``room`` missing frames of the pages further on that lie in the same small objects as ``frames``.
 
     ``used`` frames were used so far; the further a reader has come, the further it looks.

@@ -5,7 +5,8 @@ from array import array
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from graft.reading.readahead import NEAR_PAGES, Readahead
+from graft.reading.lane import NEAR_PAGES
+from graft.reading.readahead import Readahead
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft_sqlite_vfs.btree.key_order import KeyOrder, Parents

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from graft.reading.readahead import NumberOrder, PageOrder
+from graft.reading.page_order import NumberOrder, PageOrder
 from graft_sqlite_vfs.btree.pages import INTERIOR, child_array, child_count, is_interior
 from graft_sqlite_vfs.header import Buffer
 

@@ -5,7 +5,8 @@ from itertools import islice
 
 import pytest
 
-from graft.reading.readahead import NumberOrder, Readahead
+from graft.reading.page_order import NumberOrder
+from graft.reading.readahead import Readahead
 
 PAGES = 16_000
 PER_FRAME = 16
