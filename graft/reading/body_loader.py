@@ -1,37 +1,32 @@
-"""Page bodies on demand: from the cache, else from the remote, each frame fetched once however many threads want it.
+"""Page bodies on demand: from the cache, else from the remote, each frame fetched once (`graft.reading.single_flight`).
 
-A frame that was fetched alone, as a lookup does, is served from memory until the cache takes it together with others:
-soon enough for it to be there when the replica is opened again, and a lookup need not wait for the cache's index. Where
-the cache cannot be read or written (a full disk, a damaged index), frames are served from memory, the newest few.
+A frame that was fetched alone, as a lookup does, is served from memory until the cache takes it together with others
+(`graft.reading.write_behind`).
 """
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-
-import numpy as np
 
 from graft.cache.cache import Cache
 from graft.counters import ReplicaCounts
 from graft.errors import GraftError
 from graft.pagemap.frame_table import FrameBody, FrameKey, FrameTable
 from graft.periodic import Housekeeper
+from graft.reading.single_flight import SingleFlight
+from graft.reading.write_behind import WriteBehind
 from graft.remote.remote import Remote
 from pagestore.parallel import Helpers
 from pagestore.segments.fetch_plan import RangeRead
 from pagestore.segments.format import DecodedFrame
 
 _PATIENCE_S = 0.5
-"""How long a frame that another thread is fetching, with others, is waited for."""
+"""How long to wait for a frame that another thread is fetching."""
 _BATCH_BYTES = 4 * 1024 * 1024
-_LATER_BATCH_BYTES = 1024 * 1024
-"""So much of what is fetched in the background is handed over at once: a reader may wait for the first of it."""
-_LATER_MAX = 16
-"""Fetches in the background at once; a reader has two at most."""
-_MEMORY_BYTES_MAX = 64 * 1024 * 1024
-_LATE_BYTES_MAX = 4 * 1024 * 1024
-"""So much of what was fetched frame by frame waits for the housekeeper; who comes by more than that puts it away."""
+_BACKGROUND_BATCH_BYTES = 1024 * 1024
+"""Background fetches hand frames over in batches of this size: a reader may wait for the first of them."""
+_BACKGROUND_MAX = 16
+"""Most background fetches at once; one reader has two at most."""
 
 
 class BodyLoader:
@@ -57,20 +52,10 @@ class BodyLoader:
         self._page_size = page_size
         self._guessed: set[int] = set()
         """Frames that were fetched ahead from the remote, and that nobody has asked for yet."""
-        self._condition = threading.Condition()  # guards the two below, and the table's `coming`
-        self._in_flight: set[int] = set()
-        self._later = 0
-        """Fetches in the background that have not ended."""
-        self._helpers = Helpers(_LATER_MAX)
-        self._memory_lock = threading.Lock()  # guards the members below
-        self._in_memory: deque[tuple[int, int]] = deque()
-        """Batches that the cache did not take, and their bytes, oldest first; negative numbers stand for files."""
-        self._memory_bytes = 0
-        self._batches = 0
-        self._late_lock = threading.Lock()  # guards the members below, and is taken before the cache's own
-        self._late: dict[FrameKey, tuple[int, int, DecodedFrame]] = {}
-        """Frames that the cache is to take later: their numbers, and those that stand for their files."""
-        self._late_bytes = 0
+        self._flight = SingleFlight()
+        self._coming_lock = threading.Lock()  # guards the table's `coming`
+        self._helpers = Helpers(_BACKGROUND_MAX)
+        self._behind = WriteBehind(table, cache, lambda number, body: self._take(number, body, ()))
         self._housekeeper = housekeeper
 
     def attach(
@@ -89,13 +74,13 @@ class BodyLoader:
         """
         guessed = set(ahead)
         wanted = [number for number in dict.fromkeys(numbers) if not self._is_here(number, asked=number not in guessed)]
-        mine = self._claim(wanted)
+        mine = self._flight.claim(wanted)
         fetched = 0, 0
         try:
             if mine:
                 fetched = self._load(mine, guessed, sparse=sparse, uncached=uncached)
         finally:
-            self._release(mine)
+            self._flight.release(mine)
         for number in wanted:
             if number not in mine and number not in guessed:
                 self._wait_for(number)
@@ -106,9 +91,9 @@ class BodyLoader:
 
         Tells whether that was begun. Whatever goes wrong is found out by whoever comes to one of the frames.
         """
-        mine = self._claim(numbers)
-        with self._condition:
-            self._later += 1
+        mine = self._flight.claim(numbers)
+        self._flight.background_begins()
+        with self._coming_lock:
             self.table.coming |= mine
         begun = self._helpers.try_run(lambda: self._attach_later(mine, numbers, then))
         if not begun:
@@ -117,8 +102,7 @@ class BodyLoader:
 
     def settle(self) -> None:
         """Wait for all that is being fetched in the background."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._later < 1)
+        self._flight.wait_for_background()
 
     def attach_cached(self, numbers: Iterable[int]) -> None:
         """Attach those of the frames that the cache has; asks nothing of the remote."""
@@ -130,14 +114,13 @@ class BodyLoader:
 
     def attach_whole(self, number: int) -> FrameBody:
         """Fetch a frame of which the cache has a part, attach it and return it."""
-        with self._condition:
-            self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
+        self._flight.wait_for(number, _PATIENCE_S)
         while (body := self.table.bodies[number]) is None or not body.whole:
-            mine = self._claim([number])
+            mine = self._flight.claim([number])
             try:
                 self._fetch({self.table.key(number): number}, ())
             finally:
-                self._release(mine)
+                self._flight.release(mine)
         return body
 
     def keep(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
@@ -148,18 +131,8 @@ class BodyLoader:
                 self.cache.put(batch)
 
     def flush(self) -> None:
-        """Have all in the cache that is here, if it takes it."""
-        with self._late_lock:
-            late, self._late, self._late_bytes = self._late, {}, 0
-            if not late:
-                return
-            try:
-                bodies = self.cache.put([(key, frame) for key, (_, _, frame) in late.items()])
-            except GraftError:
-                return  # so it stays in memory
-            for (number, file, _), body in zip(late.values(), bodies, strict=True):
-                self._take(number, body, ())
-                self._forget_in_memory(file)
+        """Put all fetched frames into the cache, as far as it takes them."""
+        self._behind.flush()
 
     def kept(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
         """Return those of the frames that the cache has, or is yet to take; raises as it does."""
@@ -191,10 +164,10 @@ class BodyLoader:
             self._later_ended(mine)
 
     def _later_ended(self, mine: set[int]) -> None:
-        with self._condition:
-            self._later -= 1
+        with self._coming_lock:
             self.table.coming -= mine
-        self._release(mine)
+        self._flight.release(mine)
+        self._flight.background_ends()
 
     def _load(
         self,
@@ -227,7 +200,7 @@ class BodyLoader:
         frames = self._remote.frames(
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
         )
-        for batch in self._batches_of(frames, _BATCH_BYTES if waits else _LATER_BATCH_BYTES):
+        for batch in self._batches_of(frames, _BATCH_BYTES if waits else _BACKGROUND_BATCH_BYTES):
             self._count(batch, missing, guessed)
             self._keep_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
@@ -236,7 +209,8 @@ class BodyLoader:
     def _fetch_lone(self, key: FrameKey, number: int) -> int:
         frame = self._remote.frame(key, self._page_size, self._count_read)
         self.counts.add(fetched_frames=1)
-        self._attach_late(key, frame, number)
+        self._housekeeper.begin()  # it has the cache take the frame soon
+        self._behind.put(key, frame, number)
         return len(frame.pages)
 
     def _batches_of(
@@ -261,20 +235,11 @@ class BodyLoader:
         try:
             bodies = self.cache.put(batch)
         except GraftError:
-            self._attach_in_memory(batch, numbers)
+            self._behind.hold(batch, numbers)
             return
         for (key, _), body in zip(batch, bodies, strict=True):
             self._take(numbers[key], body, guessed)
-        self._release({numbers[key] for key, _ in batch})
-
-    def _attach_late(self, key: FrameKey, frame: DecodedFrame, number: int) -> None:
-        self._housekeeper.begin()  # which sees to it that the cache takes it soon
-        with self._late_lock:
-            self._late[key] = number, self._attach_in_memory([(key, frame)], {key: number}), frame
-            self._late_bytes += len(frame.body)
-            enough = self._late_bytes >= min(_LATE_BYTES_MAX, self.cache.batch_bytes)
-        if enough:
-            self.flush()
+        self._flight.release({numbers[key] for key, _ in batch})
 
     def _take(self, number: int, body: FrameBody, guessed: Collection[int]) -> None:
         self._housekeeper.begin()
@@ -302,11 +267,9 @@ class BodyLoader:
 
     def disown(self) -> None:
         """In the child of a fork: whoever held the locks is not here."""
-        self._condition = threading.Condition()
-        self._in_flight, self._later = set(), 0
+        self._flight, self._coming_lock = SingleFlight(), threading.Lock()
         self._helpers = Helpers(0)  # a child reads what it must, and nothing ahead in the background
-        self._memory_lock, self._late_lock = threading.Lock(), threading.Lock()
-        self._late, self._late_bytes = {}, 0  # the parent sees to it
+        self._behind.disown()
         self.table.disown()
         self.cache.disown()
 
@@ -332,48 +295,10 @@ class BodyLoader:
         except GraftError:
             return None
 
-    def _attach_in_memory(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: dict[FrameKey, int]) -> int:
-        """Attach frames that the cache has not; return the number that stands for their file."""
-        size = sum(len(frame.body) for _, frame in batch)
-        with self._memory_lock:
-            self._batches += 1
-            file = -self._batches
-            self._in_memory.append((file, size))
-            self._memory_bytes += size
-        for key, frame in batch:
-            listed = np.ascontiguousarray(frame.pages, "<u4").tobytes()
-            body = FrameBody(memoryview(listed).cast("I"), memoryview(frame.body), file)
-            self.table.attach(numbers[key], body)
-        with self._memory_lock:
-            while self._memory_bytes > _MEMORY_BYTES_MAX and len(self._in_memory) > 1:
-                oldest, size = self._in_memory.popleft()
-                self._memory_bytes -= size
-                self.table.detach(oldest)
-        return file
-
-    def _forget_in_memory(self, file: int) -> None:
-        """Count no longer what the cache has taken after all."""
-        with self._memory_lock:
-            for batch in [batch for batch in self._in_memory if batch[0] == file]:
-                self._in_memory.remove(batch)
-                self._memory_bytes -= batch[1]
-
-    def _claim(self, wanted: Sequence[int]) -> set[int]:
-        with self._condition:
-            mine = {number for number in wanted if number not in self._in_flight}
-            self._in_flight |= mine
-            return mine
-
-    def _release(self, mine: set[int]) -> None:
-        with self._condition:
-            self._in_flight -= mine
-            self._condition.notify_all()
-
     def _wait_for(self, number: int) -> None:
-        with self._condition:
-            if number in self.table.coming and number in self._in_flight:
-                self.counts.add(ahead_late=1)
-            ended = self._condition.wait_for(lambda: number not in self._in_flight, _PATIENCE_S)
+        if number in self.table.coming and self._flight.is_in_flight(number):
+            self.counts.add(ahead_late=1)
+        ended = self._flight.wait_for(number, _PATIENCE_S)
         if self._is_here(number, asked=True):
             return
         if not ended:

@@ -89,7 +89,7 @@ def kill(replica, transaction=None):
         transaction._open = False
         if transaction._spill is not None:
             os.close(transaction._spill.descriptor)
-    replica.bodies._late = {}  # what is only in memory goes with it
+    replica.bodies._behind._late = {}  # what is only in memory goes with it
     replica.bodies.close()
     replica.state._database.close()
     replica.cache.close()

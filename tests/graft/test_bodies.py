@@ -6,6 +6,7 @@ import pytest
 
 from graft.operations.hydrate import hydrate
 from graft.reading import body_loader as bodies
+from graft.reading import write_behind
 from graft.replica.opening import open_replica
 from graft.sync.clone import clone
 from graft.sync.push import push
@@ -123,18 +124,18 @@ def test_what_is_fetched_frame_by_frame_is_in_memory_until_the_cache_takes_it_at
     reader.bodies.evict()  # what its housekeeper does every second
     assert reader.cache.use().frames == reader.counts.snapshot().fetched_frames > 8
     assert all(file > 0 for file in files_of(reader))
-    assert not reader.bodies._in_memory
-    assert reader.bodies._memory_bytes == 0
+    assert not reader.bodies._behind._in_memory
+    assert reader.bodies._behind._memory_bytes == 0
     read_each(reader, range(9, PAGES + 1))
 
 
 def test_no_more_than_a_batch_is_in_memory(world, monkeypatch):
-    monkeypatch.setattr(bodies, "_LATE_BYTES_MAX", 4 * 2048)
+    monkeypatch.setattr(write_behind, "_LATE_BYTES_MAX", 4 * 2048)
     reader, store = world
     store.slow_key = None
     for page in range(9, PAGES + 1):
         read_each(reader, [page])
-        assert reader.bodies._memory_bytes < 4 * 2048
+        assert reader.bodies._behind._memory_bytes < 4 * 2048
     assert reader.cache.use().frames > 8
 
 
@@ -156,7 +157,7 @@ def test_the_parent_of_a_fork_keeps_what_was_fetched_frame_by_frame(world):
     store.slow_key = None
     read_each(reader, [9])
     reader.bodies.disown()  # as the child does
-    assert not reader.bodies._late
+    assert not reader.bodies._behind._late
     read_each(reader, [9])
 
 
