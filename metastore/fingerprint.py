@@ -17,7 +17,6 @@ from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
-_U64_MAX = 2**64 - 1
 
 
 def frame_seeds(frames: Iterable[tuple[bytes, int]]) -> U64:
@@ -34,14 +33,6 @@ def mixed(pages: U64, seeds: U64) -> U64:
         x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
         x ^= x >> np.uint64(31)
     return x
-
-
-def mixed_one(page: int, seed: int) -> int:
-    """Return the mix of one page, which `mixed` takes long to get going for."""
-    x = (seed + page * _GOLDEN) & _U64_MAX
-    x = ((x ^ (x >> 30)) * _MIX_1) & _U64_MAX
-    x = ((x ^ (x >> 27)) * _MIX_2) & _U64_MAX
-    return x ^ (x >> 31)
 
 
 def fingerprint(pages: U64, seeds: U64) -> int:

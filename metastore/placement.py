@@ -5,7 +5,7 @@ is read and in which a page map is materialised. Columns are numpy arrays, so th
 Python per page.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
@@ -21,8 +21,6 @@ from pagestore.segments.fetch_plan import FrameLocation, segment_key
 from pagestore.segments.format import FrameExtent
 
 CHUNK_PAGES = 4096
-FEW_PAGES = 16
-"""So many at most, and plain Python is faster than the first calls of NumPy after a while without any."""
 
 U16: TypeAlias = npt.NDArray[np.uint16]
 U32: TypeAlias = npt.NDArray[np.uint32]
@@ -165,8 +163,6 @@ def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
         return EMPTY
     if len(layers) == 1:
         return layers[0]
-    if sum(layer.pages for layer in layers) <= FEW_PAGES:
-        return _few_overlaid(layers)
     frame_counts = [len(layer.frame_segment) for layer in layers]
     rows = np.concatenate([layer.page_frame for layer in layers]).astype(np.uint32)
     rows += np.repeat(np.cumsum([0, *frame_counts[:-1]], dtype=np.uint32), [len(layer.page_low) for layer in layers])
@@ -184,8 +180,8 @@ def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
 def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
     """Return, per chunk, the places of all pages of a new segment, whose frames come by offset, with this ordinal."""
     extents = list(frames)
-    if sum(len(extent.pages) for extent in extents) <= FEW_PAGES:
-        return _few_placements(extents, ordinal)
+    if not extents:
+        return {}
     counts = np.array([len(extent.pages) for extent in extents], np.uint32)
     page = np.fromiter(chain.from_iterable(extent.pages for extent in extents), np.uint32, int(counts.sum()))
     page -= np.uint32(1)
@@ -212,42 +208,3 @@ def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, Chun
             slot[start:stop],
         )
     return placements
-
-
-_Place: TypeAlias = tuple[int, int, int, int]
-"""Segment ordinal, frame offset, frame length, slot."""
-
-
-def _few_placements(extents: Iterable[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
-    places: dict[int, dict[int, _Place]] = {}
-    for extent in extents:
-        for slot, page in enumerate(extent.pages):
-            low = (page - 1) % CHUNK_PAGES
-            places.setdefault(chunk_of(page), {})[low] = (ordinal, extent.offset, extent.length, slot)
-    return {number: _of_few(found) for number, found in sorted(places.items())}
-
-
-def _few_overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
-    places: dict[int, _Place] = {}
-    for layer in reversed(layers):
-        columns = (layer.frame_segment, layer.frame_offset, layer.frame_length)
-        frames = list(zip(*(column.tolist() for column in columns), strict=True))
-        lows, rows, slots = layer.page_low.tolist(), layer.page_frame.tolist(), layer.page_slot.tolist()
-        places.update((low, (*frames[row], slot)) for low, row, slot in zip(lows, rows, slots, strict=True))
-    return _of_few(places)
-
-
-def _of_few(places: Mapping[int, _Place]) -> ChunkPlacement:
-    """Return the placement of a few pages by their positions in the chunk."""
-    lengths = {(segment, offset): length for segment, offset, length, _ in places.values()}
-    frames = sorted(lengths)
-    rows = {frame: row for row, frame in enumerate(frames)}
-    lows = sorted(places)
-    return ChunkPlacement(
-        np.array([segment for segment, _ in frames], np.uint32),
-        np.array([offset for _, offset in frames], np.uint64),
-        np.array([lengths[frame] for frame in frames], np.uint32),
-        np.array(lows, np.uint16),
-        np.array([rows[places[low][:2]] for low in lows], np.uint16),
-        np.array([places[low][3] for low in lows], np.uint16),
-    )

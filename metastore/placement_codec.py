@@ -9,14 +9,12 @@ its distance from the end of the frame before it, so that a bulk-loaded chunk of
 """
 
 import struct
-from itertools import accumulate
-from operator import add, lt
 
 import numpy as np
 import numpy.typing as npt
 
 from metastore.errors import CorruptCommit, UnsupportedCommit
-from metastore.placement import CHUNK_PAGES, FEW_PAGES, ChunkPlacement
+from metastore.placement import CHUNK_PAGES, ChunkPlacement
 from pagestore.errors import CorruptObject, UnsupportedFormat
 from pagestore.segments.codec import Codec, compress, decompress
 
@@ -76,8 +74,7 @@ def decode_placement(data: bytes, segment_count: int) -> ChunkPlacement:
     frames, pages = _COUNTS.unpack_from(raw)
     if raw_length != _COUNTS.size + frames * 16 + pages * 6 or not frames <= pages <= CHUNK_PAGES:
         raise CorruptCommit(f"index chunk of {raw_length} bytes cannot hold {frames} frames and {pages} pages")
-    columns = _few_columns if pages <= FEW_PAGES else _columns
-    placement, in_range = columns(raw, frames, pages, segment_count)
+    placement, in_range = _columns(raw, frames, pages, segment_count)
     if not in_range:
         raise CorruptCommit("index chunk names pages, frames or segments out of range")
     return placement
@@ -99,34 +96,10 @@ def _columns(raw: bytes, frames: int, pages: int, segment_count: int) -> tuple[C
     offset[1:] += length[:-1]
     offset.cumsum(out=offset)
     low, frame, slot = (take(np.uint16, pages).cumsum(dtype=np.uint16) for _ in range(3))
-    in_range = (
+    in_range = not pages or (
         int(low[-1]) < CHUNK_PAGES
         and bool((low[1:] > low[:-1]).all())
         and int(frame.max()) < frames
         and int(segment.max(initial=0)) < segment_count
     )
     return ChunkPlacement(segment, offset, length, low, frame, slot), in_range
-
-
-def _few_columns(raw: bytes, frames: int, pages: int, segment_count: int) -> tuple[ChunkPlacement, bool]:
-    """Do the same for a few pages, or none, which NumPy takes longer for."""
-    numbers = struct.unpack_from(f"<{frames}I{frames}Q{frames}I{3 * pages}H", raw, _COUNTS.size)
-    segment = [total % 2**32 for total in accumulate(numbers[:frames])]
-    length = numbers[2 * frames : 3 * frames]
-    steps = map(add, numbers[frames : 2 * frames], (0, *length))
-    offset = [total % 2**64 for total in accumulate(steps)]
-    low, frame, slot = (
-        [total % 2**16 for total in accumulate(numbers[start : start + pages])]
-        for start in (3 * frames, 3 * frames + pages, 3 * frames + 2 * pages)
-    )
-    in_range = not pages or (
-        low[-1] < CHUNK_PAGES
-        and all(map(lt, low, low[1:]))
-        and max(frame) < frames
-        and max(segment, default=0) < segment_count
-    )
-    placement = ChunkPlacement(
-        np.array(segment, np.uint32), np.array(offset, np.uint64), np.array(length, np.uint32),
-        np.array(low, np.uint16), np.array(frame, np.uint16), np.array(slot, np.uint16),
-    )  # fmt: skip
-    return placement, in_range

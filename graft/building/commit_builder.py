@@ -29,7 +29,6 @@ from pagestore.distinct import distinct
 from pagestore.segments.format import DecodedFrame, FrameExtent
 
 _LAYOUT_PAGES_MIN = 256
-_FEW_PAGES = 64
 _CARRY_WITH_INLINES = 4
 """A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
 
@@ -216,9 +215,6 @@ def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.ND
     """Return the pages whose newest body is in the journal, ascending, each once."""
     if not commits:
         return np.empty(0, np.int64)
-    if sum(commit.slot_count for commit in commits) <= _FEW_PAGES:  # NumPy would take longer to get going
-        few = sorted({page for commit in commits for page, _ in commit.places()})
-        return np.array([page for page in few if _is_in_journal(snapshot, page)], np.int64)
     changed = distinct(np.concatenate([commit.pages for commit in commits]))
     return changed[np.array([_is_in_journal(snapshot, page) for page in changed.tolist()], np.bool_)]
 

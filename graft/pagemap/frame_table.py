@@ -109,10 +109,6 @@ class FrameTable:
         """Return the fingerprint seeds of frames by number."""
         return self._seeds[numbers]
 
-    def seed(self, number: int) -> int:
-        """Return the fingerprint seed of one frame."""
-        return int(self._seeds[number])
-
     def rehome(self, ref: SegmentRef, offsets: Iterable[int]) -> None:
         """Note where a segment came to lie that was numbered before it had a place."""
         with self._lock:

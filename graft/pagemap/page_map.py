@@ -27,10 +27,10 @@ from graft.pagemap.chunks import (
     resized,
 )
 from graft.pagemap.frame_table import FrameTable
-from graft.pagemap.locations import frame_of, frames_of, in_frame, in_frames
-from metastore.fingerprint import fingerprint, mixed_one
+from graft.pagemap.locations import frames_of, in_frames
+from metastore.fingerprint import fingerprint
 from metastore.index import CommitIndex
-from metastore.placement import CHUNK_PAGES, FEW_PAGES, U64, ChunkPlacement, SegmentRef, chunk_count
+from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef, chunk_count
 from metastore.rollup import cut
 
 ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
@@ -137,10 +137,9 @@ class PageMap:
                 whole ^= old.fingerprint ^ new.fingerprint
                 live += int(np.count_nonzero(new.locations())) - int(np.count_nonzero(old.locations()))
         for number, placement in placements.items():
-            place = _few_placed if placement.pages <= FEW_PAGES else _placed
             old = chunks[number]
             changed = copied(old.locations())
-            difference, added = place(changed, self.table, number, placement, segments)
+            difference, added = _placed(changed, self.table, number, placement, segments)
             chunks[number] = MapChunk(old.fingerprint ^ difference, locations=changed)
             whole ^= difference
             live += added
@@ -221,25 +220,6 @@ def _placed(
     locations[low] = after
     difference = _mixed(table, number, low, before) ^ _mixed(table, number, low, after)
     return difference, len(before) - int(np.count_nonzero(before))
-
-
-def _few_placed(
-    locations: U64, table: FrameTable, number: int, placement: ChunkPlacement, segments: Sequence[SegmentRef]
-) -> tuple[int, int]:
-    """Do the same page by page."""
-    frames = table.number_all(placement, segments).tolist()
-    difference = added = 0
-    columns = (placement.page_low, placement.page_frame, placement.page_slot)
-    for low, row, slot in zip(*(column.tolist() for column in columns), strict=True):
-        before, after = int(locations[low]), in_frame(frames[row], slot)
-        locations[low] = after
-        page = number * CHUNK_PAGES + low + 1
-        difference ^= mixed_one(page, table.seed(frames[row]))
-        if before:
-            difference ^= mixed_one(page, table.seed(frame_of(before)))
-        else:
-            added += 1
-    return difference, added
 
 
 def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:

@@ -18,7 +18,7 @@ from metastore import index as metastore_index
 from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, load_chunks, read_chain
 from metastore.lsn import LSN
-from metastore.placement import FEW_PAGES, OwnObject, SegmentRef
+from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from tests.metastore.logs import CountingLog, DictLog
@@ -128,10 +128,8 @@ def test_a_pull_keeps_the_chunks_that_did_not_change(volume):
     assert kept > 20
 
 
-@pytest.mark.parametrize("few_pages", [0, FEW_PAGES])
 @pytest.mark.parametrize(("make", "seed"), MAKERS)
-def test_the_writers_own_map_equals_the_composed_one(make, seed, few_pages, monkeypatch):
-    monkeypatch.setattr("graft.pagemap.page_map.FEW_PAGES", few_pages)
+def test_the_writers_own_map_equals_the_composed_one(make, seed):
     table = FrameTable()
     maps = [PageMap.empty(table)]
 

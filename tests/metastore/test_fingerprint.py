@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from metastore.fingerprint import fingerprint, frame_seeds, mixed, mixed_one, placement_fingerprint
+from metastore.fingerprint import fingerprint, frame_seeds, mixed, placement_fingerprint
 from metastore.placement import EMPTY, OwnObject, SegmentRef, placements_of
 from pagestore.ids import SegmentId
 from pagestore.segments.format import FrameExtent
@@ -21,6 +21,14 @@ def test_fixed_values():
     assert seeds.tolist() == [0x39986ADBE42BB5C0]
     assert mixed(np.array([1], np.uint64), seeds).tolist() == [0x52A4B09901A9EC38]
     assert mixed_one(1, 0x39986ADBE42BB5C0) == 0x52A4B09901A9EC38
+
+
+def mixed_one(page, seed):
+    """The formula of docs/formats/commit.md, in plain integers."""
+    x = (seed + page * 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+    return x ^ (x >> 31)
 
 
 def test_one_at_a_time():

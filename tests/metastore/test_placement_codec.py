@@ -2,7 +2,6 @@
 
 import random
 import struct
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metastore.errors import CorruptCommit, MetaStoreError, UnsupportedCommit
-from metastore.placement import CHUNK_PAGES, EMPTY, FEW_PAGES, ChunkPlacement, overlaid, placements_of
+from metastore.placement import CHUNK_PAGES, EMPTY, ChunkPlacement, overlaid, placements_of
 from metastore.placement_codec import decode_placement, encode_placement
 from pagestore.segments.format import FrameExtent
 from tests.metastore.sample_commit import GOLDEN
@@ -38,13 +37,6 @@ def bulk(pages=CHUNK_PAGES, frame_pages=16, seed=1):
     return frames
 
 
-@pytest.fixture(params=[0, FEW_PAGES])
-def few_pages(request, monkeypatch):
-    """Up to how many pages go one by one."""
-    for module in ("placement", "placement_codec"):
-        monkeypatch.setattr(f"metastore.{module}.FEW_PAGES", request.param)
-
-
 @st.composite
 def placements(draw):
     frames = draw(st.integers(0, 6))
@@ -61,10 +53,9 @@ def placements(draw):
 
 
 @settings(derandomize=True, max_examples=300)
-@given(placements(), st.sampled_from([0, FEW_PAGES]))
-def test_round_trip(placement, few_pages):
-    with mock.patch("metastore.placement_codec.FEW_PAGES", few_pages):
-        found = decode_placement(encode_placement(placement), 10)
+@given(placements())
+def test_round_trip(placement):
+    found = decode_placement(encode_placement(placement), 10)
     assert columns(found) == columns(placement)
     assert [getattr(found, name).dtype for name in COLUMNS] == list(DTYPES)
     assert [getattr(found, name).dtype for name in COLUMNS] == list(DTYPES)
@@ -93,7 +84,6 @@ def test_a_worst_case_chunk_is_accepted():
     assert columns(decode_placement(encode_placement(worst), 2**32)) == columns(worst)
 
 
-@pytest.mark.usefixtures("few_pages")
 def test_no_damage_decodes_to_something_else_than_places_in_range():
     """Chunks are checked against their digest first; this is the second line."""
     for placement in (placements_of(bulk(64), 0)[0], placements_of(bulk(4), 0)[0]):
@@ -120,7 +110,6 @@ def raw_chunk(frames, pages, *, segment=0, low=0, row=0, step=1):
     return struct.pack("<IB", len(body), 0) + body
 
 
-@pytest.mark.usefixtures("few_pages")
 def test_a_hand_made_chunk():
     found = decode_placement(raw_chunk(1, 3, low=7, step=2), 1)
     assert columns(found) == {
@@ -129,7 +118,6 @@ def test_a_hand_made_chunk():
     }  # fmt: skip
 
 
-@pytest.mark.usefixtures("few_pages")
 @pytest.mark.parametrize(
     "data",
     [
@@ -160,7 +148,6 @@ def test_an_unknown_codec_is_a_newer_writers():
         decode_placement(bytes(data), 1)
 
 
-@pytest.mark.usefixtures("few_pages")
 def test_golden():
     placement = placements_of(bulk(300), 0)[0]
     stored = (GOLDEN / "index_chunk_v1_zstd.golden").read_bytes()
@@ -171,7 +158,6 @@ def test_golden():
     assert columns(decode_placement(raw, 1)) == columns(few)
 
 
-@pytest.mark.usefixtures("few_pages")
 class TestOverlaid:
     def test_the_newest_place_wins_and_unused_frames_go(self):
         older = made([0, 1], [40, 50], [10, 10], [1, 2, 3], [0, 0, 1], [0, 1, 0])
@@ -223,7 +209,6 @@ class TestOverlaid:
         assert frames == sorted(set(expected.values()))
 
 
-@pytest.mark.usefixtures("few_pages")
 def test_a_segment_in_layout_order_is_placed_by_page():
     frames = [FrameExtent(40, 10, (5000, 9000)), FrameExtent(50, 10, (1, 4096)), FrameExtent(60, 10, (4097,))]
     placed = placements_of(frames, 3)
