@@ -7,14 +7,16 @@
 A message that makes no sense ends this connection, with a reason, and touches nothing else. The client's reducer runs
 unmodified, so time and random seed of a mutation are captured here, when its frame arrives.
 
-The published client sends until its window is full, and after that nothing before its next mutation, however much is
-acknowledged meanwhile. When it connects it sends again; so a connection that may have come to that is ended.
+The published client stops once its window is full, and goes on when it connects again. So a connection that may have
+come to that is ended, as is one that leaves a gap open: see `graft_server.client_window`.
 """
 
 import asyncio
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeAlias
 
-from graft_server.broadcast import wait
+from graft_server.broadcast import wait as wait_for_event
+from graft_server.client_window import ClientWindow
 from graft_server.document import ServedDocument
 from graft_server.error_replies import Stalled, Stopping
 from graft_server.replication import Changes, Outgoing
@@ -44,7 +46,12 @@ _WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
 """With more than that in hand, nothing is read from the client."""
 _GO_ON: Final = "connect again to go on"
 _STALLED_S: Final = 1.0
-"""A client whose window may be full, and which was silent for so long, waits for nothing any more."""
+"""A client whose window may have been full, and that was silent for this long, will not go on by itself."""
+_GAP_S: Final = 10.0
+"""How long a client may be silent between frames that it announced."""
+
+Wait: TypeAlias = Callable[[asyncio.Event, float | None], Awaitable[bool]]
+"""Waits for an event, for at most so many seconds; returns whether it came."""
 
 
 class Socket(Protocol):
@@ -60,15 +67,23 @@ class Socket(Protocol):
 class Connection:
     """A client that is connected; `run` it to its end."""
 
-    def __init__(self, socket: Socket, served: ServedDocument, storage: StorageLog, document: bytes) -> None:
-        """Serve ``document``, the id by which the client names it."""
+    def __init__(
+        self,
+        socket: Socket,
+        served: ServedDocument,
+        storage: StorageLog,
+        document: bytes,
+        *,
+        wait: Wait = wait_for_event,
+    ) -> None:
+        """Serve ``document``, the id by which the client names it; ``wait`` tells how long a client was silent."""
         self._socket = socket
         self._served = served
         self._storage = storage
         self._document = document
         self._timeline: TimelineId | None = None
-        self._timeline_end = 0
-        """Where the timeline ended when the client connected."""
+        self._window = ClientWindow()
+        self._wait = wait
         self._outgoing: Outgoing | None = None
         self._waiting: list[Frame] = []
         self._arrived = asyncio.Event()
@@ -114,7 +129,7 @@ class Connection:
             )
         if next_lsn > source.next_lsn:
             raise TimelineExpired(f"timeline {timeline} ends before {source.next_lsn}, and had more once: begin anew")
-        self._timeline_end = source.next_lsn
+        self._window.meet(next_lsn, source.next_lsn)
         await self._send(Range(span_until(next_lsn)))
 
     async def _acknowledged(self, found: LsnRange) -> None:
@@ -124,6 +139,7 @@ class Connection:
             self._outgoing = Outgoing.to(found, self._storage.base, self._storage.head)
         else:
             self._outgoing.acknowledge(found)
+            self._window.storage_acknowledged(self._outgoing.acknowledged)
         self._moved.set()
 
     async def _take(self, frame: Frame) -> None:
@@ -132,29 +148,24 @@ class Connection:
         if len(self._waiting) >= _WAITING_FRAMES_MAX:
             raise BadMessage(f"more than {_WAITING_FRAMES_MAX} frames without waiting for an acknowledgement")
         self._waiting.append(frame)
+        self._window.receive(frame.lsn)
         self._arrived.set()
         while sum(len(waiting.payload) for waiting in self._waiting) > _WAITING_BYTES_MAX:
             self._taken.clear()
             await self._taken.wait()
 
     async def _apply(self) -> None:
-        burst = 0
         while True:
-            if not await wait(self._arrived, _STALLED_S if burst else None):
-                if burst >= WINDOW_FRAMES_MAX:
-                    raise Stalled(_GO_ON)
-                burst = 0
-                continue
+            patience_s = self._window.patience_s(stalled_s=_STALLED_S, gap_s=_GAP_S)
+            if not await self._wait(self._arrived, patience_s):
+                raise Stalled(_GO_ON)
             self._arrived.clear()
             frames, self._waiting = self._waiting, []
             self._taken.set()
-            burst += len(frames)
-            next_lsn = await self._hand_over(frames)
-            if burst >= WINDOW_FRAMES_MAX and next_lsn < self._timeline_end and not self._waiting:
-                raise Stalled(_GO_ON)
+            await self._hand_over(frames)
 
-    async def _hand_over(self, frames: list[Frame]) -> int:
-        """Hand frames to the coordinator and acknowledge them; return the LSN that is wanted next."""
+    async def _hand_over(self, frames: list[Frame]) -> None:
+        """Hand frames to the coordinator and acknowledge them."""
         timeline = self._timeline
         assert timeline is not None, "BUG: a frame was taken before its timeline was known"
         mutations = [
@@ -168,7 +179,7 @@ class Connection:
             await self._send(Range(span_until(gap.expected)))
             raise
         await self._send(Range(span_until(answer.next_lsn)))
-        return answer.next_lsn
+        self._window.acknowledge(answer.next_lsn)
 
     async def _stream(self) -> None:
         while True:
@@ -178,6 +189,7 @@ class Connection:
             while self._outgoing is not None and (due := self._outgoing.due(head := self._storage.head)) is not None:
                 since = due.since if isinstance(due, Changes) else head
                 payload = await self._served.in_thread(self._storage.payload, since)
+                self._window.send_storage(due.lsn)
                 await self._send(Frame(self._document, due.lsn, payload))
             await self._moved.wait()
 

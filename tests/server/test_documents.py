@@ -11,6 +11,7 @@ from websockets.sync.client import connect
 from graft_server import connection as connection_module
 from graft_server import storage as storage_module
 from sqlsync.documents.document import Document
+from sqlsync.ids import TimelineId
 from sqlsync.links.http_link import HttpLink
 from tests.graft import support as graft_support
 from tests.server import support
@@ -274,6 +275,36 @@ def test_a_client_that_was_silent_with_a_full_window_is_made_to_connect_again(ta
         while True:
             client.receive()
     assert caught.value.rcvd.code == 4408
+
+
+def test_a_pause_between_frames_does_not_leave_the_rest_behind(tabs, server, document, monkeypatch):
+    """The line pauses after 60 of 250 frames, for longer than the server waits for a silent client."""
+    monkeypatch.setattr(connection_module, "_STALLED_S", 0.001)
+    client = tabs(online=False)
+    for count in range(250):
+        client.mutate("append", "a", f"{count},")
+
+    def send_with_a_pause():
+        everything = client.timeline.entries
+        client.timeline.entries = {lsn: data for lsn, data in everything.items() if lsn < 60}
+        WireClient.flush(client)
+        client.timeline.entries = everything
+        taken = server.served[document].coordinator
+        support.wait_for(lambda: taken.submit(TimelineId(client.id), []).next_lsn == 60)
+        WireClient.flush(client)
+
+    client.flush = send_with_a_pause
+    client.connect(server.websocket_url(document))
+    client.flush = lambda: None
+    with pytest.raises(ConnectionClosed) as caught:
+        client.settle()
+    assert caught.value.rcvd.code == 4408
+    client.flush = _flush_once(client)
+    while client.timeline.entries:
+        client.connect(server.websocket_url(document))
+        with contextlib.suppress(ConnectionClosed):
+            client.settle()
+    assert client.notes() == {"a": "".join(f"{count}," for count in range(250))}
 
 
 RANGE_REQUEST = struct.pack("<IQ", 0, 16) + b"t" * 16 + struct.pack("<IQ", 0, 0)
