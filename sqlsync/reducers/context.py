@@ -20,6 +20,8 @@ from sqlsync.reducers.reducer import Bindings, SQLValue
 REDUCERS_FLAG = apsw.SQLITE_PREPARE_PERSISTENT
 """Keeps apart what reducers prepare and what others do: apsw's cache of statements goes by text and flags."""
 _SQL_STREAM = 0x73716C
+_ROW_BYTES, _VALUE_BYTES = 48, 32
+"""What Python needs for a row, and for each of its values."""
 _ENVIRONMENT = (
     apsw.BusyError, apsw.CantOpenError, apsw.ConnectionClosedError, apsw.InternalError, apsw.IOError,
     apsw.InterruptError, apsw.NoLFSError, apsw.NoMemError, apsw.NotADBError, apsw.PermissionsError, apsw.ProtocolError,
@@ -31,11 +33,17 @@ class Context:
     """A `sqlsync.reducers.reducer.ReducerContext`; one thread at a time, and only until its mutation ends."""
 
     def __init__(
-        self, connection: apsw.Connection, mutation: Mutation, *, deadline_s: float, statements_max: int
+        self,
+        connection: apsw.Connection,
+        mutation: Mutation,
+        *,
+        deadline_s: float,
+        statements_max: int,
+        rows_bytes_max: int,
     ) -> None:
         """Begin a mutation; see `sqlsync.reducers.sandbox.Sandbox.running`."""
         self.broken: Exception | None = None
-        """Why nothing more can be done: an error of the environment, or one that ended the transaction."""
+        """Why nothing more can be done: an error of the environment, one that ended the transaction, or a limit."""
         self.refused: str | None = None
         """What the statement that is being prepared may not do."""
         self.changes_before = connection.total_changes()
@@ -44,11 +52,11 @@ class Context:
         self._deadline_s = deadline_s
         self._is_late = False
         self._statements_left = statements_max
+        self._rows_bytes_max = rows_bytes_max
         self._random: Random | None = None
         self._sql_random: Random | None = None
         self._ended = False
-        self._cursor = connection.cursor()
-        self._cursor.exec_trace = self._traced
+        self._cursor = self._new_cursor()
         self._columns: list[tuple[str, ...]] = []
         self._changes = 0
         self._counted = 0
@@ -86,9 +94,11 @@ class Context:
         """Run SQL and return its rows."""
         return iter(self._run(sql, bindings))
 
-    def query_columns(self, sql: str, bindings: Bindings = ()) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
+    def query_columns(
+        self, sql: str, bindings: Bindings = (), *, bytes_max: int | None = None
+    ) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
         """Run SQL, of which one statement has rows; returns the names of its columns, and its rows."""
-        rows = self._run(sql, bindings)
+        rows = self._run(sql, bindings, bytes_max)
         if len(self._columns) > 1:
             raise ReducerFailed(f"{len(self._columns)} statements of one query have rows: {_short(sql)}")
         return (self._columns[0] if self._columns else ()), rows
@@ -112,7 +122,12 @@ class Context:
         self._ended = True
         self._cursor.close(force=True)
 
-    def _run(self, sql: str, bindings: Bindings) -> list[tuple[SQLValue, ...]]:
+    def _new_cursor(self) -> apsw.Cursor:
+        cursor = self._connection.cursor()
+        cursor.exec_trace = self._traced
+        return cursor
+
+    def _run(self, sql: str, bindings: Bindings, bytes_max: int | None = None) -> list[tuple[SQLValue, ...]]:
         if self._ended:
             raise ReducerFailed("a context was used after its mutation had ended")
         if self.broken is not None:
@@ -121,12 +136,26 @@ class Context:
         self._columns.clear()
         self._changes, self._counted = 0, self._connection.total_changes()
         try:
-            rows: list[tuple[SQLValue, ...]] = self._cursor.execute(
-                sql, bindings, prepare_flags=REDUCERS_FLAG
-            ).fetchall()
+            found = self._cursor.execute(sql, bindings, prepare_flags=REDUCERS_FLAG)
+            rows = self._fetched(found, sql, self._rows_bytes_max if bytes_max is None else bytes_max)
         except Exception as error:  # noqa: BLE001 - SQL functions raise what they like
             raise self._judged(error, sql) from error.__cause__
         self._count_changes()
+        return rows
+
+    def _fetched(self, found: apsw.Cursor, sql: str, bytes_max: int) -> list[tuple[SQLValue, ...]]:
+        """Return all rows, of ``bytes_max`` bytes at most; one mutation cannot take all memory before it is refused."""
+        rows, left = list[tuple[SQLValue, ...]](), bytes_max
+        for row in found:
+            left -= _bytes_of(row)
+            if left < 0:
+                self.broken = ReducerFailed(
+                    f"a query has more rows than there is room for ({bytes_max} bytes): {_short(sql)}"
+                )
+                self._cursor.close(force=True)
+                self._cursor = self._new_cursor()
+                raise self.broken
+            rows.append(row)
         return rows
 
     def _traced(self, cursor: apsw.Cursor, sql: str, bindings: Any) -> bool:  # noqa: ARG002 - apsw's signature
@@ -157,6 +186,13 @@ class Context:
         if not self._connection.in_transaction:
             self.broken = told
         return told
+
+
+def _bytes_of(row: tuple[SQLValue, ...]) -> int:
+    """Return about what a row takes in memory; the same number on every machine."""
+    return _ROW_BYTES + sum(
+        _VALUE_BYTES + len(value) if isinstance(value, str | bytes) else _VALUE_BYTES for value in row
+    )
 
 
 def is_of_environment(connection: apsw.Connection, error: Exception) -> bool:

@@ -36,8 +36,13 @@ class ReducerContext(Protocol):
         Raises apsw's errors, which a reducer may handle: the statement left nothing then.
         """
 
-    def query_columns(self, sql: str, bindings: Bindings = ()) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
-        """Run SQL like `query`; returns the names of the columns, and the rows."""
+    def query_columns(
+        self, sql: str, bindings: Bindings = (), *, bytes_max: int | None = None
+    ) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
+        """Run SQL like `query`; returns the names of the columns, and the rows.
+
+        Rows that take more than ``bytes_max`` bytes (None: the document's limit) fail the mutation.
+        """
 
     def execute(self, sql: str, bindings: Bindings = ()) -> int:
         """Run SQL like `query`; returns how many rows were changed."""

@@ -32,6 +32,8 @@ class Limits:
     statements: int = 1_000_000
     value_bytes: int = 128 * 1024 * 1024
     """Of one text, blob or row."""
+    rows_bytes: int = 64 * 1024 * 1024
+    """Of the rows that one query returns; rows are counted while they are fetched."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -92,7 +94,13 @@ class Sandbox:
         limits = self.limits
         deadline_s = float("inf") if migrating else self._runtime.monotonic_s() + limits.seconds
         self.connection.set_last_insert_rowid(0)
-        context = Context(self.connection, mutation, deadline_s=deadline_s, statements_max=limits.statements)
+        context = Context(
+            self.connection,
+            mutation,
+            deadline_s=deadline_s,
+            statements_max=limits.statements,
+            rows_bytes_max=limits.rows_bytes,
+        )
         self._context, self._migrating = context, migrating
         try:
             yield context

@@ -137,7 +137,7 @@ class WasmReducer:
     def _responses(self, context: ReducerContext, requests: Requests) -> dict[int, bytes]:
         found, left = {}, self._limits.memory_bytes
         for number, request in requests.items():
-            found[number] = write_response(_answer(context, request))
+            found[number] = write_response(_answer(context, request, left))
             left -= len(found[number])
             if left < 0:
                 raise ReducerFailed("the reducer asked for more rows than there is room for in its memory")
@@ -154,11 +154,11 @@ def payload_of(mutation: Mutation) -> bytes:
     return _JSON.encode({TAG: body.name, **body.arguments}).encode()
 
 
-def _answer(context: ReducerContext, request: Request) -> Response:
+def _answer(context: ReducerContext, request: Request, bytes_max: int) -> Response:
     """Run what a guest asks for; it may handle SQLite's errors, all others end the mutation."""
     try:
         if isinstance(request, Query):
-            return Rows(*context.query_columns(request.sql, request.params))
+            return Rows(*context.query_columns(request.sql, request.params, bytes_max=bytes_max))
         return Changes(context.execute(request.sql, request.params))
     except apsw.Error as error:
         return Failed(getattr(error, "extendedresult", None), str(error))

@@ -8,7 +8,7 @@ import pytest
 from graft.errors import RemoteUnavailable
 from sqlsync import tables
 from sqlsync.envelope import Mutation, Named
-from sqlsync.errors import MigrationFailed, MutationRejected, ReducerTooOld
+from sqlsync.errors import MigrationFailed, MutationRejected, ReducerFailed, ReducerTooOld
 from sqlsync.ids import TimelineId
 from sqlsync.reducers.apply import Applied, Rejected, apply_batch
 from sqlsync.reducers.sandbox import SAVEPOINT, Limits, Sandbox
@@ -331,6 +331,42 @@ def test_endless_sql_is_stopped_and_its_neighbours_stay():
     assert "took too long" in reason(sandbox, ENDLESS)
     assert "took too long" in reason(sandbox, f"INSERT INTO t (id) {ENDLESS}")
     assert "too many statements" in reason(sandbox, "SELECT 1;" * 101)
+    connection.close()
+
+
+@pytest.mark.parametrize("hides", [False, True])
+@pytest.mark.parametrize("column", ["step(i)", "step(i), 'x', x'00', 1.5, NULL", "step(i) || hex(zeroblob(500))"])
+def test_rows_are_counted_while_they_are_fetched(column, hides):
+    connection = apsw.Connection(":memory:")
+    sandbox = Sandbox(connection, limits=Limits(rows_bytes=100_000))
+    steps = []
+    connection.create_scalar_function("step", lambda number: steps.append(number) or number)
+    sql = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {column} FROM n"
+
+    def ask(context):
+        context.execute("INSERT INTO t (id) VALUES (1)")
+        try:
+            context.query(sql)
+        except ReducerFailed:
+            if not hides:
+                raise
+
+    batch = [call("INSERT INTO t (id) VALUES (7)"), call(lsn=1), call("INSERT INTO t (id) VALUES (8)", 2)]
+    reducer = Logic(lambda context: ask(context) if context.mutation.lsn == 1 else Logic().apply(context))
+    first, second, third = run(sandbox, batch, reducer)
+    assert (first, third) == (Applied(), Applied())
+    assert "more rows than there is room for (100000 bytes)" in second.reason
+    assert len(steps) <= 100_000 / 80 + 2
+    assert rows(sandbox, "SELECT id FROM t") == [(7,), (8,)]
+    connection.close()
+
+
+def test_rows_that_a_statement_returns_are_counted_too():
+    connection = apsw.Connection(":memory:")
+    sandbox = Sandbox(connection, limits=Limits(rows_bytes=10_000))
+    numbers = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT i + 200 FROM n"
+    assert "more rows" in reason(sandbox, f"INSERT INTO t (id) {numbers} RETURNING id")
+    assert rows(sandbox, "SELECT id FROM t") == []
     connection.close()
 
 
