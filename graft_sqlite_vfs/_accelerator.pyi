@@ -7,6 +7,8 @@ from graft.pagemap.frame_table import FrameBody
 
 INTERFACE: Final[int]
 LOCATION_LAYOUT: Final[tuple[int, int, int, int, int]]
+RECORD_LAYOUT: Final[tuple[bytes, bytes, int, int, int]]
+COUNTER_LAYOUT: Final[tuple[int, int, int, int]]
 
 class FrameSlots:
     def __init__(self, page_size: int) -> None: ...

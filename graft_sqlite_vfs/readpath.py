@@ -7,20 +7,35 @@ import importlib
 import os
 from dataclasses import dataclass
 
+from graft.disk import shared_counters
+from graft.journal.format import RECORD_LAYOUT
 from graft.pagemap import locations
 from graft.pagemap.chunks import CHUNK_SHIFT
 
 VARIABLE = "GRAFT_PURE"
-INTERFACE = 3
+INTERFACE = 4
 """What the compiled module must say it offers; see native/module.c."""
 
-_LAYOUT = (
+_LOCATION_LAYOUT = (
     locations.FRAME_TAG,
     locations.JOURNAL_TAG,
     locations.SLOT_BITS,
     locations.OFFSET_BITS,
     CHUNK_SHIFT,
 )
+_COUNTER_LAYOUT = (
+    shared_counters.GENERATION,
+    shared_counters.LOCAL_LSN,
+    shared_counters.APPENDING,
+    shared_counters.IN_DOUBT,
+)
+_NEEDED = {
+    "INTERFACE": INTERFACE,
+    "LOCATION_LAYOUT": _LOCATION_LAYOUT,
+    "RECORD_LAYOUT": RECORD_LAYOUT,
+    "COUNTER_LAYOUT": _COUNTER_LAYOUT,
+}
+"""What both Python and C write down. Where they disagree, the accelerator would misplace what it reads and writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ def available(name: str = "graft_sqlite_vfs._accelerator") -> ReadPath:
         module = importlib.import_module(name)
     except ImportError as error:
         return Pure(f"no accelerator was built: {error}")
-    offered = getattr(module, "INTERFACE", None), getattr(module, "LOCATION_LAYOUT", None)
-    if offered != (INTERFACE, _LAYOUT):
-        return Pure(f"{module.__file__} was built from other sources; install graft again")
+    others = [name for name, needed in _NEEDED.items() if getattr(module, name, None) != needed]
+    if others:
+        return Pure(f"{module.__file__} was built from other sources ({', '.join(others)}); install graft again")
     return Accelerated()

@@ -19,6 +19,9 @@ from graft.errors import Unsupported, local_errors
 
 _MAGIC = int.from_bytes(b"grftshr1", "little")
 _BYTES = 4096
+GENERATION, LOCAL_LSN, APPENDING, IN_DOUBT = 1, 2, 3, 4
+"""The words that the accelerator reads and writes too."""
+_CONFIRMED_MONOTONIC, _CONFIRMED_WALL, _LOOKED = 5, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,10 @@ class Moment:
     """Since the machine was started, on most systems."""
     wall_us: int
     """Since the Unix epoch."""
+
+    def is_not_before(self, other: "Moment") -> bool:
+        """Tell whether both clocks say that this is the same moment as another one, or a later one."""
+        return self.monotonic_us >= other.monotonic_us and self.wall_us >= other.wall_us
 
 
 _DISOWNED = Moment(2**64 - 1, 2**64 - 1)
@@ -58,73 +65,84 @@ class SharedCounters:
     @property
     def state_generation(self) -> int:
         """Grows whenever the state (sync point, log) has changed."""
-        return self.words[1]
+        return self.words[GENERATION]
 
     @property
     def published_local_lsn(self) -> int:
         """The newest local commit that readers may see."""
-        return self.words[2]
+        return self.words[LOCAL_LSN]
 
     def say_only(self, state_generation: int, published_local_lsn: int) -> bool:
         """Tell whether these are the newest, and nothing is in progress or in doubt."""
         words = self.words
-        return words[1] == state_generation and words[2] == published_local_lsn and not words[3] and not words[4]
+        return (
+            words[GENERATION] == state_generation
+            and words[LOCAL_LSN] == published_local_lsn
+            and not words[APPENDING]
+            and not words[IN_DOUBT]
+        )
 
     def announce_state(self) -> None:
         """Tell others that the state has changed; the caller holds the sync lock."""
-        self.words[1] += 1
-        self.words[4] = 0
+        self.words[GENERATION] += 1
+        self.words[IN_DOUBT] = 0
 
     def begin_state(self) -> None:
         """Note that the state is about to change: one who dies now leaves a change that nobody was told of."""
-        self.words[4] = 1
+        self.words[IN_DOUBT] = 1
 
     @property
     def state_in_doubt(self) -> bool:
         """Whether a change of the state was begun and not announced."""
-        return self.words[4] != 0
+        return self.words[IN_DOUBT] != 0
 
     def announce_commit(self, local_lsn: int) -> None:
         """Tell others of a local commit, with which an append has ended."""
-        self.words[2] = local_lsn
-        self.words[3] = 0
+        self.words[LOCAL_LSN] = local_lsn
+        self.words[APPENDING] = 0
 
     def begin_append(self) -> None:
         """Note that a commit, or a file for one, is on its way: one who dies now leaves it for the next to find."""
-        self.words[3] = 1
+        self.words[APPENDING] = 1
 
     def end_append(self) -> None:
         """Note that nothing is on its way any more."""
-        self.words[3] = 0
+        self.words[APPENDING] = 0
 
     @property
     def append_in_progress(self) -> bool:
         """Whether a writer began an append and neither published nor took it back."""
-        return self.words[3] != 0
+        return self.words[APPENDING] != 0
 
     @property
     def confirmed(self) -> Moment | None:
         """When the replica was last known to have all that the remote had; None if that is not known."""
-        moment = Moment(self.words[5], self.words[6])
+        moment = Moment(self.words[_CONFIRMED_MONOTONIC], self.words[_CONFIRMED_WALL])
         return moment if moment.monotonic_us and moment.wall_us and moment != _DISOWNED else None
 
-    def confirm(self, moment: Moment) -> None:
-        """Note a moment at which the replica had all that the remote had, if none is later."""
-        if moment.monotonic_us > 0 and moment.wall_us > 0 and not (self._is_later(moment)):
-            self.words[5], self.words[6] = moment.monotonic_us, moment.wall_us
+    def confirm(self, moment: Moment, now: Moment) -> None:
+        """Note a moment at which the replica had all that the remote had, if no later one is noted.
 
-    def _is_later(self, moment: Moment) -> bool:
-        """Whether what is noted is later than a moment, by both clocks; else one of them was set back."""
-        return self.words[5] >= moment.monotonic_us and self.words[6] >= moment.wall_us
+        What is noted does not count if either clock says that it lies ahead of ``now``: that clock was set back, or
+        the machine was started anew.
+        """
+        noted = Moment(self.words[_CONFIRMED_MONOTONIC], self.words[_CONFIRMED_WALL])
+        if (
+            moment.monotonic_us <= 0
+            or moment.wall_us <= 0
+            or (noted.is_not_before(moment) and now.is_not_before(noted))
+        ):
+            return
+        self.words[_CONFIRMED_MONOTONIC], self.words[_CONFIRMED_WALL] = moment.monotonic_us, moment.wall_us
 
     @property
     def looked_us(self) -> int:
         """When somebody last began to look at the remote, by the monotonic clock; 0 if that is not known."""
-        return self.words[7]
+        return self.words[_LOOKED]
 
     def looking(self, moment: Moment) -> None:
         """Note that somebody looks at the remote; the caller holds the sync lock."""
-        self.words[7] = max(moment.monotonic_us, 0)
+        self.words[_LOOKED] = max(moment.monotonic_us, 0)
 
     def disown(self) -> None:
         """See nothing of the counters any more but that everything has changed."""

@@ -143,6 +143,16 @@ def _packed(header: RecordHeader) -> bytes:
     return _START.pack(MAGIC, VERSION, 0, _SYNCED * synced | _AFTER_SYNCED * after_synced, *fields)
 
 
+RECORD_LAYOUT = (
+    _packed(appended_header(512, 2, 3, 4, 5, 6, synced=True, after_synced=False)),
+    _packed(appended_header(65536, 2**40, 10, 2**45, 2**30, 2**50, synced=False, after_synced=True)),
+    _CHECKSUM_OFFSET,
+    HEADER_BYTES,
+    ALIGNMENT,
+)
+"""What another encoder of records has to agree with: two headers up to their checksums, with no two fields alike."""
+
+
 def _checksum(header: bytes, pages: Data, bodies: Collection[Data]) -> int:
     digest = xxhash.xxh3_64(header)
     digest.update(pages)

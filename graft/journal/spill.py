@@ -79,9 +79,11 @@ class Spill:
                 self._slot_of.drop(page)
                 self.slots[slot] = 0
 
-    def close(self) -> None:
-        """Close the file, and remove it unless it became a journal file."""
+    def close(self, *, remove: bool = True) -> None:
+        """Close the file, and ``remove`` it unless it became a journal file."""
         os.close(self.descriptor)
+        if not remove:
+            return
         with local_errors(f"removing {self.path}"):
             self.path.unlink(missing_ok=True)
 

@@ -3,7 +3,8 @@
 Invariant: the confirmed moment is not later than the last request that proved that the remote's head was not above
 what the replica builds on. Both clocks of the machine are kept, since each fails in its own way: the monotonic one
 begins anew with each boot, the wall clock may be set. The larger of the two ages counts, so that an error of one of
-them makes a replica look older than it is, never younger.
+them makes a replica look older than it is, never younger. Where either clock is behind the confirmed moment, the age
+is not trusted: a read with a bound on staleness asks the remote, and the answer replaces the moment.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def freshness(replica: Replica) -> Freshness:
 
 def confirm(replica: Replica, begun: Moment) -> None:
     """Note that, at ``begun``, the remote's head was not above what the replica builds on now."""
-    replica.shared.confirm(begun)
+    replica.shared.confirm(begun, now(replica.runtime))
 
 
 def now(runtime: Runtime) -> Moment:
@@ -57,9 +58,12 @@ def age_of(then: Moment | None, now: Moment) -> float | None:
     return max(believable) / 1e6 if believable else None
 
 
-def is_within(then: Moment | None, now: Moment, seconds: float) -> bool:
-    """Tell whether a moment is less than so many seconds ago, or later than ``now``: another thread was faster."""
-    if then is None:
+def is_within(then: Moment | None, asked: Moment, now: Moment, seconds: float) -> bool:
+    """Tell whether a moment is later than so many seconds before ``asked``, and certainly not later than ``now``.
+
+    It is later than ``asked`` where another thread was faster. A clock that has it later than ``now`` was set back.
+    """
+    if then is None or not now.is_not_before(then):
         return False
-    ages_us = (now.monotonic_us - then.monotonic_us, now.wall_us - then.wall_us)
+    ages_us = (asked.monotonic_us - then.monotonic_us, asked.wall_us - then.wall_us)
     return max(ages_us) < seconds * 1e6

@@ -143,6 +143,16 @@ class Replica:
             self._settled = self._counters()
 
     @property
+    def is_disowned(self) -> bool:
+        """Whether this process is the child of a fork, and the replica its parent's."""
+        return self._disowned
+
+    def require_own(self) -> None:
+        """Raise `BadRequest` in the child of a fork: the locks, the journal and the state are its parent's."""
+        if self._disowned:
+            raise BadRequest(f"{self.path} was opened before a fork; open it again in the new process")
+
+    @property
     def remote_address(self) -> str:
         """The volume's address, as `graft.remote.remote.parse_remote` reads it."""
         return f"{self.store_url}#{self.name}"
@@ -188,6 +198,7 @@ class Replica:
 
     def view_of_writer(self) -> View:
         """Return the newest view to one who holds the writer lock, with what dead processes left unsaid taken in."""
+        self.require_own()
         view = self._view
         local_lsn = view.snapshot.local_lsn
         if self.journal.last_local_lsn == local_lsn and self.shared.say_only(view.generation, local_lsn):
@@ -318,8 +329,7 @@ class Replica:
     def _refreshed(self, *, adopt: bool = False) -> View:
         """Learn what others did; ``adopt``, under the writer lock, takes in a commit whose writer died unpublished."""
         with self._lock:
-            if self._disowned:
-                raise BadRequest(f"{self.path} was opened before a fork; open it again in the new process")
+            self.require_own()
             while True:
                 generation = self.shared.state_generation
                 try:

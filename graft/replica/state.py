@@ -14,7 +14,7 @@ from pathlib import Path
 
 from graft.disk.files import take_name, write_new
 from graft.disk.sqlite import abandon, database_errors, opened, shrink
-from graft.errors import Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
+from graft.errors import BadRequest, Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
@@ -79,6 +79,7 @@ class State:
         if not path.is_file():
             raise NotAReplica(f"{path.parent} is not a replica (it has no {path.name}); see `graft clone --help`")
         self._path = path
+        self._disowned = False
         self._lock = threading.Lock()  # guards the connection and what was decoded
         self._decoded: dict[LSN, CommitIndex] = {}
         """The indexes of the last chain that was read or written: after a long history they take long to decode."""
@@ -105,7 +106,7 @@ class State:
 
     def read(self) -> SyncState:
         """Return all of it, consistently."""
-        with self._lock, database_errors(f"reading {self._path}"):
+        with self._working("reading"):
             self._database.execute("BEGIN")
             try:
                 with self._damage_told():
@@ -115,12 +116,12 @@ class State:
 
     def intent(self) -> Intent | None:
         """Return only the push whose outcome is not known, if there is one."""
-        with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
+        with self._working("reading"), self._damage_told():
             return self._read_intent()
 
     def identity(self) -> Identity:
         """Return only what the replica is of."""
-        with self._lock, database_errors(f"reading {self._path}"), self._damage_told():
+        with self._working("reading"), self._damage_told():
             return self._read_identity()
 
     def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex], *, durable: bool = True) -> SyncState:
@@ -172,12 +173,13 @@ class State:
 
     def shrink(self) -> None:
         """Make the database as small as it can be, if nobody is in the way."""
-        with self._lock, local_errors(f"shrinking {self._path}"), database_errors(f"shrinking {self._path}"):
+        with local_errors(f"shrinking {self._path}"), self._working("shrinking"):
             shrink(self._database)
 
     def disown(self) -> None:
         """Leave the database to the process that this one was forked from."""
         abandon(self._database)
+        self._disowned = True
         self._lock = threading.Lock()
         self._database = sqlite3.connect(":memory:")
 
@@ -185,6 +187,13 @@ class State:
         """Close the database."""
         with self._lock:
             self._database.close()
+
+    @contextmanager
+    def _working(self, doing: str) -> Iterator[None]:
+        with self._lock, database_errors(f"{doing} {self._path}"):
+            if self._disowned:
+                raise BadRequest(f"{self._path.parent} was opened before a fork; open it again in the new process")
+            yield
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -234,7 +243,7 @@ class State:
 
     @contextmanager
     def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        with self._lock, database_errors(f"writing {self._path}"), self._syncing(durable=durable):
+        with self._working("writing"), self._syncing(durable=durable):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database

@@ -38,6 +38,15 @@ class Host(Protocol):
     shared: SharedCounters
     journal: Journal
 
+    @property
+    def is_disowned(self) -> bool:
+        """Whether this process is the child of a fork, and the replica its parent's."""
+        ...
+
+    def require_own(self) -> None:
+        """Raise `BadRequest` if the replica is disowned."""
+        ...
+
     def publish(self, commit: LocalCommit) -> Snapshot:
         """Let readers see a local commit that is in the journal."""
         ...
@@ -81,7 +90,7 @@ class WriteTransaction:
         if body is not None:
             return body
         if self._spill is not None and page in self._spill:
-            return self._spill.read(page)
+            return self._spilled().read(page)
         return self.base.read(page, advisor) if page <= self._kept else self._zeros
 
     def write(self, page: int, data: Data) -> None:
@@ -133,9 +142,11 @@ class WriteTransaction:
     def commit_through(self, publish: Callable[[LocalCommit], Snapshot], *, sync: bool) -> Snapshot:
         """Put the changes into the journal and let ``publish`` make them visible; returns its snapshot.
 
-        Where ``publish`` raises, it has called `take_back`, or `keep` if others may see the commit.
+        Where ``publish`` raises, it has called `take_back`, or `keep` if others may see the commit. Raises `BadRequest`
+        in the child of a fork: the lock and the journal are its parent's.
         """
         self._check_open()
+        self._replica.require_own()
         if self._outdated:
             raise StaleSnapshot(f"{self.base.describe()}: this transaction was committed already; begin a new one")
         if not self.dirty:
@@ -227,6 +238,7 @@ class WriteTransaction:
             self._replica.shared.end_append()
 
     def _spilled(self) -> Spill:
+        self._replica.require_own()
         if self._spill is None:
             # Whoever writes after a death in this transaction is to look for its file.
             self._replica.shared.begin_append()
@@ -236,7 +248,7 @@ class WriteTransaction:
     def _forget(self) -> None:
         self._dirty.clear()
         if self._spill is not None:
-            self._spill.close()
+            self._spill.close(remove=not self._replica.is_disowned)
             self._spill = None
             if self._settled:
                 self._replica.shared.end_append()

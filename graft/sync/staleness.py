@@ -1,5 +1,6 @@
 """Reading what is fresh enough: at most so old, or with at least the commit that somebody pushed elsewhere."""
 
+from graft.disk.shared_counters import Moment
 from graft.errors import BadRequest, GraftError, RemoteUnavailable, TooStale, WriterBusy
 from graft.replica.freshness import Freshness, freshness, is_within, now
 from graft.replica.replica import Replica
@@ -19,10 +20,10 @@ def refresh(replica: Replica, max_staleness_s: float) -> Freshness:
     if not max_staleness_s >= 0:
         raise BadRequest(f"max_staleness is a number of seconds, 0 or more, not {max_staleness_s:g}")
     asked = now(replica.runtime)
-    if not is_within(replica.shared.confirmed, asked, max_staleness_s):
+    if not _is_fresh(replica, asked, max_staleness_s):
         with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
             # Whoever held the lock may have looked, or pushed.
-            if not is_within(replica.shared.confirmed, asked, max_staleness_s):
+            if not _is_fresh(replica, asked, max_staleness_s):
                 _look_now(replica, max_staleness_s)
     return freshness(replica)
 
@@ -57,6 +58,11 @@ def wait_for(replica: Replica, lsn: int, *, timeout_s: float = 30.0) -> Freshnes
             raise _not_there_yet(replica, lsn, timeout_s, problem) from problem
         runtime.sleep_s(min(wait_s, left_s))
     return freshness(replica)
+
+
+def _is_fresh(replica: Replica, asked: Moment, max_staleness_s: float) -> bool:
+    confirmed = replica.shared.confirmed  # before this moment is taken, which is not to be earlier
+    return is_within(confirmed, asked, now(replica.runtime), max_staleness_s)
 
 
 def _look_now(replica: Replica, max_staleness_s: float) -> None:

@@ -67,7 +67,7 @@ static bool is_newest(const graft_appender *appender)
 bool appender_begin(graft_appender *appender)
 {
     const graft_reader *reader = appender->reader;
-    if (!has_room(appender) || reader->state != READER_HELD || !reader->keepable || appender->process != getpid())
+    if (!has_room(appender) || reader->state != READER_HELD || !reader->keepable || appender_is_inherited(appender))
         return false;
     if (flock(appender->lock_descriptor, LOCK_EX | LOCK_NB) < 0)
         return false;
@@ -134,7 +134,7 @@ void appender_hand_over(graft_appender *appender)
 
 static void unlock(graft_appender *appender)
 {
-    if (appender->process == getpid())
+    if (!appender_is_inherited(appender))
         flock(appender->lock_descriptor, LOCK_UN);
 }
 
@@ -151,7 +151,7 @@ void appender_end(graft_appender *appender)
 bool appender_can_commit(const graft_appender *appender)
 {
     int one = find(appender, 1);
-    if (one < 0 || !has_room(appender) || !overlay_has_room(&appender->reader->overlay, appender->count) ||
+    if (one < 0 || appender_is_inherited(appender) || !has_room(appender) || !overlay_has_room(&appender->reader->overlay, appender->count) ||
         appender->end + record_bytes(appender->count, appender->page_size) > appender->limit)
         return false;
     const uint8_t *page_one = appender_body(appender, (unsigned)one);
@@ -366,7 +366,6 @@ void appender_disown_all(void)
     for (graft_appender *appender = all.next; appender != &all; appender = appender->next) {
         close(appender->lock_descriptor);
         appender->lock_descriptor = -1;
-        appender->process = 0;
     }
 }
 
@@ -491,7 +490,7 @@ static PyObject *appender_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     appender->page_shift = (uint32_t)__builtin_ctz(page_size);
     appender->lock_descriptor = descriptor;
     appender->sync = sync;
-    appender->process = getpid();
+    appender->forks = fork_count;
     appender->previous = &all;
     appender->next = all.next;
     all.next->previous = appender;

@@ -15,10 +15,9 @@
 #ifndef GRAFT_APPENDER_H
 #define GRAFT_APPENDER_H
 
+#include "forks.h"
 #include "reader.h"
 #include "record.h"
-
-#include <sys/types.h>
 
 enum { APPENDER_PAGES_MAX = 32 };
 
@@ -38,7 +37,7 @@ typedef struct graft_appender {
     uint32_t counter_stored; /* of the newest version's page 1 */
     uint32_t counter_shown;
     bool tail_synced; /* all before `end` is on the disk */
-    pid_t process;
+    uint32_t forks; /* when it was made */
     /* The open transaction */
     bool open;
     bool committed;
@@ -69,6 +68,12 @@ extern appender_watch watch;
 static inline bool appender_is_watched(void)
 {
     return watch.failpoint != NULL || watch.pwritev != NULL || watch.fdatasync != NULL;
+}
+
+/* Tell whether a parent made this: then nothing is written from here, and no lock is touched. */
+static inline bool appender_is_inherited(const graft_appender *appender)
+{
+    return appender->forks != fork_count;
 }
 
 /* Without the GIL. False: Python has to do it. */

@@ -1,6 +1,7 @@
 /* The Python side of the object: the types, the hooks and what a caller may compare with. */
 #include "appender.h"
 #include "file.h"
+#include "forks.h"
 #include "frames.h"
 #include "host.h"
 #include "location.h"
@@ -10,7 +11,7 @@
 #include <pthread.h>
 
 /* Raise it with every change of what graft_sqlite_vfs/accelerator.py relies on. */
-enum { INTERFACE = 3 };
+enum { INTERFACE = 4 };
 
 static PyObject *set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
@@ -59,17 +60,42 @@ static struct PyModuleDef definition = {
     .m_methods = functions,
 };
 
-static int add_location_layout(PyObject *module)
+/* Add what Python compares with its own, and take over `layout`, which may be NULL with an exception set. */
+static int add_layout(PyObject *module, const char *name, PyObject *layout)
 {
-    PyObject *layout = Py_BuildValue("(KKiii)", (unsigned long long)LOCATION_FRAME_TAG,
-                                     (unsigned long long)LOCATION_JOURNAL_TAG, LOCATION_SLOT_BITS,
-                                     LOCATION_OFFSET_BITS, LOCATION_CHUNK_SHIFT);
-    if (layout == NULL || PyModule_AddObjectRef(module, "LOCATION_LAYOUT", layout) < 0) {
-        Py_XDECREF(layout);
-        return -1;
+    int failed = layout == NULL ? -1 : PyModule_AddObjectRef(module, name, layout);
+    Py_XDECREF(layout);
+    return failed;
+}
+
+static PyObject *location_layout(void)
+{
+    return Py_BuildValue("(KKiii)", (unsigned long long)LOCATION_FRAME_TAG, (unsigned long long)LOCATION_JOURNAL_TAG,
+                         LOCATION_SLOT_BITS, LOCATION_OFFSET_BITS, LOCATION_CHUNK_SHIFT);
+}
+
+/* The two headers of RECORD_LAYOUT in graft/journal/format.py, as they are encoded here. */
+static PyObject *record_layout(void)
+{
+    const record_header samples[] = {
+        {.page_size = 512, .local_lsn = 2, .slots = 3, .byte_size = 4, .min_page_count = 5, .timestamp_us = 6,
+         .synced = true},
+        {.page_size = 65536, .local_lsn = UINT64_C(1) << 40, .slots = 10, .byte_size = UINT64_C(1) << 45,
+         .min_page_count = UINT64_C(1) << 30, .timestamp_us = UINT64_C(1) << 50, .after_synced = true},
+    };
+    PyObject *encoded[2];
+    for (int i = 0; i < 2; i++) {
+        uint8_t header[RECORD_UNSUMMED_BYTES];
+        record_encode(&samples[i], header);
+        encoded[i] = PyBytes_FromStringAndSize((const char *)header, sizeof header);
     }
-    Py_DECREF(layout);
-    return 0;
+    return Py_BuildValue("(NNiii)", encoded[0], encoded[1], RECORD_UNSUMMED_BYTES, RECORD_HEADER_BYTES,
+                         RECORD_ALIGNMENT);
+}
+
+static PyObject *counter_layout(void)
+{
+    return Py_BuildValue("(iiii)", WORD_GENERATION, WORD_LOCAL_LSN, WORD_APPENDING, WORD_IN_DOUBT);
 }
 
 PyMODINIT_FUNC PyInit__accelerator(void)
@@ -79,11 +105,14 @@ PyMODINIT_FUNC PyInit__accelerator(void)
         return NULL;
     if (PyModule_AddType(module, &frame_slots_type) < 0 || PyModule_AddType(module, &native_snapshot_type) < 0 ||
         PyModule_AddType(module, &graft_reader_type) < 0 || PyModule_AddType(module, &graft_appender_type) < 0 ||
-        add_location_layout(module) < 0 ||
+        add_layout(module, "LOCATION_LAYOUT", location_layout()) < 0 ||
+        add_layout(module, "RECORD_LAYOUT", record_layout()) < 0 ||
+        add_layout(module, "COUNTER_LAYOUT", counter_layout()) < 0 ||
         PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0 || file_prepare() < 0) {
         Py_DECREF(module);
         return NULL;
     }
+    pthread_atfork(NULL, NULL, fork_counted);
     pthread_atfork(NULL, NULL, section_reset_all);
     pthread_atfork(NULL, NULL, appender_disown_all);
     return module;

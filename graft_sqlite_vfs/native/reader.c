@@ -10,7 +10,7 @@ static bool is_newest(const graft_reader *reader)
 {
     if (reader->fixed)
         return true;
-    if (!reader->keepable || reader->counters.obj == NULL)
+    if (!reader->keepable || reader->counters.obj == NULL || reader->forks != fork_count)
         return false;
     const _Atomic uint64_t *words = reader->counters.buf;
     return atomic_load_explicit(&words[WORD_GENERATION], memory_order_acquire) == reader->generation &&
@@ -185,6 +185,7 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (reader == NULL)
         return NULL;
     section_add(&reader->section);
+    reader->forks = fork_count;
     reader->fixed = counters == Py_None;
     bool fits = reader->fixed || PyObject_GetBuffer(counters, &reader->counters, PyBUF_SIMPLE) == 0;
     if (fits && !reader->fixed) {

@@ -13,6 +13,7 @@
 #ifndef GRAFT_READER_H
 #define GRAFT_READER_H
 
+#include "forks.h"
 #include "overlay.h"
 #include "section.h"
 #include "snapshot.h"
@@ -34,6 +35,7 @@ typedef struct {
     bool has_probe;
     uint8_t probe[PROBE_BYTES]; /* how SQLite is to see bytes 24...39 of page 1 */
     Py_buffer counters;         /* graft.shared: u64 words */
+    uint32_t forks;             /* when it was made */
     uint64_t generation;
     uint64_t local_lsn;
     graft_overlay overlay; /* what was committed from here since; local_lsn, file_bytes and probe go along */

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from graft.disk.shared_counters import Moment
 from graft.errors import BadRequest, Diverged, HistoryLost, RemoteUnavailable, TooStale, WriterBusy
 from graft.operations.status import status
-from graft.replica.freshness import age_of, freshness
+from graft.replica.freshness import age_of, freshness, is_within
 from graft.sync.clone import clone
 from graft.sync.follow import Follower, Looked, LookFailed, poll_policy, watch
 from graft.sync.poll import look
@@ -450,6 +450,33 @@ class TestRefresh:
             world.push()
             assert refresh(world.reader, 0).lsn == number
             assert world.newest() == world.written(number)
+
+    @pytest.mark.parametrize(
+        ("boot_s", "wall_s"),
+        [(-1e-3, -1e-3), (-500.0, -500.0), (-500.0, 0.0), (0.0, -500.0), (-500.0, 3.0), (3.0, -500.0)],
+        ids=["both, a moment", "both", "a new boot", "the wall clock", "a new boot, later", "the wall clock, later"],
+    )
+    @pytest.mark.parametrize("allowed_s", [0, 1, 3600])
+    def test_a_clock_that_went_back_makes_nobody_fresh(self, world, boot_s, wall_s, allowed_s):
+        real = world.clock.runtime
+        world.push()
+        world.reader.runtime = dataclasses.replace(
+            real, monotonic_s=lambda: real.monotonic_s() + boot_s, now_s=lambda: real.now_s() + wall_s
+        )
+        assert refresh(world.reader, allowed_s).lsn == 2
+        assert world.newest() == world.written(2)
+        assert world.spent().requests > 0
+        refresh(world.reader, 1)  # what was just confirmed counts by the clocks as they are now
+        assert world.spent().requests == 0
+        world.push()
+        assert refresh(world.reader, 0).lsn == 3
+
+    def test_a_clock_that_goes_back_while_another_one_pulls(self, world):
+        """What was confirmed later than a reader began to wait counts, but not what only an unset clock calls later."""
+        assert is_within(Moment(20, 20), asked=Moment(10, 10), now=Moment(30, 30), seconds=0)
+        assert not is_within(Moment(20, 20), asked=Moment(10, 10), now=Moment(30, 15), seconds=0)
+        assert not is_within(Moment(20, 20), asked=Moment(10, 10), now=Moment(15, 30), seconds=0)
+        assert not is_within(Moment(10, 20), asked=Moment(10, 10), now=Moment(30, 30), seconds=0)
 
     def test_no_answer_is_told_and_what_is_here_stays_readable(self, world):
         world.clock.sleep(60)

@@ -1,7 +1,9 @@
 """The C sources: no warning under strict flags, SQLite's binary interface as in its own headers, nothing exported."""
 
+import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -55,3 +57,37 @@ def test_the_binary_interface_is_the_one_of_sqlites_headers():
         pytest.skip("SQLite's headers are not installed")
     done = compiled("-std=c11", "-fsyntax-only", "-I", NATIVE, source)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "ours", "theirs", "told"),
+    [
+        ("record.c", "VERSION = 1", "VERSION = 2", "RECORD_LAYOUT"),
+        ("record.c", "SYNCED = 1, AFTER_SYNCED = 2", "SYNCED = 2, AFTER_SYNCED = 1", "RECORD_LAYOUT"),
+        ("record.c", "out + 12, header->page_size, 4", "out + 12, header->page_size, 2", "RECORD_LAYOUT"),
+        ("record.c", "header->byte_size,\n", "header->timestamp_us,\n", "RECORD_LAYOUT"),
+        ("record.h", "RECORD_ALIGNMENT = 8", "RECORD_ALIGNMENT = 16", "RECORD_LAYOUT"),
+        ("reader.h", "APPENDING = 3, WORD_IN_DOUBT = 4", "APPENDING = 4, WORD_IN_DOUBT = 3", "COUNTER_LAYOUT"),
+        ("location.h", "LOCATION_SLOT_BITS = 16", "LOCATION_SLOT_BITS = 15", "LOCATION_LAYOUT"),
+    ],
+)  # fmt: skip
+def test_a_layout_that_is_not_pythons_is_refused(headers, tmp_path, file, ours, theirs, told):
+    """What C and Python both know is compared when the accelerator is loaded: one of them may be of another release."""
+    sources = shutil.copytree(NATIVE, tmp_path / "native")
+    text = (sources / file).read_text()
+    assert text.count(ours) == 1
+    (sources / file).write_text(text.replace(ours, theirs))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "__init__.py").touch()
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    built = tmp_path / "other" / f"_accelerator{suffix}"
+    done = compiled("-std=c11", "-shared", "-fPIC", "-pthread", "-isystem", headers, *sources.glob("*.c"), "-o", built)
+    assert (done.returncode, done.stderr) == (0, "")
+    program = "from graft_sqlite_vfs import readpath; print(readpath.available('other._accelerator'))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    environment.pop("GRAFT_PURE", None)
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert f"built from other sources ({told})" in found
+    assert "install graft again" in found
