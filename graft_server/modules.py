@@ -2,11 +2,14 @@
 
 import importlib
 import sys
-from typing import cast
+from typing import Final, cast
 
 from graft.errors import BadRequest
 from graft_server.reducers import NotAReducer
 from sqlsync.reducers.reducer import Reducer
+
+COMPILE_S: Final = 20.0
+"""How long an uploaded module may take to compile."""
 
 
 def load_module(module: bytes) -> Reducer:
@@ -15,7 +18,7 @@ def load_module(module: bytes) -> Reducer:
         from sqlsync.wasm.reducer import WasmReducer  # noqa: PLC0415 - an extra, and it takes a while
     except ModuleNotFoundError as error:
         raise NotAReducer(f"this server runs no WebAssembly: pip install 'graft[wasm]' ({error})") from error
-    return WasmReducer(module)
+    return WasmReducer(module, compile_s=COMPILE_S)
 
 
 def load_named(name: str) -> Reducer:

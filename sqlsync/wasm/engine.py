@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -20,6 +21,7 @@ except ModuleNotFoundError as error:
 
 from pagestore.runtime import SYSTEM
 from sqlsync.errors import BadReducer
+from sqlsync.wasm.compile_apart import compile_apart
 from sqlsync.wasm.guest_state import with_globals_exported
 
 MODULE_BYTES_MAX: Final = 10 * 1024 * 1024
@@ -74,20 +76,54 @@ def engine() -> wasmtime.Engine:
     return wasmtime.Engine(config)
 
 
-def load(source: bytes) -> Compiled:
-    """Compile a module, or return what came of it before. Raises `BadReducer` for what is no reducer."""
+class _Modules:
+    """The modules that were compiled last, by digest; threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what follows
+        self._compiled: OrderedDict[bytes, Compiled] = OrderedDict()
+
+    def get(self, digest: bytes) -> Compiled | None:
+        with self._lock:
+            found = self._compiled.get(digest)
+            if found is not None:
+                self._compiled.move_to_end(digest)
+            return found
+
+    def put(self, compiled: Compiled) -> Compiled:
+        with self._lock:
+            self._compiled[compiled.digest] = compiled
+            while len(self._compiled) > _COMPILED_MAX:
+                self._compiled.popitem(last=False)
+        return compiled
+
+
+_modules = _Modules()
+
+
+def load(source: bytes, *, compile_s: float | None = None) -> Compiled:
+    """Compile a module, or return what came of it before.
+
+    With ``compile_s`` a process of its own compiles it, and has so many seconds. Raises `BadReducer` for what is no
+    reducer.
+    """
     if len(source) > MODULE_BYTES_MAX:
         raise BadReducer(f"a reducer of {len(source)} bytes is too large; at most {MODULE_BYTES_MAX} are taken")
     if not source.startswith(_MAGIC):
         raise BadReducer(f"{len(source)} bytes that begin with {source[:4]!r} are no WebAssembly module")
-    return _compiled(source)
-
-
-@functools.lru_cache(maxsize=_COMPILED_MAX)
-def _compiled(source: bytes) -> Compiled:
     digest = hashlib.sha256(source).digest()
+    return _modules.get(digest) or _modules.put(_compiled(source, digest, compile_s))
+
+
+def _compiled(source: bytes, digest: bytes, compile_s: float | None) -> Compiled:
     try:
-        module, globals_count = _module(source)
+        if compile_s is None:
+            module, globals_count = compiled_module(source)
+        else:
+            serialized, globals_count = compile_apart(source, compile_s)
+            module = wasmtime.Module.deserialize(engine(), serialized)
+    except BadReducer as error:
+        raise BadReducer(f"reducer {digest.hex()[:12]} cannot be compiled: {error}") from error
     except wasmtime.WasmtimeError as error:
         raise BadReducer(f"reducer {digest.hex()[:12]} is no valid WebAssembly module: {first_line(error)}") from error
     complaints, migrates = _complaints(module)
@@ -96,8 +132,8 @@ def _compiled(source: bytes) -> Compiled:
     return Compiled(digest, module, migrates, globals_count)
 
 
-def _module(source: bytes) -> tuple[wasmtime.Module, int | None]:
-    """Compile a module, in the form in which its state can be put back if there is one."""
+def compiled_module(source: bytes) -> tuple[wasmtime.Module, int | None]:
+    """Compile a module, in the form in which its state can be put back if there is one; raises `WasmtimeError`."""
     found = with_globals_exported(source)
     if found is not None:
         with contextlib.suppress(wasmtime.WasmtimeError):  # then the error is the source's own, or a name was taken

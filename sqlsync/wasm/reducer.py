@@ -54,15 +54,17 @@ class WasmReducer:
         *,
         limits: WasmLimits = DEFAULT_LIMITS,
         isolated: bool = True,
+        compile_s: float | None = None,
     ) -> None:
         """Load a module, given as its bytes or its file; one that was loaded before is not compiled again.
 
         With ``isolated`` each mutation gets an instance of its own, so that a module that keeps something in its memory
         answers the same at every replay; without, an instance is used until a mutation fails in it, which is faster.
+        ``compile_s`` is for modules of strangers: a process of its own compiles them, and has so many seconds.
         Raises `BadReducer` for a module that lacks what the ABI asks for, or wants more than it gives.
         """
         source = Path(module).read_bytes() if isinstance(module, str | os.PathLike) else bytes(module)
-        self._compiled = wasm_engine.load(source)
+        self._compiled = wasm_engine.load(source, compile_s=compile_s)
         self._limits = limits
         self._isolated = isolated
         self._idle: list[Guest] = []

@@ -1,8 +1,10 @@
 """Reducers in WebAssembly: whatever a module does, its own mutation is rejected, and nothing else happens."""
 
+import hashlib
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import apsw
 import pytest
@@ -13,6 +15,7 @@ from sqlsync.ids import TimelineId
 from sqlsync.reducers.apply import Applied, apply_batch
 from sqlsync.reducers.sandbox import Limits, Sandbox
 from sqlsync.wasm import engine as wasm_engine
+from sqlsync.wasm.compile_apart import compile_apart
 from sqlsync.wasm.guest import WasmLimits
 from sqlsync.wasm.reducer import WasmReducer, payload_of
 from tests.sqlsync.guests import DONE, RECORD, REPLY, REQUEST, guest, record, requesting, wat
@@ -190,6 +193,41 @@ def test_a_module_is_compiled_once(tmp_path):
     reducers = WasmReducer(module), WasmReducer(tmp_path / "reducer.wasm")
     assert reducers[0].digest == reducers[1].digest == wasm_engine.load(bytes(module)).digest
     assert wasm_engine.load(module).module is wasm_engine.load((tmp_path / "reducer.wasm").read_bytes()).module
+
+
+def slow_to_compile():
+    """A valid module of 60 KiB that keeps the compiler busy for about a second: many values, many branches."""
+    count, text = 2000, []
+    for turn in range(3000):
+        text.append(f"(local.set {turn % count} (i32.add (local.get {turn % count}) (local.get 0)))")
+        branch = f"(local.set {turn * 13 % count} (local.get {turn * 17 % count}))"
+        text.append(f"(if (local.get {turn * 31 % count}) (then {branch}))")
+    return wat(f"(module (func (param i32) (local {'i32 ' * count}) {' '.join(text)}))")
+
+
+def test_a_module_that_takes_too_long_to_compile_is_refused():
+    with pytest.raises(BadReducer, match=r"takes more than 0\.05 s to compile"):
+        WasmReducer(slow_to_compile(), compile_s=0.05)
+
+
+def test_a_module_that_takes_too_much_memory_to_compile_is_refused(monkeypatch):
+    monkeypatch.setattr(wasm_engine, "compile_apart", partial(compile_apart, memory_bytes=64 * 1024 * 1024))
+    with pytest.raises(BadReducer, match=r"the compiler gave up .* 64 MiB"):
+        WasmReducer(slow_to_compile(), compile_s=60.0)
+
+
+def test_what_another_process_compiled_is_the_same_reducer(sandbox):
+    module = guest(f"(i32.const {REQUEST})", request=requesting("INSERT INTO t VALUES ('apart')"))
+    reducer = WasmReducer(module, compile_s=60.0)
+    assert reducer.digest == hashlib.sha256(module).digest()
+    assert run(sandbox, reducer, call(), call(1)) == [None, None]
+    assert rows(sandbox) == ["apart", "apart"]
+
+
+@pytest.mark.parametrize("module", [b"\0asm\1\0\0\0\xff", wat("(module)"), b"\0asm" + bytes(10 * 1024 * 1024)])
+def test_what_is_no_reducer_is_refused_by_the_other_process_too(module):
+    with pytest.raises(BadReducer, match=LACKING[module]):
+        WasmReducer(module, limits=SMALL, compile_s=60.0)
 
 
 def test_threads_share_a_reducer():
