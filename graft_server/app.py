@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from graft_server import link_api, sqlsync_api
+from graft_server import health, link_api, sqlsync_api
 from graft_server.host import Host
 from graft_server.reducers import LoadReducer
 from graft_server.requests import answering
@@ -41,10 +41,12 @@ def create_app(
     return Starlette(
         routes=[
             Route("/", _hello),
+            Route("/health", answering(health.server), methods=["GET"]),
             Route("/reducer", answering(sqlsync_api.upload), methods=["PUT"]),
             Route("/new", answering(sqlsync_api.new), methods=["GET", "POST"]),
             Route("/new/{name:path}", answering(sqlsync_api.new), methods=["GET", "POST"]),
             WebSocketRoute("/doc/{document}", sqlsync_api.connect),
+            Route("/doc/{document}/health", answering(health.of_document), methods=["GET"]),
             Route("/doc/{document}/timelines/{timeline}", answering(link_api.submit), methods=["POST"]),
             Route("/doc/{document}/timelines/{timeline}", answering(link_api.wait), methods=["GET"]),
             Route("/doc/{document}/presence", answering(link_api.presence), methods=["GET"]),

@@ -8,7 +8,7 @@ All blocking calls go to threads; everything else lives on the event loop.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from graft_server.broadcast import Pulse, wait
 from graft_server.storage import StorageLog
 from pagestore.runtime import Runtime
 from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.health import Health
 from sqlsync.envelope import Mutation
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
@@ -68,7 +69,22 @@ class ServedDocument:
         self._coordinator = coordinator
         coordinator.start()
         coordinator.presence.subscribe(self._presence_changed)
-        self._tasks = [asyncio.create_task(task) for task in (self._follow(), self._poll(), self._expire_presence())]
+        self._tasks = [
+            asyncio.create_task(self._persist(task)) for task in (self._follow, self._poll, self._expire_presence)
+        ]
+
+    async def _persist(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task that does not end, and begin it anew whatever it raises: one failure must not end the document."""
+        while True:
+            try:
+                await task()
+            except Exception:  # noqa: BLE001 - whatever it is
+                _log.exception("document %s: a task failed and begins anew", self.name)
+            await asyncio.sleep(self._poll_s)
+
+    def health(self) -> Health:
+        """Return how the coordinator is doing."""
+        return self.coordinator.health()
 
     def dismiss(self, why: str) -> None:
         """Tell all users to go."""

@@ -94,6 +94,10 @@ class Host:
             served.users -= 1
             self._idle_since_s[name] = self.runtime.monotonic_s()
 
+    def open_documents(self) -> list[ServedDocument]:
+        """Return the documents that are open."""
+        return list(self._served.values())
+
     def dismiss(self) -> None:
         """Tell all users to go; `close` comes next."""
         for served in self._served.values():

@@ -18,9 +18,11 @@ from starlette.responses import JSONResponse, Response
 
 from graft_server.requests import body, document, host_of, integer, seconds, timeline
 from graft_server.wire import BadMessage
+from sqlsync.envelope import NOW_US_MAX, NOW_US_MIN
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.mutation_batch import read_batch
 from sqlsync.links.presence import TTL_S
+from sqlsync.plain_json import read_object
 
 _TIMEOUT_S_MAX: Final = 60.0
 _PRESENCE_BYTES_MAX: Final = 64 * 1024
@@ -35,7 +37,8 @@ class _Said(BaseModel):
 
 async def submit(request: Request) -> Response:
     """Take mutations."""
-    author, seen, born_us = timeline(request), integer(request, "seen"), integer(request, "born_us")
+    author, seen = timeline(request), integer(request, "seen", least=-1)
+    born_us = integer(request, "born_us", least=NOW_US_MIN, most=NOW_US_MAX)
     async with document(request) as served:
         mutations = read_batch(await body(request, host_of(request).settings.message_bytes_max))
         answer = await served.submit(author, mutations, rejections_seen=-1 if seen is None else seen, born_us=born_us)
@@ -44,14 +47,18 @@ async def submit(request: Request) -> Response:
 
 async def wait(request: Request) -> Response:
     """Answer once the volume has a mutation."""
-    author, lsn, timeout_s = timeline(request), integer(request, "lsn"), seconds(request, "timeout_s", _TIMEOUT_S_MAX)
+    author, lsn, timeout_s = (
+        timeline(request),
+        integer(request, "lsn", least=-1),
+        seconds(request, "timeout_s", _TIMEOUT_S_MAX),
+    )
     async with document(request) as served:
         return _said(await (served.position(author) if lsn is None else served.wait(author, lsn, timeout_s)))
 
 
 async def presence(request: Request) -> Response:
     """Answer with the presence of all clients."""
-    version, timeout_s = integer(request, "version"), seconds(request, "timeout_s", _TIMEOUT_S_MAX)
+    version, timeout_s = integer(request, "version", least=-1), seconds(request, "timeout_s", _TIMEOUT_S_MAX)
     async with document(request) as served:
         found, states = await served.presence_after(-1 if version is None else version, timeout_s)
         return JSONResponse({"version": found, "states": dict(states)})
@@ -60,9 +67,11 @@ async def presence(request: Request) -> Response:
 async def set_presence(request: Request) -> Response:
     """Take what a client says of itself."""
     try:
-        said = _Said.model_validate_json(await body(request, _PRESENCE_BYTES_MAX))
+        said = _Said.model_validate(read_object(await body(request, _PRESENCE_BYTES_MAX)))
     except ValidationError as error:
         raise BadMessage(f"no presence: {error.errors()[0]['msg']}") from error
+    except ValueError as error:
+        raise BadMessage(f"no presence: {error}") from error
     async with document(request) as served:
         served.set_presence(_client(request), said.state, said.ttl_s)
     return Response(status_code=204)

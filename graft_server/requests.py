@@ -1,6 +1,7 @@
 """What all endpoints have in common: the parts of requests, checked, and the telling of errors."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,9 @@ from graft_server.reducers import parse_digest
 from graft_server.wire import BadMessage
 from sqlsync.ids import TimelineId
 
+LSN_MAX = 2**63 - 1
+"""The largest that SQLite can store."""
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 _ID_CHARS_MAX = 44
 _log = logging.getLogger(__name__)
 
@@ -79,15 +83,16 @@ def timeline(connection: HTTPConnection) -> TimelineId:
     raise BadMessage(f"no timeline id: {text[:_ID_CHARS_MAX]!r}")
 
 
-def integer(connection: HTTPConnection, name: str) -> int | None:
-    """Return an integer of the query, None if it is not there."""
+def integer(connection: HTTPConnection, name: str, *, least: int, most: int = LSN_MAX) -> int | None:
+    """Return an integer of the query, None if it is not there; raises `BadMessage` for one that is out of range."""
     text = connection.query_params.get(name)
     if text is None:
         return None
-    try:
-        return int(text[:24])
-    except ValueError:
-        raise BadMessage(f"{name} is a whole number, not {text[:24]!r}") from None
+    if not _INTEGER.fullmatch(text):
+        raise BadMessage(f"{name} is a whole number, not {text[:24]!r}")
+    if not least <= int(text) <= most:
+        raise BadMessage(f"{name} is {text}; it must be between {least} and {most}")
+    return int(text)
 
 
 def seconds(connection: HTTPConnection, name: str, most_s: float) -> float:

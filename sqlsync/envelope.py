@@ -20,10 +20,13 @@ from pydantic_core import to_jsonable_python
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.errors import BadMutation, CorruptTimeline
 from sqlsync.ids import TimelineId
+from sqlsync.plain_json import read_object, require_plain
 
 VERSION = 1
 BODY_BYTES_MAX = 16 * 1024 * 1024
 TEXT_BYTES_MAX = 2**16 - 1
+NOW_US_MIN, NOW_US_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999: what Python and SQL can tell of a time."""
 _FIXED = struct.Struct("<BBQqQ")
 _CHECKSUM = struct.Struct("<Q")
 _JSON = json.JSONDecoder()
@@ -73,7 +76,7 @@ class Mutation:
         """
         now_us, seed = int(runtime.now_s() * 1_000_000), int.from_bytes(runtime.entropy(8), "little")
         if isinstance(body, Named):
-            body = Named(body.name, json.loads(_body(body)[1]))
+            body = Named(body.name, _read_back(body))
         mutation = cls(timeline, lsn, body, actor, now_us, seed)
         encode(mutation)
         return mutation
@@ -87,6 +90,23 @@ class Mutation:
     def name(self) -> str:
         """Its name, for people; opaque ones have none."""
         return self.body.name if isinstance(self.body, Named) else ""
+
+
+def require_sound(mutation: Mutation) -> None:
+    """Raise `BadMutation` for what a mutation that came from somebody else may not say.
+
+    The checksum of a stored form tells that it is whole; anybody can compute it for anything.
+    """
+    if not NOW_US_MIN <= mutation.now_us <= NOW_US_MAX:
+        raise BadMutation(f"mutation {mutation.name!r}: {mutation.now_us} µs is no time in the years 1 to 9999")
+    if isinstance(mutation.body, Named):
+        arguments: object = mutation.body.arguments
+        try:
+            if not isinstance(arguments, dict):
+                raise ValueError(f"they are no object but {type(arguments).__name__}")  # noqa: TRY004
+            require_plain(arguments)
+        except ValueError as error:
+            raise BadMutation(f"the arguments of mutation {mutation.name!r} cannot be used: {error}") from error
 
 
 def encode(mutation: Mutation) -> bytes:
@@ -138,10 +158,17 @@ def decode(data: bytes) -> Mutation:
     try:
         said = Named(name.decode(), _JSON.decode(body.decode())) if kind == 0 else Opaque(body)
         mutation = Mutation(_timeline(timeline), lsn, said, actor.decode(), now_us, seed)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptTimeline(f"a mutation of {len(data)} bytes makes no sense: {error}") from error
     _keep(mutation, data)
     return mutation
+
+
+def _read_back(body: Named) -> dict[str, Any]:
+    try:
+        return read_object(_body(body)[1])
+    except ValueError as error:
+        raise BadMutation(f"the arguments of mutation {body.name!r} cannot be said in JSON: {error}") from error
 
 
 def _body(body: Named | Opaque) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ Invariants: `known` says what is in the shared volume, never what is on its way 
 of entries together with the positions of their timelines. One thread at a time.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graft.errors import Diverged
@@ -20,7 +20,7 @@ from sqlsync import tables
 from sqlsync.envelope import Mutation, Named
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
-from sqlsync.reducers.apply import apply_batch
+from sqlsync.reducers.apply import Rejected, apply_batch
 from sqlsync.reducers.migrate import MIGRATE, check_version, migrate
 from sqlsync.reducers.reducer import Reducer
 from sqlsync.volume import DocumentVolume, volume_errors
@@ -88,18 +88,23 @@ class Applier:
         self._learn()
 
     def apply(
-        self, entries: Sequence[Mutation], seen: Mapping[TimelineId, int], waiting: Collection[TimelineId]
+        self,
+        entries: Sequence[Mutation],
+        seen: Mapping[TimelineId, int],
+        waiting: Collection[TimelineId],
+        refused: Callable[[Sequence[Mutation]], Mapping[int, Rejected]],
     ) -> None:
         """Apply those entries that follow what the volume has, in a local commit.
 
-        ``seen`` says which rejections their authors know of; timelines in ``waiting`` are not forgotten now. Raises
+        ``seen`` says which rejections their authors know of; timelines in ``waiting`` are not forgotten now;
+        ``refused`` says which mutations of a batch are rejected without being run, by their places. Raises
         `ReducerTooOld`, `MigrationFailed` and the errors of graft; then nothing was done.
         """
         now_us = int(self._runtime.now_s() * 1_000_000)
         with self.volume.transaction() as connection:
             batch = self._following(entries)
             if batch:
-                apply_batch(self.volume.sandbox, self._reducer, batch, used_us=now_us)
+                apply_batch(self.volume.sandbox, self._reducer, batch, used_us=now_us, refused=refused(batch))
             elif self.is_behind:
                 migrate(self.volume.sandbox, self._reducer, self._cause())
                 tables.make(connection)

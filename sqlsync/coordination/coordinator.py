@@ -8,6 +8,7 @@ gives up its commit, reads the winner's positions and applies what is left. `_ap
 the other way round.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,9 @@ from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.coordination.applier import Applier
+from sqlsync.coordination.health import Health
 from sqlsync.coordination.inbox import FILE, Inbox
+from sqlsync.coordination.isolation import Isolation
 from sqlsync.documents.timeline import CLOCKS_APART_US, body_of, may_be_forgotten
 from sqlsync.envelope import Mutation
 from sqlsync.errors import CoordinatorUnavailable, MutationRejected, SqlSyncError, TimelineExpired, TimelineGap
@@ -33,6 +36,7 @@ from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.presence import PresenceHub
+from sqlsync.reducers.apply import Rejected
 from sqlsync.reducers.reducer import Bindings, Reducer, SQLValue
 from sqlsync.volume import DocumentVolume, volume_errors
 
@@ -40,6 +44,7 @@ BATCH_MUTATIONS_MAX = 2000
 EXPIRY_S = 90 * 24 * 3600.0
 EXPIRY_S_MIN = 2 * CLOCKS_APART_US / 1e6
 _RETRY_S = 1.0
+_log = logging.getLogger(__name__)
 _PRESENCE_S = 5.0
 """How late clients that fell silent may be missed."""
 
@@ -73,12 +78,15 @@ class Coordinator:
         path = Path(directory)
         self.reducer = reducer
         self.presence = PresenceHub(runtime)
-        self.trouble: Exception | None = None
+        self.trouble: BaseException | None = None
         """Why the thread that `start` began could not apply anything the last time that it tried."""
         self._actor = actor
         self._runtime = runtime
         self._batch_max = batch_mutations_max
         self._on_moved = on_moved
+        self._path = path
+        self._isolation = Isolation()
+        self._isolated = 0
         self._applying = threading.Lock()  # guards the volume: who applies, pulls, pushes or queries
         self._lock = threading.Lock()  # guards all that follows
         self._moved = threading.Condition(self._lock)
@@ -100,6 +108,17 @@ class Coordinator:
     def replica(self) -> Replica:
         """The replica of the document's volume, to be read from; what is written there is lost."""
         return self._volume.replica
+
+    def health(self) -> Health:
+        """Return how the coordinator is doing, for people and monitors."""
+        with self._lock:
+            thread, waiting = self._thread, len(self._inbox)
+        return Health(
+            applying=thread is not None and thread.is_alive(),
+            waiting=waiting,
+            isolated=self._isolated,
+            trouble=None if self.trouble is None else f"{type(self.trouble).__name__}: {self.trouble}",
+        )
 
     # What clients ask
 
@@ -130,7 +149,8 @@ class Coordinator:
     def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> None:
         """Call a mutation here, and return when the volume has it.
 
-        Raises `BadMutation`, `MutationRejected`; and what `step` raises: then it is applied once that works again.
+        Raises `BadMutation`, `MutationRejected`: nothing was done. Also what `step` raises, with a message that says
+        that the mutation is stored: it is applied once that works again, so do not call it once more.
         """
         own, body = self._inbox.id, body_of(name_or_payload, arguments)
         with self._lock:
@@ -140,7 +160,11 @@ class Coordinator:
         while self._position(own) < mutation.lsn:
             if self._inbox.last(own) < mutation.lsn:
                 raise TimelineExpired(f"the volume forgot the coordinator's own timeline {own}; call it again")
-            self.step()
+            try:
+                self.step()
+            except (GraftError, SqlSyncError, apsw.Error) as error:
+                error.args = (f"{error}; the mutation is stored here and is applied later: do not call it again",)
+                raise
         with self._applying:
             reason = self._applier.own_rejections.pop(mutation.lsn, None)
         if reason is not None:
@@ -167,12 +191,18 @@ class Coordinator:
             with self._learning():
                 self._applier.settle()
             while True:
+                limit = self._isolation.limit(self._batch_max)
                 with self._lock:
-                    entries, seen = self._inbox.first(self._batch_max), dict(self._rejections_seen)
+                    entries, seen = self._inbox.first(limit), dict(self._rejections_seen)
                     waiting = self._inbox.timelines()
                 if not entries and not self._applier.is_behind:
                     return 0
-                self._applier.apply(entries, seen, waiting)
+                try:
+                    self._applier.apply(entries, seen, waiting, self._isolation.refused)
+                except BaseException as error:
+                    if self._isolation.failed(entries, error):
+                        continue
+                    raise
                 failpoint("coordinator: after apply")
                 try:
                     self._applier.push(entries)
@@ -180,6 +210,7 @@ class Coordinator:
                     with self._learning():
                         self._applier.pull()
                     continue
+                self._tell_isolated(self._isolation.passed(entries))
                 self._learnt(applied=len(entries))
                 return len(entries)
 
@@ -234,8 +265,9 @@ class Coordinator:
                     "says may have been applied before"
                 )
             self._add([mutation for mutation in mutations if mutation.lsn >= expected])
-            if rejections_seen > self._rejections_seen.get(timeline, -1):
-                self._rejections_seen[timeline] = rejections_seen
+            seen = min(rejections_seen, self._position(timeline))  # nobody has seen what is still to come
+            if seen > self._rejections_seen.get(timeline, -1):
+                self._rejections_seen[timeline] = seen
         failpoint("coordinator: after inbox")
         with self._lock:
             return self._acknowledged(timeline)
@@ -276,25 +308,42 @@ class Coordinator:
             self._on_moved()
         failpoint("coordinator: after drop")
 
+    def _tell_isolated(self, found: Sequence[tuple[Mutation, Rejected]]) -> None:
+        self._isolated += len(found)
+        for mutation, outcome in found:
+            _log.error(
+                "coordinator in %s: mutation %d of timeline %s was rejected, and the others go on: %s",
+                self._path, mutation.lsn, mutation.timeline, outcome.reason,
+            )  # fmt: skip
+
     def _run(self) -> None:
-        while True:
-            silent_s = self.presence.expire()
-            with self._moved:
-                is_due = self._moved.wait_for(
-                    lambda: self._stopping or len(self._inbox) > 0 or self._applier.is_behind,
-                    _PRESENCE_S if silent_s is None else min(silent_s, _PRESENCE_S),
-                )
-                if self._stopping:
-                    return
-                if not is_due:
-                    continue
+        """Apply until `stop`, whatever happens: what fails is told, kept, and tried again."""
+        while not self._stopping:
             try:
-                self.step()
-                self.trouble = None
-            except (GraftError, SqlSyncError, apsw.Error) as error:
-                self.trouble = error
+                if self._wait_until_due():
+                    self.step()
+                self._set_trouble(None)
+            except BaseException as error:  # noqa: BLE001 - nothing may end the thread but `stop`
+                self._set_trouble(error)
                 with self._moved:  # all is kept
                     self._moved.wait_for(lambda: self._stopping, _RETRY_S)
+
+    def _wait_until_due(self) -> bool:
+        silent_s = self.presence.expire()
+        with self._moved:
+            is_due = self._moved.wait_for(
+                lambda: self._stopping or len(self._inbox) > 0 or self._applier.is_behind,
+                _PRESENCE_S if silent_s is None else min(silent_s, _PRESENCE_S),
+            )
+            return is_due and not self._stopping
+
+    def _set_trouble(self, error: BaseException | None) -> None:
+        before, self.trouble = self.trouble, error
+        if error is None:
+            if before is not None:
+                _log.info("coordinator in %s: applies again", self._path)
+        elif before is None or repr(before) != repr(error):
+            _log.error("coordinator in %s: nothing is applied: %s", self._path, error, exc_info=error)
 
 
 def check_order(timeline: TimelineId, mutations: Sequence[Mutation], expected: int) -> None:

@@ -6,6 +6,7 @@ directory/document.lock    held while it is open
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ from sqlsync.documents.session import Client, OnRejected
 from sqlsync.documents.sync_loop import POLL_S, SyncLoop
 from sqlsync.documents.timeline import FILE, Refusal, Timeline, ViewMark, body_of
 from sqlsync.documents.view import View
-from sqlsync.envelope import Mutation, Opaque
+from sqlsync.envelope import Mutation, Named, Opaque
 from sqlsync.errors import CoordinatorRefused, MutationRejected, ReducerFailed, SqlSyncError
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
@@ -39,6 +40,8 @@ from sqlsync.queries.subscription import Subscription
 from sqlsync.reducers.apply import Rejected
 from sqlsync.reducers.reducer import Bindings, Reducer, SQLValue
 from sqlsync.volume import DocumentVolume
+
+_log = logging.getLogger(__name__)
 
 
 class Document:
@@ -112,26 +115,11 @@ class Document:
         """Call a mutation: when this returns it is durable here, and queries show its effects.
 
         A name comes with arguments; bytes are for reducers that have an encoding of their own. Raises `BadMutation`,
-        and `MutationRejected` when the reducer refuses it now: then nothing was done and nothing is sent.
+        `MutationRejected` when the reducer refuses it now, and the errors of graft. Whatever it raises, the mutation
+        has not happened: nothing was done and nothing is sent. And where it returns, the mutation is stored, even if
+        the view cannot show it for want of disk: `Receipt.provisional_error` says so then.
         """
-        client, body = self._client, body_of(name_or_payload, arguments)
-        try:
-            with client.lock:
-                rebase(client)
-                mutation = Mutation.captured(
-                    client.timeline.id, client.timeline.next_lsn, body, actor=self._actor, runtime=client.runtime
-                )
-                client.reducer.check(mutation)
-                client.timeline.append(mutation)
-                failpoint("mutate: after append")
-                self._run(mutation)
-                failpoint("mutate: after run")
-                receipt = client.receipts.issue(mutation)
-        finally:
-            client.tell()
-        if self._loop is not None:
-            self._loop.wake()
-        return receipt
+        return self._mutate(body_of(name_or_payload, arguments))
 
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
         """Return the rows of a query on the view: the shared volume and all pending mutations of this client."""
@@ -190,10 +178,7 @@ class Document:
 
     def retry(self, refusal: Refusal) -> Receipt:
         """Call a rejected mutation once more, as a new one; raises `MutationRejected` if it is refused again."""
-        body = refusal.mutation.body
-        receipt = self.mutate(body.payload) if isinstance(body, Opaque) else self.mutate(body.name, **body.arguments)
-        self.forget(refusal)
-        return receipt
+        return self._mutate(refusal.mutation.body, instead_of=refusal)
 
     def forget(self, refusal: Refusal) -> None:
         """Let go of a rejected mutation that was kept."""
@@ -206,12 +191,14 @@ class Document:
         """
         client = self._client
         with client.syncing, client.lock:
-            client.receipts.renumbered(client.timeline.start)
-            client.timeline.renew()
+            start = client.timeline.start
+            fresh = client.timeline.renew()
+            client.receipts.renumbered(start)
             client.acknowledged = 0
-            client.view.restart()
-            rebase(client)
-            return client.timeline.id
+            with contextlib.suppress(GraftError, SqlSyncError):  # the timeline is a new one; the view can wait
+                client.view.outdate()
+                rebase(client)
+            return fresh
 
     def close(self) -> None:
         """Stop, and let go of everything; pending mutations are kept. May be called again."""
@@ -240,23 +227,72 @@ class Document:
         client.to_tell += [partial(deliver, client, refusal) for refusal in client.timeline.refusals()]
         mark, snapshot = client.timeline.take_view_mark(), client.view.snapshot()
         if mark != ViewMark(client.timeline.next_lsn, snapshot.local_lsn, snapshot.lsn):
-            client.view.restart()
+            client.view.outdate()
             rebase(client)
 
-    def _run(self, mutation: Mutation) -> None:
+    def _mutate(self, body: Named | Opaque, *, instead_of: Refusal | None = None) -> Receipt:
         client = self._client
         try:
-            outcome = client.view.apply(mutation)
+            with client.lock:
+                rebase(client)
+                mutation = Mutation.captured(
+                    client.timeline.id, client.timeline.next_lsn, body, actor=self._actor, runtime=client.runtime
+                )
+                client.reducer.check(mutation)
+                view_error = self._run(mutation, instead_of)
+                receipt = client.receipts.issue(mutation)
+                receipt.replayed(view_error)
+        finally:
+            self._tell_aside()
+        if self._loop is not None:
+            self._loop.wake()
+        return receipt
+
+    def _run(self, mutation: Mutation, instead_of: Refusal | None) -> str | None:
+        """Run a mutation on the view, and store it before its effects are committed.
+
+        Raises if it is not stored in the end. Returns why the view does not show it although it is stored.
+        """
+        client, is_stored = self._client, False
+
+        def store() -> None:
+            nonlocal is_stored
+            client.timeline.append(mutation, instead_of=instead_of)
+            is_stored = True
+            failpoint("mutate: after append")
+
+        try:
+            outcome = client.view.apply(mutation, store)
         except (Exception, KeyboardInterrupt) as error:
-            client.timeline.take_back(mutation)
-            if not isinstance(error, SqlSyncError):
-                client.view.restart()  # whether it is in the replica is open
+            with contextlib.suppress(GraftError):
+                client.view.outdate()  # whether it is in the replica is open
+            if is_stored and (why := self._taken_back(mutation, instead_of, error)) is not None:
+                return why
             raise
-        client.note_change()  # a rejected one may have brought a migration
+        with contextlib.suppress(GraftError):
+            client.note_change()  # a rejected one may have brought a migration
         if isinstance(outcome, Rejected):
-            client.timeline.take_back(mutation)
             failpoint("mutate: after take back")
             raise (ReducerFailed if outcome.failed else MutationRejected)(outcome.reason)
+        failpoint("mutate: after run")
+        return None
+
+    def _taken_back(self, mutation: Mutation, instead_of: Refusal | None, error: BaseException) -> str | None:
+        """Remove a mutation from the timeline; where that fails, too, return why the view does not show it."""
+        try:
+            self._client.timeline.take_back(mutation, instead_of=instead_of)
+        except GraftError:
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt("the mutation is stored and will be handed over") from error
+            return str(error)
+        return None
+
+    def _tell_aside(self) -> None:
+        """Run the call-backs that wait; what they raise says nothing of the mutation that was called."""
+        try:
+            self._client.tell()
+        except Exception:  # noqa: BLE001 - whatever the application raises
+            _log.exception("a call-back of a document failed")
 
     def _current(self) -> Snapshot | None:
         """Return the version that readers see, None while the view is stale and they stay at an older one."""

@@ -19,6 +19,7 @@ def rebase(client: Client) -> None:
     """
     if not client.view.stale:
         return
+    client.view.clean()
     applied, rejected = client.view.settled(client.timeline.id)
     client.is_expired = client.link is None and applied < 0 and _may_be_forgotten(client)
     settle(client, applied, rejected)

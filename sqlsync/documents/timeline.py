@@ -110,19 +110,23 @@ class Timeline:
         """All rejections up to this LSN are stored here; -1 for none."""
         return self._seen
 
-    def append(self, mutation: Mutation) -> None:
-        """Store a mutation durably; it has the next LSN."""
+    def append(self, mutation: Mutation, *, instead_of: Refusal | None = None) -> None:
+        """Store a mutation durably; it has the next LSN. It takes the place of a rejection, if one is given."""
         data = encode(mutation)
         with self._transaction() as database:
             assert (mutation.timeline, mutation.lsn) == (self.id, self._next_lsn), "BUG: out of order"
             database.execute("INSERT INTO mutations VALUES (?, ?)", (mutation.lsn, data))
+            if instead_of is not None:
+                _forget(database, instead_of.mutation)
         self._next_lsn += 1
 
-    def take_back(self, mutation: Mutation) -> None:
-        """Remove the last mutation, which nobody else has seen."""
+    def take_back(self, mutation: Mutation, *, instead_of: Refusal | None = None) -> None:
+        """Undo the last `append`, of a mutation that nobody else has seen."""
         with self._transaction() as database:
             assert mutation.lsn == self._next_lsn - 1, "BUG: only the last one can be taken back"
             database.execute("DELETE FROM mutations WHERE lsn = ?", (mutation.lsn,))
+            if instead_of is not None:
+                _keep(database, instead_of)
         self._next_lsn -= 1
 
     def pending(self, first: int = 0, limit: int = -1) -> list[Mutation]:
@@ -147,7 +151,7 @@ class Timeline:
                     continue
                 fresh.append(Refusal(decode(row[0]), reason))
                 if keep:
-                    database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?)", (lsn, self.id.raw, row[0], reason))
+                    _keep(database, fresh[-1])
             start = max(self._start, min(applied + 1, self._next_lsn))
             seen = max(self._seen, min(applied, self._next_lsn - 1))
             if (start, seen) != (self._start, self._seen):
@@ -166,9 +170,7 @@ class Timeline:
     def forget(self, mutation: Mutation) -> None:
         """Let go of a rejection: the application knows of it."""
         with self._transaction() as database:
-            database.execute(
-                "DELETE FROM rejections WHERE timeline = ? AND lsn = ?", (mutation.timeline.raw, mutation.lsn)
-            )
+            _forget(database, mutation)
 
     def renew(self) -> TimelineId:
         """Go on as a new timeline, with the same pending mutations under new LSNs; return its id."""
@@ -221,6 +223,18 @@ class Timeline:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+
+
+def _keep(database: sqlite3.Connection, refusal: Refusal) -> None:
+    mutation = refusal.mutation
+    database.execute(
+        "INSERT INTO rejections VALUES (?, ?, ?, ?)",
+        (mutation.lsn, mutation.timeline.raw, encode(mutation), refusal.reason),
+    )
+
+
+def _forget(database: sqlite3.Connection, mutation: Mutation) -> None:
+    database.execute("DELETE FROM rejections WHERE timeline = ? AND lsn = ?", (mutation.timeline.raw, mutation.lsn))
 
 
 def body_of(name_or_payload: str | bytes, arguments: dict[str, object]) -> Named | Opaque:

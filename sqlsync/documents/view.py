@@ -38,17 +38,23 @@ class View:
         self._runtime = runtime
         self.stale = False
         """Whether pending mutations are to be replayed before anything else."""
+        self._is_dirty = False  # whether local commits may be there that are to be given up before the replay
         self._reading = threading.Lock()  # guards the reader
         self._reader = volume.reader()
         self._reads: Reads | None = None  # what is to hear what the authorizer is asked
         self._reader.authorizer = self._authorize
 
-    def apply(self, mutation: Mutation) -> Outcome:
-        """Run one more mutation, in a local commit; a rejected one leaves nothing."""
+    def apply(self, mutation: Mutation, store: Callable[[], None]) -> Outcome:
+        """Run one more mutation, in a local commit; a rejected one leaves nothing.
+
+        ``store`` is called for one that took effect, just before the commit: it makes the mutation durable elsewhere.
+        """
         with self.volume.transaction() as connection:
             (outcome,) = apply_batch(self.volume.sandbox, self._reducer, [mutation])
-            if self._record_positions and isinstance(outcome, Applied):
-                tables.set_applied(connection, mutation.timeline, mutation.lsn, used_us=self._now_us())
+            if isinstance(outcome, Applied):
+                if self._record_positions:
+                    tables.set_applied(connection, mutation.timeline, mutation.lsn, used_us=self._now_us())
+                store()
         return outcome
 
     def replay(self, pending: Sequence[Mutation]) -> list[Outcome]:
@@ -75,18 +81,20 @@ class View:
             self.outdate()
 
         done = self.volume.pull(moving)
+        self._is_dirty = False
         failpoint("rebase: after move")
         return done.before != done.after or done.discarded_commits > 0
 
-    def restart(self) -> None:
-        """Give up the local commits without asking anybody; a replay is needed then."""
-        self.outdate()
-        self.volume.discard()
+    def clean(self) -> None:
+        """Give up the local commits of a view that is stale, asking nobody: only the shared volume is left."""
+        if self._is_dirty:
+            self.volume.discard()
+            self._is_dirty = False
 
     def outdate(self) -> None:
-        """Say that the replica is about to lose its pending mutations; readers stay where they are."""
+        """Say that the local commits are no longer what is pending; readers stay where they are."""
+        self.stale = self._is_dirty = True
         self._pin()
-        self.stale = True
 
     def settled(self, timeline: TimelineId) -> tuple[int, list[tuple[int, str]]]:
         """Return how far the replica has a timeline, -1 for nowhere, and which of its mutations were rejected."""

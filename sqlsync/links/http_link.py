@@ -15,6 +15,7 @@ from sqlsync.ids import TimelineId, base58
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.mutation_batch import write_batches
 from sqlsync.links.presence import TTL_S, Listener, States, Unsubscribe
+from sqlsync.plain_json import require_plain
 from sqlsync.reducers.reducer import Reducer
 
 _CONNECT_S = 10.0
@@ -127,7 +128,8 @@ class HttpPresence:
 
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
         """Replace what ``client`` says of itself, for ``ttl_s`` seconds."""
-        body = json.dumps({"state": dict(state), "ttl_s": ttl_s}).encode()
+        require_plain(state)
+        body = json.dumps({"state": dict(state), "ttl_s": ttl_s}, allow_nan=False).encode()
         self._link.ask("PUT", f"/presence/{quote(client, safe='')}", body=body, answer_s=_PRESENCE_ANSWER_S)
 
     def leave(self, client: str) -> None:

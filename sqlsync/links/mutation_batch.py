@@ -5,7 +5,7 @@ u32 length | stored form | u32 length | stored form | …    (little-endian)
 
 from collections.abc import Iterator, Sequence
 
-from sqlsync.envelope import Mutation, decode, encode
+from sqlsync.envelope import Mutation, decode, encode, require_sound
 from sqlsync.errors import CorruptTimeline
 
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -26,12 +26,14 @@ def write_batches(mutations: Sequence[Mutation]) -> Iterator[bytes]:
 
 
 def read_batch(data: bytes) -> list[Mutation]:
-    """Read a batch; raises `CorruptTimeline` for anything else."""
+    """Read a batch that somebody else sent; raises `CorruptTimeline` and `BadMutation` for anything else."""
     found, at = [], 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if end > len(data):
             raise CorruptTimeline(f"a batch of {len(data)} bytes ends in the middle of a mutation")
-        found.append(decode(data[at + 4 : end]))
+        mutation = decode(data[at + 4 : end])
+        require_sound(mutation)
+        found.append(mutation)
         at = end
     return found

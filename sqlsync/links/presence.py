@@ -4,15 +4,18 @@ A state lives until its time to live is over, its client says something newer, o
 picture whenever it changes.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.plain_json import require_plain
 
 TTL_S = 30.0
 
+_log = logging.getLogger(__name__)
 States = Mapping[str, Mapping[str, Any]]
 """The state of each client, by its id."""
 Listener = Callable[[States], None]
@@ -53,7 +56,11 @@ class PresenceHub:
         self._number = 0
 
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
-        """Replace what ``client`` says of itself; a repetition only lives longer, nobody is told."""
+        """Replace what ``client`` says of itself; a repetition only lives longer, nobody is told.
+
+        Raises `ValueError` for a state that not every client can read.
+        """
+        require_plain(state)
         with self._lock:
             before = self._said.get(client)
             self._said[client] = _Said(dict(state), self._runtime.monotonic_s() + ttl_s)
@@ -113,7 +120,10 @@ class PresenceHub:
             states = {client: said.state for client, said in self._said.items()}
             listeners = list(self._listeners.values())
         for listener in listeners:
-            listener(states)
+            try:
+                listener(states)
+            except Exception:  # noqa: BLE001 - whatever a listener raises
+                _log.exception("a listener of presence failed; the others are told all the same")
 
 
 class OwnPresence:

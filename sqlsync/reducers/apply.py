@@ -7,7 +7,8 @@ transaction (ON CONFLICT ROLLBACK, RAISE(ROLLBACK), a statement that ran out of 
 its start, without the mutation that did it; replays agree, so the others come to the same.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -50,15 +51,22 @@ class _TransactionLost(Exception):
 
 
 def apply_batch(
-    sandbox: Sandbox, reducer: Reducer, mutations: Sequence[Mutation], *, used_us: int | None = None
+    sandbox: Sandbox,
+    reducer: Reducer,
+    mutations: Sequence[Mutation],
+    *,
+    used_us: int | None = None,
+    refused: Mapping[int, Rejected] | None = None,
 ) -> list[Outcome]:
     """Apply mutations in the transaction that is open, and in which nothing was written yet; returns their outcomes.
 
     With ``used_us``, the moment at which the timelines are being used, their positions and rejections are recorded in
-    the volume. Raises `ReducerTooOld`, `MigrationFailed`, and apsw's errors where the environment failed: then the
-    transaction is to be rolled back, and nothing was decided about any mutation.
+    the volume. Mutations whose places are in ``refused`` are rejected without being run.
+
+    Raises `ReducerTooOld`, `MigrationFailed`, and apsw's errors where the environment failed: then the transaction is
+    to be rolled back, and nothing was decided about any mutation.
     """
-    doomed: dict[int, Rejected] = {}
+    doomed = dict(refused or {})
     while True:
         try:
             if used_us is not None:
@@ -102,8 +110,12 @@ def _outcome(connection: apsw.Connection, reducer: Reducer, context: Context) ->
     try:
         reducer.apply(context)
         error = context.broken
-    except Exception as raised:  # noqa: BLE001 - whatever the application's code raises
-        error = context.broken or raised
+    except BaseException as raised:
+        if isinstance(raised, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # it is the user's, not the reducer's
+        if context.broken is None:
+            return rejected(raised)
+        error = context.broken
     if error is None:
         if connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
             return Rejected("FOREIGN KEY constraint failed")
@@ -113,14 +125,20 @@ def _outcome(connection: apsw.Connection, reducer: Reducer, context: Context) ->
     return rejected(error)
 
 
-def rejected(error: Exception) -> Rejected:
+def rejected(error: BaseException) -> Rejected:
     """Return what an error in a reducer makes of its mutation."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the application's own class may do anything
+        text = "its message cannot be read"
     match error:
         case ReducerFailed():
-            return Rejected(_clean(str(error)), failed=True)
+            return Rejected(_clean(text), failed=True)
         case MutationRejected() | BadMutation() | apsw.ConstraintError():
-            return Rejected(_clean(str(error)))
-    return Rejected(_clean(f"{type(error).__name__}: {error}"), failed=True)
+            return Rejected(_clean(text))
+        case MemoryError():
+            return Rejected(_clean(f"the reducer ran out of memory {text}".rstrip()), failed=True)
+    return Rejected(_clean(f"{type(error).__name__}: {text}"), failed=True)
 
 
 def _record(

@@ -1,0 +1,39 @@
+"""How the server and its documents are doing.
+
+GET /health             {status, documents, troubled}: for monitors; names no document
+GET /doc/{id}/health    {status, applying, waiting, isolated, trouble}: for those who may use the document
+"""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from graft_server.requests import document, host_of
+
+_OK, _DEGRADED = "ok", "degraded"
+
+
+async def server(request: Request) -> Response:
+    """Answer with how many of the open documents are in trouble."""
+    served = host_of(request).open_documents()
+    troubled = sum(found.health().trouble is not None or not found.health().applying for found in served)
+    return JSONResponse(
+        {"status": _DEGRADED if troubled else _OK, "documents": len(served), "troubled": troubled},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def of_document(request: Request) -> Response:
+    """Answer with how a document's coordinator is doing."""
+    async with document(request) as served:
+        health = served.health()
+        is_well = health.applying and health.trouble is None
+        return JSONResponse(
+            {
+                "status": _OK if is_well else _DEGRADED,
+                "applying": health.applying,
+                "waiting": health.waiting,
+                "isolated": health.isolated,
+                "trouble": health.trouble,
+            },
+            headers={"Cache-Control": "no-store"},
+        )
