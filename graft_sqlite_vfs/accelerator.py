@@ -15,14 +15,15 @@ from pathlib import Path
 import apsw
 import xxhash
 
-from graft.errors import GraftError
+from graft.errors import GraftError, WriterBusy
+from graft.finalizers import in_finalizer
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
 from graft_sqlite_vfs import _accelerator
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
-from graft_sqlite_vfs.file import VolumeFile
+from graft_sqlite_vfs.file import VolumeFile, collected
 from graft_sqlite_vfs.header import Buffer
 from graft_sqlite_vfs.last_error import remember
 from graft_sqlite_vfs.readpath import Accelerated
@@ -63,11 +64,14 @@ class AcceleratedFile(VolumeFile):
         self._hand_over()
 
     def xUnlock(self, level: int) -> None:
-        """Unlock, and hand over what there is to read."""
+        """Unlock, and hand over what there is to read, unless a finalizer calls, which may not look for it."""
         try:
             super().xUnlock(level)
         finally:
-            self._hand_over()
+            if in_finalizer():
+                self.reader.withdraw()
+            else:
+                self._hand_over()
 
     def xRead(self, amount: int, offset: int) -> Buffer:
         """Read what C could not, and hand over what that made known."""
@@ -92,6 +96,8 @@ class AcceleratedFile(VolumeFile):
         assert appender is not None, "BUG: nothing was begun"
         assert snapshot is not None, "BUG: SQLite writes without having read"
         try:
+            if in_finalizer():
+                raise WriterBusy(collected(self._replica.name))
             committed = self._catch_up(reads=True)
             self._begin_with(self._replica.begin_holding(self._snapshot or snapshot, appender))
         except GraftError as error:

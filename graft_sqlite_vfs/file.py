@@ -14,7 +14,8 @@ shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds 
 
 import apsw
 
-from graft.errors import BadRequest, GraftError, ReadOnly, RemoteUnavailable
+from graft.errors import BadRequest, GraftError, ReadOnly, RemoteUnavailable, WriterBusy
+from graft.finalizers import in_finalizer
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
@@ -41,6 +42,14 @@ _CHARACTERISTICS = (
     # Long values may be read straight into place, at whatever offset, without passing through the page cache.
     | apsw.SQLITE_IOCAP_SUBPAGE_READ
 )
+
+
+def collected(name: str) -> str:
+    """Say why a transaction is rolled back that a finalizer cannot commit."""
+    return (
+        f"volume {name}: a statement whose rows were not read to the end was collected as garbage, where its commit "
+        "could not be waited for; it is rolled back. Read all rows, or close the cursor"
+    )
 
 
 class VolumeFile:
@@ -254,9 +263,19 @@ class VolumeFile:
     def synced(self) -> None:
         """Commit, or drop what a rollback has put back; SQLITE_FCNTL_SYNC."""
         try:
-            self._commit_or_drop()
+            if in_finalizer():
+                self._commit_in_finalizer()
+            else:
+                self._commit_or_drop()
         except GraftError as error:
             raise as_sqlite(error) from error
+
+    def _commit_in_finalizer(self) -> None:
+        """Commit what a collected statement has written, one whose rows were not read to the end, unless that waits."""
+        with self._replica.held_for_finalizer() as held:
+            if not held or self._durability is Durability.REMOTE:
+                raise WriterBusy(collected(self._replica.name))
+            self._commit_or_drop()
 
     def _commit_or_drop(self) -> None:
         transaction = self._transaction

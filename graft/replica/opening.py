@@ -8,6 +8,7 @@ import threading
 import weakref
 from pathlib import Path
 
+from graft.finalizers import do_waiting
 from graft.remote.remote import Remote
 from graft.replica.replica import Replica
 from graft.settings import Settings
@@ -15,13 +16,13 @@ from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
 _open: dict[Path, tuple[Replica, int]] = {}
-_open_lock = threading.Lock()  # guards _open
+_open_lock = threading.RLock()  # guards _open; what closes may let go of what has another replica open
 _all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     global _open_lock  # noqa: PLW0603 - another thread may have held it
-    _open_lock = threading.Lock()
+    _open_lock = threading.RLock()
     _open.clear()
     for replica in list(_all):
         replica.disown()
@@ -44,6 +45,7 @@ def open_replica(
     A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
     needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
     """
+    do_waiting()
     real = Path(path).resolve()
     with _open_lock:
         replica, uses = _open.get(real, (None, 0))

@@ -13,7 +13,8 @@ record that a dead writer left behind is never laid over what it was not made on
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ from graft.errors import (
     local_errors,
     remote_errors,
 )
+from graft.finalizers import hand_over, in_finalizer, may_still_wait
 from graft.journal.commit_run import CommitRun
 from graft.journal.journal import Journal
 from graft.journal.local_commit import LocalCommit
@@ -196,6 +198,22 @@ class Replica:
             self.shared.announce_commit(commit.local_lsn)
             return view.snapshot
 
+    @contextlib.contextmanager
+    def held_for_finalizer(self) -> Iterator[bool]:
+        """Keep others from changing the view for a block, unless one of them is at it; tell whether that was to be had.
+
+        A finalizer, which may not wait and may have interrupted its own thread in the midst of that, asks for it before
+        it publishes a commit.
+        """
+        is_owned: Callable[[], bool] = getattr(self._lock, "_is_owned", lambda: True)
+        if is_owned() or not self._lock.acquire(blocking=False):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._lock.release()
+
     def view_of_writer(self) -> View:
         """Return the newest view to one who holds the writer lock, with what dead processes left unsaid taken in."""
         self.require_own()
@@ -264,8 +282,15 @@ class Replica:
         self._open.callback(callback)
 
     def close(self) -> None:
-        """Give back one `graft.replica.replica.opening.open_replica`; the last one closes."""
-        self._on_release(self)
+        """Give back one `graft.replica.opening.open_replica`; the last one closes.
+
+        A finalizer may call this: another thread closes then. So may one of an ending interpreter, which leaves it to
+        the system where threads that may hold locks are frozen.
+        """
+        if in_finalizer():
+            hand_over(partial(self._on_release, self))
+        elif may_still_wait():
+            self._on_release(self)
 
     def close_now(self) -> None:
         """Let go of everything."""
