@@ -29,23 +29,32 @@ from pagestore.pages import PAGE_SIZE_DEFAULT
 @command(
     "import",
     "graft import airports.db ./airports s3://bucket/data#airports --push",
-    'graft import airports.db ./airports -m "data of October" --push',
+    'graft import airports.db ./airports --replace -m "data of October" --push',
     "graft import --raw movie.mp4 ./movie ./remote",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("remote", required=False)
 @click.option("--raw", is_flag=True, help="Take any file, byte for byte; without it, FILE must be an SQLite database.")
+@click.option("--replace", is_flag=True, help="Replace the content of a volume that is not empty.")
 @click.option("--push", "push_too", is_flag=True, help="Push afterwards.")
 @click.option("-m", "--message", help="The message of the pushed commit.")
 @as_json
 def import_(
-    file: Path, directory: Path, remote: str | None, raw: bool, push_too: bool, message: str | None, as_json: bool
+    file: Path,
+    directory: Path,
+    remote: str | None,
+    raw: bool,
+    replace: bool,
+    push_too: bool,
+    message: str | None,
+    as_json: bool,
 ) -> None:
     """Make FILE the content of the volume whose replica is DIR, as one local commit.
 
-    If DIR is no replica yet, a new volume is made in REMOTE first, with FILE's page size. What the volume held before
-    stays in its history. FILE itself is only read; an SQLite database may be in use meanwhile.
+    If DIR is no replica yet, a new volume is made in REMOTE first, with FILE's page size. A volume that is not empty
+    needs --replace (what it held stays in its history), and local commits must have been pushed. FILE may be in use by
+    SQLite meanwhile; changes in its WAL count.
     """
     if message is not None and not push_too:
         raise click.UsageError("a message belongs to a push: use --push too")
@@ -56,7 +65,7 @@ def import_(
             interruptible(lambda: "interrupted: nothing was imported, the volume is as it was"),
             progress(f"Importing {file.name}", of_bytes=True, quiet=as_json) as report,
         ):
-            done = load(replica, file, progress=report)
+            done = load(replica, file, replace=replace, progress=report)
         pushed = None
         if not as_json:
             say(f"Imported {file} ({size(done.bytes)}, {counted(done.pages, 'page')}) into {replica.remote_address}")

@@ -314,6 +314,10 @@ class VolumeFile:
         self._cookie.committed(snapshot.history)
         self._base_header, self._probe = self._header_written, self._probe_written
         self._committed, self._page_one_written = True, False
+        if self._base_header is not None and header.is_wal_format(self._base_header):
+            # A backup of a database in WAL mode: SQLite is to read the page 1 that `header.shown` makes of it.
+            self._shown.drop_cache()
+            self._probe = None
 
     # The rest
 

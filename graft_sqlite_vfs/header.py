@@ -75,6 +75,11 @@ def encoded_page_size(page_size: int) -> bytes:
     return (1 if page_size == 65536 else page_size).to_bytes(2, "big")
 
 
+def is_wal_format(head: Header) -> bool:
+    """Tell whether page 1 says that the database is in WAL mode, as a backup of one does."""
+    return head.format == _WAL_FORMAT
+
+
 def counter_in(page: Buffer) -> int:
     """Return the change counter that page 1 carries."""
     return int.from_bytes(page[_COUNTER], "big")
@@ -148,6 +153,10 @@ class ShownCounter:
         """Let the counter that SQLite wrote stand for the content that it has just committed."""
         self.version = version
         self.value = counter
+
+    def drop_cache(self) -> None:
+        """Show another counter for the same content, so that SQLite reads page 1 again."""
+        self.top = self.value = (self.top + 1) & _MASK
 
 
 class ShownCookie:

@@ -1,44 +1,52 @@
 """Import of a plain SQLite database: checked, and held still while it is read."""
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
 
-from graft.errors import BadRequest, local_errors
+from graft.errors import BadRequest, DiskFull, local_errors
 from graft.operations.hydrate import Progress
-from graft.operations.transfer import TransferResult, import_file
+from graft.operations.transfer import TransferResult, import_file, require_replaceable
 from graft.replica.replica import Replica
 from graft_sqlite_vfs import header
 from pagestore.pages import check_page_size
 
 
 def import_database(
-    replica: Replica, path: str | os.PathLike[str], *, progress: Progress | None = None
+    replica: Replica, path: str | os.PathLike[str], *, replace: bool = False, progress: Progress | None = None
 ) -> TransferResult:
-    """Make an SQLite database the volume's content, byte for byte, as one local commit.
+    """Make an SQLite database the volume's content, as one local commit, byte for byte.
 
-    Others may read and write the file meanwhile as far as SQLite lets them: a read lock is held. Progress counts bytes.
-    Raises `BadRequest` for a file that is no database, has another page size, or whose newest changes are still in its
-    journal or WAL; `WriterBusy`; `DiskFull` and `LocalStorageError`.
+    SQLite itself opens the file, so a hot journal is rolled back first, and changes that are still in a WAL count: then
+    SQLite's backup makes a copy, which is imported. Others may read and write the file meanwhile as far as SQLite lets
+    them. Progress counts bytes.
+
+    Raises `BadRequest` for a file that is no database or has another page size, for one with another name beside which
+    its newest changes may lie, and where `import_file` does; `WriterBusy`; `DiskFull` and `LocalStorageError`.
     """
-    source = Path(path)
+    with local_errors(f"reading {path}"):
+        source = Path(path).resolve(strict=True)
     page_size = database_page_size(source)
     if page_size != replica.page_size:
         raise BadRequest(
             f"{source} has pages of {page_size} bytes, volume {replica.name} has {replica.page_size}: make a volume "
             f"with page_size={page_size}, or change the file's (PRAGMA page_size={replica.page_size}; VACUUM)"
         )
-    _refuse_hot_journal(source)
-    _refuse_wal(source)
-    with _read_locked(source):
-        _refuse_wal(source)  # again, now that none can appear any more
+    _refuse_unknown_names(source)
+    require_replaceable(replica.name, replica.snapshot(), replace=replace)
+    has_wal = _has_wal(source)
+    with _reading(source, checkpoints=not has_wal) as connection, contextlib.ExitStack() as stack:
+        if _has_wal(source):
+            source = _backed_up(connection, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-"))))
         size = source.stat().st_size
         if size % page_size:
             raise BadRequest(f"{source} has {size} bytes, which is not a whole number of pages of {page_size} bytes")
-        return import_file(replica, source, progress=progress)
+        return import_file(replica, source, replace=replace, progress=progress)
 
 
 def database_page_size(path: str | os.PathLike[str]) -> int:
@@ -55,40 +63,71 @@ def database_page_size(path: str | os.PathLike[str]) -> int:
         raise BadRequest(f"{path} is not an SQLite database: {error}") from error
 
 
-def _refuse_hot_journal(path: Path) -> None:
-    journal = path.with_name(path.name + "-journal")
-    with local_errors(f"reading {journal}"):
-        if not journal.exists():
+def _refuse_unknown_names(path: Path) -> None:
+    """Refuse a file whose journal or WAL may lie beside another name of it (a hard link), where SQLite cannot find
+    it.
+    """
+    with local_errors(f"reading {path}"):
+        mine = path.stat()
+        if mine.st_nlink == 1 or any(_side_file(path, end).exists() for end in ("-wal", "-journal")):
             return
-        with journal.open("rb") as file:
-            start = file.read(1)
-    if start.strip(b"\0"):  # journal_mode=PERSIST leaves one whose header is zeros
+        others = [other for other in path.parent.iterdir() if other != path and _is_same(other, mine)]
+        beside = [side for other in others for end in ("-wal", "-journal") if (side := _side_file(other, end)).exists()]
+    if beside:
         raise BadRequest(
-            f"{path} has a journal, {journal.name}: a transaction is open, or was cut off by a crash. Finish it; "
-            "opening the database once with SQLite and reading from it settles a crash"
+            f"{path} is a hard link, and newer changes lie in {beside[0]}: import {beside[0].name.rpartition('-')[0]}"
+        )
+    if len(others) + 1 < mine.st_nlink:
+        raise BadRequest(
+            f"{path} has {mine.st_nlink} hard links, some in other directories, and newer changes may lie beside "
+            "those: import it by the name that its application uses, or import a copy"
         )
 
 
-def _refuse_wal(path: Path) -> None:
-    wal = path.with_name(path.name + "-wal")
+def _is_same(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), found)
+    except FileNotFoundError:
+        return False
+
+
+def _side_file(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
+def _has_wal(path: Path) -> bool:
+    wal = _side_file(path, "-wal")
     with local_errors(f"reading {wal}"):
-        pending = wal.exists() and wal.stat().st_size
-    if pending:
-        raise BadRequest(
-            f"{path} has newer changes in {wal.name}: run PRAGMA wal_checkpoint(TRUNCATE) on it first, with no other "
-            "connection in the way"
-        )
+        return wal.exists() and wal.stat().st_size > 0
+
+
+def _backed_up(connection: apsw.Connection, directory: Path) -> Path:
+    """Return a copy of the version that a connection reads, WAL included."""
+    copy = directory / "copy.db"
+    target = apsw.Connection(str(copy))
+    try:
+        with target.backup("main", connection, "main") as backup:
+            backup.step()
+    except apsw.FullError as error:
+        raise DiskFull(f"copying a database with a WAL to {directory}: {error}") from error
+    finally:
+        target.close()
+    return copy
 
 
 @contextmanager
-def _read_locked(path: Path) -> Iterator[None]:
-    """Keep an SQLite read transaction open, so that nobody changes the file's bytes."""
+def _reading(path: Path, *, checkpoints: bool) -> Iterator[apsw.Connection]:
+    """Keep an SQLite read transaction open, so that nobody changes the file's bytes, or the version that is read.
+
+    Where nobody else has the file open, closing it ``checkpoints`` a WAL; without that, the WAL stays as it is.
+    """
     try:
         # Not SQLITE_OPEN_READONLY, with which SQLite leaves the -wal and -shm files that reading makes behind.
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not checkpoints))
             connection.execute("PRAGMA query_only=1; BEGIN; SELECT 1 FROM sqlite_schema")
-            yield
+            yield connection
         finally:
             connection.close()
     except apsw.Error as error:

@@ -130,6 +130,7 @@ def open_volume(path: str, *, parameter: Callable[[str], str | None], make: File
 
 def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, read_path: str) -> VolumeFile:
     level, wishes, at = _durability(parameter("durability")), parse_wishes(parameter), parameter("at")
+    _require_locks(parameter, is_fixed=bool(at))
     replica = open_replica(path)
     try:
         if wishes.min_lsn is not None:
@@ -141,6 +142,20 @@ def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, r
         raise
     file.max_staleness_s = wishes.max_staleness_s
     return file
+
+
+def _require_locks(parameter: Callable[[str], str | None], *, is_fixed: bool) -> None:
+    """Refuse URI parameters that make SQLite work without locks: each page would come from the newest version.
+
+    A version of the past may be ``immutable``, with which SQLite does not try to write.
+    """
+    for name in ("nolock",) if is_fixed else ("immutable", "nolock"):
+        value = (parameter(name) or "").lower()
+        if value in {"on", "yes", "true"} or (value.isdigit() and int(value)):
+            raise BadRequest(
+                f"{name}={value} cannot be used with a volume, which changes while SQLite works without locks. To read "
+                "one version that never changes, open it with `at`, as in file:app.graft?vfs=graft&at=12"
+            )
 
 
 def _not_a_replica(path: str) -> str:

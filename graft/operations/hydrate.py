@@ -1,16 +1,17 @@
 """Hydrate: fetch every page body that is not here, so that the replica works offline."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from graft.errors import BadRequest
+from graft.errors import BadRequest, LocalStorageError
 from graft.pagemap.locations import SLOT_MASK, frame_of, frames_of, is_in_frame
 from graft.pagemap.page_map import PageMap
 from graft.replica.replica import Replica
 from metastore.placement import InCommit
 from pagestore.distinct import distinct
+from pagestore.segments.format import DecodedFrame
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is in all, in one unit."""
@@ -32,7 +33,8 @@ class HydrateResult:
 def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateResult:
     """Fetch the frames of the newest snapshot that are not in the cache, in parallel; progress counts frames.
 
-    Raises `BadRequest` when the volume cannot fit into the cache, and the remote's errors; what arrived stays.
+    When it returns, the cache has every page. Raises `BadRequest` when the volume cannot fit into the cache, `DiskFull`
+    or `LocalStorageError` when the cache did not take everything, and the remote's errors; what arrived stays.
     """
     view = replica.view()
     size = view.remote_map.live_pages * replica.page_size
@@ -53,7 +55,43 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
     for number in _lacking(replica, page_map):
         body = replica.bodies.attach_whole(number)
         frames, pages = frames + 1, pages + len(body.pages)
+    fetched = _cached_all(replica, numbers)
+    frames, pages = frames + fetched[0], pages + fetched[1]
     return HydrateResult(frames, pages, pages * replica.page_size)
+
+
+def _uncached(replica: Replica, numbers: Sequence[int]) -> list[int]:
+    """Return the frames that the cache does not have: they are in memory, and gone with the process, or evicted."""
+    keys = {number: replica.table.key(number) for number in numbers}
+    cached = replica.bodies.kept(keys.values())
+    return [number for number, key in keys.items() if key not in cached]
+
+
+def _cached_all(replica: Replica, numbers: Sequence[int]) -> tuple[int, int]:
+    """Have all these frames in the cache, or raise; return how many were fetched again for it, and their pages."""
+    uncached = _uncached(replica, numbers)
+    if not uncached:
+        return 0, 0
+    bodies = replica.table.bodies
+    held = [(number, body) for number in uncached if (body := bodies[number]) is not None]
+    try:
+        for number, body in held:  # in memory, since the cache did not take them
+            frame = DecodedFrame(np.frombuffer(body.pages, np.uint32), bytes(body.data))
+            replica.cache.put([(replica.table.key(number), frame)])
+    except LocalStorageError as error:
+        lacking = len(_uncached(replica, numbers))
+        raise type(error)(
+            f"volume {replica.name}: {lacking} of {len(numbers)} frames could not be stored, {error}; what arrived "
+            "stays, and the next hydrate fetches the rest"
+        ) from error
+    fetched = replica.bodies.attach(number for number in uncached if bodies[number] is None)  # evicted for others
+    lacking = len(_uncached(replica, numbers))
+    if lacking:
+        raise LocalStorageError(
+            f"volume {replica.name}: {lacking} of {len(numbers)} frames did not stay in the cache, which holds "
+            f"{replica.settings.cache_bytes_max} bytes (cache_bytes_max): raise that, and hydrate again"
+        )
+    return fetched
 
 
 def _lacking(replica: Replica, page_map: PageMap) -> set[int]:

@@ -1,10 +1,12 @@
 """Whole files in and out, streamed: memory does not grow with their size."""
 
 import os
+import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from graft.disk.files import sync_directory, take_name
 from graft.errors import BadRequest, local_errors
 from graft.operations.hydrate import Progress
 from graft.reading.snapshot import Snapshot
@@ -22,11 +24,14 @@ class TransferResult:
     pages: int
 
 
-def import_file(replica: Replica, path: str | os.PathLike[str], *, progress: Progress | None = None) -> TransferResult:
+def import_file(
+    replica: Replica, path: str | os.PathLike[str], *, replace: bool = False, progress: Progress | None = None
+) -> TransferResult:
     """Make a file's bytes the volume's content, as one local commit; progress counts bytes.
 
-    What the volume held before is replaced (and stays in its history). Raises `LocalStorageError`, `DiskFull`,
-    `WriterBusy`, and `BadRequest` when the file changes its size meanwhile.
+    Raises `BadRequest` when the volume is not empty, unless ``replace`` is true (what it held stays in its history),
+    and when it has local commits that are not pushed: they would be in no history. Raises `LocalStorageError`,
+    `DiskFull`, `WriterBusy`, and `BadRequest` when the file changes its size meanwhile.
     """
     source = Path(path)
     with local_errors(f"reading {source}"), source.open("rb", buffering=0) as file:
@@ -34,6 +39,7 @@ def import_file(replica: Replica, path: str | os.PathLike[str], *, progress: Pro
             raise BadRequest(f"{source} is not a regular file")
         size = os.fstat(file.fileno()).st_size
         with replica.begin(replica.snapshot()) as transaction:
+            require_replaceable(replica.name, transaction.base, replace=replace)
             transaction.resize(0)
             done = 0
             while data := file.read(_RUN_BYTES):
@@ -51,31 +57,80 @@ def import_file(replica: Replica, path: str | os.PathLike[str], *, progress: Pro
     return TransferResult(size, snapshot.page_count)
 
 
+def require_replaceable(name: str, snapshot: Snapshot, *, replace: bool) -> None:
+    """Refuse to replace a volume's content where that would lose something. Raises `BadRequest`."""
+    if snapshot.local_commits:
+        raise BadRequest(
+            f"volume {name} has local commits ({snapshot.local_commits}) that are not pushed, and an import would "
+            "replace what they wrote: push them first, or give them up (pull with the policy 'discard')"
+        )
+    if snapshot.byte_size and not replace:
+        raise BadRequest(
+            f"volume {name} is not empty (LSN {snapshot.lsn}, {snapshot.byte_size} bytes): to replace its content, "
+            "import with --replace (replace=True); the versions before stay in its history"
+        )
+
+
 def export_file(
     snapshot: Snapshot, path: str | os.PathLike[str], *, progress: Progress | None = None, overwrite: bool = False
 ) -> TransferResult:
     """Write a snapshot's bytes to a file, which appears only when it is whole; progress counts bytes.
 
-    Raises `BadRequest` when the file exists, `DiskFull`, `LocalStorageError`, and the remote's errors.
+    With ``overwrite`` a regular file is replaced, never a link or a device. Raises `BadRequest` when the file exists,
+    or when the journal or WAL of another database lies beside it, which SQLite would apply to the exported one. Raises
+    `DiskFull`, `LocalStorageError`, and the remote's errors.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise BadRequest(f"{target} exists already")
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    _require_free(target, overwrite=overwrite)
+    draft = target.with_name(f".graft-export-{secrets.token_hex(8)}.part")
+    with local_errors(f"writing {target}"):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with local_errors(f"writing {target}"), draft.open("wb") as file:
+        with local_errors(f"writing {target}"), os.fdopen(descriptor, "wb") as file:
             for first in range(1, snapshot.page_count + 1, _RUN_BYTES // snapshot.page_size):
                 last = min(first + _RUN_BYTES // snapshot.page_size - 1, snapshot.page_count)
                 snapshot.prefetch(range(first, last + 1))
-                for page in range(first, last + 1):
-                    file.write(snapshot.read(page))
+                file.writelines(snapshot.read(page) for page in range(first, last + 1))
                 if progress:
                     progress(min(last * snapshot.page_size, snapshot.byte_size), snapshot.byte_size)
             file.truncate(snapshot.byte_size)
             file.flush()
             os.fsync(file.fileno())
+        _require_free(target, overwrite=overwrite)  # again: writing may have taken long
         with local_errors(f"writing {target}"):
-            draft.replace(target)
+            _name(draft, target, overwrite=overwrite)
+            sync_directory(target.parent)
     finally:
         draft.unlink(missing_ok=True)
     return TransferResult(snapshot.byte_size, snapshot.page_count)
+
+
+def _require_free(target: Path, *, overwrite: bool) -> None:
+    with local_errors(f"writing {target}"):
+        try:
+            mode = target.lstat().st_mode
+        except FileNotFoundError:
+            mode = 0
+        beside = [target.with_name(target.name + end) for end in ("-wal", "-journal")]
+        left = next((path for path in beside if path.exists() and path.stat().st_size), None)
+    if mode and not stat.S_ISREG(mode):
+        kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
+        raise BadRequest(f"{target} exists already and is {kind}, which an export does not replace")
+    if mode and not overwrite:
+        raise BadRequest(f"{target} exists already")
+    if left is not None:
+        raise BadRequest(
+            f"{left} lies beside {target}: SQLite would apply it to the exported database. Close the connections to "
+            "the old database, or move the file away"
+        )
+
+
+def _name(draft: Path, target: Path, *, overwrite: bool) -> None:
+    """Give the draft its name; without ``overwrite`` nobody else's file is ever replaced."""
+    if overwrite:
+        draft.replace(target)
+        return
+    try:
+        take_name(draft, target)
+    except FileExistsError:
+        raise BadRequest(f"{target} exists already") from None

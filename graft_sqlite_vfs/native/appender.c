@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Where page 1 has what: graft_sqlite_vfs/header.py. */
-enum { PAGE_SIZE_AT = 16, COUNTER_AT = 24, PAGE_COUNT_AT = 28, COOKIE_AT = 40, VALID_FOR_AT = 92 };
+enum { PAGE_SIZE_AT = 16, FORMAT_AT = 18, COUNTER_AT = 24, PAGE_COUNT_AT = 28, COOKIE_AT = 40, VALID_FOR_AT = 92 };
 
 appender_watch watch;
 
@@ -105,8 +105,8 @@ bool appender_write(graft_appender *appender, const void *data, int amount, int6
     if (index == 0) {
         const uint8_t *page = data;
         uint32_t page_size = (uint32_t)page[PAGE_SIZE_AT] << 8 | page[PAGE_SIZE_AT + 1];
-        if ((page_size == 1 ? UINT32_C(65536) : page_size) != appender->page_size)
-            return false;
+        if ((page_size == 1 ? UINT32_C(65536) : page_size) != appender->page_size || page[FORMAT_AT] != 1)
+            return false; /* Format 2: a backup of a database in WAL mode, which Python sees to. */
         uint32_t counter = big_endian(page + COUNTER_AT), cookie = big_endian(page + COOKIE_AT);
         appender->counter_top = !appender->has_written || counter > appender->counter_top ? counter : appender->counter_top;
         appender->cookie_top = !appender->has_written || cookie > appender->cookie_top ? cookie : appender->cookie_top;

@@ -189,7 +189,7 @@ def on_terminal(*args, env):
 
 
 def test_terminals_get_progress_and_colour(replica, database):
-    out, err = on_terminal("import", database, replica, env={"TERM": "xterm-256color"})
+    out, err = on_terminal("import", "--replace", database, replica, env={"TERM": "xterm-256color"})
     assert "Importing towns.db" in err
     assert "Importing" not in out
     out, err = on_terminal("status", replica, env={"TERM": "xterm-256color"})

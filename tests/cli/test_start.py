@@ -64,7 +64,7 @@ def test_import_says_that_a_push_is_to_follow(graft, database):
 
 def test_import_and_push_with_a_message(graft, replica, workdir):
     make_database(workdir / "new.db", rows=7)
-    done = graft("import", "new.db", replica, "--push", "-m", "fewer towns", "--json").json
+    done = graft("import", "new.db", replica, "--replace", "--push", "-m", "fewer towns", "--json").json
     assert done["created"] is False
     assert done["pushed"]["after"] == 2
     assert graft("log", replica, "-n", 1).lines[1].endswith("fewer towns")
@@ -85,7 +85,7 @@ def test_import_refuses_what_does_not_fit(graft, replica, database, workdir):
 
 def test_import_while_somebody_writes_is_busy(graft, replica, database):
     with open_replica(replica) as held, held.begin(held.snapshot()):
-        assert "writing" in graft("import", database, replica, code=ExitCode.BUSY).err
+        assert "writing" in graft("import", "--replace", database, replica, code=ExitCode.BUSY).err
 
 
 def test_any_file_goes_in_and_out_raw(graft, workdir):

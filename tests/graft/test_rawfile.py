@@ -118,8 +118,15 @@ def test_import_and_export(replica, tmp_path, size):
     source.write_bytes(b"replaced before")
     import_file(replica, source)
     source.write_bytes(data)
+    with pytest.raises(BadRequest, match="not pushed"):
+        import_file(replica, source, replace=True)
+    assert b"".join(replica.snapshot().read_all([1])).startswith(b"replaced before")
+    push(replica)
+    with pytest.raises(BadRequest, match="not empty"):
+        import_file(replica, source)
     seen = []
-    assert import_file(replica, source, progress=lambda done, total: seen.append((done, total))).bytes == size
+    result = import_file(replica, source, replace=True, progress=lambda done, total: seen.append((done, total)))
+    assert result.bytes == size
     assert not seen or seen[-1] == (size, size)
     assert export_file(replica.snapshot(), target).bytes == size
     assert target.read_bytes() == data
@@ -131,6 +138,54 @@ def test_import_and_export(replica, tmp_path, size):
         export_file(other.snapshot(), target, overwrite=True)
     assert target.read_bytes() == data
     assert not list(tmp_path.glob(".*"))
+
+
+def test_two_exports_to_one_name_never_mix(replica, tmp_path):
+    """They run in one process, as two threads would: each writes a draft of its own."""
+    target, versions = tmp_path / "target", []
+    for tag in "ab":
+        (tmp_path / f"{tag}.txt").write_bytes(tag.encode() * 4096)
+        import_file(replica, tmp_path / f"{tag}.txt", replace=True)
+        push(replica)
+        versions.append(replica.snapshot())
+
+    def meanwhile(done, total):
+        if done == total and not target.exists():
+            export_file(versions[1], target, overwrite=True)
+
+    export_file(versions[0], target, overwrite=True, progress=meanwhile)
+    assert target.read_bytes() == b"a" * 4096
+    target.unlink()
+    with pytest.raises(BadRequest, match="exists already"):
+        export_file(versions[0], target, progress=meanwhile)  # somebody else was first
+    assert target.read_bytes() == b"b" * 4096
+    assert sorted(path.name for path in tmp_path.iterdir() if ".part" in path.name) == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "directory"])
+def test_an_export_replaces_regular_files_only(replica, tmp_path, kind, overwrite):
+    target, other = tmp_path / "target", tmp_path / "other"
+    if "link" in kind:
+        target.symlink_to(other)
+    if kind == "link":
+        other.write_bytes(b"precious")
+    if kind == "fifo":
+        os.mkfifo(target)
+    if kind == "directory":
+        target.mkdir()
+    before = target.lstat()
+    with pytest.raises(BadRequest, match="exists already"):
+        export_file(replica.snapshot(), target, overwrite=overwrite)
+    assert os.path.samestat(target.lstat(), before)
+    assert kind != "link" or other.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("end", ["-wal", "-journal"])
+def test_an_export_refuses_a_name_with_an_old_wal(replica, tmp_path, end):
+    (tmp_path / f"out.db{end}").write_bytes(b"of another database")
+    with pytest.raises(BadRequest, match=f"out.db{end} lies beside"):
+        export_file(replica.snapshot(), tmp_path / "out.db", overwrite=True)
 
 
 def test_import_refuses_what_is_no_file(replica, tmp_path):
@@ -164,7 +219,8 @@ with init(root / "a", f"{root}/store#vol") as replica:
     def progress(done, total):
         global highest
         highest = max(highest, peak())
-    import_file(replica, root / "large", progress=progress)
+    push(replica)
+    import_file(replica, root / "large", replace=True, progress=progress)
     highest = max(highest, peak())
     push(replica)
     highest = max(highest, peak())

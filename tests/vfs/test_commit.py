@@ -428,3 +428,22 @@ def test_writer_busy_is_busy_at_the_sync_point_too(db, monkeypatch):
         db.execute("COMMIT")
     db.execute("COMMIT")
     assert rows(db, "SELECT count(*) FROM t") == [(4,)]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize("count", [1, 500], ids=["a few pages", "many pages"])
+def test_backup_of_a_database_in_wal_mode(volumes, tmp_path, step, count):
+    plain = apsw.Connection(str(tmp_path / "plain.db"))
+    plain.execute("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, v)").fetchall()
+    plain.executemany("INSERT INTO t(v) VALUES (?)", [(f"row {n}" * 20,) for n in range(count)])
+    db = volumes.connect()
+    for _ in range(2):
+        with db.backup("main", plain, "main") as backup:
+            while not backup.done:
+                backup.step(step)
+        assert rows(db, "SELECT count(*) FROM t") == [(count,)]
+        db.execute("INSERT INTO t(v) VALUES ('more')")
+        assert rows(db, "SELECT count(*) FROM t") == [(count + 1,)]
+        assert db.pragma("journal_mode") == "memory"
+    assert rows(volumes.connect(), "SELECT count(*) FROM t") == [(count + 1,)]
+    plain.close()

@@ -8,6 +8,7 @@ import pytest
 
 from graft.errors import BadRequest, GraftError, WriterBusy
 from graft.replica.opening import open_replica
+from graft.sync.push import push
 from graft_sqlite_vfs import database_page_size, import_database
 
 from .conftest import rows
@@ -81,22 +82,81 @@ def test_a_wal_database_stays_as_it_is_until_it_is_written(empty, volumes, tmp_p
 
 def test_changes_in_the_wal(empty, volumes, tmp_path):
     made = plain(tmp_path / "wal.db", wal=True)
-    with pytest.raises(BadRequest, match=r"wal_checkpoint\(TRUNCATE\)"):
-        import_database(empty, tmp_path / "wal.db")
-    rows(made, "PRAGMA wal_checkpoint(TRUNCATE)")
+    wal = (tmp_path / "wal.db-wal").read_bytes()
+    assert wal
     import_database(empty, tmp_path / "wal.db")
+    assert (tmp_path / "wal.db-wal").read_bytes() == wal
+    db = volumes.connect()
+    assert rows(db, "SELECT count(*) FROM t") == [(500,)]
+    db.execute("INSERT INTO t(v) VALUES ('more')")
+    assert db.pragma("integrity_check") == "ok"
+    assert rows(made, "SELECT count(*) FROM t") == [(500,)]
+
+
+def test_a_wal_that_nobody_has_open_stays(empty, volumes, tmp_path):
+    made = plain(tmp_path / "made.db", wal=True)
+    for end in ("", "-wal"):
+        (tmp_path / f"left.db{end}").write_bytes((tmp_path / f"made.db{end}").read_bytes())
     made.close()
+    wal = (tmp_path / "left.db-wal").read_bytes()
+    import_database(empty, tmp_path / "left.db")
+    assert (tmp_path / "left.db-wal").read_bytes() == wal
     assert rows(volumes.connect(), "SELECT count(*) FROM t") == [(500,)]
 
 
-def test_a_hot_journal(empty, source):
-    journal = source.with_name("plain.db-journal")
-    journal.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(504))
-    with pytest.raises(BadRequest, match=r"plain\.db-journal"):
-        import_database(empty, source)
-    assert journal.exists()
-    journal.write_bytes(bytes(512))  # what journal_mode=PERSIST leaves
+@pytest.mark.parametrize("where", ["beside", "elsewhere"])
+def test_through_a_symbolic_link(empty, volumes, tmp_path, where):
+    (tmp_path / "elsewhere").mkdir()
+    made = plain(tmp_path / "real.db", wal=True)
+    link = tmp_path / "link.db" if where == "beside" else tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(tmp_path / "real.db")
+    import_database(empty, link)
+    assert rows(volumes.connect(), "SELECT count(*) FROM t") == [(500,)]
+    made.close()
+
+
+def test_through_a_hard_link(empty, volumes, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    made = plain(tmp_path / "real.db", wal=True)
+    for link in (tmp_path / "link.db", tmp_path / "elsewhere" / "link.db"):
+        link.hardlink_to(tmp_path / "real.db")
+    with pytest.raises(BadRequest, match=r"newer changes lie in .*real\.db-wal: import real\.db"):
+        import_database(empty, tmp_path / "link.db")
+    with pytest.raises(BadRequest, match="hard links"):
+        import_database(empty, tmp_path / "elsewhere" / "link.db")
+    assert volumes.commits() == 0
+    import_database(empty, tmp_path / "real.db")
+    assert rows(volumes.connect(), "SELECT count(*) FROM t") == [(500,)]
+    made.close()
+
+
+def test_a_hot_journal(empty, volumes, source, tmp_path):
+    """What a killed writer left: half of a transaction in the file, and the journal to take it back."""
+    writer = apsw.Connection(str(source))
+    writer.execute("PRAGMA cache_size=1; BEGIN; UPDATE t SET v = 'torn'")
+    writer.cache_flush()
+    for end in ("", "-journal"):
+        (tmp_path / f"left.db{end}").write_bytes((tmp_path / f"plain.db{end}").read_bytes())
+    writer.execute("ROLLBACK")
+    assert b"torn" in (tmp_path / "left.db").read_bytes()
+    import_database(empty, tmp_path / "left.db")
+    db = volumes.connect()
+    assert rows(db, "SELECT count(*) FROM t WHERE v = 'torn'") == [(0,)]
+    assert db.pragma("integrity_check") == "ok"
+    assert b"torn" not in exported(volumes, tmp_path)
+
+
+def test_what_would_be_lost_is_not_replaced(empty, volumes, source):
     import_database(empty, source)
+    for replace in (False, True):
+        with pytest.raises(BadRequest, match="not pushed"):
+            import_database(empty, source, replace=replace)
+    push(empty)
+    with pytest.raises(BadRequest, match="not empty"):
+        import_database(empty, source)
+    assert volumes.commits() == 0
+    import_database(empty, source, replace=True)
+    assert volumes.commits() == 1
 
 
 def test_a_writer_is_kept_out(empty, source):
@@ -172,11 +232,12 @@ def test_over_a_volume_that_is_in_use(db, volumes, source):
     reader = volumes.connect()
     reader.execute("BEGIN")
     assert rows(reader, "SELECT count(*) FROM t") == [(3,)]
+    push(volumes.replica())
     db.execute("BEGIN IMMEDIATE")
     with pytest.raises(WriterBusy):
-        import_database(volumes.replica(), source)
+        import_database(volumes.replica(), source, replace=True)
     db.execute("ROLLBACK")
-    import_database(volumes.replica(), source)
+    import_database(volumes.replica(), source, replace=True)
     assert rows(reader, "SELECT count(*) FROM t") == [(3,)]
     assert rows(db, "SELECT count(*) FROM t") == [(500,)]
     reader.execute("COMMIT")
