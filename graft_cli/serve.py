@@ -1,12 +1,20 @@
 """`graft serve`: documents for SQLSync's clients and for Python's, over HTTP and WebSockets."""
 
+import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from graft.errors import BadRequest, local_errors
 from graft_cli.options import command
 from graft_cli.output import say
 
+if TYPE_CHECKING:
+    from graft_server.settings import ServerSettings
+
+_TOKENS = ("GRAFT_UPLOAD_TOKEN", "GRAFT_DOCUMENT_TOKEN")
 _EXTRA = "the server needs more packages: pip install 'graft[server]'"
 
 
@@ -29,13 +37,19 @@ _EXTRA = "the server needs more packages: pip install 'graft[server]'"
     "--upload-token",
     envvar="GRAFT_UPLOAD_TOKEN",
     show_envvar=True,
-    help="Who shows it may upload reducers; without one nobody may.",
+    help="Who shows it may upload reducers, and move documents to others; without one nobody may.",
 )
 @click.option(
     "--document-token",
     envvar="GRAFT_DOCUMENT_TOKEN",
     show_envvar=True,
     help="Who shows it may use documents; without one everybody may who knows a document's id.",
+)
+@click.option(
+    "--document-tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help='A token for each principal, as a JSON object: {"ann": "…"}. What is done with one is done by its principal.',
 )
 @click.option(
     "--origin", "origins", multiple=True, metavar="URL", help="Pages of this web origin may connect; '*' for all."
@@ -61,6 +75,7 @@ def serve(
     port: int,
     upload_token: str | None,
     document_token: str | None,
+    document_tokens: Path | None,
     origins: tuple[str, ...],
     poll_s: float,
     reducer: str | None,
@@ -74,15 +89,18 @@ def serve(
     try:
         from graft_server.modules import load_named  # noqa: PLC0415 - an extra
         from graft_server.serve import serve as serve_documents  # noqa: PLC0415
-        from graft_server.settings import ServerSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{_EXTRA} ({error})") from error
-    settings = ServerSettings.model_validate(
+    for variable in _TOKENS:
+        if variable in os.environ and not os.environ[variable].strip():
+            raise BadRequest(f"{variable} is set and empty: unset it, or give a token")
+    settings = _checked(
         {
             "remote": remote,
             "directory": directory,
             "upload_token": upload_token,
             "document_token": document_token,
+            "document_tokens": {} if document_tokens is None else _read(document_tokens),
             "origins": origins,
             "poll_s": poll_s,
         }
@@ -94,3 +112,24 @@ def serve(
         reducer=None if reducer is None else load_named(reducer),
         on_ready=lambda url: say(f"Serving {remote} at {url}"),
     )
+
+
+def _read(path: Path) -> Any:
+    with local_errors(f"reading {path}"):
+        text = path.read_text()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"{path} is no JSON object of principals and their tokens: {error}") from error
+
+
+def _checked(values: dict[str, Any]) -> "ServerSettings":
+    from pydantic import ValidationError  # noqa: PLC0415 - takes a while
+
+    from graft_server.settings import ServerSettings  # noqa: PLC0415 - an extra
+
+    try:
+        return ServerSettings.model_validate(values)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise BadRequest(f"these settings cannot be used: {told.strip(': ')}") from None

@@ -1,28 +1,62 @@
-"""Who may do what: a bearer token for uploads, another one for documents, and the web origins that may connect."""
+"""Who may do what: bearer tokens for uploads and for documents, and the web origins that may connect."""
 
 import hmac
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
 from graft_server.error_replies import NotPermitted
+from graft_server.settings import ServerSettings
 
 _BEARER: Final = "bearer "
 
 
-def require(connection: HTTPConnection, token: SecretStr | None, what: str) -> None:
-    """Raise `NotPermitted` unless the connection shows the token: ``Authorization: Bearer …``, or ``?token=…``.
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who sent a request, by the token that it shows."""
 
-    The query is for WebSockets of browsers, which cannot send headers.
+    principal: str
+    """The name that the settings give to the token, empty if they give none."""
+    may_upload: bool
+    """Whether it may upload reducers, and move documents to another one."""
+
+
+def visitor(connection: HTTPConnection, settings: ServerSettings) -> Visitor:
+    """Return who uses a document; raises `NotPermitted` unless the connection shows a token that may.
+
+    It is shown as ``Authorization: Bearer …``, or as ``?token=…`` by WebSockets of browsers, which cannot send headers.
     """
-    if token is None:
-        return
+    shown = _shown(connection)
+    may_upload = _is(shown, settings.upload_token)
+    principals = [name for name, token in settings.document_tokens.items() if _is(shown, token)]
+    if principals:
+        return Visitor(principals[0], may_upload)
+    is_open = settings.document_token is None and not settings.document_tokens
+    if not (is_open or may_upload or _is(shown, settings.document_token)):
+        raise NotPermitted("a document needs a token: Authorization: Bearer …")
+    return Visitor("", may_upload)
+
+
+def require_upload(connection: HTTPConnection, settings: ServerSettings) -> None:
+    """Raise `NotPermitted` unless the connection shows the token for uploads."""
+    if settings.upload_token is None:
+        raise NotPermitted("this server takes no reducers: it was started without a token for uploads")
+    if not _is(_shown(connection), settings.upload_token):
+        raise NotPermitted("uploading a reducer needs a token: Authorization: Bearer …")
+
+
+def _shown(connection: HTTPConnection) -> str:
     header = connection.headers.get("authorization", "")
-    shown = header[len(_BEARER) :] if header.lower().startswith(_BEARER) else connection.query_params.get("token", "")
-    if not hmac.compare_digest(shown.encode(), token.get_secret_value().encode()):
-        raise NotPermitted(f"{what} needs a token: Authorization: Bearer …")
+    return header[len(_BEARER) :] if header.lower().startswith(_BEARER) else connection.query_params.get("token", "")
+
+
+def _is(shown: str, token: SecretStr | None) -> bool:
+    return token is not None and hmac.compare_digest(
+        shown.encode(errors="surrogatepass"), token.get_secret_value().encode(errors="surrogatepass")
+    )
 
 
 def require_origin(connection: HTTPConnection, origins: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ def create_app(
             Route("/", _hello),
             Route("/health", answering(health.server), methods=["GET"]),
             Route("/reducer", answering(sqlsync_api.upload), methods=["PUT"]),
+            Route("/doc/{document}/reducer", answering(sqlsync_api.move), methods=["PUT"]),
             Route("/new", answering(sqlsync_api.new), methods=["GET", "POST"]),
             Route("/new/{name:path}", answering(sqlsync_api.new), methods=["GET", "POST"]),
             WebSocketRoute("/doc/{document}", sqlsync_api.connect),

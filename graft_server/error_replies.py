@@ -3,6 +3,7 @@
 what the client does next        HTTP  WebSocket  errors
 mend what it sends               400   4400       BadMessage, NotADocument, NotAReducer, CorruptTimeline, BadMutation
 show a token                     401   4401       NotPermitted
+ask who may                      403   4403       AnotherReducer
 upload the reducer               404   4404       NoSuchReducer
 send again what is missing       409   4409       TimelineGap
 begin anew                       410   4410       TimelineExpired, HistoryReplaced
@@ -17,7 +18,7 @@ from typing import Final
 
 from graft.errors import GraftError, RemoteUnavailable
 from graft_server.host import NotADocument, ServerFull
-from graft_server.reducers import NoSuchReducer, NotAReducer, ReducerReplaced
+from graft_server.reducers import AnotherReducer, NoSuchReducer, NotAReducer, ReducerReplaced
 from graft_server.replication import HistoryReplaced
 from graft_server.storage import NotServable
 from graft_server.wire import BadMessage
@@ -67,6 +68,7 @@ _KINDS: Final[tuple[tuple[tuple[type[Exception], ...], int, int], ...]] = (
         4400,
     ),
     ((NotPermitted,), 401, 4401),
+    ((AnotherReducer,), 403, 4403),
     ((NoSuchReducer,), 404, 4404),
     ((sqlsync_errors.TimelineGap,), 409, 4409),
     ((sqlsync_errors.TimelineExpired, HistoryReplaced), 410, 4410),

@@ -71,9 +71,14 @@ class Host:
             return base58(self.runtime.entropy(LENGTHS[0]))
         return base58(hashlib.sha256(b"graft document\0" + name.encode()).digest()[: LENGTHS[0]])
 
-    async def keep_reducer(self, module: bytes) -> str:
+    async def keep_reducer(self, module: bytes, replaces: bytes | None = None) -> str:
         """Store a module and return its digest in base58; raises `NotAReducer`, and the errors of graft."""
-        return await self.in_thread(self._keep, module)
+        return await self.in_thread(self._keep, module, replaces)
+
+    async def move(self, text: str, digest: bytes) -> None:
+        """Have a document run another module, on behalf of somebody who may upload; raises `NoSuchReducer`."""
+        if self._reducer is None:
+            await self.in_thread(self._move, _name(text), digest)
 
     @asynccontextmanager
     async def document(self, text: str, asked: bytes | None) -> AsyncIterator[ServedDocument]:
@@ -129,9 +134,13 @@ class Host:
         self._served[name] = served
         return served
 
-    def _keep(self, module: bytes) -> str:
+    def _keep(self, module: bytes, replaces: bytes | None) -> str:
         with remote_errors("storing a reducer"):
-            return self.reducers.keep(module)
+            return self.reducers.keep(module, replaces)
+
+    def _move(self, name: str, digest: bytes) -> None:
+        with remote_errors(f"moving document {name} to another reducer"):
+            self.reducers.move(name, digest)
 
     def _chosen(self, name: str, asked: bytes | None) -> bytes | None:
         if self._reducer is None:

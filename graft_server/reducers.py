@@ -1,12 +1,13 @@
 """The reducers that documents run, by digest, in the object store beside the volumes.
 
-reducers/{base58 of SHA-256}.wasm   a module, written again by each upload: the one uploaded last is the newest
-documents/{document}                small JSON: the digest of the module that the document runs
+reducers/{base58 of SHA-256}.wasm   a module
+replacements/{base58 of SHA-256}    small JSON: the digest of the module that was uploaded to replace this one
+documents/{document}                small JSON: the digest of the module that the document runs, and of those before
 """
 
 import hashlib
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,6 +20,8 @@ MODULE_BYTES_MAX: Final = 10 * 1024 * 1024
 _MAGIC: Final = b"\0asm"
 _DIGEST_BYTES: Final = 32
 _DIGITS_MAX: Final = 44
+_BEFORE_MAX: Final = 32
+_CHAIN_MAX: Final = 1000
 
 LoadReducer: TypeAlias = Callable[[bytes], Reducer]
 """Makes a reducer from a WebAssembly module; raises `ValueError` or a `SqlSyncError` for what is none."""
@@ -36,9 +39,34 @@ class ReducerReplaced(Exception):
     """The document runs a newer reducer than the one that was named."""
 
 
+class AnotherReducer(Exception):
+    """The document belongs to another application than that of the reducer that was named."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
     reducer: str
+    before: tuple[str, ...] = ()
+    """What it ran before, the newest first."""
+
+    @property
+    def digest(self) -> bytes:
+        return parse_digest(self.reducer)
+
+    def stored(self) -> bytes:
+        return self.model_dump_json().encode()
+
+
+class _Replacement(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    by: str
+
+    @property
+    def digest(self) -> bytes:
+        return parse_digest(self.by)
+
+
+Stored = TypeVar("Stored", _Record, _Replacement)
 
 
 class Reducers:
@@ -49,8 +77,8 @@ class Reducers:
         self._store = store
         self._load = load
 
-    def keep(self, module: bytes) -> str:
-        """Store a module and return its digest in base58; raises `NotAReducer`."""
+    def keep(self, module: bytes, replaces: bytes | None = None) -> str:
+        """Store a module, which may replace another one, and return its digest in base58; raises `NotAReducer`."""
         if len(module) > MODULE_BYTES_MAX:
             raise NotAReducer(f"{len(module)} bytes are more than a reducer may have ({MODULE_BYTES_MAX})")
         if not module.startswith(_MAGIC):
@@ -60,7 +88,11 @@ class Reducers:
         except Exception as error:
             raise NotAReducer(f"this module is no reducer: {error}") from error
         digest = hashlib.sha256(module).digest()
+        if replaces is not None and replaces != digest:
+            self._require_uploaded(replaces)
         self._store.put(_module_key(digest), module)
+        if replaces is not None and replaces != digest:
+            self._replace(replaces, digest)
         return base58(digest)
 
     def load(self, digest: bytes) -> Reducer:
@@ -76,40 +108,90 @@ class Reducers:
     def choose(self, document: str, asked: bytes | None) -> bytes:
         """Return the digest that a document is to run when a client names ``asked``, and note it.
 
-        A document starts with the module that is named first, and moves on when a client names one that was uploaded
-        later. Raises `ReducerReplaced` for one that was uploaded earlier, `NoSuchReducer` where there is none.
+        The client that names the first one binds the document to it. From then on it moves only to a module that was
+        uploaded to replace the one that it runs, with the first client that names that. Raises `ReducerReplaced` for a
+        module that was replaced, `AnotherReducer` for one that has nothing to do with it, `NoSuchReducer` where there
+        is none.
         """
-        current = self.current(document)
-        if asked is None:
-            if current is None:
+        record = self._record(document)
+        if record is None:
+            if asked is None:
                 raise NoSuchReducer(f"document {document} has no reducer yet; name one")
+            self._require_uploaded(asked)
+            self._store.put_if_absent(_document_key(document), _Record(reducer=base58(asked)).stored())
+            record = self._record(document)  # somebody else may have been faster
+            if record is None:
+                raise NoSuchReducer(f"what document {document} runs was removed while it was being noted; try again")
+        current = record.digest
+        if asked is None or asked == current:
             return current
-        if asked == current:
-            return asked
-        uploaded_s = self._uploaded_s(asked)
-        if uploaded_s is None:
-            raise NoSuchReducer(f"there is no reducer {base58(asked)}; upload it first")
-        if current is not None and uploaded_s < (self._uploaded_s(current) or 0.0):
+        if asked in self._replacements(current):
+            return self._move(document, record, asked)
+        if base58(asked) in record.before or current in self._replacements(asked):
             raise ReducerReplaced(
-                f"document {document} runs reducer {base58(current)}, which was uploaded after {base58(asked)}: "
-                "upgrade the application, or upload the old module again to go back to it"
+                f"document {document} runs reducer {base58(current)}, which replaced {base58(asked)}: upgrade the "
+                "application"
             )
-        self._store.put(_document_key(document), _Record(reducer=base58(asked)).model_dump_json().encode())
-        return asked
+        self._require_uploaded(asked)
+        raise AnotherReducer(
+            f"document {document} belongs to reducer {base58(current)}, and {base58(asked)} was not uploaded to "
+            f"replace it: upload it with ?replaces={base58(current)}, or move the document with the token for uploads"
+        )
 
-    def current(self, document: str) -> bytes | None:
-        """Return the digest that a document runs, None if nobody named one yet."""
+    def move(self, document: str, digest: bytes) -> None:
+        """Have a document run another module from now on, or its first one; raises `NoSuchReducer`."""
+        record = self._record(document)
+        if record is not None and record.digest == digest:
+            return
+        self._require_uploaded(digest)
+        self._move(document, record, digest)
+
+    def _move(self, document: str, record: _Record | None, digest: bytes) -> bytes:
+        text = base58(digest)
+        before = () if record is None else (record.reducer, *record.before)
+        kept = tuple(found for found in before if found != text)[:_BEFORE_MAX]
+        self._store.put(_document_key(document), _Record(reducer=text, before=kept).stored())
+        return digest
+
+    def _replacements(self, digest: bytes) -> list[bytes]:
+        """Return what replaced a module, directly or after others, the newest last."""
+        found: list[bytes] = []
+        while len(found) < _CHAIN_MAX:
+            try:
+                stored = self._store.get(_replacement_key(digest))
+            except ObjectNotFound:
+                break
+            digest = _parsed(_Replacement, stored, "what replaced a reducer").digest
+            if digest in found:
+                break
+            found.append(digest)
+        return found
+
+    def _replace(self, old: bytes, new: bytes) -> None:
+        """Note that a module replaces another one; what it was replaced by itself no longer counts."""
+        self._store.put(_replacement_key(old), _Replacement(by=base58(new)).model_dump_json().encode())
+        self._store.delete(_replacement_key(new))
+
+    def _record(self, document: str) -> _Record | None:
         try:
-            return parse_digest(_Record.model_validate_json(self._store.get(_document_key(document))).reducer)
+            stored = self._store.get(_document_key(document))
         except ObjectNotFound:
             return None
-        except (ValidationError, ValueError) as error:
-            raise NoSuchReducer(f"what document {document} runs cannot be read: {error}") from error
+        return _parsed(_Record, stored, f"what document {document} runs")
 
-    def _uploaded_s(self, digest: bytes) -> float | None:
+    def _require_uploaded(self, digest: bytes) -> None:
         key = _module_key(digest)
-        found = next(iter(self._store.list(key, limit=1)), None)
-        return found.modified_s if found is not None and found.key == key else None
+        if not any(found.key == key for found in self._store.list(key, limit=1)):
+            raise NoSuchReducer(f"there is no reducer {base58(digest)}; upload it first")
+
+
+def _parsed(kind: type[Stored], stored: bytes, what: str) -> Stored:
+    try:
+        found = kind.model_validate_json(stored)
+        _ = found.digest
+    except (ValidationError, ValueError) as error:
+        raise NoSuchReducer(f"{what} cannot be read: {error}") from error
+    return found
 
 
 def parse_digest(text: str) -> bytes:
@@ -126,3 +208,7 @@ def _module_key(digest: bytes) -> str:
 
 def _document_key(document: str) -> str:
     return f"documents/{document}"
+
+
+def _replacement_key(digest: bytes) -> str:
+    return f"replacements/{base58(digest)}"

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
-from graft_server.access import require, require_origin
+from graft_server.access import Visitor, require_origin, visitor
 from graft_server.document import ServedDocument
 from graft_server.error_replies import TooLarge, is_ours, refusal_of
 from graft_server.host import Host
@@ -53,17 +53,28 @@ def host_of(connection: HTTPConnection) -> Host:
 
 @asynccontextmanager
 async def document(connection: HTTPConnection) -> AsyncIterator[ServedDocument]:
-    """Use the document that a request names, if its sender may."""
-    host = host_of(connection)
-    require_origin(connection, host.settings.origins)
-    require(connection, host.settings.document_token, "a document")
-    async with host.document(connection.path_params["document"], digest(connection)) as served:
+    """Use the document that a request names, if its sender may.
+
+    Where the sender may upload reducers, the document moves to the one that it names.
+    """
+    host, found = host_of(connection), visitor_of(connection)
+    name, asked = connection.path_params["document"], digest(connection)
+    if found.may_upload and asked is not None:
+        await host.move(name, asked)
+    async with host.document(name, asked) as served:
         yield served
 
 
-def digest(connection: HTTPConnection) -> bytes | None:
-    """Return the reducer's digest, None if none is named."""
-    text = connection.query_params.get("reducer")
+def visitor_of(connection: HTTPConnection) -> Visitor:
+    """Return who sent a request for a document; raises `NotPermitted` for those who may not."""
+    settings = host_of(connection).settings
+    require_origin(connection, settings.origins)
+    return visitor(connection, settings)
+
+
+def digest(connection: HTTPConnection, name: str = "reducer") -> bytes | None:
+    """Return the digest of a reducer in the query, None if none is named."""
+    text = connection.query_params.get(name)
     if text is None:
         return None
     try:

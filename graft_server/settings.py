@@ -1,27 +1,44 @@
 """What may be chosen about a server, as plain validated data."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from graft.settings import Settings as ReplicaSettings
 
 MIB = 1024 * 1024
 
 
+def _not_blank(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value()
+    if not text.strip():
+        raise ValueError("a token is empty: everybody could show it; leave the setting out, or give a real one")
+    if text != text.strip():
+        raise ValueError("a token begins or ends with white space, which no header carries")
+    return token
+
+
+Token = Annotated[SecretStr, AfterValidator(_not_blank)]
+Principal = Annotated[str, StringConstraints(min_length=1, max_length=1000, strip_whitespace=True)]
+
+
 class ServerSettings(BaseModel):
     """Settings of a server; sizes in bytes, times in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     remote: str
     """The store in which documents are volumes: ``s3://bucket/prefix`` or a directory, without a volume."""
     directory: Path
     """Where coordinators keep their inboxes and replicas; one server process has it at a time."""
-    upload_token: SecretStr | None = None
-    """Who shows it may upload reducers; without one nobody may."""
-    document_token: SecretStr | None = None
-    """Who shows it may make, open and edit documents; without one everybody may who knows the id."""
+    upload_token: Token | None = None
+    """Who shows it may upload reducers and move documents to another one; without one nobody may."""
+    document_token: Token | None = None
+    """Who shows it may make, open and edit documents; without any token everybody may who knows the id."""
+    document_tokens: Mapping[Principal, Token] = Field(default_factory=dict)
+    """Like `document_token`, one for each principal: what is done with it, is done by that principal."""
     origins: tuple[str, ...] = ()
     """Web origins whose pages may talk to the server, ``*`` for all; pages that the server's own origin served may."""
     poll_s: float = Field(default=1.0, gt=0)
@@ -39,3 +56,10 @@ class ServerSettings(BaseModel):
     threads: int = Field(default=64, ge=4)
     """How many blocking calls may be under way."""
     replica: ReplicaSettings = ReplicaSettings()
+
+    @model_validator(mode="after")
+    def _require_distinct(self) -> Self:
+        texts = [token.get_secret_value() for token in (*self.document_tokens.values(), self.document_token) if token]
+        if len(set(texts)) < len(texts):
+            raise ValueError("two principals have the same token: nobody could tell them apart")
+        return self

@@ -1,8 +1,9 @@
 """What SQLSync's clients ask, at the paths of SQLSync's own host.
 
-PUT  /reducer                        a WebAssembly module -> {base58 of SHA-256}.wasm
+PUT  /reducer                        ?replaces={digest}, a WebAssembly module -> {base58 of SHA-256}.wasm
 GET  /new, POST /new                 -> the id of a new document
 GET  /new/{name}, POST /new/{name}   -> always the same id for a name
+PUT  /doc/{id}/reducer?reducer={digest}   move a document to another module
 WS   /doc/{id}?reducer={digest}      graft_server.connection
 """
 
@@ -14,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from graft_server.access import require
+from graft_server.access import require_upload, visitor
 from graft_server.connection import Connection
-from graft_server.error_replies import NotPermitted, is_ours, refusal_of
+from graft_server.error_replies import is_ours, refusal_of
 from graft_server.reducers import MODULE_BYTES_MAX
-from graft_server.requests import body, document, host_of
+from graft_server.requests import body, digest, document, host_of
 from graft_server.wire import BadMessage
 from sqlsync.ids import unbase58
 
@@ -29,17 +30,27 @@ _log = logging.getLogger(__name__)
 async def upload(request: Request) -> Response:
     """Keep a reducer."""
     host = host_of(request)
-    if host.settings.upload_token is None:
-        raise NotPermitted("this server takes no reducers: it was started without a token for uploads")
-    require(request, host.settings.upload_token, "uploading a reducer")
+    require_upload(request, host.settings)
+    replaces = digest(request, "replaces")
     module = await body(request, MODULE_BYTES_MAX)
-    return PlainTextResponse(f"{await host.keep_reducer(module)}.wasm")
+    return PlainTextResponse(f"{await host.keep_reducer(module, replaces)}.wasm")
+
+
+async def move(request: Request) -> Response:
+    """Have a document run another reducer."""
+    host, wanted = host_of(request), digest(request)
+    require_upload(request, host.settings)
+    if wanted is None:
+        raise BadMessage("?reducer= names the digest of the reducer that the document is to run")
+    await host.move(request.path_params["document"], wanted)
+    async with document(request):
+        return Response(status_code=204)
 
 
 async def new(request: Request) -> Response:
     """Name a document."""
     host = host_of(request)
-    require(request, host.settings.document_token, "a document")
+    visitor(request, host.settings)
     name = request.path_params.get("name")
     if name is not None and len(name) > _NAME_CHARS_MAX:
         raise BadMessage(f"a name of more than {_NAME_CHARS_MAX} characters")

@@ -72,6 +72,9 @@ def test_ctrl_c_ends_it(serve):
         (["{tmp}/remote#volume"], 1, "names a volume; a server has a whole store"),
         (["{tmp}/remote", "--host", "192.0.2.1"], 1, "listening on 192.0.2.1"),
         (["{tmp}/remote", "--port", "70000"], 2, "70000"),
+        (["{tmp}/remote", "--upload-token", ""], 1, "upload_token: Value error, a token is empty"),
+        (["{tmp}/remote", "--document-token", "  "], 1, "a token is empty"),
+        (["{tmp}/remote", "--document-tokens", "{tmp}/none"], 1, "reading"),
         (["{tmp}/remote", "--poll", "0"], 2, "poll"),
         (["{tmp}/remote", "--reducer", "json"], 1, "names no reducer"),
         (["{tmp}/remote", "--reducer", "json:loads"], 1, "no reducer json:loads"),
@@ -82,3 +85,17 @@ def test_what_cannot_be_served_is_told(graft, tmp_path, options, code, message):
     arguments = [option.format(tmp=tmp_path) for option in options]
     refused = graft("serve", *arguments, "--directory", tmp_path / "server", code=code)
     assert message in refused.err
+
+
+@pytest.mark.parametrize("variable", ["GRAFT_UPLOAD_TOKEN", "GRAFT_DOCUMENT_TOKEN"])
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_token_that_is_set_and_empty_is_refused(graft, tmp_path, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    refused = graft("serve", tmp_path / "remote", "--directory", tmp_path / "server", "--port", 0, code=1)
+    assert f"{variable} is set and empty" in refused.err
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"ann": ""}', '{"": "1"}', '{"ann": "1", "bob": "1"}'])
+def test_a_file_of_tokens_that_cannot_be_used_is_refused(graft, tmp_path, text):
+    (tmp_path / "tokens.json").write_text(text)
+    graft("serve", tmp_path / "remote", "--document-tokens", tmp_path / "tokens.json", "--port", 0, code=1)

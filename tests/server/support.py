@@ -112,8 +112,9 @@ def ask(server, method, path, *, token=None, body=None):
     return response.status, response.data.decode()
 
 
-def upload(server, module=MODULE):
-    status, text = ask(server, "PUT", "/reducer", token=UPLOAD_TOKEN, body=module)
+def upload(server, module=MODULE, *, replaces=None):
+    path = "/reducer" if replaces is None else f"/reducer?replaces={digest_of(replaces)}"
+    status, text = ask(server, "PUT", path, token=UPLOAD_TOKEN, body=module)
     assert (status, text) == (200, f"{digest_of(module)}.wasm")
 
 

@@ -149,6 +149,9 @@ def test_another_reducer_is_refused(server, document, link):
     with pytest.raises(CoordinatorRefused, match="upload it first"):
         newer.submit(timeline, [])
     support.upload(server, support.NEWER_MODULE)
+    with pytest.raises(CoordinatorRefused, match="was not uploaded to replace"):
+        newer.submit(timeline, [])
+    support.upload(server, support.NEWER_MODULE, replaces=support.MODULE)
     assert newer.submit(timeline, []).next_lsn == 1
     with pytest.raises(ReducerTooOld, match="upgrade"):
         link.submit(timeline, [mutation(timeline, 1)])

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from graft_server.reducers import NoSuchReducer, ReducerReplaced, Reducers, parse_digest
+from graft_server.reducers import AnotherReducer, NoSuchReducer, ReducerReplaced, Reducers, parse_digest
+from graft_server.settings import ServerSettings
 from sqlsync.ids import base58, unbase58
 from tests.graft import support as graft_support
 from tests.server import support
@@ -144,7 +146,7 @@ def test_a_newer_reducer_takes_over_and_the_older_one_is_told(server, document):
     old = WireClient(document).connect(server.websocket_url(document))
     old.mutate("put", "a", "1")
     old.settle()
-    support.upload(server, NEWER_MODULE)
+    support.upload(server, NEWER_MODULE, replaces=MODULE)
     new = WireClient(document).connect(server.websocket_url(document, NEWER_MODULE))
     new.settle(lambda notes: notes == {"a": "1"})
     with pytest.raises(ConnectionClosed) as caught:
@@ -155,7 +157,7 @@ def test_a_newer_reducer_takes_over_and_the_older_one_is_told(server, document):
         old.connect(server.websocket_url(document))
     assert caught.value.rcvd.code == 4426
     old.disconnect()
-    support.upload(server)  # back to the old one
+    support.upload(server, replaces=NEWER_MODULE)  # back to the old one
     old.connect(server.websocket_url(document))
     old.mutate("put", "b", "2")
     old.settle()
@@ -192,16 +194,117 @@ def test_a_damaged_module_is_not_run():
         reducers.load(digest)
 
 
-def test_the_module_that_was_uploaded_last_wins(monkeypatch):
-    store = graft_support.fresh_store()
-    reducers = Reducers(store, support.OpaqueNotes)
-    old, new = (parse_digest(reducers.keep(module)) for module in (MODULE, NEWER_MODULE))
-    uploaded = {old: 1.0, new: 2.0}
-    monkeypatch.setattr(Reducers, "_uploaded_s", lambda _, digest: uploaded.get(digest))
-    assert reducers.choose("doc", old) == old
-    assert reducers.choose("doc", None) == old
-    assert reducers.choose("doc", new) == new
+@pytest.fixture
+def reducers():
+    return Reducers(graft_support.fresh_store(), support.OpaqueNotes)
+
+
+THIRD_MODULE = b"\0asm notes 3"
+
+
+def kept(reducers, module, replaces=None):
+    return parse_digest(reducers.keep(module, replaces))
+
+
+def test_a_document_stays_with_the_reducer_that_was_named_first(reducers):
+    one, other = kept(reducers, MODULE), kept(reducers, NEWER_MODULE)
+    assert reducers.choose("doc", one) == one
+    for _ in range(3):  # however their times of modification compare
+        with pytest.raises(AnotherReducer, match="was not uploaded to replace"):
+            reducers.choose("doc", other)
+        assert reducers.choose("doc", one) == reducers.choose("doc", None) == one
+        reducers.keep(NEWER_MODULE)
+    assert reducers.choose("another", other) == other
+
+
+def test_a_document_moves_to_what_was_uploaded_to_replace_its_reducer_and_only_forward(reducers):
+    first = kept(reducers, MODULE)
+    reducers.choose("doc", first)
+    second = kept(reducers, NEWER_MODULE, replaces=first)
+    third = kept(reducers, THIRD_MODULE, replaces=second)
+    assert reducers.choose("doc", first) == first  # until somebody names a newer one
+    assert reducers.choose("doc", third) == third
+    for old in (first, second):
+        with pytest.raises(ReducerReplaced):
+            reducers.choose("doc", old)
+    assert reducers.choose("doc", None) == third
+
+
+def test_going_back_is_a_replacement_too_and_clients_do_not_alternate(reducers):
+    first = kept(reducers, MODULE)
+    reducers.choose("doc", first)
+    second = kept(reducers, NEWER_MODULE, replaces=first)
+    reducers.choose("doc", second)
+    assert kept(reducers, MODULE, replaces=second) == first
+    assert reducers.choose("doc", first) == first
     with pytest.raises(ReducerReplaced):
-        reducers.choose("doc", old)
-    uploaded[old] = 3.0
-    assert reducers.choose("doc", old) == old
+        reducers.choose("doc", second)
+    assert reducers.choose("doc", first) == first
+
+
+def test_a_document_that_was_bound_before_replacements_were_known_is_bound_still(reducers):
+    one, other = kept(reducers, MODULE), kept(reducers, NEWER_MODULE)
+    reducers._store.put("documents/doc", json.dumps({"reducer": base58(one)}).encode())
+    assert reducers.choose("doc", None) == one
+    with pytest.raises(AnotherReducer):
+        reducers.choose("doc", other)
+
+
+def test_two_clients_that_come_first_bind_a_document_once(reducers, monkeypatch):
+    one, other = kept(reducers, MODULE), kept(reducers, NEWER_MODULE)
+    store, put = reducers._store, type(reducers._store).put_if_absent
+
+    def after_another(self, key, data):
+        monkeypatch.undo()
+        assert reducers.choose("doc", other) == other
+        return put(self, key, data)
+
+    monkeypatch.setattr(type(store), "put_if_absent", after_another)
+    with pytest.raises(AnotherReducer):
+        reducers.choose("doc", one)
+    assert reducers.choose("doc", None) == other
+
+
+def test_a_request_cannot_take_a_document_over_unless_it_may_upload(server, document):
+    support.upload(server, NEWER_MODULE)
+    client = WireClient(document).connect(server.websocket_url(document))
+    client.mutate("put", "a", "1")
+    client.settle()
+    other = f"reducer={digest_of(NEWER_MODULE)}"
+    for path in (f"/doc/{document}/presence?{other}", f"/doc/{document}/presence?{other}&token=wrong"):
+        status, name, _ = refused(ask(server, "GET", path))
+        assert (status, name) == (403, "AnotherReducer")
+    assert refused(ask(server, "PUT", f"/doc/{document}/reducer?{other}"))[0] == 401
+    with connect(server.websocket_url(document, NEWER_MODULE)) as stranger, pytest.raises(ConnectionClosed) as caught:
+        stranger.recv(timeout=10)
+    assert caught.value.rcvd.code == 4403
+    client.mutate("put", "b", "2")
+    client.settle()
+    assert ask(server, "PUT", f"/doc/{document}/reducer?{other}", token=UPLOAD_TOKEN)[0] == 204
+    with pytest.raises(ConnectionClosed):
+        client.settle(lambda _: False)
+    client.disconnect()
+    with pytest.raises(ConnectionClosed) as caught:
+        client.connect(server.websocket_url(document))
+    assert caught.value.rcvd.code == 4426
+    client.connect(server.websocket_url(document, NEWER_MODULE)).settle()
+    client.disconnect()
+    assert ask(server, "PUT", f"/doc/{document}/reducer", token=UPLOAD_TOKEN)[0] == 400
+    unknown = digest_of(b"nothing")
+    assert ask(server, "PUT", f"/doc/{document}/reducer?reducer={unknown}", token=UPLOAD_TOKEN)[0] == 404
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u00a0", " secret"])
+@pytest.mark.parametrize("name", ["upload_token", "document_token", "document_tokens"])
+def test_settings_with_an_empty_token_are_refused(tmp_path, name, blank):
+    given = {"ann": blank} if name == "document_tokens" else blank
+    with pytest.raises(ValidationError, match="a token") as caught:
+        ServerSettings(remote="x", directory=tmp_path, **{name: given})
+    assert "secret" not in str(caught.value)
+
+
+def test_each_principal_has_a_token_of_its_own(tmp_path, document):
+    with pytest.raises(ValidationError, match="the same token"):
+        ServerSettings(remote="x", directory=tmp_path, document_tokens={"ann": "1", "bob": "1"})
+    with support.running(tmp_path, document_tokens={"ann": "1", "bob": "2"}) as server:
+        assert [ask(server, "GET", "/new", token=token)[0] for token in (None, "3", "1", "2")] == [401, 401, 200, 200]
