@@ -55,6 +55,13 @@ _EXTRA = "the server needs more packages: pip install 'graft[server]'"
     "--origin", "origins", multiple=True, metavar="URL", help="Pages of this web origin may connect; '*' for all."
 )
 @click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Clients may call the server by this name; '*' for any. Addresses and localhost always count.",
+)
+@click.option(
     "--poll",
     "poll_s",
     default=1.0,
@@ -77,6 +84,7 @@ def serve(
     document_token: str | None,
     document_tokens: Path | None,
     origins: tuple[str, ...],
+    hosts: tuple[str, ...],
     poll_s: float,
     reducer: str | None,
 ) -> None:
@@ -102,6 +110,7 @@ def serve(
             "document_token": document_token,
             "document_tokens": {} if document_tokens is None else _read(document_tokens),
             "origins": origins,
+            "hosts": (*hosts, host),
             "poll_s": poll_s,
         }
     )

@@ -1,6 +1,7 @@
-"""Who may do what: bearer tokens for uploads and for documents, and the web origins that may connect."""
+"""Who may do what: tokens for uploads and for documents, web origins that may connect, names that are the server's."""
 
 import hmac
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
-from graft_server.error_replies import NotPermitted
+from graft_server.error_replies import NotPermitted, WrongHost
 from graft_server.settings import ServerSettings
 
 _BEARER: Final = "bearer "
@@ -70,3 +71,34 @@ def require_origin(connection: HTTPConnection, origins: Sequence[str]) -> None:
     if origin.partition("://")[2] == connection.headers.get("host"):
         return
     raise NotPermitted(f"pages of {origin} may not connect to this server")
+
+
+def require_host(connection: HTTPConnection, hosts: Sequence[str]) -> None:
+    """Raise `WrongHost` unless the request names a host of this server: an address, localhost, or one of ``hosts``.
+
+    An attacker can let the name of a domain point to this server once a browser has loaded a page from there. For the
+    browser the page then has the server's own origin; only the name tells. An address cannot be moved like that.
+    """
+    name = _host_name(connection.headers.get("host", ""))
+    if "*" in hosts or name in {host.lower() for host in hosts} or _is_local(name) or _is_address(name):
+        return
+    raise WrongHost(f"this server does not answer for host {name[:100]!r}; name it with --allow-host if it should")
+
+
+def _host_name(header: str) -> str:
+    """Return the host without its port, in lower case."""
+    if header.startswith("["):
+        return header.partition("]")[0].removeprefix("[").lower()
+    return header.partition(":")[0].rstrip(".").lower()
+
+
+def _is_local(name: str) -> bool:
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -40,7 +40,7 @@ def create_app(
 
     return Starlette(
         routes=[
-            Route("/", _hello),
+            Route("/", answering(_hello)),
             Route("/health", answering(health.server), methods=["GET"]),
             Route("/reducer", answering(sqlsync_api.upload), methods=["PUT"]),
             Route("/doc/{document}/reducer", answering(sqlsync_api.move), methods=["PUT"]),
@@ -60,6 +60,7 @@ def create_app(
                 allow_origins=list(settings.origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["Authorization", "Content-Type"],
+                expose_headers=["Retry-After"],
             )
         ],
         lifespan=lifespan,

@@ -188,7 +188,7 @@ class Connection:
                 raise Stopping(self._served.closing)
             while self._outgoing is not None and (due := self._outgoing.due(head := self._storage.head)) is not None:
                 since = due.since if isinstance(due, Changes) else head
-                payload = await self._served.in_thread(self._storage.payload, since)
+                payload = await self._served.with_store(self._storage.payload, since)
                 self._window.send_storage(due.lsn)
                 await self._send(Frame(self._document, due.lsn, payload))
             await self._moved.wait()

@@ -3,34 +3,43 @@
     clients --> submit --> Coordinator --> volume --> moved (pulse) --> clients
     every `poll_s` seconds, while anybody is connected: what other writers pushed --> moved
 
-All blocking calls go to threads; everything else lives on the event loop.
+All blocking calls go to threads of this document's own, in two lanes: those that need its directory alone, so that
+mutations are acknowledged while the store does not answer, and those that may ask the store. Everything else lives on
+the event loop.
 """
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from graft.errors import GraftError
 from graft_server.broadcast import Pulse, wait
+from graft_server.lanes import Lane, Overloaded
+from graft_server.settings import ServerSettings
 from graft_server.storage import StorageLog
 from pagestore.runtime import Runtime
 from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.coordination.health import Health
 from sqlsync.envelope import Mutation
+from sqlsync.errors import TimelineExpired, TimelineGap
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.presence import States
 
 Result = TypeVar("Result")
+_LOCAL_THREADS: Final = 2
+_STORE_THREADS: Final = 4
+_CALLS_PER_USER_MAX: Final = 4
+"""How many calls a connection or request has under way at most."""
 _log = logging.getLogger(__name__)
 
 
 class ServedDocument:
     """One open document."""
 
-    def __init__(self, name: str, digest: bytes | None, *, executor: Executor, poll_s: float, runtime: Runtime) -> None:
+    def __init__(self, name: str, digest: bytes | None, *, settings: ServerSettings, runtime: Runtime) -> None:
         """Be a document without its coordinator, which `begin` brings; ``digest`` names its reducer."""
         self.name = name
         self.digest = digest
@@ -41,14 +50,19 @@ class ServedDocument:
         """Why the document is about to be closed; empty while it is not."""
         self.users = 0
         """How many connections and requests use it."""
+        self.used_s = runtime.monotonic_s()
+        """When the last of them left; when it was opened, if none has."""
         self.presence_version = 0
         self.presence_moved = Pulse()
         self._seen = Pulse()
         self._states: States = {}
         self._expiry_changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._executor = executor
-        self._poll_s = poll_s
+        calls_max = settings.connections_max * _CALLS_PER_USER_MAX
+        self._local = Lane(f"document {name}", threads=_LOCAL_THREADS, waiting_max=calls_max)
+        self._store = Lane(f"the store of document {name}", threads=_STORE_THREADS, waiting_max=calls_max)
+        self._call_s = settings.call_s
+        self._poll_s = settings.poll_s
         self._tasks: list[asyncio.Task[None]] = []
         self._coordinator: Coordinator | None = None
         self._storage: StorageLog | None = None
@@ -63,6 +77,11 @@ class ServedDocument:
         """The coordinator; there from `begin` on."""
         assert self._coordinator is not None, "BUG: used before it began"
         return self._coordinator
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nobody ever wrote to it, as far as is known here."""
+        return self._coordinator is None or self._coordinator.is_blank
 
     def begin(self, coordinator: Coordinator) -> None:
         """Serve with this coordinator, which `end` closes."""
@@ -92,18 +111,27 @@ class ServedDocument:
         self.moved.beat()
         self.presence_moved.beat()
 
-    async def end(self, why: str) -> None:
-        """Tell all users to go, and let go of everything; what was acknowledged is durable."""
+    async def end(self, why: str, lane: Lane) -> None:
+        """Tell all users to go, and let go of everything, in ``lane``; what was acknowledged is durable.
+
+        A document that nobody ever wrote to leaves no directory: made-up ids must not fill the disk.
+        """
         self.dismiss(why)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._local.close()
+        self._store.close()
         if self._coordinator is not None:
-            await self.in_thread(self._coordinator.close)
+            await lane.run(_close, self._coordinator)
 
-    async def in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Run what blocks."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+    async def _locally(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Run what needs the document's directory alone; raises `Overloaded`."""
+        return await self._local.run(call, *args, timeout_s=self._call_s)
+
+    async def with_store(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Run what may ask the store; raises `Overloaded`."""
+        return await self._store.run(call, *args, timeout_s=self._call_s)
 
     async def submit(
         self,
@@ -114,13 +142,19 @@ class ServedDocument:
         born_us: int | None = None,
     ) -> Acknowledged:
         """Hand mutations to the coordinator; see `sqlsync.links.link.CoordinatorLink.submit`."""
-        return await self.in_thread(
-            lambda: self.coordinator.submit(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
-        )
+
+        def take() -> Acknowledged:
+            return self.coordinator.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+
+        try:
+            return await self._locally(take)
+        except (TimelineGap, TimelineExpired):
+            await self.catch_up()  # another server may have what is missing here
+            return await self._locally(take)
 
     async def position(self, timeline: TimelineId) -> Acknowledged:
         """Return how far a timeline is."""
-        return await self.in_thread(lambda: self.coordinator.wait(timeline, -1, timeout_s=0.0))
+        return await self._locally(lambda: self.coordinator.wait(timeline, -1, timeout_s=0.0))
 
     async def wait(self, timeline: TimelineId, lsn: int, timeout_s: float) -> Acknowledged:
         """Return when the volume has a timeline's mutation, or after so many seconds."""
@@ -137,13 +171,13 @@ class ServedDocument:
     async def storage(self, frame_bytes_max: int) -> StorageLog:
         """Return the storage log, made at the first call; raises `NotServable`."""
         if self._storage is None:
-            made = await self.in_thread(StorageLog, self.coordinator.replica, frame_bytes_max)
+            made = await self.with_store(StorageLog, self.coordinator.replica, frame_bytes_max)
             self._storage = self._storage or made
         return self._storage
 
     async def catch_up(self) -> None:
         """Learn what other writers pushed; raises the errors of graft."""
-        await self.in_thread(self.coordinator.catch_up)
+        await self.with_store(self.coordinator.catch_up)
         await self._look()
 
     async def presence_after(self, version: int, timeout_s: float) -> tuple[int, States]:
@@ -167,7 +201,7 @@ class ServedDocument:
 
     async def _look(self) -> None:
         if self._storage is not None:
-            await self.in_thread(self._storage.look)
+            await self.with_store(self._storage.look)
         self.moved.beat()
 
     async def _poll(self) -> None:
@@ -175,8 +209,8 @@ class ServedDocument:
             await asyncio.sleep(self._poll_s)
             if self.users:
                 try:
-                    await self.in_thread(self.coordinator.catch_up)
-                except GraftError as error:
+                    await self.with_store(self.coordinator.catch_up)
+                except (GraftError, Overloaded) as error:
                     _log.warning("document %s: %s", self.name, error)
 
     def _presence_changed(self, states: States) -> None:
@@ -193,3 +227,10 @@ class ServedDocument:
         while True:
             await wait(self._expiry_changed, self.coordinator.presence.expire())
             self._expiry_changed.clear()
+
+
+def _close(coordinator: Coordinator) -> None:
+    is_blank = coordinator.is_blank
+    coordinator.close()
+    if is_blank:
+        shutil.rmtree(coordinator.directory, ignore_errors=True)

@@ -5,19 +5,31 @@ mend what it sends               400   4400       BadMessage, NotADocument, NotA
 show a token                     401   4401       NotPermitted
 ask who may                      403   4403       AnotherReducer
 upload the reducer               404   4404       NoSuchReducer
+send faster                      408   4408       TooSlow
+connect again                    503   4408       Stalled
 send again what is missing       409   4409       TimelineGap
 begin anew                       410   4410       TimelineExpired, HistoryReplaced
 send less, use another client    413   4413       TooLarge, NotServable
+use the server's own name        421   4421       WrongHost
 upgrade the application          426   4426       ReducerReplaced, ReducerTooOld
-try again later                  503   1013       ServerFull, DocumentBusy, CoordinatorUnavailable, unreachable stores
-report it                        500   1011       everything else; the message stays in the server's log
+send less at once                429   1013       CoordinatorBusy, HolderOverBudget: Retry-After says when
+try again later                  503   1013       ServerFull, Overloaded, OverBudget, DocumentBusy,
+                                                  CoordinatorUnavailable, RemoteUnavailable: Retry-After says when
+report it                        500   1011       everything else
+
+Messages of errors that are the client's to mend were written for it. What an error of the server's own says may name
+its directories, its store or its code, so clients get a sentence of ours instead, and the log gets the error.
 """
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from graft.errors import GraftError, RemoteUnavailable
+from graft_server.budget import HolderOverBudget, OverBudget
 from graft_server.host import NotADocument, ServerFull
+from graft_server.lanes import Overloaded
 from graft_server.reducers import AnotherReducer, NoSuchReducer, NotAReducer, ReducerReplaced
 from graft_server.replication import HistoryReplaced
 from graft_server.storage import NotServable
@@ -25,6 +37,7 @@ from graft_server.wire import BadMessage
 from sqlsync import errors as sqlsync_errors
 
 _REASON_BYTES_MAX: Final = 123
+_PATH: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*:/)?(?<![\w.])/[^\s'\"<>|;,]*[^\s'\"<>|;,:.)]")
 
 
 class NotPermitted(Exception):
@@ -33,6 +46,14 @@ class NotPermitted(Exception):
 
 class TooLarge(Exception):
     """More bytes than the server takes."""
+
+
+class TooSlow(Exception):
+    """The client takes too long to send what it began."""
+
+
+class WrongHost(Exception):
+    """The request names a host that this server does not answer for."""
 
 
 class Stopping(Exception):
@@ -54,6 +75,8 @@ class Refusal:
     message: str
     expected: int | None = None
     """Of a gap: the LSN that is wanted."""
+    retry_after_s: int | None = None
+    """When it is worth while to try again."""
 
     @property
     def reason(self) -> str:
@@ -61,39 +84,64 @@ class Refusal:
         return self.message.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
 
 
-_KINDS: Final[tuple[tuple[tuple[type[Exception], ...], int, int], ...]] = (
-    (
-        (BadMessage, NotADocument, NotAReducer, sqlsync_errors.CorruptTimeline, sqlsync_errors.BadMutation),
-        400,
-        4400,
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Errors that mean the same to a client."""
+
+    errors: tuple[type[Exception], ...]
+    status: int
+    close_code: int
+    message: str | None = None
+    """What to say instead of the error's own message, which is not for clients."""
+
+
+_KINDS: Final = (
+    _Kind(
+        (BadMessage, NotADocument, NotAReducer, sqlsync_errors.CorruptTimeline, sqlsync_errors.BadMutation), 400, 4400
     ),
-    ((NotPermitted,), 401, 4401),
-    ((AnotherReducer,), 403, 4403),
-    ((NoSuchReducer,), 404, 4404),
-    ((sqlsync_errors.TimelineGap,), 409, 4409),
-    ((sqlsync_errors.TimelineExpired, HistoryReplaced), 410, 4410),
-    ((TooLarge, NotServable), 413, 4413),
-    ((ReducerReplaced, sqlsync_errors.ReducerTooOld), 426, 4426),
-    ((Stalled,), 503, 4408),
-    ((Stopping,), 503, 1012),
-    (
-        (ServerFull, sqlsync_errors.DocumentBusy, sqlsync_errors.CoordinatorUnavailable, RemoteUnavailable),
-        503,
-        1013,
+    _Kind((NotPermitted,), 401, 4401),
+    _Kind((AnotherReducer,), 403, 4403),
+    _Kind((NoSuchReducer,), 404, 4404),
+    _Kind((TooSlow,), 408, 4408),
+    _Kind((sqlsync_errors.TimelineGap,), 409, 4409),
+    _Kind((sqlsync_errors.TimelineExpired, HistoryReplaced), 410, 4410),
+    _Kind((TooLarge, NotServable), 413, 4413),
+    _Kind((WrongHost,), 421, 4421),
+    _Kind((ReducerReplaced, sqlsync_errors.ReducerTooOld), 426, 4426),
+    _Kind((sqlsync_errors.CoordinatorBusy, HolderOverBudget), 429, 1013),
+    _Kind((Stalled,), 503, 4408),
+    _Kind((Stopping,), 503, 1012),
+    _Kind((ServerFull, Overloaded, OverBudget), 503, 1013),
+    _Kind((sqlsync_errors.DocumentBusy,), 503, 1013, "another server has the document open; try again later"),
+    _Kind((sqlsync_errors.CoordinatorUnavailable,), 503, 1013, "the document is being closed; try again"),
+    _Kind((RemoteUnavailable,), 503, 1013, "the server's store does not answer; try again later"),
+    _Kind((GraftError,), 500, 1011, "the server has trouble with its store or disk; its log says more"),
+    _Kind(
+        (sqlsync_errors.MigrationFailed,), 500, 1011, "the document could not be migrated; the server's log says more"
     ),
+    _Kind((sqlsync_errors.SqlSyncError,), 500, 1011, "the document cannot be used; the server's log says more"),
 )
+_OURS: Final = _Kind((), 500, 1011, "an error in the server; its log says more")
+_RETRY_STATUSES: Final = {429, 503}
+_RETRY_AFTER_S: Final = 2
 
 
 def refusal_of(error: Exception) -> Refusal:
     """Return how to tell of an error."""
-    for kinds, status, code in _KINDS:
-        if isinstance(error, kinds):
-            return Refusal(status, code, type(error).__name__, str(error), getattr(error, "expected", None))
-    known = isinstance(error, (GraftError, sqlsync_errors.SqlSyncError))
-    message = str(error) if known else "an error in the server; its log says more"
-    return Refusal(500, 1011, type(error).__name__ if known else "InternalError", message)
+    kind = next((kind for kind in _KINDS if isinstance(error, kind.errors)), _OURS)
+    name = "InternalError" if kind is _OURS else type(error).__name__
+    retry_after_s = None
+    if kind.status in _RETRY_STATUSES:
+        retry_after_s = math.ceil(getattr(error, "retry_after_s", None) or _RETRY_AFTER_S)
+    message = str(error) if kind.message is None else kind.message
+    return Refusal(kind.status, kind.close_code, name, message, getattr(error, "expected", None), retry_after_s)
 
 
 def is_ours(error: Exception) -> bool:
-    """Tell whether an error is one for the server's log."""
-    return refusal_of(error).status == 500
+    """Tell whether an error is one for the server's log: the client was told less than it says."""
+    return next((kind for kind in _KINDS if isinstance(error, kind.errors)), _OURS).message is not None
+
+
+def without_paths(text: str) -> str:
+    """Return a text without the paths and URLs in it."""
+    return _PATH.sub("…", text)

@@ -7,6 +7,7 @@ GET /doc/{id}/health    {status, applying, waiting, isolated, trouble}: for thos
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from graft_server.error_replies import without_paths
 from graft_server.requests import document, host_of
 
 _OK, _DEGRADED = "ok", "degraded"
@@ -33,7 +34,7 @@ async def of_document(request: Request) -> Response:
                 "applying": health.applying,
                 "waiting": health.waiting,
                 "isolated": health.isolated,
-                "trouble": health.trouble,
+                "trouble": None if health.trouble is None else without_paths(health.trouble),
             },
             headers={"Cache-Control": "no-store"},
         )

@@ -1,21 +1,28 @@
 """The host: opens documents when they are asked for, lets all users of one share it, and closes idle ones.
 
-Invariants: a document's directory is in use by at most one `ServedDocument`; opening and closing one happens under its
-lock; one that has users is closed only when its reducer is replaced, or with the server.
+    document --> open? --> yes: share it
+                  `-- no: a task of its own opens it: room (the idle document that was used longest ago is closed),
+                      reducer, coordinator
+
+Invariants: a document's directory is in use by at most one `ServedDocument`; while one is being opened or closed its
+name is in `_tasks`, and everybody else waits. One that has users is closed only when its reducer is replaced, with the
+server, or, if nobody wrote to it for `blank_s`, to make room. Users wait for at most `open_s`; the tasks go on
+without them.
 """
 
 import asyncio
 import hashlib
 import logging
-import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from graft.errors import GraftError, remote_errors
+from graft.errors import remote_errors
 from graft.remote.remote import RemoteAddress
+from graft_server.budget import Budget
+from graft_server.descriptors import documents_that_fit
 from graft_server.document import ServedDocument
+from graft_server.lanes import Lane, Overloaded
 from graft_server.reducers import LoadReducer, NoSuchReducer, Reducers
 from graft_server.settings import ServerSettings
 from pagestore.objectstore import ObjectStore
@@ -29,12 +36,14 @@ STOPPING: Final = "the server is stopping"
 IDLE: Final = "nobody used the document"
 _DIGITS_MAX: Final = 44
 _SWEEP_S: Final = 5.0
+_UPLOAD_THREADS: Final = 2
+_UPLOADS_MAX: Final = 16
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
 class ServerFull(Exception):
-    """Too many documents are open, or too many clients use one; try again later."""
+    """Too many documents are in use, or too many clients use one; try again later."""
 
 
 class NotADocument(Exception):
@@ -57,12 +66,17 @@ class Host:
         self.settings = settings
         self.runtime = runtime
         self.reducers = Reducers(store, load_reducer)
-        self.executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="graft-server")
+        self.bodies = Budget(settings.bodies_bytes_max, settings.bodies_bytes_max // 4)
         self._store = store
         self._reducer = reducer
+        self._documents_max = documents_that_fit(settings.documents_max)
+        self._opening = Lane("opening documents", threads=settings.threads, waiting_max=2 * settings.documents_max)
+        self._uploads = Lane("uploading", threads=_UPLOAD_THREADS, waiting_max=_UPLOADS_MAX)
         self._served: dict[str, ServedDocument] = {}
-        self._idle_since_s: dict[str, float] = {}
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        """What is being opened or closed."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
         self._sweeper = asyncio.create_task(self._sweep())
 
     def new_id(self, name: str | None = None) -> str:
@@ -73,31 +87,29 @@ class Host:
 
     async def keep_reducer(self, module: bytes, replaces: bytes | None = None) -> str:
         """Store a module and return its digest in base58; raises `NotAReducer`, and the errors of graft."""
-        return await self.in_thread(self._keep, module, replaces)
+        return await self._uploads.run(self._keep, module, replaces, timeout_s=self.settings.call_s)
 
     async def move(self, text: str, digest: bytes) -> None:
         """Have a document run another module, on behalf of somebody who may upload; raises `NoSuchReducer`."""
         if self._reducer is None:
-            await self.in_thread(self._move, _name(text), digest)
+            await self._opening.run(self._move, _name(text), digest, timeout_s=self.settings.open_s)
 
     @asynccontextmanager
     async def document(self, text: str, asked: bytes | None) -> AsyncIterator[ServedDocument]:
         """Use a document for a block; ``asked`` is the digest of the reducer that the user has, None for any.
 
-        Raises `NotADocument`, `ServerFull`, `NoSuchReducer`, `ReducerReplaced`, and the errors of sqlsync and graft.
+        Raises `NotADocument`, `ServerFull`, `Overloaded`, `NoSuchReducer`, `ReducerReplaced`, and the errors of sqlsync
+        and graft.
         """
-        name = _name(text)
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        async with lock:
-            served = await self._opened(name, asked)
-            if served.users >= self.settings.connections_max:
-                raise ServerFull(f"{served.users} clients use document {name}, as many as this server takes")
-            served.users += 1
+        served = await self._found(_name(text), asked)
+        if served.users >= self.settings.connections_max:
+            raise ServerFull(f"{served.users} clients use document {served.name}, as many as this server takes")
+        served.users += 1
         try:
             yield served
         finally:
             served.users -= 1
-            self._idle_since_s[name] = self.runtime.monotonic_s()
+            served.used_s = self.runtime.monotonic_s()
 
     def open_documents(self) -> list[ServedDocument]:
         """Return the documents that are open."""
@@ -109,30 +121,97 @@ class Host:
             served.dismiss(STOPPING)
 
     async def close(self) -> None:
-        """Tell all users to go, and close all documents."""
+        """Tell all users to go, and close all documents; those that do not answer are left after `close_s`."""
+        self._stopping.set()
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, return_exceptions=True)
-        for name in list(self._served):
-            async with self._locks.setdefault(name, asyncio.Lock()):
-                await self._end(name, STOPPING)
-        self.executor.shutdown()
+        try:
+            async with asyncio.timeout(self.settings.close_s):
+                while self._served or self._tasks:
+                    for served in list(self._served.values()):
+                        if served.name not in self._tasks:
+                            self._end(served, STOPPING)
+                    await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            names = sorted({*self._served, *self._tasks})
+            _log.warning("not closed within %g s: documents %s", self.settings.close_s, ", ".join(names))
+        self._opening.close()
+        self._uploads.close()
 
-    async def _opened(self, name: str, asked: bytes | None) -> ServedDocument:
-        served = self._served.get(name)
-        if served is not None and asked in {None, served.digest}:
-            return served
-        digest = await self.in_thread(self._chosen, name, asked)
-        if served is not None:
-            if digest == served.digest:
-                return served
-            await self._end(name, REPLACED)
-        if len(self._served) >= self.settings.documents_max:
-            raise ServerFull(f"{len(self._served)} documents are open, as many as this server takes; try again later")
-        settings = self.settings
-        served = ServedDocument(name, digest, executor=self.executor, poll_s=settings.poll_s, runtime=self.runtime)
-        served.begin(await self.in_thread(self._coordinator, served))
+    async def _found(self, name: str, asked: bytes | None) -> ServedDocument:
+        """Return the open document, opened if need be."""
+        try:
+            async with asyncio.timeout(self.settings.open_s) as limit:
+                while True:
+                    if (task := self._tasks.get(name)) is not None:
+                        await asyncio.wait({task})
+                        continue
+                    served = self._served.get(name)
+                    if served is not None and asked in {None, served.digest}:
+                        return served
+                    opening = self._begin(name, self._open(name, asked, served))
+                    await asyncio.wait({opening})
+                    if self._served.get(name) is (opened := opening.result()):
+                        return opened
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Overloaded(f"opening document {name} takes long; try again later") from None
+
+    def _begin(self, name: str, work: Coroutine[None, None, Result]) -> asyncio.Task[Result]:
+        """Open or close a document in a task, which goes on if nobody waits for it any more."""
+        self._tasks[name] = task = asyncio.create_task(work)
+
+        def done(_: asyncio.Task[Result]) -> None:
+            if self._tasks.get(name) is task:
+                del self._tasks[name]
+            if not task.cancelled():
+                task.exception()  # whoever asked knows of it
+
+        task.add_done_callback(done)
+        return task
+
+    async def _open(self, name: str, asked: bytes | None, current: ServedDocument | None) -> ServedDocument:
+        if self._stopping.is_set():
+            raise Overloaded("the server is stopping; try again later")
+        digest = await self._opening.run(self._chosen, name, asked)
+        if current is not None:
+            if digest == current.digest:
+                return current
+            await self._close(current, REPLACED)
+        await self._make_room()
+        served = ServedDocument(name, digest, settings=self.settings, runtime=self.runtime)
+        served.begin(await self._opening.run(self._coordinator, served))
         self._served[name] = served
+        if self._stopping.is_set():
+            await self._close(served, STOPPING)
         return served
+
+    async def _make_room(self) -> None:
+        """Close documents until there is room for the one that is being opened, which is in `_tasks`.
+
+        Raises `ServerFull` if all of them have users who wrote something.
+        """
+        while len(self._served) + len(self._tasks) > self._documents_max:
+            victim = self._least_used()
+            if victim is not None:
+                await asyncio.wait({self._end(victim, IDLE)})
+            elif self._closing:
+                await asyncio.wait(self._closing, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                raise ServerFull(
+                    f"{len(self._served)} documents are in use, as many as this server takes; try again later"
+                )
+
+    def _least_used(self) -> ServedDocument | None:
+        """Return the document to close first, by when it was used last: what nobody uses, else what nobody wrote to."""
+        before_s = self.runtime.monotonic_s() - self.settings.blank_s
+        served = [
+            each
+            for each in self._served.values()
+            if each.name not in self._tasks and (not each.users or (each.is_blank and each.used_s <= before_s))
+        ]
+        return min(served, key=lambda each: (each.users > 0, each.used_s), default=None)
 
     def _keep(self, module: bytes, replaces: bytes | None) -> str:
         with remote_errors("storing a reducer"):
@@ -166,34 +245,28 @@ class Host:
             runtime=self.runtime,
         )
 
-    async def _end(self, name: str, why: str) -> None:
-        served = self._served.pop(name, None)
-        self._idle_since_s.pop(name, None)
-        if served is not None:
-            try:
-                await served.end(why)
-            except GraftError as error:
-                _log.warning("closing document %s: %s", name, error)
+    def _end(self, served: ServedDocument, why: str) -> asyncio.Task[None]:
+        """Close a document in a task; from now on nobody finds it."""
+        task = self._begin(served.name, self._close(served, why))
+        self._served.pop(served.name, None)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
+
+    async def _close(self, served: ServedDocument, why: str) -> None:
+        self._served.pop(served.name, None)
+        try:
+            await served.end(why, self._opening)
+        except Exception as error:  # noqa: BLE001 - it is gone all the same
+            _log.warning("closing document %s: %s", served.name, error)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(min(_SWEEP_S, max(self.settings.idle_s, 0.05)))
-            for name in self._idle():
-                async with self._locks.setdefault(name, asyncio.Lock()):
-                    if name in self._idle():
-                        await self._end(name, IDLE)
-
-    def _idle(self) -> Sequence[str]:
-        before_s = self.runtime.monotonic_s() - self.settings.idle_s
-        return [
-            name
-            for name, served in self._served.items()
-            if not served.users and self._idle_since_s.get(name, before_s) <= before_s
-        ]
-
-    async def in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Run what blocks."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, call, *args)
+            before_s = self.runtime.monotonic_s() - self.settings.idle_s
+            for served in list(self._served.values()):
+                if not served.users and served.used_s <= before_s and served.name not in self._tasks:
+                    self._end(served, IDLE)
 
 
 def _name(text: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from graft_server.requests import body, document, host_of, integer, seconds, timeline
+from graft_server.requests import body, document, host_of, integer, seconds, timeline, visitor_of
 from graft_server.wire import BadMessage
 from sqlsync.envelope import NOW_US_MAX, NOW_US_MIN
 from sqlsync.links.link import Acknowledged
@@ -39,8 +39,9 @@ async def submit(request: Request) -> Response:
     """Take mutations."""
     author, seen = timeline(request), integer(request, "seen", least=-1)
     born_us = integer(request, "born_us", least=NOW_US_MIN, most=NOW_US_MAX)
-    async with document(request) as served:
-        mutations = read_batch(await body(request, host_of(request).settings.message_bytes_max))
+    visitor_of(request)
+    async with body(request, host_of(request).settings.message_bytes_max) as data, document(request) as served:
+        mutations = read_batch(data)
         answer = await served.submit(author, mutations, rejections_seen=-1 if seen is None else seen, born_us=born_us)
         return _said(answer)
 
@@ -66,8 +67,10 @@ async def presence(request: Request) -> Response:
 
 async def set_presence(request: Request) -> Response:
     """Take what a client says of itself."""
+    visitor_of(request)
     try:
-        said = _Said.model_validate(read_object(await body(request, _PRESENCE_BYTES_MAX)))
+        async with body(request, _PRESENCE_BYTES_MAX) as data:
+            said = _Said.model_validate(read_object(data))
     except ValidationError as error:
         raise BadMessage(f"no presence: {error.errors()[0]['msg']}") from error
     except ValueError as error:

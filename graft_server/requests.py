@@ -1,5 +1,6 @@
 """What all endpoints have in common: the parts of requests, checked, and the telling of errors."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
-from graft_server.access import Visitor, require_origin, visitor
+from graft_server.access import Visitor, require_host, require_origin, visitor
 from graft_server.document import ServedDocument
-from graft_server.error_replies import TooLarge, is_ours, refusal_of
+from graft_server.error_replies import TooLarge, TooSlow, is_ours, refusal_of
 from graft_server.host import Host
 from graft_server.reducers import parse_digest
 from graft_server.wire import BadMessage
@@ -31,6 +32,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
 
     async def answered(request: Request) -> Response:
         try:
+            require_host(request, host_of(request).settings.hosts)
             return await endpoint(request)
         except (HTTPException, ClientDisconnect):
             raise
@@ -39,7 +41,8 @@ def answering(endpoint: Endpoint) -> Endpoint:
             if is_ours(error):
                 _log.exception("%s %s", request.method, request.url.path)
             said = {"error": refusal.name, "message": refusal.message, "expected": refusal.expected}
-            return JSONResponse(said, refusal.status)
+            later = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+            return JSONResponse(said, refusal.status, headers=later)
 
     return answered
 
@@ -118,12 +121,25 @@ def seconds(connection: HTTPConnection, name: str, most_s: float) -> float:
     return min(found, most_s)
 
 
-async def body(request: Request, bytes_max: int) -> bytes:
-    """Read the body; raises `TooLarge` before there is more of it than ``bytes_max``."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > bytes_max:
-            raise TooLarge(f"a body of more than {bytes_max} bytes")
-        parts.append(part)
-    return b"".join(parts)
+@asynccontextmanager
+async def body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
+    """Read the body, for a block; what it holds counts for its client and its document until the block ends.
+
+    Raises `TooLarge` before there is more of it than ``bytes_max``, `TooSlow`, and `graft_server.budget.OverBudget`.
+    """
+    host, sender = host_of(request), request.client.host if request.client else ""
+    document_id = str(request.path_params.get("document", ""))[:_ID_CHARS_MAX]
+    with host.bodies.share(f"client {sender}", f"document {document_id}") as share:
+        parts = []
+        try:
+            async with asyncio.timeout(host.settings.body_s) as limit:
+                async for part in request.stream():
+                    if share.size + len(part) > bytes_max:
+                        raise TooLarge(f"a body of more than {bytes_max} bytes")
+                    share.add(len(part))
+                    parts.append(part)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TooSlow(f"the body did not arrive within {host.settings.body_s:g} s") from None
+        yield b"".join(parts)

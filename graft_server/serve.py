@@ -17,6 +17,7 @@ from graft.disk.locks import FileLock
 from graft.errors import BadRequest, local_errors, remote_errors
 from graft.remote.remote import opened_remote, parse_remote, require_safe
 from graft_server.app import create_app
+from graft_server.descriptors import raise_limit
 from graft_server.modules import load_module
 from graft_server.reducers import LoadReducer
 from graft_server.settings import ServerSettings
@@ -88,6 +89,7 @@ def serve(
         raise BadRequest(f"{address} names a volume; a server has a whole store, as in {address.store_url}")
     with local_errors(f"opening {settings.directory}"):
         settings.directory.mkdir(parents=True, exist_ok=True)
+    raise_limit()
     lock = FileLock(settings.directory / "server.lock", f"the server in {settings.directory}")
     with closing(lock), opened_remote(address.store_url, settings=settings.replica) as remote:
         if not lock.try_acquire():

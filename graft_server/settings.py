@@ -41,20 +41,34 @@ class ServerSettings(BaseModel):
     """Like `document_token`, one for each principal: what is done with it, is done by that principal."""
     origins: tuple[str, ...] = ()
     """Web origins whose pages may talk to the server, ``*`` for all; pages that the server's own origin served may."""
+    hosts: tuple[str, ...] = ()
+    """Names by which clients may call the server, ``*`` for all; addresses and localhost always count."""
     poll_s: float = Field(default=1.0, gt=0)
     """How often to look for what other writers pushed, while anybody is connected to a document."""
     idle_s: float = Field(default=60.0, ge=0)
     """How long a document stays open that nobody uses."""
     documents_max: int = Field(default=500, ge=1)
-    """How many documents may be open at once."""
+    """How many documents may be open at once, if the process may open files enough; idle ones make room for others."""
+    blank_s: float = Field(default=30.0, ge=0)
+    """How long a document that has users, but that nobody ever wrote to, stays open while others wait for room."""
     connections_max: int = Field(default=1000, ge=1)
     """How many connections and requests may use one document at once."""
     message_bytes_max: int = Field(default=16 * MIB, ge=64 * 1024)
     """The largest message, or request body, that a client may send."""
     frame_bytes_max: int = Field(default=64 * MIB, ge=64 * 1024)
     """The largest storage frame to send; a new client gets the whole document in one."""
+    bodies_bytes_max: int = Field(default=128 * MIB, ge=64 * 1024)
+    """How much of request bodies the server holds at once; a quarter of it for one client or one document."""
+    body_s: float = Field(default=30.0, gt=0)
+    """How long a request body may take to arrive."""
+    call_s: float = Field(default=60.0, gt=0)
+    """How long a request waits for the document's directory or for the store, before it is told to try again later."""
+    open_s: float = Field(default=30.0, gt=0)
+    """How long a request waits for its document to be opened."""
+    close_s: float = Field(default=10.0, gt=0)
+    """How long the server waits for documents to be closed when it ends."""
     threads: int = Field(default=64, ge=4)
-    """How many blocking calls may be under way."""
+    """How many documents may be opened or closed at the same time."""
     replica: ReplicaSettings = ReplicaSettings()
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from graft_server.access import require_upload, visitor
+from graft_server.access import require_host, require_upload, visitor
 from graft_server.connection import Connection
 from graft_server.error_replies import is_ours, refusal_of
 from graft_server.reducers import MODULE_BYTES_MAX
@@ -32,8 +32,8 @@ async def upload(request: Request) -> Response:
     host = host_of(request)
     require_upload(request, host.settings)
     replaces = digest(request, "replaces")
-    module = await body(request, MODULE_BYTES_MAX)
-    return PlainTextResponse(f"{await host.keep_reducer(module, replaces)}.wasm")
+    async with body(request, MODULE_BYTES_MAX) as module:
+        return PlainTextResponse(f"{await host.keep_reducer(module, replaces)}.wasm")
 
 
 async def move(request: Request) -> Response:
@@ -61,6 +61,7 @@ async def connect(websocket: WebSocket) -> None:
     """Serve a client until it goes."""
     await websocket.accept()
     try:
+        require_host(websocket, host_of(websocket).settings.hosts)
         async with document(websocket) as served:
             storage = await served.storage(host_of(websocket).settings.frame_bytes_max)
             await Connection(_Socket(websocket), served, storage, unbase58(served.name)).run()

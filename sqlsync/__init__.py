@@ -9,6 +9,7 @@ from sqlsync.documents.timeline import Refusal
 from sqlsync.envelope import Mutation, Named, Opaque
 from sqlsync.errors import (
     BadMutation,
+    CoordinatorBusy,
     CoordinatorRefused,
     CoordinatorUnavailable,
     CorruptTimeline,
@@ -33,6 +34,7 @@ __all__ = [
     "AsyncDocument",
     "BadMutation",
     "Coordinator",
+    "CoordinatorBusy",
     "CoordinatorLink",
     "CoordinatorRefused",
     "CoordinatorUnavailable",

@@ -9,6 +9,7 @@ SqlSyncError
 ├── MigrationFailed        mend the reducer: a migration step failed, and left the document as it was
 ├── DocumentBusy           retry soon: another process has this document directory open
 ├── CoordinatorUnavailable retry later: no answer; pending mutations are kept
+│   └── CoordinatorBusy    retry after `retry_after_s`: it has as much of this client, or of this document, as it takes
 ├── CoordinatorRefused     mend the set-up: no permission, no such document, another reducer
 │   └── TimelineGap        send again from `expected`: mutations in between are missing
 ├── TimelineExpired        choose: the coordinator forgot this timeline; pending work is kept for a new one
@@ -50,6 +51,13 @@ class DocumentBusy(SqlSyncError):
 
 class CoordinatorUnavailable(SqlSyncError):
     """The coordinator did not answer."""
+
+    retry_after_s: float | None = None
+    """When it said that trying again is worth while."""
+
+
+class CoordinatorBusy(CoordinatorUnavailable):
+    """The coordinator takes no more for now."""
 
 
 class CoordinatorRefused(SqlSyncError):

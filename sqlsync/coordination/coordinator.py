@@ -75,7 +75,7 @@ class Coordinator:
         """
         if expiry_s < EXPIRY_S_MIN:
             raise ValueError(f"timelines cannot expire after {expiry_s:g} s; {EXPIRY_S_MIN:g} s is the least")
-        path = Path(directory)
+        self.directory = path = Path(directory)
         self.reducer = reducer
         self.presence = PresenceHub(runtime)
         self.trouble: BaseException | None = None
@@ -109,6 +109,11 @@ class Coordinator:
         """The replica of the document's volume, to be read from; what is written there is lost."""
         return self._volume.replica
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nobody ever wrote to the document, as far as is known here."""
+        return not self._known.positions and not len(self._inbox)
+
     def health(self) -> Health:
         """Return how the coordinator is doing, for people and monitors."""
         with self._lock:
@@ -132,11 +137,11 @@ class Coordinator:
     ) -> Acknowledged:
         """Take mutations of one timeline, durably; see `sqlsync.links.link.CoordinatorLink`."""
         try:
-            return self._submit(timeline, mutations, rejections_seen, born_us)
+            return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
         except (TimelineGap, TimelineExpired):
             # Another coordinator may have taken what is missing here.
             self.catch_up()
-            return self._submit(timeline, mutations, rejections_seen, born_us)
+            return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
@@ -250,9 +255,15 @@ class Coordinator:
     ) -> None:
         self.close()
 
-    def _submit(
-        self, timeline: TimelineId, mutations: Sequence[Mutation], rejections_seen: int, born_us: int | None
+    def take(
+        self,
+        timeline: TimelineId,
+        mutations: Sequence[Mutation],
+        *,
+        rejections_seen: int = -1,
+        born_us: int | None = None,
     ) -> Acknowledged:
+        """Take mutations like `submit`, by what is known here alone: the store is not asked."""
         with self._lock:
             if not self._volume.alive:
                 raise CoordinatorUnavailable("the coordinator was closed")

@@ -41,6 +41,7 @@ class SyncLoop:
         failures = 0
         while not self._ended:
             self._wanted.clear()
+            least_s = 0.0
             try:
                 sync(self._client, wait_s=min(_WAIT_S, self._poll_s))
                 if self._client.presence is not None:
@@ -48,11 +49,13 @@ class SyncLoop:
                 failures = 0
             except (GraftError, SqlSyncError) as error:
                 failures += 1
+                least_s = getattr(error, "retry_after_s", None) or 0.0
                 if self._on_error is not None:
                     self._on_error(error)
             if failures:
                 # A mutation does not make the network any better: only the end wakes this sleeper.
-                self._pause(self._poll_s * min(2 ** (failures - 1), _BACKOFF_FACTOR_MAX))
+                backoff_s = self._poll_s * min(2 ** (failures - 1), _BACKOFF_FACTOR_MAX)
+                self._pause(max(least_s, backoff_s))
             else:
                 self._wanted.wait(self._poll_s)
 

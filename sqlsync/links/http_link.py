@@ -10,7 +10,7 @@ import urllib3
 
 from sqlsync import errors
 from sqlsync.envelope import Mutation
-from sqlsync.errors import CoordinatorRefused, CoordinatorUnavailable, SqlSyncError, TimelineGap
+from sqlsync.errors import CoordinatorBusy, CoordinatorRefused, CoordinatorUnavailable, SqlSyncError, TimelineGap
 from sqlsync.ids import TimelineId, base58
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.mutation_batch import write_batches
@@ -24,7 +24,9 @@ _PRESENCE_ANSWER_S = 5.0
 """Presence is not worth waiting for; a document that is being closed leaves with one request."""
 _PRESENCE_WAIT_S = 25.0
 _RETRY_S = 1.0
-_UNAVAILABLE = {429, 502, 503, 504}
+_RETRY_AFTER_S_MAX = 3600.0
+_TOO_MANY = 429
+_UNAVAILABLE = {408, 502, 503, 504}
 
 
 class HttpLink:
@@ -117,7 +119,7 @@ class HttpLink:
             said = {}
         if response.status == 200:
             return said
-        raise _error(response.status, said, self._base)
+        raise _error(response.status, said, self._base, response.headers.get("Retry-After"))
 
 
 class HttpPresence:
@@ -168,7 +170,7 @@ def _acknowledged(said: Any) -> Acknowledged:
         raise CoordinatorUnavailable(f"the coordinator's answer makes no sense: {said!r:.200}") from error
 
 
-def _error(status: int, said: Any, base: str) -> SqlSyncError:
+def _error(status: int, said: Any, base: str, retry_after: str | None = None) -> SqlSyncError:
     """Return the error that an answer tells of; what is no answer of a coordinator counts as unavailable or refused."""
     said = said if isinstance(said, dict) else {}
     name, message = said.get("error", ""), said.get("message", f"{base} answered {status}")
@@ -176,9 +178,15 @@ def _error(status: int, said: Any, base: str) -> SqlSyncError:
         return TimelineGap(message, expected=said["expected"])
     kind = getattr(errors, str(name), None)
     if isinstance(kind, type) and issubclass(kind, SqlSyncError) and kind is not TimelineGap:
-        return kind(message)
-    if status in _UNAVAILABLE or status >= 500:
-        return CoordinatorUnavailable(message)
-    if name == "ReducerReplaced":
-        return errors.ReducerTooOld(message)
-    return CoordinatorRefused(message)
+        error = kind(message)
+    elif status == _TOO_MANY:
+        error = CoordinatorBusy(message)
+    elif status in _UNAVAILABLE or status >= 500:
+        error = CoordinatorUnavailable(message)
+    elif name == "ReducerReplaced":
+        error = errors.ReducerTooOld(message)
+    else:
+        error = CoordinatorRefused(message)
+    if isinstance(error, CoordinatorUnavailable) and retry_after is not None and retry_after.isdecimal():
+        error.retry_after_s = min(float(retry_after), _RETRY_AFTER_S_MAX)
+    return error
