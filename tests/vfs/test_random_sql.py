@@ -1,0 +1,42 @@
+"""Random programs of SQL and of operations on the volume, beside plain SQLite. See tests/vfs/random_sql."""
+
+import apsw
+import pytest
+
+from graft_sqlite_vfs import connect
+
+from .random_sql.program import program_of
+from .random_sql.world import failing, shrunk
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(10), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(100, 400))]
+)
+@pytest.mark.usefixtures("read_path")
+def test_a_random_program(tmp_path, seed):
+    program = program_of(seed)
+    why = failing(program, tmp_path / "world")
+    if why is not None:
+        small = shrunk(program, tmp_path / "world", tries=60)
+        pytest.fail(f"seed {seed}: {why}\n{small!r}\n" + "\n".join(small.steps))
+
+
+@pytest.mark.usefixtures("read_path")
+def test_a_fault_that_is_sqlites_own(tmp_path):
+    """An index on an expression over zeroblob(n) in UTF-16: plain SQLite says the same of its own file.
+
+    If this fails, SQLite has mended it, and `random_sql.world` may expect "ok".
+    """
+    answers = []
+    volume = connect(tmp_path / "v", remote=str(tmp_path / "remote#v"))
+    for connection in (apsw.Connection(str(tmp_path / "plain.db")), volume):
+        for sql in (
+            "PRAGMA encoding='UTF-16le'",
+            "CREATE TABLE t(n INTEGER PRIMARY KEY, what)",
+            "CREATE INDEX i ON t(lower(what))",
+            "INSERT INTO t VALUES (1, zeroblob(3))",
+        ):
+            list(connection.execute(sql))
+        answers.append(list(connection.execute("PRAGMA integrity_check")))
+        connection.close()
+    assert answers == [[("row 1 missing from index i",)]] * 2
