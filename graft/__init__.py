@@ -9,9 +9,10 @@ from graft.operations.status import audit, status
 from graft.operations.transfer import export_file, import_file
 from graft.operations.verify import verify
 from graft.reading.snapshot import Snapshot
+from graft.replica.directory import is_replica
 from graft.replica.freshness import Freshness, freshness
 from graft.replica.opening import open_replica
-from graft.replica.replica import Replica, is_replica
+from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init

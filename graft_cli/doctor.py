@@ -1,30 +1,44 @@
-"""`graft doctor` and `graft version`: what this installation is, and whether a remote can be trusted."""
+"""`graft doctor` and `graft version`: what this installation is, and whether a replica or a remote can be trusted."""
 
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
 
 import apsw
 import click
 
+from graft.operations.status import status
 from graft.remote.remote import opened_remote, parse_remote, require_safe
+from graft.replica.directory import is_replica
+from graft.replica.opening import open_replica
+from graft.sync.pull import fetch
+from graft_cli.human import counted, size
 from graft_cli.options import as_json, command
 from graft_cli.output import document, fields, say
 from graft_sqlite_vfs.registration import READ_PATH
+from pagestore.urls import local_directory
 
 
 @command(
     "doctor",
     "graft doctor",
+    "graft doctor ./airports",
     "graft doctor s3://bucket/data?endpoint=http://127.0.0.1:9000",
 )
-@click.argument("remote", required=False)
+@click.argument("where", metavar="[DIR|REMOTE]", required=False)
 @as_json
-def doctor(remote: str | None, as_json: bool) -> None:
-    """Show the versions of what graft runs on, and check that REMOTE, if given, keeps the promises that it needs.
+def doctor(where: str | None, as_json: bool) -> None:
+    """Show the versions of what graft runs on, and check a replica DIR or a REMOTE, if given.
 
-    A server must honour conditional writes and ranges; some do not, and would lose commits. The check writes one small
-    object below probe/, and deletes it. The exit code is 5 if the server fails, 4 if it does not answer.
+    A replica is opened, which checks its journal, and its remote is asked for the newest commit, in one request.
+    Nothing is written to the remote.
+
+    A REMOTE must honour conditional writes and ranges; some servers do not, and would lose commits. The check writes
+    one small object below probe/, and deletes it. The exit code is 5 if the server fails, 4 if it does not answer.
     """
     facts = {
         "graft": installed_version("graft"),
@@ -36,20 +50,62 @@ def doctor(remote: str | None, as_json: bool) -> None:
     }
     if not as_json:
         fields([(name.replace("_", " "), value) for name, value in facts.items()])
-    if remote is not None:
-        url, took_s = _checked(remote)
-        if not as_json:
-            say(f"The remote {url} honours conditional writes and ranges (6 requests, {took_s * 1000:.0f} ms)")
+    remote = replica = None
+    if where is not None and is_replica(where):
+        replica = _checked_replica(Path(where), quiet=as_json)
+    elif where is not None:
+        remote = _checked_remote(where, quiet=as_json)
     if as_json:
-        document(facts, remote=None if remote is None else {"url": url, "safe": True, "seconds": round(took_s, 4)})
+        document(facts, remote=remote, replica=replica)
 
 
-def _checked(remote: str) -> tuple[str, float]:
-    address = parse_remote(remote)
-    with opened_remote(address.store_url) as opened:
+def _checked_replica(directory: Path, *, quiet: bool) -> dict[str, Any]:
+    with open_replica(directory) as replica:
+        found = status(replica)
+        if not quiet:
+            kept = f"{counted(found.local_commits, 'local commit')}, {size(found.journal_bytes)} of journal"
+            say(f"{directory} is a replica of {found.remote} at LSN {found.lsn}: it opens; {kept}")
+        started_s = time.monotonic()
+        head = fetch(replica).head
+        took_s = time.monotonic() - started_s
+        found = status(replica)
+    if not quiet:
+        say(f"The remote answers ({took_s * 1000:.0f} ms): it is at LSN {head}, the replica is {found.state}")
+        say(f"To check the server too: graft doctor {replica.store_url}")
+    return {
+        "path": str(replica.path), "remote": found.remote, "state": found.state, "lsn": found.lsn, "remote_head": head,
+        "local_commits": found.local_commits, "push_open": found.push_open, "seconds": round(took_s, 4),
+    }  # fmt: skip
+
+
+def _checked_remote(remote: str, *, quiet: bool) -> dict[str, Any]:
+    store_url = parse_remote(remote).store_url
+    directory = local_directory(store_url)
+    if directory is not None and not directory.exists() and not quiet:
+        say(f"There is no directory {directory} yet; it is made for this check, and deleted")
+    with _leaving_no_directory(directory), opened_remote(store_url) as opened:
         started_s = time.monotonic()
         require_safe(opened)
-        return opened.store.url, time.monotonic() - started_s
+        url, took_s = opened.store.url, time.monotonic() - started_s
+    if not quiet:
+        say(f"The remote {url} honours conditional writes and ranges ({took_s * 1000:.0f} ms)")
+    return {"url": url, "safe": True, "seconds": round(took_s, 4)}
+
+
+@contextmanager
+def _leaving_no_directory(root: Path | None) -> Iterator[None]:
+    """Delete the empty directories that a check makes in a directory: objects are deleted, their folders stay."""
+    made: list[Path] = []
+    if root is not None:
+        folders = [found for found in root.iterdir() if found.is_dir()] if root.is_dir() else []
+        made = [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        if root is not None and root.is_dir():
+            for path in [*(new for new in root.iterdir() if new.is_dir() and new not in folders), *made]:
+                with suppress(OSError):
+                    path.rmdir()
 
 
 @command("version", "graft version")

@@ -1,5 +1,6 @@
 """`graft follow`: keep a replica fresh until Ctrl-C, and tell what happens."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import click
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.sync.follow import Event, Looked, LookFailed, poll_policy, watch
-from graft_cli.human import counted
+from graft_cli.human import counted, iso
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json_lines, command, directory
 from graft_cli.output import as_json_text, say
@@ -87,12 +88,13 @@ class _Teller:
 
 
 def _as_json(event: Event) -> None:
+    when = {"time": iso(time.time_ns() // 1000)}
     match event:
         case LookFailed(error, failures, wait_s):
             facts = {"event": "failed", "error": str(error), "failures": failures, "wait_s": round(wait_s, 3)}
-            click.echo(as_json_text(facts))
+            say(as_json_text(when | facts))
         case Looked(before, after, requests) if event.moved:
-            click.echo(as_json_text({"event": "moved", "before": before, "after": after, "requests": requests}))
+            say(as_json_text(when | {"event": "moved", "before": before, "after": after, "requests": requests}))
 
 
 def _publisher(replica: Replica, where: str | None) -> Callable[[], None]:

@@ -6,7 +6,7 @@ import click
 
 from graft.replica.opening import open_replica
 from graft.sync.fork import fork as graft_fork
-from graft_cli.options import as_json, at, command
+from graft_cli.options import ReplicaPath, as_json, at, command
 from graft_cli.output import document, say
 
 
@@ -28,7 +28,7 @@ def fork(where_and_name: tuple[str, ...], at: str | None, as_json: bool) -> None
         case (name,):
             directory = Path()
         case (where, name):
-            directory = Path(where)
+            directory = ReplicaPath().convert(where, None, None)
         case ():
             raise click.UsageError("missing argument 'NAME': how to call the new volume")
         case _:

@@ -1,26 +1,29 @@
 """`graft status`, `log`, `audit`, `verify` and `volumes`: looking, and changing nothing."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from graft.errors import remote_errors
+from graft.errors import BadRequest, remote_errors
 from graft.operations.log import LogEntry, log_entries
 from graft.operations.status import Audit, Status
 from graft.operations.status import audit as graft_audit
 from graft.operations.status import status as graft_status
 from graft.operations.verify import verify as graft_verify
+from graft.remote.near_names import no_directory
 from graft.remote.remote import opened_remote, parse_remote
+from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode
 from graft_cli.human import counted, iso, moment, size
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, as_json_lines, command, directory
-from graft_cli.output import as_json_text, document, fields, say
+from graft_cli.output import as_json_text, document, fields, plain, say
 from graft_cli.progress import progress
+from graft_cli.root import complain
 from graft_cli.rows import Table
 from metastore.volumes import list_volumes
+from pagestore.urls import local_directory
 
 _COLOURS = {"up to date": "green", "ahead": "yellow", "behind": "yellow", "diverged": "red"}
 
@@ -96,7 +99,7 @@ def log(directory: Path, limit: int | None, as_json: bool) -> None:
             table.begin(["LSN", "time", "kind", "pages", "size", "message"])
         for entry in log_entries(replica, limit):
             if as_json:
-                say(as_json_text(asdict(entry) | {"time": iso(entry.time_us)}))
+                say(as_json_text(plain(entry) | {"time": iso(entry.time_us)}))
             else:
                 table.row(_row(entry))
     table.end()
@@ -169,6 +172,12 @@ def volumes(remote: str, as_json: bool) -> None:
     address = parse_remote(remote)
     if address.volume is not None:
         raise click.UsageError(f"a remote, not a volume in it: {address.store_url}")
+    if is_replica(remote):
+        with open_replica(remote) as replica:
+            raise BadRequest(f"{remote} is a replica of {replica.remote_address}: graft volumes {replica.store_url}")
+    directory = local_directory(address.store_url)
+    if directory is not None and not directory.is_dir():
+        raise BadRequest(no_directory(directory))
     with (
         opened_remote(address.store_url) as opened,
         remote_errors(f"listing the volumes of {address.store_url}"),
@@ -179,3 +188,5 @@ def volumes(remote: str, as_json: bool) -> None:
     else:
         for name in names:
             say(name)
+        if not names:
+            complain(f"there are no volumes in {address.store_url}")

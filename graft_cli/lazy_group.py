@@ -4,7 +4,7 @@
 of text. A test holds the table against the commands.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -42,12 +42,21 @@ class LazyGroup(click.Group):
     """A `click.Group` over sections of lazy commands."""
 
     def __init__(
-        self, *args: Any, sections: Sequence[Section] = (), examples: Sequence[str] = (), **kwargs: Any
+        self,
+        *args: Any,
+        sections: Sequence[Section] = (),
+        examples: Sequence[str] = (),
+        instead: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> None:
-        """List the commands of ``sections`` in their order, then ``examples``; the rest is click's."""
+        """List the commands of ``sections`` in their order, then ``examples``; the rest is click's.
+
+        ``instead`` says what to use for commands that other tools have.
+        """
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
         self.sections = tuple(sections)
+        self.instead = instead or {}
         self._lazy = {command.name: command for section in sections for command in section.commands}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,11 +75,18 @@ class LazyGroup(click.Group):
         name = args[0]
         if name in self._lazy or name.startswith("-"):
             return super().resolve_command(ctx, args)
+        raise click.UsageError(f"no such command: {name!r}{self._hint(name)}", ctx)
+
+    def _hint(self, name: str) -> str:
         from difflib import get_close_matches  # noqa: PLC0415 - only to help after a slip
 
-        close = get_close_matches(name, self._lazy)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise click.UsageError(f"no such command: {name!r}{hint}", ctx)
+        if (instead := self.instead.get(name.lower())) is not None:
+            return f"; {instead}"
+        close = get_close_matches(name.lower(), [*self._lazy, *self.instead])
+        if close and close[0] not in self._lazy:
+            return f"; if you mean {close[0]}: {self.instead[close[0]]}"
+        ours = [found for found in close if found in self._lazy]
+        return f"; did you mean {' or '.join(ours)}?" if ours else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """List the commands by section."""

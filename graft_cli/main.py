@@ -7,6 +7,7 @@ import click
 from graft_cli.exitcodes import ExitCode
 from graft_cli.lazy_group import LazyCommand, Section
 from graft_cli.options import show_traceback
+from graft_cli.other_words import INSTEAD
 from graft_cli.root import RootGroup
 
 SECTIONS = (
@@ -23,7 +24,7 @@ SECTIONS = (
         "Use",
         (
             LazyCommand("sql", "graft_cli.sql:sql", "Run SQL on a replica, or straight on a remote."),
-            LazyCommand("shell", "graft_cli.sql:shell", "Open an SQLite shell on a replica."),
+            LazyCommand("shell", "graft_cli.shell:shell", "Open an SQLite shell on a replica."),
         ),
     ),
     Section(
@@ -65,6 +66,7 @@ EXAMPLES = (
     cls=RootGroup,
     sections=SECTIONS,
     examples=EXAMPLES,
+    instead=INSTEAD,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from graft_cli.lazy_group import write_examples
 from graft_cli.root import TRACEBACK
@@ -22,6 +23,22 @@ class Command(click.Command):
     """A command whose help ends with examples."""
 
     examples: tuple[str, ...] = ()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse empty values, which would be taken for the working directory, or for nothing at all."""
+        empty = None if ctx.resilient_parsing else self._empty_one(ctx, args)
+        rest = super().parse_args(ctx, args)
+        if empty is not None:
+            raise click.BadParameter("it is empty", ctx, empty)
+        return rest
+
+    def _empty_one(self, ctx: click.Context, args: list[str]) -> click.Parameter | None:
+        values, _, _ = self.make_parser(ctx).parse_args(list(args))
+        for parameter in self.params:
+            given = values.get(parameter.name or "")
+            if given == "" or (isinstance(given, list | tuple) and "" in given):
+                return parameter
+        return None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
@@ -43,10 +60,27 @@ def command(name: str, *examples: str) -> Callable[[Callable[..., None]], Comman
     return decorate
 
 
+class ReplicaPath(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in click 8.5 alone
+    """The path of a replica, there or to be made; not the address of a remote."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return a path."""
+        from pagestore.mistyped import looks_like_url  # noqa: PLC0415 - `graft --help` does without this package
+
+        if isinstance(value, str) and looks_like_url(value):
+            self.fail("it looks like the address of a remote, and a local directory is expected", param, ctx)
+        return Path(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's
+        """Let the shell complete directories."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
 def directory(function: Function) -> Function:
     """Add the argument ``[DIR]``: a replica, by default the working directory."""
-    argument = click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
-    return argument(function)
+    return click.argument("directory", metavar="[DIR]", default=".", type=ReplicaPath())(function)
 
 
 def at(function: Function) -> Function:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graft.errors import BadRequest, local_errors
-from graft_cli.options import command
+from graft_cli.options import ReplicaPath, command
 from graft_cli.output import say
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _EXTRA = "the server needs more packages: pip install 'graft[server]'"
 @click.argument("remote")
 @click.option(
     "--directory",
-    type=click.Path(path_type=Path),
+    type=ReplicaPath(),
     default=Path("graft-server"),
     show_default=True,
     help="Where the server keeps what it has taken and not pushed yet. Made if it is not there.",

@@ -10,14 +10,15 @@ from graft.sync.clone import clone as graft_clone
 from graft.sync.clone import init as graft_init
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
-from graft_cli.options import as_json, command
+from graft_cli.new_remote import saying_what_is_made
+from graft_cli.options import ReplicaPath, as_json, command
 from graft_cli.output import document, say
 from graft_cli.progress import working
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 
 @command("init", "graft init ./notes s3://bucket/data#notes")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=ReplicaPath())
 @click.argument("remote")
 @click.option(
     "--page-size",
@@ -33,7 +34,7 @@ def init(directory: Path, remote: str, page_size: int, as_json: bool) -> None:
     The name is given to the volume in REMOTE, after a check that the server honours conditional writes. Without
     #name, the volume is called like DIR. DIR must not exist or be empty.
     """
-    with graft_init(directory, remote, page_size=page_size) as replica:
+    with saying_what_is_made(remote, quiet=as_json), graft_init(directory, remote, page_size=page_size) as replica:
         _made(replica, "Created", as_json=as_json)
 
 
@@ -43,7 +44,7 @@ def init(directory: Path, remote: str, page_size: int, as_json: bool) -> None:
     "graft clone ./remote#airports ./elsewhere",
 )
 @click.argument("remote")
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("directory", metavar="[DIR]", required=False, type=ReplicaPath())
 @as_json
 def clone(remote: str, directory: Path | None, as_json: bool) -> None:
     """Make a replica of the volume REMOTE in DIR, by default a directory with the volume's name.

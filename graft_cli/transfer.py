@@ -9,15 +9,17 @@ import click
 from graft.errors import OtherVolume
 from graft.operations.transfer import export_file, import_file
 from graft.remote.remote import parse_remote
+from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
-from graft.replica.replica import Replica, is_replica
+from graft.replica.replica import Replica
 from graft.sync.clone import init
 from graft.sync.push import PushResult
 from graft.sync.push import push as graft_push
 from graft.sync.time_travel import snapshot_at
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
-from graft_cli.options import as_json, at, command
+from graft_cli.new_remote import saying_what_is_made
+from graft_cli.options import ReplicaPath, as_json, at, command
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
 from graft_cli.sync import say_pushed, what_a_push_left
@@ -33,7 +35,7 @@ from pagestore.pages import PAGE_SIZE_DEFAULT
     "graft import --raw movie.mp4 ./movie ./remote",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=ReplicaPath())
 @click.argument("remote", required=False)
 @click.option("--raw", is_flag=True, help="Take any file, byte for byte; without it, FILE must be an SQLite database.")
 @click.option("--replace", is_flag=True, help="Replace the content of a volume that is not empty.")
@@ -59,7 +61,7 @@ def import_(
     if message is not None and not push_too:
         raise click.UsageError("a message belongs to a push: use --push too")
     page_size = PAGE_SIZE_DEFAULT if raw else database_page_size(file)
-    with _replica(directory, remote, page_size) as (replica, created):
+    with saying_what_is_made(remote, quiet=as_json), _replica(directory, remote, page_size) as (replica, created):
         load = import_file if raw else import_database
         with (
             interruptible(lambda: "interrupted: nothing was imported, the volume is as it was"),
@@ -84,7 +86,7 @@ def import_(
     "graft export ./airports airports.db",
     "graft export ./airports old.db --at 12",
 )
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=ReplicaPath())
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @at
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")

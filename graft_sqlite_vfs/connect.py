@@ -8,10 +8,11 @@ from urllib.parse import quote, urlencode
 
 import apsw
 
-from graft.errors import BadRequest, GraftError, NoSuchVolume, NotAReplica, OtherVolume, ReplicaExists, VolumeExists
+from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, ReplicaExists, VolumeExists
 from graft.remote.remote import RemoteAddress, parse_remote
+from graft.replica.directory import is_replica, not_a_replica, replica_path
 from graft.replica.opening import open_replica
-from graft.replica.replica import Replica, is_replica
+from graft.replica.replica import Replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.time_travel import At
@@ -55,7 +56,7 @@ def connect(
     """
     level, wishes = _level(durability), Wishes(max_staleness_s, min_lsn, wait_s)
     parse_wishes(wishes.parameters().get)  # before anything is made
-    with _replica(Path(database), remote, page_size, settings, of_past=at is not None) as replica:
+    with _replica(replica_path(database), remote, page_size, settings, of_past=at is not None) as replica:
         parameters = {"vfs": NAME, "durability": level.value, **wishes.parameters()}
         if at is not None:
             parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
@@ -112,9 +113,8 @@ def _opened_or_made(
             if not is_replica(path):
                 raise
     if not is_replica(path):
-        raise NotAReplica(
-            f"{path} is not a replica of a volume; to make one, say where the volume is or shall be: "
-            "connect(path, remote='s3://bucket/prefix#name')"
+        raise not_a_replica(
+            path, "say where the volume is or shall be, to make one: connect(path, remote='s3://bucket/prefix#name')"
         )
     replica = open_replica(path, settings=settings)
     if address is not None and not _is_of(replica, address):
@@ -127,7 +127,7 @@ def _made(
     path: Path, address: RemoteAddress, page_size: int | None, settings: Settings | None, *, of_past: bool
 ) -> Replica:
     try:
-        return clone(path, address, settings=settings, to_read=not of_past)
+        return clone(path, address, settings=settings, to_read=not of_past, suggest=of_past)
     except NoSuchVolume:
         if of_past:
             raise

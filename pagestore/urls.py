@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from pagestore.mistyped import why_no_directory
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from pagestore.stores.hedged import HedgedStore
@@ -36,9 +37,10 @@ def open_store(
     Raises `ValueError` with one helpful sentence for a URL that names no store, and for one that holds
     credentials, which is never repeated.
     """
-    if not isinstance(url, str) or "://" not in url:
-        if not os.fspath(url):
-            raise ValueError(f"the URL of a store must not be empty; {_EXAMPLES}")
+    if not isinstance(url, str):
+        return LocalDirStore(Path(url).expanduser(), runtime=runtime)
+    refuse_slips(url)
+    if "://" not in url:
         return LocalDirStore(Path(url).expanduser(), runtime=runtime)
     parts = urlsplit(url)
     if "@" in parts.netloc:
@@ -49,6 +51,8 @@ def open_store(
     if parts.fragment or (parts.query and parts.scheme != "s3"):
         raise ValueError(f"{url!r} has a part that a store's URL does not have; {_EXAMPLES}")
     match parts.scheme:
+        case "s3" if not parts.netloc:
+            raise ValueError(f"{url!r} names no bucket; {_EXAMPLES}")
         case "s3":
             return _open_s3(parts, runtime, s3_settings)
         case "file":
@@ -57,6 +61,23 @@ def open_store(
             return MemoryStore((parts.netloc + parts.path).rstrip("/"), runtime=runtime)
         case _:
             raise ValueError(f"{url!r} names no kind of store that is known; {_EXAMPLES}")
+
+
+def refuse_slips(url: str) -> None:
+    """Raise `ValueError` for a text that is empty, or likely a mistyped URL; a directory would be made of it."""
+    if not url:
+        raise ValueError(f"the URL of a store must not be empty; {_EXAMPLES}")
+    if (reason := why_no_directory(url)) is not None:
+        shown = "the address" if "@" in url else repr(url.partition("?")[0])  # it may hold credentials
+        raise ValueError(f"{shown} looks like a mistyped URL: {reason}; {_EXAMPLES} (of a directory, ./{{its path}})")
+
+
+def local_directory(url: str) -> Path | None:
+    """Return the directory of a store at a ``file://`` URL or plain path; None for other stores."""
+    if "://" not in url:
+        return Path(url).expanduser()
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def _open_file(url: str, parts: SplitResult, runtime: Runtime) -> ObjectStore:

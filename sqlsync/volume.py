@@ -10,8 +10,9 @@ import apsw
 from graft.disk.locks import FileLock
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, VolumeExists, local_errors
 from graft.remote.remote import RemoteAddress, parse_remote
+from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
-from graft.replica.replica import Replica, is_replica
+from graft.replica.replica import Replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.pull import PullResult, discard, pull
@@ -129,7 +130,7 @@ def _replica(
 ) -> Replica:
     if not is_replica(path):
         try:
-            return clone(path, address, settings=settings, store=store, runtime=runtime)
+            return clone(path, address, settings=settings, store=store, runtime=runtime, suggest=False)
         except NoSuchVolume:
             try:
                 return init(path, address, page_size=PAGE_SIZE, settings=settings, store=store, runtime=runtime)

@@ -27,7 +27,7 @@ from pagestore.segments.format import DecodedFrame, decode_frame
 from pagestore.segments.wide_reads import Nearby
 from pagestore.stores.metered import MeteredStore
 from pagestore.stores.probe import require_conditional_writes
-from pagestore.urls import open_store
+from pagestore.urls import open_store, refuse_slips
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,15 @@ def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAdd
     """Read an address; plain paths become absolute. Raises `BadRequest`."""
     if isinstance(address, RemoteAddress):
         return address
-    store_url, _, name = os.fspath(address).partition("#")
+    store_url, separator, name = os.fspath(address).partition("#")
     if not store_url:
         raise BadRequest(f"{address!r} names no store; expected something like s3://bucket/prefix#volume")
+    if separator and not name:
+        raise BadRequest(f"{address!r} names no volume after '#'; expected something like {store_url}#name")
     try:
         volume = check_name(name) if name else None
+        if isinstance(address, str):
+            refuse_slips(store_url)
     except ValueError as error:
         raise BadRequest(str(error)) from error
     if "://" not in store_url:

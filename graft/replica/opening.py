@@ -10,6 +10,7 @@ from pathlib import Path
 
 from graft.finalizers import do_waiting
 from graft.remote.remote import Remote
+from graft.replica.directory import replica_path
 from graft.replica.replica import Replica
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
@@ -46,7 +47,7 @@ def open_replica(
     needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
     """
     do_waiting()
-    real = Path(path).resolve()
+    real = replica_path(path).resolve()
     with _open_lock:
         replica, uses = _open.get(real, (None, 0))
         if replica is None:

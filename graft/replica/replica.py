@@ -29,7 +29,6 @@ from graft.errors import (
     BadRequest,
     GraftError,
     LocalStorageError,
-    NotAReplica,
     StaleSnapshot,
     WriterBusy,
     local_errors,
@@ -45,6 +44,7 @@ from graft.periodic import Housekeeper
 from graft.reading.body_loader import BodyLoader
 from graft.reading.snapshot import Snapshot
 from graft.remote.remote import Remote
+from graft.replica.directory import STATE_FILE, is_replica, not_a_replica
 from graft.replica.reclaim import settle
 from graft.replica.replica_remote import remote_for
 from graft.replica.state import State, SyncState
@@ -55,7 +55,6 @@ from metastore.index import CommitIndex, load_chunks
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
-STATE_FILE = "state.db"
 JOURNAL = "journal"
 
 
@@ -81,7 +80,7 @@ class Replica:
         self.runtime = runtime
         self.counts = ReplicaCounts()
         if not is_replica(path):
-            raise NotAReplica(f"{path} is not a replica; make one with `graft init` or `graft clone`")
+            raise not_a_replica(path)
         self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
         self._disowned = self._closed = False
         self._on_release = on_release or Replica.close_now
@@ -417,8 +416,3 @@ class Replica:
             content_version=version, history=history,
         )  # fmt: skip
         return View(state, generation, remote_map, CommitRun.empty(), snapshot)
-
-
-def is_replica(path: Path | str) -> bool:
-    """Tell whether a directory holds a replica."""
-    return (Path(path) / STATE_FILE).is_file()

@@ -9,12 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from graft.disk.files import make_unsynced_directory, sync_directory
-from graft.errors import BadRequest, ReplicaExists, local_errors, remote_errors
+from graft.errors import BadRequest, NoSuchVolume, ReplicaExists, local_errors, remote_errors
+from graft.remote.near_names import no_such_volume
 from graft.remote.remote import Remote, RemoteAddress, parse_remote, require_safe
 from graft.remote.warm_start import first_frame
+from graft.replica.directory import STATE_FILE, is_replica, replica_path
 from graft.replica.freshness import confirm, now
 from graft.replica.opening import open_replica
-from graft.replica.replica import JOURNAL, STATE_FILE, Replica, is_replica
+from graft.replica.replica import JOURNAL, Replica
 from graft.replica.replica_remote import remote_for
 from graft.replica.state import Identity, State
 from graft.settings import Settings
@@ -74,11 +76,13 @@ def clone(
     store: ObjectStore | None = None,
     runtime: Runtime = SYSTEM,
     to_read: bool = False,
+    suggest: bool = True,
 ) -> Replica:
     """Make a replica of a volume in a new directory: its name, its head and its page lists are read, no page.
 
     If it is made ``to_read`` at once, what every reader begins with is decoded or fetched meanwhile. Raises
-    `NoSuchVolume`, `ReplicaExists` and the remote's errors.
+    `NoSuchVolume`, `ReplicaExists` and the remote's errors. A volume that is not there costs a listing, to ``suggest``
+    others.
     """
     directory, address, name = _target(path, remote)
     with (
@@ -86,8 +90,7 @@ def clone(
         _opened(directory, address, store=store, settings=settings, runtime=runtime) as opened,
         opened.parallel.beside(sync),
     ):
-        with remote_errors(f"cloning {address.store_url}#{name}"):
-            record = read_volume(opened.store, name)
+        record = _named(opened, name, suggest=suggest)
         begun = now(runtime)
         head = opened.head(record.log)
         chain = opened.chain(record.log, head)
@@ -101,10 +104,20 @@ def clone(
     return replica
 
 
+def _named(remote: Remote, name: str, *, suggest: bool) -> VolumeRecord:
+    try:
+        with remote_errors(f"cloning {remote.store.url}#{name}"):
+            return read_volume(remote.store, name)
+    except NoSuchVolume:
+        if not suggest:
+            raise
+        raise no_such_volume(remote.store, name) from None
+
+
 def _target(
     path: str | os.PathLike[str], remote: str | os.PathLike[str] | RemoteAddress
 ) -> tuple[Path, RemoteAddress, str]:
-    directory = Path(path).absolute()
+    directory = replica_path(path).absolute()
     address = parse_remote(remote)
     try:
         name = check_name(address.volume or directory.stem)

@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ import apsw
 
 from graft.errors import Diverged, GraftError
 from graft.remote.remote import RemoteAddress
+from graft.replica.directory import replica_path
 from graft.replica.replica import Replica
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
@@ -75,7 +75,7 @@ class Coordinator:
         """
         if expiry_s < EXPIRY_S_MIN:
             raise ValueError(f"timelines cannot expire after {expiry_s:g} s; {EXPIRY_S_MIN:g} s is the least")
-        self.directory = path = Path(directory)
+        self.directory = path = replica_path(directory)
         self.reducer = reducer
         self.presence = PresenceHub(runtime)
         self.trouble: BaseException | None = None

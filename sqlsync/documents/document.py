@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from graft.errors import GraftError
 from graft.reading.snapshot import Snapshot
 from graft.remote.remote import RemoteAddress
+from graft.replica.directory import replica_path
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
@@ -66,7 +66,7 @@ class Document:
         calls mutations. Only the first opening needs the remote. Raises `DocumentBusy`, `CorruptTimeline`,
         `ReducerTooOld` and the errors of graft.
         """
-        path, self._actor = Path(directory), actor
+        path, self._actor = replica_path(directory), actor
         self._loop: SyncLoop | None = None
         self._open = ExitStack()
         with ExitStack() as opened:

@@ -1,0 +1,99 @@
+"""Commands that other tools have, and what does that here. Pure."""
+
+_FORK = "graft fork makes a new volume from this one, at any version, and copies nothing"
+_PAST = "graft sql and graft shell read a version of the past with --at, graft export writes it to a file"
+_BACK = (
+    "graft pull --policy discard gives local commits up; to go back further, graft export --at, then graft import; "
+    "or graft fork --at"
+)
+_LISTED = "graft volumes REMOTE lists the volumes of a remote"
+_SQL = "graft sql runs statements, graft shell is a prompt"
+_COMMITTED = "every SQL transaction is a local commit already; graft push -m MESSAGE sends them"
+_MERGED = "rows are not merged: graft pull --policy discard or --policy fork decides between two histories"
+_DELETED = (
+    "SQL deletes rows and tables; a replica is a directory that rm -r deletes (graft status tells what is not pushed); "
+    "nothing deletes a volume"
+)
+_DIFFERENCE = (
+    "graft log shows how many pages each commit changed; to compare rows, graft export two versions with --at, "
+    "and ATTACH them in an SQLite shell"
+)
+_TIDIED = (
+    "graft compact rewrites the newest version for cold readers and adds its size to the bucket; nothing is deleted"
+)
+_ADDRESS = "graft status tells the remote of a replica; graft clone makes a replica of another one"
+
+INSTEAD = {
+    "add": _COMMITTED,
+    "annotate": "rows have no history of their own; graft log lists the commits of the volume",
+    "auth": "credentials come from the usual AWS variables and profiles; graft doctor REMOTE checks them",
+    "backup": "graft export writes a version to a file; graft push keeps it in the remote",
+    "bisect": _PAST,
+    "blame": "rows have no history of their own; graft log lists the commits of the volume",
+    "branch": f"{_FORK}; {_LISTED}",
+    "check": "graft verify reads and checks a volume, graft doctor checks a replica or a remote",
+    "checkout": f"{_PAST}; {_FORK}",
+    "cherry-pick": _MERGED,
+    "commit": _COMMITTED,
+    "config": "settings stand in the URL of the remote, in AWS variables, or in graft.Settings",
+    "connect": f"{_SQL}; in Python, graft_sqlite_vfs.connect(DIR)",
+    "copy": "graft clone makes a replica of a volume, graft fork a new volume",
+    "cp": "graft clone makes a replica of a volume, graft fork a new volume",
+    "create": "graft init makes an empty volume, graft import one of a database file",
+    "delete": _DELETED,
+    "destroy": _DELETED,
+    "diff": _DIFFERENCE,
+    "download": "graft clone makes a replica, graft hydrate fetches all of its pages, graft export writes a plain file",
+    "drop": _DELETED,
+    "dump": "graft export writes a version to a plain SQLite file",
+    "exec": _SQL,
+    "execute": _SQL,
+    "fsck": "graft verify reads and checks a volume, graft doctor checks a replica or a remote",
+    "gc": _TIDIED,
+    "help": "graft --help lists the commands, graft COMMAND --help explains one",
+    "history": "graft log lists the commits of a volume",
+    "info": "graft status describes a replica, graft doctor the installation",
+    "list": _LISTED,
+    "load": "graft import puts a database file into a volume",
+    "login": "credentials come from the usual AWS variables and profiles; graft doctor REMOTE checks them",
+    "ls": _LISTED,
+    "ls-remote": _LISTED,
+    "merge": _MERGED,
+    "mv": "a replica is a directory, and may be moved while nobody has it open; a volume keeps its name",
+    "new": "graft init makes an empty volume, graft import one of a database file",
+    "open": _SQL,
+    "optimize": _TIDIED,
+    "prune": _TIDIED,
+    "query": _SQL,
+    "rebase": _MERGED,
+    "reflog": "graft log lists the commits of a volume; local commits that were given up are gone",
+    "remote": _ADDRESS,
+    "remove": _DELETED,
+    "rename": "a volume keeps its name; graft fork makes a volume of another one",
+    "repack": _TIDIED,
+    "replicate": "graft clone makes a replica, graft follow keeps it fresh",
+    "reset": _BACK,
+    "restore": _BACK,
+    "revert": _BACK,
+    "rm": _DELETED,
+    "rollback": _BACK,
+    "run": _SQL,
+    "save": _COMMITTED,
+    "select": _SQL,
+    "server": "graft serve serves documents; volumes need no server",
+    "show": f"graft log lists commits; {_PAST}",
+    "snapshot": f"every pushed commit is one; {_PAST}",
+    "sqlite": _SQL,
+    "stash": f"local commits stay until they are pushed; {_FORK}",
+    "start": "graft serve serves documents; volumes need no server",
+    "switch": f"{_PAST}; {_FORK}",
+    "sync": "graft pull and graft push, or graft follow for a reader",
+    "tag": "commits have numbers and messages (graft log); graft fork --at gives one of them a name",
+    "undo": _BACK,
+    "update": "graft pull moves to the newest version of the remote",
+    "upload": "graft push sends local commits, graft import puts a database file into a volume",
+    "vacuum": f'graft sql DIR "VACUUM" does what it does in SQLite; {_TIDIED}',
+    "watch": "graft follow keeps a replica fresh and tells what changed",
+    "worktree": "graft clone makes another replica",
+}
+"""What the user is told, by the command that is not there."""
