@@ -35,6 +35,8 @@ class Command(click.Command):
     def _empty_one(self, ctx: click.Context, args: list[str]) -> click.Parameter | None:
         values, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.params:
+            if parameter.envvar is not None:
+                continue  # may be empty in either place, and the command looks into both
             given = values.get(parameter.name or "")
             if given == "" or (isinstance(given, list | tuple) and "" in given):
                 return parameter

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ def test_it_moves_and_ends_where_told(graft, replica, there):
     ran = graft("follow", there, "--until", lsn, "--json")
     [moved] = map(json.loads, ran.lines)
     assert (moved["event"], moved["before"], moved["after"]) == ("moved", 2, 4)
+    pushed, seen = (
+        datetime.fromisoformat(at) for at in (graft("log", replica, "-n", 1, "--json").json["time"], moved["time"])
+    )
+    assert pushed <= seen <= datetime.now(UTC)
     assert graft("sql", there, "SELECT count(*) FROM towns", "--csv").lines[1] == "97"
     assert "had all that the remote had" in graft("status", there).out
 
