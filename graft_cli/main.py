@@ -80,7 +80,7 @@ EXAMPLES = (
 @click.version_option(package_name="graft", prog_name="graft", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Git for SQLite databases on any S3-compatible bucket.
+    """SQLite databases that live in a bucket: opened lazily, versioned, forked and synced.
 
     A volume is a database with a history, kept in a bucket or a directory: the remote. A replica is a local directory
     in which the volume is read and written, offline too. Commits stay local until they are pushed; of what is in the
