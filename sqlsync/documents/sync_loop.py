@@ -44,8 +44,7 @@ class SyncLoop:
             least_s = 0.0
             try:
                 sync(self._client, wait_s=min(_WAIT_S, self._poll_s))
-                if self._client.presence is not None:
-                    self._client.presence.repeat()
+                self._repeat_presence()
                 failures = 0
             except (GraftError, SqlSyncError) as error:
                 failures += 1
@@ -58,6 +57,15 @@ class SyncLoop:
                 self._pause(max(least_s, backoff_s))
             else:
                 self._wanted.wait(self._poll_s)
+
+    def _repeat_presence(self) -> None:
+        """Say again what this client says of itself; if that fails, mutations do not wait for it."""
+        try:
+            if self._client.presence is not None:
+                self._client.presence.repeat()
+        except SqlSyncError as error:
+            if self._on_error is not None:
+                self._on_error(error)
 
     def _pause(self, seconds: float) -> None:
         deadline_s = self._client.runtime.monotonic_s() + seconds

@@ -1,9 +1,11 @@
 """Presence: what clients say of themselves just now: where their cursor is, who is typing. It is stored nowhere.
 
 A state lives until its time to live is over, its client says something newer, or it leaves. Listeners get the whole
-picture whenever it changes.
+picture whenever it changes. So a document has room for so many clients and bytes. Once that is used up, clients that
+have said nothing for `TTL_S` make room for others, whatever time to live they asked for.
 """
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -11,9 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.errors import CoordinatorBusy
 from sqlsync.plain_json import require_plain
 
 TTL_S = 30.0
+CLIENTS_MAX = 1000
+STATES_BYTES_MAX = 1024 * 1024
+"""Of all states of a document, as JSON."""
 
 _log = logging.getLogger(__name__)
 States = Mapping[str, Mapping[str, Any]]
@@ -41,6 +47,8 @@ class Presence(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Said:
     state: Mapping[str, Any]
+    size: int
+    said_s: float
     until_s: float
 
 
@@ -58,13 +66,15 @@ class PresenceHub:
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
         """Replace what ``client`` says of itself; a repetition only lives longer, nobody is told.
 
-        Raises `ValueError` for a state that not every client can read.
+        Raises `ValueError` for a state that not every client can read, `CoordinatorBusy` if there is no room for it.
         """
         require_plain(state)
+        size = len(client.encode(errors="replace")) + len(json.dumps(state).encode())
         with self._lock:
-            before = self._said.get(client)
-            self._said[client] = _Said(dict(state), self._runtime.monotonic_s() + ttl_s)
-            expired = self._drop_expired()
+            now_s, expired = self._runtime.monotonic_s(), self._drop_expired()
+            expired |= self._make_room(client, size, now_s)
+            before = self._said.pop(client, None)
+            self._said[client] = _Said(dict(state), size, now_s, now_s + ttl_s)
         if expired or before is None or before.state != state:
             self._tell()
 
@@ -114,6 +124,29 @@ class PresenceHub:
         for client in over:
             del self._said[client]
         return bool(over)
+
+    def _make_room(self, client: str, size: int, now_s: float) -> bool:
+        """Forget those who were silent longest, if need be; tell whether anybody was. Raises `CoordinatorBusy`."""
+        others = [name for name in self._said if name != client]  # those who were silent longest come first
+        count, total = len(others) + 1, size + sum(self._said[name].size for name in others)
+        gone = []
+        for name in others:
+            if count <= CLIENTS_MAX and total <= STATES_BYTES_MAX:
+                break
+            if self._said[name].said_s + TTL_S > now_s:
+                break
+            gone.append(name)
+            count, total = count - 1, total - self._said[name].size
+        if count > CLIENTS_MAX or total > STATES_BYTES_MAX:
+            error = CoordinatorBusy(
+                f"{len(others)} clients say {total - size} bytes of themselves, as much as a document takes "
+                f"({CLIENTS_MAX} clients, {STATES_BYTES_MAX} bytes)"
+            )
+            error.retry_after_s = TTL_S
+            raise error
+        for name in gone:
+            del self._said[name]
+        return bool(gone)
 
     def _tell(self) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from graft_server.wire import RangeRequest, Span, encode
 from sqlsync.envelope import Mutation, Opaque
 from sqlsync.errors import CoordinatorBusy, CoordinatorUnavailable, DocumentBusy
 from sqlsync.ids import TimelineId
+from sqlsync.links import presence
 from sqlsync.links.http_link import HttpLink, _error
 from tests.graft import support as graft_support
 from tests.server import support
@@ -251,6 +252,19 @@ def test_bodies_that_are_half_there_are_counted_for_their_client(tmp_path, docum
         assert (status, json.loads(body)["error"]) == (429, "HolderOverBudget")
         assert int(headers["retry-after"]) > 0
         support.wait_for(lambda: server.app.state.host.bodies._held == 0)
+
+
+def test_presence_that_is_full_says_when_to_try_again(server, document, monkeypatch):
+    monkeypatch.setattr(presence, "CLIENTS_MAX", 2)
+    link = HttpLink(server.url, document, reducer=support.OpaqueNotes())
+    for client in ("a", "b", "a"):
+        link.presence.set(client, {})
+    with pytest.raises(CoordinatorBusy, match="2 clients") as caught:
+        link.presence.set("c", {})
+    assert caught.value.retry_after_s > 0
+    link.presence.leave("b")
+    link.presence.set("c", {})
+    link.close()
 
 
 # Hosts

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from pagestore.runtime import Runtime
-from sqlsync.errors import CoordinatorRefused
+from sqlsync.errors import CoordinatorBusy, CoordinatorRefused
+from sqlsync.links import presence
 from sqlsync.links.presence import OwnPresence, PresenceHub
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage
@@ -65,6 +66,35 @@ def test_who_falls_silent_is_gone_and_the_others_are_told(hub, clock):
     assert hub.states() == {"bob": {}}
     hub.leave("bob")
     assert hub.expire() is None
+
+
+def test_a_document_has_room_for_so_many_clients(hub, clock, monkeypatch):
+    monkeypatch.setattr(presence, "CLIENTS_MAX", 3)
+    for name in ("ann", "bob", "eve"):
+        hub.set(name, {"cursor": 1}, ttl_s=3600)
+    clock.now_s = 20
+    hub.set("ann", {"cursor": 2}, ttl_s=3600)
+    with pytest.raises(CoordinatorBusy, match="3 clients") as caught:
+        hub.set("new", {"cursor": 1})
+    assert caught.value.retry_after_s > 0
+    clock.now_s = 30  # bob and eve have been silent for as long as clients may be
+    hub.set("new", {"cursor": 1})
+    assert set(hub.states()) == {"ann", "eve", "new"}
+    hub.set("eve", {"cursor": 3})
+    with pytest.raises(CoordinatorBusy):
+        hub.set("bob", {"cursor": 1})
+
+
+def test_a_document_has_room_for_so_many_bytes(hub, monkeypatch):
+    monkeypatch.setattr(presence, "STATES_BYTES_MAX", 1000)
+    hub.set("ann", {"text": "x" * 600})
+    with pytest.raises(CoordinatorBusy, match="1000 bytes"):
+        hub.set("bob", {"text": "x" * 600})
+    with pytest.raises(CoordinatorBusy):
+        hub.set("ann", {"text": "x" * 1600})
+    assert hub.states() == {"ann": {"text": "x" * 600}}
+    hub.leave("ann")
+    hub.set("bob", {"text": "x" * 600})
 
 
 @pytest.fixture
