@@ -92,8 +92,9 @@ def prepare(
 
     What is small enough goes inline, if need be with pages as differences to what the remote has; what is larger is
     uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if ``layout``
-    knows how.
+    knows how. Raises `Corrupt` where the journal was damaged since the commits were made.
     """
+    access.require_whole(commits)  # what is read from here on gets a new checksum
     pages = _changed_pages(commits, snapshot)
     kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
     along = _along(access, onto, snapshot, pages, kept)
@@ -192,7 +193,9 @@ def _along(
 
 
 def _here(access: PageAccess, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
-    access.bodies.attach_cached({frame_of(remote_map.location(page)) for page in found.pages.tolist()})
+    frames = {frame_of(remote_map.location(page)) for page in found.pages.tolist()}
+    access.bodies.recheck(frames)
+    access.bodies.attach_cached(frames)
     return found.without(page for page in found.pages.tolist() if snapshot.peek(page) is None)
 
 

@@ -122,7 +122,9 @@ def write_segments(
         if whole.size <= settings.inline_bytes_max:
             return [whole]
     if order is None and remote_map is not None and len(pages) * snapshot.page_size <= PUSH_BYTES_MAX:
-        small = small_segment(SegmentId.new(remote.runtime), settings, snapshot, pages, remote_map, remote.bases)
+        small = small_segment(
+            SegmentId.new(remote.runtime), settings, snapshot, pages, remote_map, remote.bases_to_build_on
+        )
         if small is not None:
             writer, data = small
             return [NewSegment(writer.segment, writer.frames, data, size=writer.size)]

@@ -15,8 +15,13 @@ from pagestore.segments.format import DecodedFrame
 class CachedBases:
     """Delta bases out of the cache (`pagestore.segments.delta_bases.Bases`), without a request to the remote."""
 
-    def __init__(self, table: FrameTable, cache: Cache, page_size: int) -> None:
-        """Look into ``table`` and ``cache``, and keep in the latter."""
+    def __init__(self, table: FrameTable, cache: Cache, page_size: int, *, trusts_table: bool = True) -> None:
+        """Look into ``table`` and ``cache``, and keep in the latter.
+
+        One who does not ``trust`` the table takes nothing from a cache file that was not verified just now: what is
+        written as a difference to a base that rotted could never be read.
+        """
+        self._trusts_table = trusts_table
         self._table = table
         self._cache = cache
         self._page_size = page_size
@@ -36,7 +41,8 @@ class CachedBases:
     def _body(self, place: FrameLocation) -> FrameBody | None:
         number = int(self._table.numbers_of([(place.segment.raw, place.offset)])[0])
         body = self._table.body(number) if number != UNKNOWN else None
-        if body is None:
+        if body is None or (body.file >= 0 and not self._trusts_table):
+            body = None
             with contextlib.suppress(GraftError):
                 return self._cache.get(_key(place))
         return body

@@ -3,11 +3,13 @@
     0  magic u64 · 8  state generation u64 · 16  published local LSN u64 · 24  append in progress u64
     32  state in doubt u64
     40  confirmed, monotonic µs u64 · 48  confirmed, wall clock µs u64 · 56  looked, monotonic µs u64
+    64  boot number u64
 
 The first process to open the directory sets those up to the doubt from the state and the journal, so that their values
-need not survive a crash; they only ever grow while anybody has them open. The moments of looks at the remote are left
-as they are found, for the next process to know how fresh the replica is; where they are lost, it looks older than it
-is. Aligned 8-byte stores are atomic on every platform we run on.
+need not survive a crash of the machine; they only ever grow while anybody has them open. The boot number says whether
+they survived one: while it is the machine's, every local commit that was ever published was written. The moments of
+looks at the remote are left as they are found, for the next process to know how fresh the replica is; where they are
+lost, it looks older than it is. Aligned 8-byte stores are atomic on every platform we run on.
 """
 
 import mmap
@@ -21,7 +23,7 @@ _MAGIC = int.from_bytes(b"grftshr1", "little")
 _BYTES = 4096
 GENERATION, LOCAL_LSN, APPENDING, IN_DOUBT = 1, 2, 3, 4
 """The words that the accelerator reads and writes too."""
-_CONFIRMED_MONOTONIC, _CONFIRMED_WALL, _LOOKED = 5, 6, 7
+_CONFIRMED_MONOTONIC, _CONFIRMED_WALL, _LOOKED, _BOOT = 5, 6, 7, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,14 @@ class SharedCounters:
     def published_local_lsn(self) -> int:
         """The newest local commit that readers may see."""
         return self.words[LOCAL_LSN]
+
+    def published_since(self, boot_number: int) -> int:
+        """Return the newest local commit that was published while the machine ran as it does now; 0 if unknown."""
+        return self.words[LOCAL_LSN] if boot_number and self.words[_BOOT] == boot_number else 0
+
+    def begin_boot(self, boot_number: int) -> None:
+        """Note that what is published from here on is known for as long as the machine runs."""
+        self.words[_BOOT] = boot_number
 
     def say_only(self, state_generation: int, published_local_lsn: int) -> bool:
         """Tell whether these are the newest, and nothing is in progress or in doubt."""

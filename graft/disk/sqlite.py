@@ -1,7 +1,7 @@
 """The replica's own small databases, through the standard library's SQLite."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,18 @@ _FREE_PAGES_MIN, _FREE_SHARE = 16, 8
 """A database of which more pages are free, and more than one in so many, is written anew."""
 
 
-def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite3.Connection:
+def opened(
+    path: Path,
+    schema: str,
+    version: int,
+    *,
+    synchronous: str,
+    upgrades: Mapping[int, Sequence[str]] | None = None,
+) -> sqlite3.Connection:
     """Open a database that several processes and threads use, creating its tables; callers lock between threads.
+
+    One of an older version gets the ``upgrades`` from that version on, statement by statement; where there are none
+    for it, the tables are created anew.
 
     Raises `Unsupported` when a newer version of this project made it, and what `sqlite3` raises.
     """
@@ -24,12 +34,28 @@ def opened(path: Path, schema: str, version: int, *, synchronous: str) -> sqlite
             raise Unsupported(f"{path} has format {found}; this release knows {version}: upgrade graft")
         connection.execute(f"PRAGMA synchronous = {synchronous}")  # first, since changing to WAL may sync, too
         connection.execute("PRAGMA journal_mode = WAL")
-        if found < version:
+        if found in (upgrades or {}):
+            _upgrade(connection, upgrades or {})
+        elif found < version:
             connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, Sequence[str]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again: another process may have been faster.
+        while statements := upgrades.get(found := connection.execute("PRAGMA user_version").fetchone()[0]):
+            for statement in (*statements, f"PRAGMA user_version = {found + 1}"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def shrink(connection: sqlite3.Connection) -> None:

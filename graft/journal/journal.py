@@ -3,10 +3,12 @@
     journal/0000000000000001.log     appended records, mapped whole; the name is the first local LSN in it
     journal/000000000000002a.bulk    one spilled transaction or import
 
-    journal_format.py    the bytes of a record
-    journal_open.py      the mapped files, for reading
-    journal_tail.py      the one that is appended to
-    journal.py           which commits there are: reading, recovery, appending, deleting
+    format.py          the bytes of a record
+    mapped_files.py    the files, for reading
+    tail.py            the one that is appended to
+    recovery.py        what a crash may have torn
+    verification.py    whether records are as they were written
+    journal.py         which commits there are: reading, appending, deleting
 
 Invariants: local LSNs ascend over the files in name order, without gaps behind the sync point; only the holder of the
 writer lock appends; bytes below the end of the last whole record never change; a file is deleted only once all its
@@ -18,7 +20,7 @@ import contextlib
 import mmap
 import os
 import struct
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,15 @@ from graft.journal.format import (
 )
 from graft.journal.local_commit import LocalCommit
 from graft.journal.mapped_files import FileGone, JournalFile, OpenFiles, is_unborn, listed
+from graft.journal.recovery import require_torn
 from graft.journal.tail import Room, Tail, create
+from graft.journal.verification import require_whole
 from graft.pagemap.locations import in_journal
 from pagestore.objectstore import Data
 from pagestore.pages import page_count_of
 
+_CHECKED_BYTES_MAX = 256 * 1024 * 1024
+"""A spilled transaction that is larger is checked when it is pushed: to open a replica must not take seconds."""
 _PUSHED_BYTES_MAX = 1024 * 1024
 """A file that holds more, and nothing that the remote lacks, gets no further record: it could not be deleted."""
 
@@ -52,8 +58,15 @@ class Journal:
     The replica's lock guards reading, the writer lock guards appending; both may happen at once.
     """
 
-    def __init__(self, directory: Path, page_size: int, *, file_bytes: int) -> None:
-        """Use the files in ``directory``, which must exist."""
+    def __init__(
+        self, directory: Path, page_size: int, *, file_bytes: int, on_rotation: Callable[[int], None] | None = None
+    ) -> None:
+        """Use the files in ``directory``, which must exist.
+
+        ``on_rotation`` is told of the newest commit when it is on the disk with all before it, and the next one goes to
+        a new file.
+        """
+        self._on_rotation = on_rotation
         self._directory = directory
         self._name = str(directory)  # for messages: formatting a path takes as long as a system call
         self._page_size = page_size
@@ -75,7 +88,7 @@ class Journal:
     def start_after(self, local_lsn: int) -> None:
         """Begin reading behind this commit; all before it are in the remote."""
         self.close()
-        self.last_local_lsn = local_lsn
+        self.last_local_lsn = self._pushed_local_lsn = local_lsn
         self._tail_synced = False
         known = [each for each in listed(self._directory) if each[0] <= local_lsn + 1]
         file = None
@@ -93,34 +106,33 @@ class Journal:
     def read_new(self, upto: int | None = None) -> Iterator[LocalCommit]:
         """Yield the commits that were not read yet, at most to ``upto``.
 
-        Without ``upto`` this is recovery: it reads as far as records are whole and checks each one.
+        Without ``upto`` this is recovery: it reads as far as records are whole. Either way each one is checked, but for
+        the largest spilled ones.
         """
         while upto is None or self.last_local_lsn < upto:
-            commit = self._next(check=upto is None)
+            commit = self._next()
             if commit is None:
                 if upto is not None:
-                    raise Corrupt(f"{self._directory}: local commit {self.last_local_lsn + 1} of {upto} is not there")
+                    raise Corrupt(
+                        f"{self._directory}: local commit {self.last_local_lsn + 1} of {upto} is damaged or not there; "
+                        "nothing was dropped"
+                    )
                 self._tail_synced = False  # its writer may have died waiting for the disk
                 if newest := self._files.newest:
                     newest.synced_local_lsn = 0
                 return
             yield commit
 
-    def drop_torn_tail(self) -> None:
+    def drop_torn_tail(self, written: int = 0) -> None:
         """After recovery: wipe what a crash left behind the last whole record; the caller is the only writer.
 
         It must know that no push took away what it had not read yet: that would look as if it had never been written.
         A push meanwhile may only delete files that were read. Raises `Corrupt`, and drops nothing, where more is
-        missing than a crash can take.
+        missing than a crash can take: a commit up to ``written``, which is known to have been there, or one that what
+        follows it vouches for.
         """
         damaged = self.last_local_lsn + 1
-        later = [path.name for first, path in listed(self._directory) if first > damaged]
-        if not later and self._lost_synced(damaged):
-            later = ["one that was written after it was on the disk"]
-        if later:
-            raise Corrupt(
-                f"{self._directory}: local commit {damaged} is damaged, yet {later[0]} follows; nothing was dropped"
-            )
+        require_torn(self._directory, self._files, damaged, written=written, pushed=self._pushed_local_lsn)
         with local_errors(f"tidying {self._directory}"):
             self._remove_spills()
             newest = self._files.newest
@@ -216,7 +228,7 @@ class Journal:
         path = self._directory / f"{local_lsn:016x}.bulk"
         encoded_slots = np.asarray(slots, "<u4").tobytes()
         with local_errors(f"writing local commit {local_lsn} to {path}"):
-            self.sync()
+            self._finish_file()
             write_all(descriptor, [encoded_slots], header.list_offset)
             os.ftruncate(descriptor, header.record_bytes)
             with mmap.mmap(descriptor, header.record_bytes, prot=mmap.PROT_READ) as mapped:
@@ -246,7 +258,7 @@ class Journal:
                 file.path.rename(spill)
                 sync_directory(self._directory)
             else:
-                self._cut(file, file.last_start())
+                self._cut(file, file.start_of(commit))
 
     def delete_through(self, local_lsn: int, *, spare_last: bool, sync: Callable[[], None]) -> None:
         """Delete the files whose commits are all at or before ``local_lsn``; who maps one keeps it.
@@ -282,6 +294,10 @@ class Journal:
             if file.last_local_lsn <= local_lsn:
                 self._files.forget(file)
 
+    def require_whole(self, commits: Iterable[LocalCommit]) -> None:
+        """Raise `Corrupt` unless the records of these commits, which the remote lacks, are as they were written."""
+        require_whole(self._files.all, commits)
+
     def disk_bytes(self) -> int:
         """Return what the files take on the disk."""
         return sum(_blocks(path) * 512 for _, path in listed(self._directory))
@@ -296,7 +312,7 @@ class Journal:
         file = next((file for file in reversed(self._files.all) if file.first_local_lsn <= local_lsn), None)
         return file if file is not None and file.synced_local_lsn < local_lsn <= file.last_local_lsn else None
 
-    def _next(self, *, check: bool) -> LocalCommit | None:
+    def _next(self) -> LocalCommit | None:
         wanted = self.last_local_lsn + 1
         file = self._files.newest
         header = file.header() if file else None
@@ -312,10 +328,12 @@ class Journal:
                 if not file.appendable:
                     raise Corrupt(f"{file.path}: local commit {wanted} is damaged; nothing was dropped")
                 return None
-        # A spilled record was renamed into place after it was synced: only appended ones can be torn.
-        if check and file.appendable and not is_whole(file.view, header, file.end):
+        checked = file.appendable or header.record_bytes <= _CHECKED_BYTES_MAX
+        if checked and not is_whole(file.view, header, file.end):
             if not file.end:
                 self._files.forget(file)
+            if not file.appendable:  # it was renamed into place after it was synced, and cannot be torn
+                raise Corrupt(f"{file.path}: local commit {wanted} is damaged; nothing was dropped")
             return None
         if header.page_size != self._page_size:
             raise Corrupt(f"{file.path}: local commit {wanted} has pages of {header.page_size} bytes")
@@ -355,20 +373,6 @@ class Journal:
         for path in self._directory.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
-    def _lost_synced(self, damaged: int) -> bool:
-        """Tell whether a whole record behind a damaged one says that what is missing there had reached the disk."""
-        newest = self._files.newest
-        if newest and newest.vouches_for(damaged):
-            return True
-        for first, path in listed(self._directory):
-            if first == damaged and not is_unborn(path):
-                file = self._files.open(first, path)
-                try:
-                    return file.vouches_for(damaged)
-                finally:
-                    self._files.forget(file)
-        return False
-
     def _room_for(self, local_lsn: int, record_bytes: int) -> tuple[JournalFile, Tail]:
         """Return the file that the next record goes to, a new one where the newest will not do."""
         last = self._files.newest
@@ -376,7 +380,7 @@ class Journal:
             tail = self._tail_of(last)
             if tail and last.end + record_bytes <= len(last.view) and tail.is_there():
                 return last, tail
-        self.sync()
+        self._finish_file()
         failpoint("rotation: after sync")
         path = self._directory / f"{local_lsn:016x}.log"
         try:
@@ -390,6 +394,13 @@ class Journal:
         if tail is None:
             raise FileGone(f"{path} is not there any more")
         return file, tail
+
+    def _finish_file(self) -> None:
+        """Have everything on the disk before the next record goes to a new file."""
+        self.sync()
+        newest = self._files.newest
+        if self._on_rotation is not None and newest is not None and newest.last_local_lsn > self._pushed_local_lsn:
+            self._on_rotation(newest.last_local_lsn)
 
     def _has_had_its_time(self, file: JournalFile) -> bool:
         return file.end > _PUSHED_BYTES_MAX and file.last_local_lsn <= self._pushed_local_lsn

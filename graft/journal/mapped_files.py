@@ -8,7 +8,9 @@ from pathlib import Path
 
 from graft.disk.files import is_blank
 from graft.errors import Corrupt, LocalStorageError, local_errors
-from graft.journal.format import ALIGNMENT, MAGIC, RecordHeader, decode_header, is_whole
+from graft.journal.format import ALIGNMENT, HEADER_BYTES, MAGIC, RecordHeader, aligned, decode_header, is_whole
+from graft.journal.local_commit import LocalCommit
+from graft.pagemap.locations import OFFSET_MASK
 
 
 class FileGone(LocalStorageError):
@@ -42,12 +44,10 @@ class JournalFile:
             return None
         return header
 
-    def last_start(self) -> int:
-        """Return where the newest record that was read starts."""
-        position = 0
-        while (header := decode_header(self.view, position)) and position + header.record_bytes < self.end:
-            position += header.record_bytes
-        return position
+    def start_of(self, commit: LocalCommit) -> int:
+        """Return where the record of a commit in this file starts, whatever the file holds now."""
+        before_bodies = aligned(HEADER_BYTES + len(commit.slots)) if self.appendable else HEADER_BYTES
+        return (commit.first_location & OFFSET_MASK) - before_bodies
 
     def vouches_for(self, local_lsn: int) -> bool:
         """Tell whether a whole record, somewhere behind what was read, says that this commit had reached the disk."""

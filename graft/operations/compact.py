@@ -21,6 +21,7 @@ from graft.errors import BadRequest, Corrupt, Diverged, remote_errors
 from graft.failpoints import failpoint
 from graft.operations.hydrate import Progress
 from graft.pagemap.frame_table import FrameKey
+from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.reading.snapshot import Snapshot
 from graft.remote.landmarks import COMPACTED_INTO
 from graft.replica.replica import Replica
@@ -163,6 +164,9 @@ class _Watched:
         self._lock = threading.Lock()  # guards _done and the telling of it
 
     def bring(self, pages: Sequence[int]) -> None:
+        page_map = self._snapshot.page_map
+        locations = [page_map.location(page) for page in pages]
+        self._replica.bodies.recheck({frame_of(location) for location in locations if location & FRAME_TAG})
         self._snapshot.prefetch(pages)
 
     def wrote(self, pages: Sequence[int], bodies: Sequence[bytes | memoryview]) -> None:

@@ -112,6 +112,17 @@ class BodyLoader:
                 if body is not None:
                     self._take(number, body, ())
 
+    def recheck(self, numbers: Iterable[int]) -> None:
+        """Let go of those of the frames that a cache file holds otherwise than it did when they were attached.
+
+        For whoever is about to give their bodies a checksum of their own: what rotted since would be vouched for. What
+        is let go of is fetched again when somebody reads it.
+        """
+        for number in numbers:
+            body = self.table.body(number)
+            if body is not None and body.file >= 0 and self._cached(self.table.key(number)) is None:
+                self.table.detach(body.file)
+
     def attach_whole(self, number: int) -> FrameBody:
         """Fetch a frame of which the cache has a part, attach it and return it."""
         self._flight.wait_for(number, _PATIENCE_S)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from graft.cache.cache import Cache
+from graft.journal.local_commit import LocalCommit
 from graft.pagemap.frame_table import FrameTable
 from graft.reading.body_loader import BodyLoader
 from graft.remote.remote import Remote
@@ -22,6 +23,10 @@ class PageAccess(Protocol):
     table: FrameTable
     cache: Cache
     bodies: BodyLoader
+
+    def require_whole(self, commits: Iterable[LocalCommit]) -> None:
+        """Raise `Corrupt` if the journal's records of these commits were damaged since they were written."""
+        ...
 
     def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
         """Read index chunks that are lacking from the remote."""

@@ -77,6 +77,8 @@ class Remote:
         """Of segments; a replica keeps them on disk."""
         self.bases: Bases = NoBases()
         """Of differences; a replica has them in its cache."""
+        self.bases_to_build_on: Bases = NoBases()
+        """The same for those who make differences: verified each time."""
         self._nearby = Nearby()
         self._head_start: HeadStart | None = None
         self._owns_store = owns_store

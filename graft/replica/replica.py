@@ -22,6 +22,7 @@ from typing import Self
 from graft.cache.cache import Cache
 from graft.cache.delta_bases import CachedBases
 from graft.counters import ReplicaCounts
+from graft.disk.boot import boot_number
 from graft.disk.files import make_directory
 from graft.disk.locks import FileLock, HeldLock, PresenceLock
 from graft.disk.shared_counters import SharedCounters
@@ -117,7 +118,12 @@ class Replica:
         opened.callback(self.shared.close)
         with local_errors(f"opening {path}"):
             make_directory(path / JOURNAL)
-        self.journal = Journal(path / JOURNAL, self.page_size, file_bytes=settings.journal_file_bytes)
+        self.journal = Journal(
+            path / JOURNAL,
+            self.page_size,
+            file_bytes=settings.journal_file_bytes,
+            on_rotation=self._note_journal_end,
+        )
         opened.callback(self.journal.close)
         self.table = FrameTable()
         self.cache = Cache(
@@ -130,6 +136,7 @@ class Replica:
         )
         opened.callback(self.cache.close)
         self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
+        self.remote.bases_to_build_on = CachedBases(self.table, self.cache, self.page_size, trusts_table=False)
         self._seen_by_housekeeper = self._settled = (0, 0)
         self.unsettled_pages = 0
         """Pushed since somebody last looked what is of no use any more (`graft.replica.reclaim`)."""
@@ -257,6 +264,10 @@ class Replica:
             self._settled = now
         self._seen_by_housekeeper = now
 
+    def require_whole(self, commits: Iterable[LocalCommit]) -> None:
+        """Raise `Corrupt` if the journal's records of these commits were damaged since they were written."""
+        self.journal.require_whole(commits)
+
     def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
         """Read index chunks that are lacking from the remote, and keep them."""
         wanted = [(index, number) for index, number in wanted if index.lacks(number)]
@@ -295,6 +306,7 @@ class Replica:
         """Let go of everything."""
         try:
             self.bodies.flush()
+            self._vouch_for_journal()
             if not self._closed and not self._disowned and (self.cache.grew or self._counters() != self._settled):
                 settle(self)
         finally:
@@ -323,6 +335,24 @@ class Replica:
         with contextlib.suppress(LocalStorageError, WriterBusy):
             self.journal.delete_through(local_lsn, spare_last=spare_last, sync=self.state.sync)
 
+    def _vouch_for_journal(self) -> None:
+        """Note durably where the journal ends, so that damage there can be told from what a crash may leave.
+
+        What fails is left: then the journal is vouched for by less.
+        """
+        if self._closed or self._disowned:
+            return
+        with contextlib.suppress(GraftError):
+            view = self.view()
+            local_lsn = view.snapshot.local_lsn
+            if view.pending and local_lsn > self.state.read().journal_end:
+                self.journal.sync_through(local_lsn)
+                self.state.note_journal_end(local_lsn)
+
+    def _note_journal_end(self, local_lsn: int) -> None:
+        with contextlib.suppress(LocalStorageError, WriterBusy):  # it is vouched for by less then
+            self.state.note_journal_end(local_lsn)
+
     def _counters(self) -> tuple[int, int]:
         """Return what is another value after a commit, a push or a pull."""
         return self.shared.state_generation, self.shared.published_local_lsn
@@ -332,10 +362,12 @@ class Replica:
             state = self.state.read()
             self.journal.start_after(state.local_lsn)
             found = list(self.journal.read_new())
-            self.journal.drop_torn_tail()
+            intended = state.intent.local_lsn if state.intent else 0
+            self.journal.drop_torn_tail(max(state.journal_end, intended, self.shared.published_since(boot_number())))
             self._delete_through(state.local_lsn, spare_last=False)
             self.shared.announce_state()
             self.shared.announce_commit(self.journal.last_local_lsn)
+            self.shared.begin_boot(boot_number())
             synced = self._synced(state, self.shared.state_generation, None)
             return synced.followed_by(found, self.journal.views, content_changed=False)
         while True:
@@ -371,7 +403,7 @@ class Replica:
                 self._view = self._view.followed_by(self._read, self.journal.views, content_changed=True)
                 self._read = []
                 if adopt:
-                    self.journal.drop_torn_tail()
+                    self.journal.drop_torn_tail(published)
                     self.shared.announce_commit(self.journal.last_local_lsn)
                 return self._view
 

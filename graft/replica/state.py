@@ -19,18 +19,20 @@ from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 
-VERSION = 1
+VERSION = 2
 _IN_WAL_MODE = bytes((2, 2))
 """Bytes 18 and 19 of such a database (sqlite.org/fileformat2.html, section 1.3.3)."""
 _SCHEMA = """
 CREATE TABLE identity(name TEXT NOT NULL, remote TEXT NOT NULL, volume TEXT NOT NULL, log TEXT NOT NULL,
     page_size INTEGER NOT NULL);
-CREATE TABLE sync(lsn INTEGER NOT NULL, local_lsn INTEGER NOT NULL, head INTEGER NOT NULL);
+CREATE TABLE sync(lsn INTEGER NOT NULL, local_lsn INTEGER NOT NULL, head INTEGER NOT NULL,
+    journal_end INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE commits(lsn INTEGER PRIMARY KEY, head BLOB NOT NULL);
 CREATE TABLE chunks(lsn INTEGER, number INTEGER, data BLOB NOT NULL, PRIMARY KEY (lsn, number)) WITHOUT ROWID;
 CREATE TABLE intent(log TEXT NOT NULL, lsn INTEGER NOT NULL, nonce BLOB NOT NULL, local_lsn INTEGER NOT NULL,
     data BLOB NOT NULL);
 """
+_UPGRADES = {1: ("ALTER TABLE sync ADD COLUMN journal_end INTEGER NOT NULL DEFAULT 0",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class SyncState:
     chain: tuple[CommitIndex, ...]
     """From the commit ``lsn`` down to its base, newest first."""
     intent: Intent | None
+    journal_end: int
+    """A local commit with which, and with all before it, the journal was on the disk once; 0 if none is known of."""
 
 
 class State:
@@ -84,7 +88,7 @@ class State:
         self._decoded: dict[LSN, CommitIndex] = {}
         """The indexes of the last chain that was read or written: after a long history they take long to decode."""
         with database_errors(f"opening {path}"):
-            self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
+            self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL", upgrades=_UPGRADES)
 
     @classmethod
     def create(cls, path: Path, identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> None:
@@ -133,19 +137,25 @@ class State:
             database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
             database.execute("DELETE FROM intent")
             _write_chain(database, chain)
-            (head,) = database.execute("SELECT head FROM sync").fetchone()
+            head, journal_end = database.execute("SELECT head, journal_end FROM sync").fetchone()
             identity = self._read_identity()
             self._decoded = {LSN(index.commit.lsn): index for index in chain}
-        return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None)
+        return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None, journal_end)
 
     def saw_head(self, head: LSN) -> None:
         """Remember how far the remote is."""
         with self._transaction() as database:
             database.execute("UPDATE sync SET head = max(head, ?)", (head,))
 
-    def begin_intent(self, intent: Intent) -> None:
-        """Record durably what is about to be appended."""
+    def note_journal_end(self, local_lsn: int) -> None:
+        """Record durably that the journal is on the disk with all commits up to this one: none can be torn any more."""
         with self._transaction() as database:
+            _note_journal_end(database, local_lsn)
+
+    def begin_intent(self, intent: Intent) -> None:
+        """Record durably what is about to be appended; the journal is on the disk with the commits that are in it."""
+        with self._transaction() as database:
+            _note_journal_end(database, intent.local_lsn)
             database.execute("DELETE FROM intent")
             database.execute(
                 "INSERT INTO intent VALUES (?, ?, ?, ?, ?)",
@@ -210,7 +220,7 @@ class State:
 
     def _read_all(self) -> SyncState:
         identity = self._read_identity()
-        sync = self._database.execute("SELECT lsn, local_lsn, head FROM sync").fetchone()
+        sync = self._database.execute("SELECT lsn, local_lsn, head, journal_end FROM sync").fetchone()
         if sync is None:
             raise Corrupt(f"{self._path} holds no sync point")
         chain = [
@@ -222,7 +232,9 @@ class State:
             chain and not chain[-1].commit.is_base
         ):
             raise Corrupt(f"{self._path}: commits {[index.commit.lsn for index in chain]} do not lead to LSN {sync[0]}")
-        return SyncState(identity, LSN(sync[0]), sync[1], LSN(sync[2]), tuple(chain), self._read_intent())
+        lsn, local_lsn, head, journal_end = sync
+        intent = self._read_intent()
+        return SyncState(identity, LSN(lsn), local_lsn, LSN(head), tuple(chain), intent, journal_end)
 
     def _read_intent(self) -> Intent | None:
         row = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()
@@ -270,12 +282,16 @@ def _made(identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> bytes:
     with closing(opened(Path(":memory:"), _SCHEMA, VERSION, synchronous="OFF")) as database:
         database.execute("BEGIN")
         _write_identity(database, identity)
-        database.execute("INSERT INTO sync VALUES (?, 0, ?)", (lsn, lsn))
+        database.execute("INSERT INTO sync(lsn, local_lsn, head) VALUES (?, 0, ?)", (lsn, lsn))
         _write_chain(database, chain)
         database.execute("COMMIT")
         content = bytearray(database.serialize())
     content[18:20] = _IN_WAL_MODE
     return bytes(content)
+
+
+def _note_journal_end(database: sqlite3.Connection, local_lsn: int) -> None:
+    database.execute("UPDATE sync SET journal_end = max(journal_end, ?)", (local_lsn,))
 
 
 def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:

@@ -180,7 +180,9 @@ def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> N
         }
         known = [page for pages in frames.values() for page in pages if view.remote_map.is_built_at(page)]
         locations = (view.remote_map.location(page) for page in known)
-        replica.bodies.attach_cached({frame_of(location) for location in locations if location & FRAME_TAG})
+        cached = {frame_of(location) for location in locations if location & FRAME_TAG}
+        replica.bodies.recheck(cached)
+        replica.bodies.attach_cached(cached)
         here = {page: body for page in known if (body := old.peek(page)) is not None}
         replica.bodies.keep(
             [

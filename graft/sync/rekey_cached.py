@@ -102,6 +102,7 @@ def _body(access: PageAccess, locations: Sequence[int]) -> bytes | None:
     if not all(locations) or not is_in_frame(np.array(locations, np.uint64)).all():
         return None
     frames = {frame_of(location) for location in locations}
+    access.bodies.recheck(frames)
     absent = {access.table.key(frame) for frame in frames if access.table.bodies[frame] is None}
     if absent and access.cache.has(absent) != absent:
         return None

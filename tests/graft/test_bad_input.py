@@ -389,7 +389,7 @@ class TestDirectories:
         path = writer.path
         leave(writer)
         with sqlite3.connect(path / "state.db", isolation_level=None) as database:
-            database.execute("PRAGMA user_version = 2")
+            database.execute("PRAGMA user_version = 99")
         database.close()
         with pytest.raises(Unsupported, match="upgrade"):
             open_replica(path, store=store)
