@@ -34,8 +34,11 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     the remote does not answer, the next push settles what became of this one; nothing is ever pushed twice.
     """
     with open_replica(directory) as replica:
-        with interruptible(lambda: what_a_push_left(replica)), working("Pushing", quiet=as_json):
-            done = graft_push(replica, message=message, layout=btree_layout)
+        with (
+            interruptible(lambda: what_a_push_left(replica)),
+            progress(f"Pushing {replica.name}", of_bytes=True, quiet=as_json) as report,
+        ):
+            done = graft_push(replica, message=message, layout=btree_layout, progress=report)
         if as_json:
             document(done)
         else:
@@ -117,7 +120,7 @@ def hydrate(directory: Path, as_json: bool) -> None:
     with open_replica(directory) as replica:
         with (
             interruptible(lambda: "interrupted: what arrived is kept, and the next hydrate fetches the rest"),
-            progress(f"Fetching {replica.name}", quiet=as_json) as report,
+            progress(f"Fetching {replica.name}", of_bytes=True, quiet=as_json) as report,
         ):
             done = graft_hydrate(replica, progress=report)
         if as_json:

@@ -21,7 +21,7 @@ from graft_cli.interrupts import interruptible
 from graft_cli.new_remote import saying_what_is_made
 from graft_cli.options import ReplicaPath, as_json, at, command
 from graft_cli.output import document, say
-from graft_cli.progress import progress, working
+from graft_cli.progress import progress
 from graft_cli.sync import say_pushed, what_a_push_left
 from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.importing import database_page_size, import_database
@@ -127,5 +127,8 @@ def _replica(directory: Path, remote: str | None, page_size: int) -> Iterator[tu
 
 
 def _pushed(replica: Replica, message: str | None, *, quiet: bool) -> PushResult:
-    with interruptible(lambda: what_a_push_left(replica)), working("Pushing", quiet=quiet):
-        return graft_push(replica, message=message, layout=btree_layout)
+    with (
+        interruptible(lambda: what_a_push_left(replica)),
+        progress(f"Pushing {replica.name}", of_bytes=True, quiet=quiet) as report,
+    ):
+        return graft_push(replica, message=message, layout=btree_layout, progress=report)

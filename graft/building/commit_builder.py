@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.building.consolidation import chunks_to_read, joined, spans, to_carry
+from graft.building.progress import Progress, WrittenBytes
 from graft.building.segment_builder import Layout, write_segments
 from graft.building.segment_cleaning import leftovers
 from graft.errors import remote_errors
@@ -87,12 +88,14 @@ def prepare(
     *,
     attributes: Mapping[str, bytes],
     layout: Layout | None = None,
+    progress: Progress | None = None,
 ) -> Outgoing:
     """Write the segments of these local commits, as ``snapshot`` sees them, and make the commit that follows.
 
     What is small enough goes inline, if need be with pages as differences to what the remote has; what is larger is
     uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if ``layout``
-    knows how. Raises `Corrupt` where the journal was damaged since the commits were made.
+    knows how. ``progress`` counts the bytes of the pages that changed. Raises `Corrupt` where the journal was damaged
+    since the commits were made.
     """
     access.require_whole(commits)  # what is read from here on gets a new checksum
     pages = _changed_pages(commits, snapshot)
@@ -104,6 +107,7 @@ def prepare(
     written = write_segments(
         access.remote, access.settings, snapshot, pages, order,
         along=[part.pages.astype(np.int64) for part in along], remote_map=onto.remote_map,
+        watcher=WrittenBytes(progress, len(pages), access.page_size) if progress else None,
     )  # fmt: skip
     failpoint("push: after segment")
     carried = joined(along)

@@ -1,6 +1,6 @@
 """Hydrate: fetch every page body that is not here, so that the replica works offline."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,11 @@ class HydrateResult:
 
 
 def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateResult:
-    """Fetch the frames of the newest snapshot that are not in the cache, in parallel; progress counts frames.
+    """Fetch the frames of the newest snapshot that are not in the cache, in parallel.
 
-    When it returns, the cache has every page. Raises `BadRequest` when the volume cannot fit into the cache, `DiskFull`
-    or `LocalStorageError` when the cache did not take everything, and the remote's errors; what arrived stays.
+    Progress counts their bytes, as stored. When it returns, the cache has every page. Raises `BadRequest` when the
+    volume cannot fit into the cache, `DiskFull` or `LocalStorageError` when the cache did not take everything, and the
+    remote's errors; what arrived stays.
     """
     view = replica.view()
     size = view.remote_map.live_pages * replica.page_size
@@ -47,17 +48,35 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
     numbers = [number for chunk in frames_by_chunk(page_map) for number in chunk]
     numbers.sort(key=lambda number: isinstance(replica.table.key(number).ref.home, InCommit))  # what differs comes last
     frames = pages = 0
+    total = _stored_bytes(replica, _uncached(replica, numbers)) if progress else 0
+    on_fetched = _counting(progress, total) if progress else None
     for start in range(0, len(numbers), _BATCH_FRAMES):
-        fetched = replica.bodies.attach(numbers[start : start + _BATCH_FRAMES])
+        fetched = replica.bodies.attach(numbers[start : start + _BATCH_FRAMES], on_fetched=on_fetched)
         frames, pages = frames + fetched[0], pages + fetched[1]
-        if progress:
-            progress(min(start + _BATCH_FRAMES, len(numbers)), len(numbers))
     for number in _lacking(replica, page_map):
         body = replica.bodies.attach_whole(number)
         frames, pages = frames + 1, pages + len(body.pages)
     fetched = _cached_all(replica, numbers)
     frames, pages = frames + fetched[0], pages + fetched[1]
+    if progress:
+        progress(total, total)
     return HydrateResult(frames, pages, pages * replica.page_size)
+
+
+def _stored_bytes(replica: Replica, numbers: Iterable[int]) -> int:
+    return sum(replica.table.key(number).length for number in numbers)
+
+
+def _counting(progress: Progress, total: int) -> Callable[[int], None]:
+    """Return what adds up the bytes that it is called with, and reports the sum."""
+    done = 0
+
+    def add(size: int) -> None:
+        nonlocal done
+        done = min(done + size, total)
+        progress(done, total)
+
+    return add
 
 
 def _uncached(replica: Replica, numbers: Sequence[int]) -> list[int]:

@@ -65,12 +65,14 @@ class BodyLoader:
         *,
         sparse: bool = False,
         uncached: Collection[int] = (),
+        on_fetched: Callable[[int], None] | None = None,
     ) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
 
         Those that are also ``ahead`` are fetched along, to be attached when somebody asks for them; if ``sparse``,
         nothing between them is. The cache was just asked for those ``uncached`` in vain. Frames that another thread is
-        fetching are waited for, not fetched again; each is handed over as soon as it is here.
+        fetching are waited for, not fetched again; each is handed over as soon as it is here. ``on_fetched`` is called
+        with the stored bytes of frames that came from the remote.
         """
         guessed = set(ahead)
         wanted = [number for number in dict.fromkeys(numbers) if not self._is_here(number, asked=number not in guessed)]
@@ -78,7 +80,7 @@ class BodyLoader:
         fetched = 0, 0
         try:
             if mine:
-                fetched = self._load(mine, guessed, sparse=sparse, uncached=uncached)
+                fetched = self._load(mine, guessed, sparse=sparse, uncached=uncached, on_fetched=on_fetched)
         finally:
             self._flight.release(mine)
         for number in wanted:
@@ -188,6 +190,7 @@ class BodyLoader:
         sparse: bool = False,
         uncached: Collection[int] = (),
         waits: bool = True,
+        on_fetched: Callable[[int], None] | None = None,
     ) -> tuple[int, int]:
         missing: dict[FrameKey, int] = {}
         keys = {number: self.table.key(number) for number in numbers}
@@ -198,15 +201,27 @@ class BodyLoader:
                 missing[key] = number
             else:
                 self._take(number, body, guessed)
-        return self._fetch(missing, guessed, sparse=sparse, waits=waits) if missing else (0, 0)
+        if not missing:
+            return 0, 0
+        return self._fetch(missing, guessed, sparse=sparse, waits=waits, on_fetched=on_fetched)
 
     def _fetch(
-        self, missing: dict[FrameKey, int], guessed: Collection[int], *, sparse: bool = False, waits: bool = True
+        self,
+        missing: dict[FrameKey, int],
+        guessed: Collection[int],
+        *,
+        sparse: bool = False,
+        waits: bool = True,
+        on_fetched: Callable[[int], None] | None = None,
     ) -> tuple[int, int]:
         if waits:
             self.counts.add(fetches=1)
             if len(missing) == 1 and not guessed:
-                return 1, self._fetch_lone(*missing.popitem())
+                ((key, number),) = missing.items()
+                pages = self._fetch_lone(key, number)
+                if on_fetched:
+                    on_fetched(key.length)
+                return 1, pages
         pages = 0
         frames = self._remote.frames(
             list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
@@ -215,6 +230,8 @@ class BodyLoader:
             self._count(batch, missing, guessed)
             self._keep_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
+            if on_fetched:
+                on_fetched(sum(key.length for key, _ in batch))
         return len(missing), pages
 
     def _fetch_lone(self, key: FrameKey, number: int) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graft.building.commit_builder import Onto, Outgoing, keep_in_cache, prepare
+from graft.building.progress import Progress
 from graft.building.segment_builder import Layout
 from graft.disk.shared_counters import Moment
 from graft.errors import Diverged, GraftError, remote_errors
@@ -49,8 +50,12 @@ class PushResult:
     """Whether all of it travelled inside the commit."""
 
 
-def push(replica: Replica, *, message: str | None = None, layout: Layout | None = None) -> PushResult:
+def push(
+    replica: Replica, *, message: str | None = None, layout: Layout | None = None, progress: Progress | None = None
+) -> PushResult:
     """Push all local commits as one remote commit; ``layout`` orders the pages of a bulk load for cold reads.
+
+    ``progress`` counts the bytes of the pages that are sent, before they are compressed.
 
     Raises `Diverged` when somebody else pushed first, `RemoteUnavailable` when the outcome is open (the next push
     settles it) or nothing was sent, `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
@@ -62,7 +67,10 @@ def push(replica: Replica, *, message: str | None = None, layout: Layout | None 
             if not view.pending:
                 return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
             attributes = {MESSAGE: message.encode()} if message else {}
-            outgoing = _prepared(replica, view, view, attributes, layout)
+            outgoing = _prepared(replica, view, view, attributes, layout, progress)
+        if progress:
+            size = outgoing.pages * replica.page_size
+            progress(size, size)  # also where nothing was framed, but sent as differences
         return _landed(replica, view, view, outgoing)
 
 
@@ -107,11 +115,18 @@ def recover(replica: Replica) -> None:
 
 
 def _prepared(
-    replica: Replica, view: View, pushed: View, attributes: dict[str, bytes], layout: Layout | None
+    replica: Replica,
+    view: View,
+    pushed: View,
+    attributes: dict[str, bytes],
+    layout: Layout | None,
+    progress: Progress | None = None,
 ) -> Outgoing:
     """Make the commit after which the remote has ``pushed``; it has what ``view`` builds on."""
     onto = Onto(view.state.identity.log, view.state.chain, view.remote_map)
-    return prepare(replica, pushed.pending, pushed.snapshot, onto, attributes=attributes, layout=layout)
+    return prepare(
+        replica, pushed.pending, pushed.snapshot, onto, attributes=attributes, layout=layout, progress=progress
+    )
 
 
 def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing) -> PushResult:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -192,6 +193,10 @@ def test_terminals_get_progress_and_colour(replica, database):
     out, err = on_terminal("import", "--replace", database, replica, env={"TERM": "xterm-256color"})
     assert "Importing towns.db" in err
     assert "Importing" not in out
+    _, err = on_terminal("push", replica, env={"TERM": "xterm-256color"})
+    assert "Pushing towns" in err
+    assert re.search(r"\d/\d[\d.]* .?(iB|bytes)", err)
+    run("sql", replica, "DELETE FROM towns WHERE id = 1")
     out, err = on_terminal("status", replica, env={"TERM": "xterm-256color"})
     assert "\x1b[33mahead" in out
     assert err == ""
