@@ -7,7 +7,7 @@ NATIVE := $(wildcard graft_sqlite_vfs/native/*.[ch])
 # Parallel test processes; the suite is mostly waiting for servers and disks.
 TEST_JOBS ?= 4
 
-.PHONY: demo test test-long test-sanitized test-debian lint format bench minio browser clean help
+.PHONY: demo test test-long test-sanitized test-debian lint reference format bench minio browser clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test-sanitized                    run the VFS tests on an accelerator built with sanitizers"
 	@echo "make test-debian                       open volumes in the sqlite3 module of Debian's Python"
 	@echo "make lint                              run every linter, as CI and pre-commit do"
+	@echo "make reference                         write the reference pages that come from docstrings"
 	@echo "make browser                           install Chromium, clang and npm packages, so that tests run in a browser"
 	@echo "make minio                             build MinIO into .cache/bin (needs Go), so that tests run against it"
 
@@ -63,6 +64,9 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+reference: $(VENV)/.test
+	$(BIN)/python scripts/reference
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

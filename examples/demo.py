@@ -30,7 +30,7 @@ from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.stores.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store

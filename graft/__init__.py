@@ -1,6 +1,28 @@
 """Volumes: versioned arrays of pages in a bucket, with a replica in a local directory."""
 
-from graft.errors import GraftError
+from graft.errors import (
+    BadRequest,
+    Corrupt,
+    DiskFull,
+    Diverged,
+    GraftError,
+    HistoryLost,
+    LocalStorageError,
+    NoSuchVersion,
+    NoSuchVolume,
+    NotAReplica,
+    OtherVolume,
+    ReadOnly,
+    RemoteRefused,
+    RemoteUnavailable,
+    ReplicaExists,
+    StaleSnapshot,
+    TooStale,
+    Unsupported,
+    VolumeExists,
+    WriterBusy,
+)
+from graft.operations.compact import CompactResult, compact
 from graft.operations.hydrate import hydrate
 from graft.operations.log import log_entries
 from graft.operations.metrics import Metric, metrics
@@ -26,19 +48,40 @@ from graft.sync.staleness import refresh, wait_for
 from graft.sync.time_travel import snapshot_at
 
 __all__ = [
+    "BadRequest",
+    "CompactResult",
+    "Corrupt",
+    "DiskFull",
+    "Diverged",
     "Durability",
     "Follower",
     "Freshness",
     "GraftError",
+    "HistoryLost",
+    "LocalStorageError",
     "Metric",
+    "NoSuchVersion",
+    "NoSuchVolume",
+    "NotAReplica",
+    "OtherVolume",
     "PollPolicy",
+    "ReadOnly",
+    "RemoteRefused",
+    "RemoteUnavailable",
     "Replica",
+    "ReplicaExists",
     "Settings",
     "Snapshot",
+    "StaleSnapshot",
+    "TooStale",
+    "Unsupported",
+    "VolumeExists",
     "WriteTransaction",
+    "WriterBusy",
     "audit",
     "clone",
     "commit",
+    "compact",
     "export_file",
     "fetch",
     "fork",

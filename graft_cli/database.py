@@ -13,7 +13,7 @@ from graft.remote.remote import parse_remote
 from graft.replica.directory import is_replica, not_a_replica
 from graft.sync.clone import clone
 from graft_cli.root import complain
-from graft_sqlite_vfs.connect import OPEN_FLAGS, connect
+from graft_sqlite_vfs.connection import OPEN_FLAGS, connect
 from pagestore.mistyped import looks_like_url
 
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI

@@ -96,7 +96,7 @@ def serve(
     """
     try:
         from graft_server.modules import load_named  # noqa: PLC0415 - an extra
-        from graft_server.serve import serve as serve_documents  # noqa: PLC0415
+        from graft_server.runner import serve as serve_documents  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{_EXTRA} ({error})") from error
     for variable in _TOKENS:

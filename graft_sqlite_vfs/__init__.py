@@ -1,6 +1,6 @@
 """A volume as an SQLite database: `connect`, the VFS ``graft`` (``file:path?vfs=graft``) and its pragmas."""
 
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import database_page_size, import_database
 from graft_sqlite_vfs.vfs import VFS, GraftVFS
 

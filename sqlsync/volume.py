@@ -16,7 +16,7 @@ from graft.replica.replica import Replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.pull import PullResult, discard, pull
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.errors import DocumentBusy

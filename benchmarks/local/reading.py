@@ -129,7 +129,7 @@ def _touch(system: System, path: Path, ids: list[int], *, push: bool) -> None:
 
 
 def _relaxed(path: Path) -> Database:
-    from graft_sqlite_vfs.connect import connect  # noqa: PLC0415 - the processes of other systems must not carry it
+    from graft_sqlite_vfs.connection import connect  # noqa: PLC0415 - the processes of other systems must not carry it
 
     return connect(path, durability="relaxed")
 

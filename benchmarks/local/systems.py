@@ -99,7 +99,7 @@ class Graft:
 
     def open(self, path: Path) -> Database:
         """Open the replica."""
-        from graft_sqlite_vfs.connect import connect  # noqa: PLC0415
+        from graft_sqlite_vfs.connection import connect  # noqa: PLC0415
 
         return connect(path, durability=self.durability)
 

@@ -11,7 +11,7 @@ from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.sync.pull import pull
 from graft.sync.push import push
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 
 
 class PullNoop:

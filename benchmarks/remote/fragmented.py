@@ -10,7 +10,7 @@ from benchmarks.remote.reading import look_up, scan
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import FAST
 from benchmarks.rows import Reading
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 
 
 class ScanFragmented:

@@ -11,7 +11,7 @@ from benchmarks.remote.templates import VOLUME
 from benchmarks.rows import Reading
 from graft.sync.clone import clone
 from graft.sync.pull import pull
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 
 
 class ColdOpen:

@@ -15,7 +15,7 @@ from graft.replica.replica import Replica
 from graft.sync.clone import init
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 
 

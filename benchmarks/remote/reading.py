@@ -11,7 +11,7 @@ from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.rows import Reading
 from graft.operations.hydrate import hydrate
 from graft.replica.opening import open_replica
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 
 Reader = Callable[[Place, Database], None]
 

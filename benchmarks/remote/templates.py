@@ -20,7 +20,7 @@ from benchmarks.messages import TOUCH, message_database, random_ids
 from graft.sync.clone import init
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel

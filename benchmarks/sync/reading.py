@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.local.scenario import timed
 from benchmarks.rows import Reading
 from benchmarks.sync.scenario import CountingStore, Place
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from pagestore.urls import open_store
 from sqlsync.documents.document import Document
 

@@ -15,7 +15,7 @@ from graft.sync.clone import clone, init
 from graft.sync.pull import pull
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore

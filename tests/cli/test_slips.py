@@ -6,7 +6,7 @@ from graft.errors import BadRequest, NoSuchVolume, NotAReplica
 from graft_cli.exitcodes import ExitCode
 from graft_cli.main import SECTIONS
 from graft_cli.other_words import INSTEAD
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 
 COMMANDS = {command.name for section in SECTIONS for command in section.commands}
 

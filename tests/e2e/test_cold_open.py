@@ -9,7 +9,7 @@ from graft.operations.status import audit
 from graft.sync.clone import clone, init
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.stores.metered import MeteredStore
 from pagestore.urls import open_store

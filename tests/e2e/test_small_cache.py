@@ -9,7 +9,7 @@ from graft.settings import Settings
 from graft.sync.clone import clone, init
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from tests.e2e.test_cold_open import build
 

@@ -9,7 +9,7 @@ import time
 import urllib3
 
 from graft_server.app import create_app
-from graft_server.serve import Server
+from graft_server.runner import Server
 from graft_server.settings import ServerSettings
 from sqlsync.ids import base58
 from tests.graft import support as graft_support

@@ -6,7 +6,7 @@ import pytest
 
 from graft.replica.opening import open_replica
 from graft_sqlite_vfs.btree.pointer_map import PointerMap, changed_roots
-from graft_sqlite_vfs.connect import connect
+from graft_sqlite_vfs.connection import connect
 from tests.graft.support import fast_directory
 
 
