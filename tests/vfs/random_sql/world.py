@@ -208,10 +208,11 @@ class World:
                 list(self.volume.execute(f"PRAGMA {pragma}={self.plain.pragma(pragma)}"))
 
     def _other(self, number: int) -> None:
-        other = self._connected("v")
+        other, plain = self._connected("v"), apsw.Connection(str(self.directory / "plain.db"))
         sql = f"INSERT INTO main.log(what) VALUES ('other {number}')"
-        found, expected = _outcome(other, sql), _outcome(self.plain, sql)
+        found, expected = _outcome(other, sql), _outcome(plain, sql)
         other.close()
+        plain.close()
         if found != expected:
             raise Differ(f"another connection: {sql}\nplain:  {expected!r:.500}\nvolume: {found!r:.500}")
 
