@@ -52,6 +52,12 @@ _EXTRA = "the server needs more packages: pip install 'graft[server]'"
     help='A token for each principal, as a JSON object: {"ann": "…"}. What is done with one is done by its principal.',
 )
 @click.option(
+    "--anonymous-timelines/--no-anonymous-timelines",
+    default=True,
+    show_default=True,
+    help="Take mutations of SQLSync's clients that show no token of their own principal.",
+)
+@click.option(
     "--origin", "origins", multiple=True, metavar="URL", help="Pages of this web origin may connect; '*' for all."
 )
 @click.option(
@@ -83,6 +89,7 @@ def serve(
     upload_token: str | None,
     document_token: str | None,
     document_tokens: Path | None,
+    anonymous_timelines: bool,
     origins: tuple[str, ...],
     hosts: tuple[str, ...],
     poll_s: float,
@@ -109,6 +116,7 @@ def serve(
             "upload_token": upload_token,
             "document_token": document_token,
             "document_tokens": {} if document_tokens is None else _read(document_tokens),
+            "anonymous_timelines": anonymous_timelines,
             "origins": origins,
             "hosts": (*hosts, host),
             "poll_s": poll_s,

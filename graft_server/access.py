@@ -41,6 +41,15 @@ def visitor(connection: HTTPConnection, settings: ServerSettings) -> Visitor:
     return Visitor("", may_upload)
 
 
+def require_author(settings: ServerSettings, principal: str, *, has_secret: bool) -> None:
+    """Raise `NotPermitted` for an author that nothing tells from others, if the settings do not take those."""
+    if not (principal or has_secret or settings.anonymous_timelines):
+        raise NotPermitted(
+            "this server takes no mutations from authors that show neither the secret of their timeline nor a token of "
+            "their own"
+        )
+
+
 def require_upload(connection: HTTPConnection, settings: ServerSettings) -> None:
     """Raise `NotPermitted` unless the connection shows the token for uploads."""
     if settings.upload_token is None:

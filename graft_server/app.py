@@ -17,6 +17,7 @@ from graft_server.requests import answering
 from graft_server.settings import ServerSettings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.links.http_link import SECRET_HEADER
 from sqlsync.reducers.reducer import Reducer
 
 
@@ -59,7 +60,7 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=list(settings.origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],
-                allow_headers=["Authorization", "Content-Type"],
+                allow_headers=["Authorization", "Content-Type", SECRET_HEADER],
                 expose_headers=["Retry-After"],
             )
         ],

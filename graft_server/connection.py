@@ -74,11 +74,16 @@ class Connection:
         storage: StorageLog,
         document: bytes,
         *,
+        principal: str = "",
         wait: Wait = wait_for_event,
     ) -> None:
-        """Serve ``document``, the id by which the client names it; ``wait`` tells how long a client was silent."""
+        """Serve ``document``, the id by which the client names it, to a principal.
+
+        ``wait`` tells how long a client was silent.
+        """
         self._socket = socket
         self._served = served
+        self._principal = principal
         self._storage = storage
         self._document = document
         self._timeline: TimelineId | None = None
@@ -173,7 +178,7 @@ class Connection:
             for frame in frames
         ]
         try:
-            answer = await self._served.submit(timeline, mutations)
+            answer = await self._served.submit(timeline, mutations, principal=self._principal, captured_here=True)
         except TimelineGap as gap:
             # Its client goes back only when it connects; then it asks where to begin.
             await self._send(Range(span_until(gap.expected)))

@@ -22,8 +22,10 @@ from graft_server.storage import StorageLog
 from pagestore.runtime import Runtime
 from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.coordination.health import Health
+from sqlsync.coordination.intake import Caller
 from sqlsync.envelope import Mutation
 from sqlsync.errors import TimelineExpired, TimelineGap
+from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.presence import States
@@ -140,11 +142,17 @@ class ServedDocument:
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        proof: Proof | None = None,
+        principal: str = "",
+        captured_here: bool = False,
     ) -> Acknowledged:
-        """Hand mutations to the coordinator; see `sqlsync.links.link.CoordinatorLink.submit`."""
+        """Hand mutations to the coordinator; see `Coordinator.submit`."""
+        caller = Caller(proof, principal, captured_here)
 
         def take() -> Acknowledged:
-            return self.coordinator.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+            return self.coordinator.take(
+                timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, caller=caller
+            )
 
         try:
             return await self._locally(take)
@@ -187,9 +195,9 @@ class ServedDocument:
                 await wait(event, timeout_s)
         return self.presence_version, self._states
 
-    def set_presence(self, client: str, state: Mapping[str, Any], ttl_s: float) -> None:
-        """Say what a client says of itself."""
-        self.coordinator.presence.set(client, state, ttl_s=ttl_s)
+    def set_presence(self, client: str, state: Mapping[str, Any], ttl_s: float, principal: str) -> None:
+        """Say what a client says of itself, on behalf of a principal."""
+        self.coordinator.presence.set(client, state, ttl_s=ttl_s, owner=principal)
         self._expiry_changed.set()
 
     async def _follow(self) -> None:

@@ -3,12 +3,12 @@
 what the client does next        HTTP  WebSocket  errors
 mend what it sends               400   4400       BadMessage, NotADocument, NotAReducer, CorruptTimeline, BadMutation
 show a token                     401   4401       NotPermitted
-ask who may                      403   4403       AnotherReducer
+ask who may                      403   4403       AnotherReducer, NotTheOwner
 upload the reducer               404   4404       NoSuchReducer
 send faster                      408   4408       TooSlow
 connect again                    503   4408       Stalled
 send again what is missing       409   4409       TimelineGap
-begin anew                       410   4410       TimelineExpired, HistoryReplaced
+begin anew                       410   4410       TimelineExpired, TimelineForked, HistoryReplaced
 send less, use another client    413   4413       TooLarge, NotServable
 use the server's own name        421   4421       WrongHost
 upgrade the application          426   4426       ReducerReplaced, ReducerTooOld
@@ -100,7 +100,7 @@ _KINDS: Final = (
         (BadMessage, NotADocument, NotAReducer, sqlsync_errors.CorruptTimeline, sqlsync_errors.BadMutation), 400, 4400
     ),
     _Kind((NotPermitted,), 401, 4401),
-    _Kind((AnotherReducer,), 403, 4403),
+    _Kind((AnotherReducer, sqlsync_errors.NotTheOwner), 403, 4403),
     _Kind((NoSuchReducer,), 404, 4404),
     _Kind((TooSlow,), 408, 4408),
     _Kind((sqlsync_errors.TimelineGap,), 409, 4409),

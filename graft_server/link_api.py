@@ -1,12 +1,13 @@
 """What `sqlsync.links.http_link.HttpLink` asks, over HTTP.
 
-    POST   /doc/{id}/timelines/{timeline}   ?seen=&born_us=, a batch of mutations (sqlsync.mutation_batch) -> answer
+    POST   /doc/{id}/timelines/{timeline}   ?seen=&born_us=&first=&link=, a batch of mutations -> answer
     GET    /doc/{id}/timelines/{timeline}   ?lsn=&timeout_s= -> answer, once the volume has that mutation
     GET    /doc/{id}/presence               ?version=&timeout_s= -> {version, states}, once it is another version
     PUT    /doc/{id}/presence/{client}      {state, ttl_s}
     DELETE /doc/{id}/presence/{client}
     answer: {next_lsn, applied, volume_lsn}
 
+The author of a timeline shows its secret in the header Graft-Timeline-Secret, and its link before mutation ``first``.
 Each may name its reducer: ?reducer={base58 of SHA-256}.
 """
 
@@ -16,9 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from graft_server.access import require_author
 from graft_server.requests import body, document, host_of, integer, seconds, timeline, visitor_of
 from graft_server.wire import BadMessage
 from sqlsync.envelope import NOW_US_MAX, NOW_US_MIN
+from sqlsync.identity import LINK_BYTES, SECRET_BYTES, Proof
+from sqlsync.links.http_link import SECRET_HEADER
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.mutation_batch import read_batch
 from sqlsync.links.presence import TTL_S
@@ -39,11 +43,37 @@ async def submit(request: Request) -> Response:
     """Take mutations."""
     author, seen = timeline(request), integer(request, "seen", least=-1)
     born_us = integer(request, "born_us", least=NOW_US_MIN, most=NOW_US_MAX)
-    visitor_of(request)
-    async with body(request, host_of(request).settings.message_bytes_max) as data, document(request) as served:
+    shown, settings = _proof(request), host_of(request).settings
+    principal = visitor_of(request).principal
+    require_author(settings, principal, has_secret=shown is not None and shown.secret is not None)
+    async with body(request, settings.message_bytes_max) as data, document(request) as served:
         mutations = read_batch(data)
-        answer = await served.submit(author, mutations, rejections_seen=-1 if seen is None else seen, born_us=born_us)
+        answer = await served.submit(
+            author, mutations, rejections_seen=-1 if seen is None else seen, born_us=born_us, proof=shown,
+            principal=principal,
+        )  # fmt: skip
         return _said(answer)
+
+
+def _proof(request: Request) -> Proof | None:
+    secret = _hexadecimal(request.headers.get(SECRET_HEADER), SECRET_BYTES, SECRET_HEADER)
+    link = _hexadecimal(request.query_params.get("link"), LINK_BYTES, "link")
+    first = integer(request, "first", least=0)
+    if (link is None) != (first is None):
+        raise BadMessage("link and first belong together: the link before the mutation that is the first")
+    return None if secret is None and link is None else Proof(secret, first or 0, link)
+
+
+def _hexadecimal(text: str | None, size: int, what: str) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        found = bytes.fromhex(text) if len(text) == 2 * size else b""
+    except ValueError:
+        found = b""
+    if len(found) != size:
+        raise BadMessage(f"{what} has {2 * size} hexadecimal digits")
+    return found
 
 
 async def wait(request: Request) -> Response:
@@ -75,15 +105,17 @@ async def set_presence(request: Request) -> Response:
         raise BadMessage(f"no presence: {error.errors()[0]['msg']}") from error
     except ValueError as error:
         raise BadMessage(f"no presence: {error}") from error
+    principal = visitor_of(request).principal
     async with document(request) as served:
-        served.set_presence(_client(request), said.state, said.ttl_s)
+        served.set_presence(_client(request), said.state, said.ttl_s, principal)
     return Response(status_code=204)
 
 
 async def leave(request: Request) -> Response:
     """Forget a client."""
+    principal = visitor_of(request).principal
     async with document(request) as served:
-        served.coordinator.presence.leave(_client(request))
+        served.coordinator.presence.leave(_client(request), owner=principal)
     return Response(status_code=204)
 
 

@@ -39,6 +39,12 @@ class ServerSettings(BaseModel):
     """Who shows it may make, open and edit documents; without any token everybody may who knows the id."""
     document_tokens: Mapping[Principal, Token] = Field(default_factory=dict)
     """Like `document_token`, one for each principal: what is done with it, is done by that principal."""
+    anonymous_timelines: bool = True
+    """Whether to take mutations of authors that show neither their timeline's secret nor a principal's token.
+
+    SQLSync's published clients have no secret. Without tokens of their own, whoever knows the id of such a timeline,
+    which all clients of the document can read, may write to it.
+    """
     origins: tuple[str, ...] = ()
     """Web origins whose pages may talk to the server, ``*`` for all; pages that the server's own origin served may."""
     hosts: tuple[str, ...] = ()

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from graft_server.access import require_host, require_upload, visitor
+from graft_server.access import require_author, require_host, require_upload, visitor
 from graft_server.connection import Connection
 from graft_server.error_replies import is_ours, refusal_of
 from graft_server.reducers import MODULE_BYTES_MAX
-from graft_server.requests import body, digest, document, host_of
+from graft_server.requests import body, digest, document, host_of, visitor_of
 from graft_server.wire import BadMessage
 from sqlsync.ids import unbase58
 
@@ -61,10 +61,13 @@ async def connect(websocket: WebSocket) -> None:
     """Serve a client until it goes."""
     await websocket.accept()
     try:
-        require_host(websocket, host_of(websocket).settings.hosts)
+        settings = host_of(websocket).settings
+        require_host(websocket, settings.hosts)
+        principal = visitor_of(websocket).principal
+        require_author(settings, principal, has_secret=False)
         async with document(websocket) as served:
-            storage = await served.storage(host_of(websocket).settings.frame_bytes_max)
-            await Connection(_Socket(websocket), served, storage, unbase58(served.name)).run()
+            storage = await served.storage(settings.frame_bytes_max)
+            await Connection(_Socket(websocket), served, storage, unbase58(served.name), principal=principal).run()
     except WebSocketDisconnect:
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is ends this connection alone

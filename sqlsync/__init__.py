@@ -16,10 +16,12 @@ from sqlsync.errors import (
     DocumentBusy,
     MigrationFailed,
     MutationRejected,
+    NotTheOwner,
     ReducerFailed,
     ReducerTooOld,
     SqlSyncError,
     TimelineExpired,
+    TimelineForked,
     TimelineGap,
 )
 from sqlsync.ids import TimelineId
@@ -46,6 +48,7 @@ __all__ = [
     "Mutation",
     "MutationRejected",
     "Named",
+    "NotTheOwner",
     "Opaque",
     "Presence",
     "PresenceHub",
@@ -59,6 +62,7 @@ __all__ = [
     "Refusal",
     "SqlSyncError",
     "TimelineExpired",
+    "TimelineForked",
     "TimelineGap",
     "TimelineId",
     "last_writer_wins",

@@ -12,6 +12,7 @@ import functools
 import json
 import struct
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Self
 
 import xxhash
@@ -19,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.errors import BadMutation, CorruptTimeline
+from sqlsync.identity import LINK_BYTES
 from sqlsync.ids import TimelineId
 from sqlsync.plain_json import read_object, require_plain
 
@@ -137,6 +139,21 @@ def _encoded(mutation: Mutation) -> bytes:
         len(body).to_bytes(4, "little"), body,
     ))  # fmt: skip
     return content + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(content))
+
+
+def digest(mutation: Mutation) -> bytes:
+    """Return what tells a mutation from any other that could have its LSN."""
+    return digest_of(encode(mutation))
+
+
+def digest_of(stored: bytes) -> bytes:
+    """Return the `digest` of the mutation with this stored form."""
+    return blake2b(stored, digest_size=LINK_BYTES).digest()
+
+
+def body_digest(mutation: Mutation) -> bytes:
+    """Return a digest of what a mutation does alone, for authors that do not capture its time and seed themselves."""
+    return blake2b(b"\0".join(_body(mutation.body)), digest_size=LINK_BYTES).digest()
 
 
 def decode(data: bytes) -> Mutation:

@@ -11,8 +11,10 @@ SqlSyncError
 ├── CoordinatorUnavailable retry later: no answer; pending mutations are kept
 │   └── CoordinatorBusy    retry after `retry_after_s`: it has as much of this client, or of this document, as it takes
 ├── CoordinatorRefused     mend the set-up: no permission, no such document, another reducer
+│   ├── NotTheOwner        show what the timeline began with: its secret, the token of its principal
 │   └── TimelineGap        send again from `expected`: mutations in between are missing
 ├── TimelineExpired        choose: the coordinator forgot this timeline; pending work is kept for a new one
+│   └── TimelineForked     the same: another copy of this directory went on with it
 └── CorruptTimeline        report it: bytes that fail a check are never applied
 """
 
@@ -64,6 +66,10 @@ class CoordinatorRefused(SqlSyncError):
     """The coordinator answered no."""
 
 
+class NotTheOwner(CoordinatorRefused):
+    """The timeline belongs to somebody else."""
+
+
 class TimelineGap(CoordinatorRefused):
     """Mutations before the ones that were sent are missing."""
 
@@ -75,6 +81,10 @@ class TimelineGap(CoordinatorRefused):
 
 class TimelineExpired(SqlSyncError):
     """The timeline was not used for so long that it was forgotten."""
+
+
+class TimelineForked(TimelineExpired):
+    """The timeline has other mutations in the volume than here: another copy of the directory wrote to it."""
 
 
 class CorruptTimeline(SqlSyncError):

@@ -2,7 +2,9 @@
 
     __sqlsync_timelines   how far each timeline was applied; to the letter the table of SQLSync 0.3.2
     __sqlsync_uses        when each timeline was written to last, for its expiry
-    __sqlsync_rejections  what was refused and why, until its author says that it knows
+    __sqlsync_owners      who may write to each timeline, as hashes, and the last links of its history
+    __sqlsync_sealed      what was refused and why, for its author alone, until that says that it knows
+    __sqlsync_rejections  the same in clear, for authors that hold no secret
     __sqlsync_meta        version: up to which version the reducer's migrations ran;
                           forgotten_us: timelines that were not used since before this moment may have been forgotten
 
@@ -11,9 +13,11 @@ They are made with the first thing that is to be written there. Every function r
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
+from sqlsync.identity import LINK_BYTES, Owner, Standing, seal_key, sealed, unsealed
 from sqlsync.ids import TimelineId
 
 PREFIX = "__sqlsync_"
@@ -24,8 +28,14 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS __sqlsync_uses (id BLOB PRIMARY KEY, used_us INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     """CREATE TABLE IF NOT EXISTS __sqlsync_rejections (id BLOB, lsn INTEGER, reason TEXT NOT NULL,
         PRIMARY KEY (id, lsn)) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS __sqlsync_owners (id BLOB PRIMARY KEY, lsn INTEGER NOT NULL, links BLOB NOT NULL,
+        key BLOB, principal BLOB) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS __sqlsync_sealed (id BLOB, lsn INTEGER, reason BLOB NOT NULL,
+        PRIMARY KEY (id, lsn)) STRICT, WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS __sqlsync_meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 )
+
+_REJECTIONS = ("rejections", "sealed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,52 @@ def set_applied(connection: apsw.Connection, timeline: TimelineId, lsn: int, *, 
     )
 
 
+def standing(connection: apsw.Connection, timeline: TimelineId) -> Standing | None:
+    """Return whose a timeline is and how its history ends; None if nobody noted that, or not for its position."""
+    return _standings(connection, " AND o.id = ?", (timeline.raw,)).get(timeline)
+
+
+def standings(connection: apsw.Connection) -> dict[TimelineId, Standing]:
+    """Return the `standing` of every timeline."""
+    return _standings(connection, "", ())
+
+
+def _standings(connection: apsw.Connection, which: str, bindings: tuple[bytes, ...]) -> dict[TimelineId, Standing]:
+    if not _is_there(connection, "owners"):
+        return {}
+    rows = connection.execute(
+        "SELECT o.id, t.lsn, o.lsn = t.lsn, o.links, o.key, o.principal "
+        "FROM __sqlsync_owners AS o, __sqlsync_timelines AS t WHERE o.id = t.id" + which,
+        bindings,
+    )
+    # A release that does not know this table moves the position alone; then the links are those of the past.
+    return {
+        TimelineId(raw): Standing(lsn, _split(links) if is_current else (), Owner(key, principal))
+        for raw, lsn, is_current, links, key, principal in rows
+    }
+
+
+def _split(links: bytes) -> tuple[bytes, ...]:
+    return tuple(links[at : at + LINK_BYTES] for at in range(0, len(links), LINK_BYTES))
+
+
+def set_standing(connection: apsw.Connection, timeline: TimelineId, found: Standing) -> None:
+    """Note whose a timeline is and how its history ends, beside `set_applied`."""
+    connection.execute(
+        "INSERT OR REPLACE INTO __sqlsync_owners VALUES (?, ?, ?, ?, ?)",
+        (timeline.raw, found.lsn, b"".join(found.links), found.owner.key, found.owner.principal),
+    )
+
+
+def reject_sealed(connection: apsw.Connection, timeline: TimelineId, row: RejectionRow, seal: bytes) -> None:
+    """Note what was refused, readable for the author of the timeline alone."""
+    make(connection)
+    connection.execute(
+        "INSERT OR REPLACE INTO __sqlsync_sealed VALUES (?, ?, ?)",
+        (timeline.raw, row.lsn, sealed(seal, timeline, row.lsn, row.reason)),
+    )
+
+
 def reject(connection: apsw.Connection, timeline: TimelineId, rows: Iterable[RejectionRow]) -> None:
     """Note what was refused."""
     make(connection)
@@ -89,25 +145,42 @@ def reject(connection: apsw.Connection, timeline: TimelineId, rows: Iterable[Rej
     )
 
 
-def rejections(connection: apsw.Connection, timeline: TimelineId) -> list[RejectionRow]:
-    """Return what was refused of a timeline, in order."""
-    if not _is_there(connection, "rejections"):
-        return []
-    rows = connection.execute("SELECT lsn, reason FROM __sqlsync_rejections WHERE id = ? ORDER BY lsn", (timeline.raw,))
-    return [RejectionRow(lsn, reason) for lsn, reason in rows]
+def rejections(connection: apsw.Connection, timeline: TimelineId, secret: bytes | None = None) -> list[RejectionRow]:
+    """Return what was refused of a timeline, in order; ``secret`` is its author's."""
+    found: dict[Any, Any] = {}
+    if _is_there(connection, "rejections"):
+        clear: list[Any] = connection.execute(
+            "SELECT lsn, reason FROM __sqlsync_rejections WHERE id = ?", (timeline.raw,)
+        ).fetchall()
+        found.update(clear)
+    if secret is not None and _is_there(connection, "sealed"):
+        key = seal_key(secret)
+        rows: list[Any] = connection.execute(
+            "SELECT lsn, reason FROM __sqlsync_sealed WHERE id = ?", (timeline.raw,)
+        ).fetchall()
+        for lsn, reason in rows:
+            found[lsn] = unsealed(key, timeline, lsn, reason) or "the reason cannot be read"
+    return [RejectionRow(lsn, reason) for lsn, reason in sorted(found.items())]
 
 
 def rejected_timelines(connection: apsw.Connection) -> set[TimelineId]:
     """Return the timelines that have rejections."""
-    if not _is_there(connection, "rejections"):
-        return set()
-    return {TimelineId(raw) for (raw,) in connection.execute("SELECT DISTINCT id FROM __sqlsync_rejections")}
+    return {
+        TimelineId(raw)
+        for table in _REJECTIONS
+        if _is_there(connection, table)
+        for (raw,) in connection.execute(f"SELECT DISTINCT id FROM __sqlsync_{table}")  # noqa: S608 - our own names
+    }
 
 
 def forget_rejections(connection: apsw.Connection, timeline: TimelineId, lsn: int) -> None:
     """Remove a timeline's rejections up to an LSN: its author knows of them."""
-    if _is_there(connection, "rejections"):
-        connection.execute("DELETE FROM __sqlsync_rejections WHERE id = ? AND lsn <= ?", (timeline.raw, lsn))
+    for table in _REJECTIONS:
+        if _is_there(connection, table):
+            connection.execute(
+                f"DELETE FROM __sqlsync_{table} WHERE id = ? AND lsn <= ?",  # noqa: S608 - our own names
+                (timeline.raw, lsn),
+            )
 
 
 def forget_timelines(connection: apsw.Connection, before_us: int, *, keep: Collection[TimelineId] = ()) -> int:
@@ -118,7 +191,9 @@ def forget_timelines(connection: apsw.Connection, before_us: int, *, keep: Colle
     rows = connection.execute("SELECT id FROM __sqlsync_uses WHERE used_us < ?", (before_us,)).fetchall()
     gone = [row for row in rows if row[0] not in kept]
     if gone:
-        for table in ("timelines", "uses", "rejections"):
+        for table in ("timelines", "uses", "owners", *_REJECTIONS):
+            if not _is_there(connection, table):
+                continue
             connection.executemany(f"DELETE FROM __sqlsync_{table} WHERE id = ?", gone)  # noqa: S608 - our own names
         _set_meta(connection, "forgotten_us", max(before_us, forgotten_us(connection) or before_us))
     return len(gone)

@@ -14,6 +14,7 @@ from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.coordination.local_link import LocalLink
 from sqlsync.documents.document import Document
 from sqlsync.envelope import Mutation, Named
+from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 
@@ -86,10 +87,13 @@ class CountingLink:
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        proof: Proof | None = None,
     ) -> Acknowledged:
         """Count, and hand over."""
         self.round_trips += 1
-        return self._coordinator.submit(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+        return self._coordinator.submit(
+            timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, proof=proof
+        )
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Count, and wait."""

@@ -8,6 +8,7 @@ Invariants: `known` says what is in the shared volume, never what is on its way 
 of entries together with the positions of their timelines. One thread at a time.
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,8 +18,10 @@ from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
 from pagestore.runtime import Runtime
 from sqlsync import tables
+from sqlsync.coordination.inbox import Entry
 from sqlsync.envelope import Mutation, Named
 from sqlsync.failpoints import failpoint
+from sqlsync.identity import Owner, Standing
 from sqlsync.ids import TimelineId
 from sqlsync.reducers.apply import Rejected, apply_batch
 from sqlsync.reducers.migrate import MIGRATE, check_version, migrate
@@ -26,6 +29,7 @@ from sqlsync.reducers.reducer import Reducer
 from sqlsync.volume import DocumentVolume, volume_errors
 
 _EXPIRY_ROUNDS = 100
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Known:
     """What the shared volume says."""
 
     positions: Mapping[TimelineId, int] = field(default_factory=dict)
+    standings: Mapping[TimelineId, Standing] = field(default_factory=dict)
     lsn: int = 0
     """The remote LSN at which it says so."""
     forgotten_us: int | None = None
@@ -43,7 +48,14 @@ class Applier:
     """Applies entries to a volume and pushes them."""
 
     def __init__(
-        self, volume: DocumentVolume, reducer: Reducer, own: TimelineId, *, expiry_s: float, runtime: Runtime
+        self,
+        volume: DocumentVolume,
+        reducer: Reducer,
+        own: TimelineId,
+        own_secret: bytes | None,
+        *,
+        expiry_s: float,
+        runtime: Runtime,
     ) -> None:
         """Begin with what the replica has of the remote; local commits are given up: the inbox has it all."""
         self.volume = volume
@@ -52,6 +64,7 @@ class Applier:
         """Rejections of the timeline ``own`` since it was read last."""
         self._reducer = reducer
         self._own = own
+        self._own_secret = own_secret
         self._expiry_s = expiry_s
         self._runtime = runtime
         self._expire_after_s = runtime.now_s() + expiry_s / _EXPIRY_ROUNDS
@@ -89,7 +102,7 @@ class Applier:
 
     def apply(
         self,
-        entries: Sequence[Mutation],
+        entries: Sequence[Entry],
         seen: Mapping[TimelineId, int],
         waiting: Collection[TimelineId],
         refused: Callable[[Sequence[Mutation]], Mapping[int, Rejected]],
@@ -102,9 +115,13 @@ class Applier:
         """
         now_us = int(self._runtime.now_s() * 1_000_000)
         with self.volume.transaction() as connection:
-            batch = self._following(entries)
+            following = self._following(entries)
+            batch = [entry.mutation for entry in following]
             if batch:
-                apply_batch(self.volume.sandbox, self._reducer, batch, used_us=now_us, refused=refused(batch))
+                stamps = [entry.stamp for entry in following]
+                apply_batch(
+                    self.volume.sandbox, self._reducer, batch, used_us=now_us, stamps=stamps, refused=refused(batch)
+                )
             elif self.is_behind:
                 migrate(self.volume.sandbox, self._reducer, self._cause())
                 tables.make(connection)
@@ -114,25 +131,40 @@ class Applier:
                     tables.forget_rejections(connection, timeline, told[timeline])
                 self._expire(now_us, waiting)
 
-    def push(self, entries: Sequence[Mutation]) -> None:
+    def push(self, entries: Sequence[Entry]) -> None:
         """Hand the local commit over, and take note of it; raises `Diverged` if somebody else was faster."""
         push(self.volume.replica, layout=btree_layout)
         failpoint("coordinator: after push")
         if self._has_expired or self.is_behind:
             self._learn()
         else:
-            self._learn_of({mutation.timeline for mutation in entries})
+            self._learn_of({entry.mutation.timeline for entry in entries})
 
-    def _following(self, entries: Sequence[Mutation]) -> list[Mutation]:
-        """Return the entries that are next in their timelines; the volume itself says what that is."""
+    def _following(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the entries that are next in their timelines; the volume itself says what that is.
+
+        Those that belong to somebody else than the timeline, or to another history, are left out: another coordinator
+        took what the volume has, and the author of these learns of it when it compares.
+        """
         batch, reached = [], dict[TimelineId, int]()
-        for mutation in entries:
-            if mutation.timeline not in reached:
-                applied = tables.applied(self.volume.connection, mutation.timeline)
-                reached[mutation.timeline] = -1 if applied is None else applied
-            if mutation.lsn == reached[mutation.timeline] + 1:
-                batch.append(mutation)
-                reached[mutation.timeline] = mutation.lsn
+        ends: dict[TimelineId, tuple[Owner | None, bytes | None]] = {}
+        connection = self.volume.connection
+        for entry in entries:
+            timeline, lsn, stamp = entry.mutation.timeline, entry.mutation.lsn, entry.stamp
+            if timeline not in reached:
+                applied, standing = tables.applied(connection, timeline), tables.standing(connection, timeline)
+                reached[timeline] = -1 if applied is None else applied
+                ends[timeline] = (None, None) if standing is None else (standing.owner, standing.link_at(standing.lsn))
+            if lsn != reached[timeline] + 1:
+                continue
+            owner, link = ends[timeline]
+            if (owner is not None and not owner.admits(stamp.owner)) or (
+                None not in {link, stamp.before} and link != stamp.before
+            ):
+                _log.warning("mutation %d of timeline %s does not follow what the volume has of it", lsn, timeline)
+                continue
+            batch.append(entry)
+            reached[timeline], ends[timeline] = lsn, (stamp.owner, stamp.link)
         return batch
 
     def _cause(self) -> Mutation:
@@ -154,6 +186,7 @@ class Applier:
         with volume_errors():
             self.known = Known(
                 tables.positions(connection),
+                tables.standings(connection),
                 self.volume.lsn,
                 tables.forgotten_us(connection),
                 tables.version(connection),
@@ -163,16 +196,18 @@ class Applier:
 
     def _learn_of(self, timelines: Collection[TimelineId]) -> None:
         """Read the positions that may have changed; entries that follow no position belong to a forgotten timeline."""
-        positions = dict(self.known.positions)
+        positions, standings = dict(self.known.positions), dict(self.known.standings)
         with volume_errors():
             for timeline in timelines:
                 applied = tables.applied(self.volume.connection, timeline)
                 if applied is not None:
                     positions[timeline] = applied
+                if (standing := tables.standing(self.volume.connection, timeline)) is not None:
+                    standings[timeline] = standing
             if self._own in timelines:
                 self._learn_own_rejections()
-        self.known = Known(positions, self.volume.lsn, self.known.forgotten_us, self.known.version)
+        self.known = Known(positions, standings, self.volume.lsn, self.known.forgotten_us, self.known.version)
 
     def _learn_own_rejections(self) -> None:
-        for row in tables.rejections(self.volume.connection, self._own):
+        for row in tables.rejections(self.volume.connection, self._own, self._own_secret):
             self.own_rejections[row.lsn] = row.reason

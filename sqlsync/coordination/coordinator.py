@@ -25,14 +25,24 @@ from graft.replica.replica import Replica
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.coordination.admission import History
 from sqlsync.coordination.applier import Applier
 from sqlsync.coordination.health import Health
-from sqlsync.coordination.inbox import FILE, Inbox
+from sqlsync.coordination.inbox import FILE, Entry, Inbox
+from sqlsync.coordination.intake import ANYBODY, Caller, taken
 from sqlsync.coordination.isolation import Isolation
 from sqlsync.documents.timeline import CLOCKS_APART_US, body_of, may_be_forgotten
 from sqlsync.envelope import Mutation
-from sqlsync.errors import CoordinatorUnavailable, MutationRejected, SqlSyncError, TimelineExpired, TimelineGap
+from sqlsync.errors import (
+    CoordinatorUnavailable,
+    MutationRejected,
+    SqlSyncError,
+    TimelineExpired,
+    TimelineForked,
+    TimelineGap,
+)
 from sqlsync.failpoints import failpoint
+from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.presence import PresenceHub
@@ -99,7 +109,9 @@ class Coordinator:
             opened.callback(self._volume.close)
             self._inbox = Inbox(path / FILE, runtime)
             opened.callback(self._inbox.close)
-            self._applier = Applier(self._volume, reducer, self._inbox.id, expiry_s=expiry_s, runtime=runtime)
+            self._applier = Applier(
+                self._volume, reducer, self._inbox.id, self._inbox.secret, expiry_s=expiry_s, runtime=runtime
+            )
             self._known = self._applier.known
             self._inbox.drop_known(self._known.positions, self._known.forgotten_us)
             self._open = opened.pop_all()
@@ -134,14 +146,21 @@ class Coordinator:
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        proof: Proof | None = None,
+        principal: str = "",
+        captured_here: bool = False,
     ) -> Acknowledged:
-        """Take mutations of one timeline, durably; see `sqlsync.links.link.CoordinatorLink`."""
+        """Take mutations of one timeline, durably; see `sqlsync.links.link.CoordinatorLink`.
+
+        ``principal`` is whose token was shown, and ``captured_here`` says that time and seed were captured on arrival.
+        """
+        caller = Caller(proof, principal, captured_here)
         try:
-            return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+            return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, caller=caller)
         except (TimelineGap, TimelineExpired):
             # Another coordinator may have taken what is missing here.
             self.catch_up()
-            return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+            return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, caller=caller)
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
@@ -159,9 +178,13 @@ class Coordinator:
         """
         own, body = self._inbox.id, body_of(name_or_payload, arguments)
         with self._lock:
-            mutation = Mutation.captured(own, self._expected(own), body, actor=self._actor, runtime=self._runtime)
+            history = self._history(own)
+            lsn = history.next_lsn
+            mutation = Mutation.captured(own, lsn, body, actor=self._actor, runtime=self._runtime)
             self.reducer.check(mutation)
-            self._add([mutation])
+            caller = Caller(Proof(self._inbox.secret, lsn, history.link(lsn - 1)))
+            (entry,) = taken(own, [mutation], caller, history, self._now_us())
+            self._add([entry])
         while self._position(own) < mutation.lsn:
             if self._inbox.last(own) < mutation.lsn:
                 raise TimelineExpired(f"the volume forgot the coordinator's own timeline {own}; call it again")
@@ -174,6 +197,13 @@ class Coordinator:
             reason = self._applier.own_rejections.pop(mutation.lsn, None)
         if reason is not None:
             raise MutationRejected(reason)
+        standing = self._known.standings.get(own)
+        link = None if standing is None else standing.link_at(mutation.lsn)
+        if None not in {link, entry.stamp.link} and link != entry.stamp.link:
+            raise TimelineForked(
+                f"mutation {mutation.lsn} of timeline {own} is another one in the volume: a copy of the directory "
+                f"{self._path} is in use; this mutation was not applied, call it again"
+            )
 
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
         """Return the rows of a query on what was applied here."""
@@ -205,7 +235,7 @@ class Coordinator:
                 try:
                     self._applier.apply(entries, seen, waiting, self._isolation.refused)
                 except BaseException as error:
-                    if self._isolation.failed(entries, error):
+                    if self._isolation.failed([entry.mutation for entry in entries], error):
                         continue
                     raise
                 failpoint("coordinator: after apply")
@@ -215,7 +245,7 @@ class Coordinator:
                     with self._learning():
                         self._applier.pull()
                     continue
-                self._tell_isolated(self._isolation.passed(entries))
+                self._tell_isolated(self._isolation.passed([entry.mutation for entry in entries]))
                 self._learnt(applied=len(entries))
                 return len(entries)
 
@@ -262,31 +292,39 @@ class Coordinator:
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        caller: Caller = ANYBODY,
     ) -> Acknowledged:
         """Take mutations like `submit`, by what is known here alone: the store is not asked."""
         with self._lock:
             if not self._volume.alive:
                 raise CoordinatorUnavailable("the coordinator was closed")
-            expected = self._expected(timeline)
-            if mutations:
-                check_order(timeline, mutations, expected)
-            if expected == 0 and may_be_forgotten(born_us, self._known.forgotten_us):
+            history = self._history(timeline)
+            fresh = taken(timeline, mutations, caller, history, self._now_us())
+            if history.next_lsn == 0 and may_be_forgotten(born_us, self._known.forgotten_us):
                 raise TimelineExpired(
                     f"timeline {timeline} is not known here, and it is as old as others that were forgotten: what it "
                     "says may have been applied before"
                 )
-            self._add([mutation for mutation in mutations if mutation.lsn >= expected])
+            self._add(fresh)
             seen = min(rejections_seen, self._position(timeline))  # nobody has seen what is still to come
-            if seen > self._rejections_seen.get(timeline, -1):
+            if caller.is_known and seen > self._rejections_seen.get(timeline, -1):
                 self._rejections_seen[timeline] = seen
         failpoint("coordinator: after inbox")
         with self._lock:
             return self._acknowledged(timeline)
 
-    def _add(self, fresh: list[Mutation]) -> None:
-        self._inbox.add(fresh, taken_us=int(self._runtime.now_s() * 1_000_000))
+    def _add(self, fresh: list[Entry]) -> None:
+        self._inbox.add(fresh, taken_us=self._now_us())
         if fresh:
             self._moved.notify_all()
+
+    def _now_us(self) -> int:
+        return int(self._runtime.now_s() * 1_000_000)
+
+    def _history(self, timeline: TimelineId) -> History:
+        """Return what is known of a timeline; the caller holds `_lock`."""
+        standing, stamps = self._known.standings.get(timeline), self._inbox.stamps(timeline)
+        return History.of(self._expected(timeline), standing, stamps)
 
     def _position(self, timeline: TimelineId) -> int:
         return self._known.positions.get(timeline, -1)
@@ -355,14 +393,3 @@ class Coordinator:
                 _log.info("coordinator in %s: applies again", self._path)
         elif before is None or repr(before) != repr(error):
             _log.error("coordinator in %s: nothing is applied: %s", self._path, error, exc_info=error)
-
-
-def check_order(timeline: TimelineId, mutations: Sequence[Mutation], expected: int) -> None:
-    """Raise `TimelineGap` unless the mutations are those of a timeline, dense, and leave nothing out."""
-    first = mutations[0]
-    for place, mutation in enumerate(mutations):
-        if (mutation.timeline, mutation.lsn) != (timeline, first.lsn + place):
-            wanted = first.lsn + place
-            raise TimelineGap(f"timeline {timeline}: {wanted} is missing before {mutation.lsn}", expected=wanted)
-    if first.lsn > expected:
-        raise TimelineGap(f"timeline {timeline}: {expected} is missing before {first.lsn}", expected=expected)

@@ -1,8 +1,9 @@
 """The inbox: what a coordinator has promised to apply, durable before it is acknowledged.
 
     directory/inbox.db (SQLite, WAL, synchronous=FULL)
-        meta      id: the coordinator's own timeline
+        meta      id, secret: the coordinator's own timeline
         entries   mutations in the order of their arrival, and when that was, until the volume has them
+        stamps    whose each entry is, and how it goes on (sqlsync.identity.Stamp)
 
 Invariants: the entries of one timeline are dense and in order; all of them are in memory too. Threads may share it.
 """
@@ -12,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,14 +21,26 @@ from graft.disk.sqlite import database_errors, opened
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.documents.timeline import may_be_forgotten
 from sqlsync.envelope import Mutation, decode, encode
+from sqlsync.identity import Owner, Stamp, new_secret
 from sqlsync.ids import TimelineId
 
 FILE = "inbox.db"
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, taken_us INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, taken_us INTEGER NOT NULL,
+        data BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS stamps (seq INTEGER PRIMARY KEY, key BLOB, principal BLOB, before BLOB, link BLOB,
+        seal BLOB) STRICT;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A mutation that was taken."""
+
+    mutation: Mutation
+    stamp: Stamp
 
 
 class Inbox:
@@ -36,19 +50,19 @@ class Inbox:
         """Open the file at ``path``, or make it."""
         self._path = path
         self._lock = threading.Lock()  # guards all that follows
-        self._entries: OrderedDict[int, Mutation] = OrderedDict()
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._taken_us: dict[int, int] = {}
-        self._last: dict[TimelineId, int] = {}
+        self._stamps: dict[TimelineId, dict[int, Stamp]] = {}
         with database_errors(f"opening {path}"):
             self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
             try:
-                self._database.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (TimelineId.new(runtime).raw,))
-                (raw,) = self._database.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()
-                self.id = TimelineId(raw)
-                for seq, taken_us, data in self._database.execute("SELECT * FROM entries ORDER BY seq"):
-                    self._entries[seq] = mutation = decode(data)
-                    self._taken_us[seq] = taken_us
-                    self._last[mutation.timeline] = mutation.lsn
+                self.id, self.secret = self._own(runtime)
+                rows = self._database.execute(
+                    "SELECT seq, taken_us, data, key, principal, before, link, seal "
+                    "FROM entries LEFT JOIN stamps USING (seq) ORDER BY seq"
+                )
+                for seq, taken_us, data, key, principal, before, link, seal in rows:
+                    self._note(seq, taken_us, Entry(decode(data), Stamp(Owner(key, principal), before, link, seal)))
                 (found,) = self._database.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
                 self._seq = found or 0
             except BaseException:
@@ -60,27 +74,35 @@ class Inbox:
 
     def last(self, timeline: TimelineId) -> int:
         """Return the LSN of a timeline's last entry, -1 if it has none."""
-        return self._last.get(timeline, -1)
+        stamps = self._stamps.get(timeline)
+        return next(reversed(stamps)) if stamps else -1
+
+    def stamps(self, timeline: TimelineId) -> dict[int, Stamp]:
+        """Return the stamps of a timeline's entries by LSN, in order."""
+        with self._lock:
+            return dict(self._stamps.get(timeline, {}))
 
     def timelines(self) -> set[TimelineId]:
         """Return the timelines that have entries."""
         with self._lock:
-            return set(self._last)
+            return set(self._stamps)
 
-    def add(self, mutations: Sequence[Mutation], *, taken_us: int) -> None:
+    def add(self, entries: Sequence[Entry], *, taken_us: int) -> None:
         """Store mutations durably, behind the others; one thread at a time, which has checked that they follow."""
-        if not mutations:
+        if not entries:
             return
-        rows = [(self._seq + place, taken_us, encode(mutation)) for place, mutation in enumerate(mutations, 1)]
+        numbered = list(enumerate(entries, self._seq + 1))
+        rows = [(seq, taken_us, encode(entry.mutation)) for seq, entry in numbered]
+        stamps = [(seq, *_columns(entry.stamp)) for seq, entry in numbered]
         with self._transaction() as database:
             database.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
+            database.executemany("INSERT INTO stamps VALUES (?, ?, ?, ?, ?, ?)", stamps)
         with self._lock:
-            for (seq, _, _), mutation in zip(rows, mutations, strict=True):
-                self._entries[seq], self._taken_us[seq] = mutation, taken_us
-                self._last[mutation.timeline] = mutation.lsn
-            self._seq += len(mutations)
+            for seq, entry in numbered:
+                self._note(seq, taken_us, entry)
+            self._seq += len(entries)
 
-    def first(self, limit: int) -> list[Mutation]:
+    def first(self, limit: int) -> list[Entry]:
         """Return the entries that came first."""
         with self._lock:
             return list(islice(self._entries.values(), limit))
@@ -100,9 +122,9 @@ class Inbox:
         with self._lock:
             dropped = [
                 seq
-                for seq, entry in self._entries.items()
-                if entry.lsn <= positions.get(entry.timeline, -1)
-                or (entry.timeline not in positions and may_be_forgotten(self._taken_us[seq], forgotten_us))
+                for seq, mutation in ((seq, entry.mutation) for seq, entry in self._entries.items())
+                if mutation.lsn <= positions.get(mutation.timeline, -1)
+                or (mutation.timeline not in positions and may_be_forgotten(self._taken_us[seq], forgotten_us))
             ]
         self._drop(dropped)
 
@@ -112,19 +134,38 @@ class Inbox:
         with self._transaction() as database:
             if dropped[-1] - dropped[0] == len(dropped) - 1:
                 database.execute("DELETE FROM entries WHERE seq BETWEEN ? AND ?", (dropped[0], dropped[-1]))
+                database.execute("DELETE FROM stamps WHERE seq BETWEEN ? AND ?", (dropped[0], dropped[-1]))
             else:
                 database.executemany("DELETE FROM entries WHERE seq = ?", [(seq,) for seq in dropped])
+                database.executemany("DELETE FROM stamps WHERE seq = ?", [(seq,) for seq in dropped])
         with self._lock:
             for seq in dropped:
                 del self._taken_us[seq]
-                entry = self._entries.pop(seq)
-                if self._last.get(entry.timeline) == entry.lsn:
-                    del self._last[entry.timeline]
+                mutation = self._entries.pop(seq).mutation
+                stamps = self._stamps[mutation.timeline]
+                stamps.pop(mutation.lsn, None)
+                if not stamps:
+                    del self._stamps[mutation.timeline]
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+    def _own(self, runtime: Runtime) -> tuple[TimelineId, bytes | None]:
+        """Return the coordinator's own timeline and its secret, made if there is none."""
+        stored = dict(self._database.execute("SELECT key, value FROM meta"))
+        if "id" not in stored:
+            secret, raw = new_secret(runtime), TimelineId.new(runtime).raw
+            stored = {"id": raw, "secret": secret}
+            with self._database:
+                self._database.execute("BEGIN")
+                self._database.executemany("INSERT INTO meta VALUES (?, ?)", stored.items())
+        return TimelineId(stored["id"]), stored.get("secret")
+
+    def _note(self, seq: int, taken_us: int, entry: Entry) -> None:
+        self._entries[seq], self._taken_us[seq] = entry, taken_us
+        self._stamps.setdefault(entry.mutation.timeline, {})[entry.mutation.lsn] = entry.stamp
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -137,3 +178,7 @@ class Inbox:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+
+
+def _columns(stamp: Stamp) -> tuple[bytes | None, ...]:
+    return stamp.owner.key, stamp.owner.principal, stamp.before, stamp.link, stamp.seal

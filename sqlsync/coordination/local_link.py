@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.envelope import Mutation
+from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 from sqlsync.links.presence import Presence
@@ -28,9 +29,12 @@ class LocalLink:
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        proof: Proof | None = None,
     ) -> Acknowledged:
         """Hand over mutations."""
-        return self._coordinator.submit(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us)
+        return self._coordinator.submit(
+            timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, proof=proof
+        )
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Wait until a mutation is in the volume."""

@@ -76,6 +76,7 @@ class Document:
             opened.callback(volume.close)
             timeline = Timeline(path / FILE, runtime)
             opened.callback(timeline.close)
+            timeline.adopt_secret()
             view = View(volume, reducer, record_positions=link is None, runtime=runtime)
             opened.callback(view.close)
             self._client = Client(timeline, view, reducer, link, on_rejected, runtime, acknowledged=timeline.start)
@@ -194,7 +195,7 @@ class Document:
             start = client.timeline.start
             fresh = client.timeline.renew()
             client.receipts.renumbered(start)
-            client.acknowledged = 0
+            client.acknowledged, client.is_forked = 0, False
             with contextlib.suppress(GraftError, SqlSyncError):  # the timeline is a new one; the view can wait
                 client.view.outdate()
                 rebase(client)
@@ -262,7 +263,7 @@ class Document:
             failpoint("mutate: after append")
 
         try:
-            outcome = client.view.apply(mutation, store)
+            outcome = client.view.apply(mutation, client.timeline.next_stamp(mutation), store)
         except (Exception, KeyboardInterrupt) as error:
             with contextlib.suppress(GraftError):
                 client.view.outdate()  # whether it is in the replica is open

@@ -20,12 +20,14 @@ def rebase(client: Client) -> None:
     if not client.view.stale:
         return
     client.view.clean()
-    applied, rejected = client.view.settled(client.timeline.id)
-    client.is_expired = client.link is None and applied < 0 and _may_be_forgotten(client)
-    settle(client, applied, rejected)
+    found, timeline = client.view.settled(client.timeline), client.timeline
+    agreed = timeline.agreement(found.applied, found.standing)
+    client.is_forked = agreed < found.applied
+    client.is_expired = client.link is None and found.applied < 0 and _may_be_forgotten(client)
+    settle(client, agreed, [(lsn, reason) for lsn, reason in found.rejected if lsn <= agreed])
     failpoint("rebase: after confirm")
     pending = client.timeline.pending()
-    outcomes = client.view.replay(pending)
+    outcomes = client.view.replay(pending, [timeline.stamp(mutation.lsn) for mutation in pending])
     failpoint("rebase: after replay")
     for mutation, error in zip(pending, errors_of(outcomes), strict=True):
         client.receipts.replayed(mutation.lsn, error)

@@ -37,6 +37,8 @@ class Client:
     """The coordinator has all mutations before this LSN."""
     is_expired: bool = False
     """Whether the volume may have forgotten the timeline, and with it what it had applied; without a coordinator."""
+    is_forked: bool = False
+    """Whether the volume has other mutations of the timeline than this client: a copy of its directory went on."""
     to_tell: list[Callable[[], None]] = field(default_factory=list)
     """Call-backs that wait for `lock` to be free."""
     presence: OwnPresence | None = None

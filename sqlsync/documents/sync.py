@@ -11,12 +11,14 @@ from graft_sqlite_vfs.btree.layout import btree_layout
 from sqlsync import tables
 from sqlsync.documents.rebase import rebase, settle
 from sqlsync.documents.session import Client
-from sqlsync.errors import CoordinatorUnavailable, TimelineExpired, TimelineGap
+from sqlsync.errors import CoordinatorUnavailable, TimelineExpired, TimelineForked, TimelineGap
 from sqlsync.failpoints import failpoint
+from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged, CoordinatorLink
 
 SUBMIT_MUTATIONS_MAX = 500
 _PUSHES_MAX = 100
+_STEPS_MAX = 10
 
 
 def sync(client: Client, *, wait_s: float = 0.0) -> None:
@@ -36,7 +38,11 @@ def sync(client: Client, *, wait_s: float = 0.0) -> None:
 
 
 def _sync_through(client: Client, link: CoordinatorLink, wait_s: float) -> None:
-    answer = _submit_all(client, link)
+    try:
+        answer = _submit_all(client, link)
+    except TimelineForked:
+        _pull(client)  # what is the same is confirmed, so that a new timeline does not repeat it
+        raise
     client.tell()
     with client.lock:
         last = client.timeline.next_lsn - 1
@@ -44,32 +50,50 @@ def _sync_through(client: Client, link: CoordinatorLink, wait_s: float) -> None:
     if waiting and wait_s > 0 and (answer.applied is None or answer.applied < last):
         answer = link.wait(client.timeline.id, last, timeout_s=wait_s)
     _pull(client, at_least=answer.volume_lsn)
+    _require_unforked(client)
+
+
+def _forked(timeline: TimelineId, end: int, next_lsn: int) -> TimelineForked:
+    return TimelineForked(
+        f"timeline {timeline} ends before LSN {end} here, and the coordinator has mutations up to LSN {next_lsn}: it "
+        "went on from another copy of this directory; begin a new timeline"
+    )
+
+
+def _require_unforked(client: Client) -> None:
+    if client.is_forked:
+        raise TimelineForked(
+            f"the volume has other mutations of timeline {client.timeline.id} than this directory: another copy of it "
+            "went on, or it was restored from a backup; all that is pending is kept: begin a new timeline"
+        )
 
 
 def _submit_all(client: Client, link: CoordinatorLink) -> Acknowledged:
+    steps = 0
     while True:
         with client.lock:
             timeline, start, end = client.timeline.id, client.timeline.start, client.timeline.next_lsn
             client.acknowledged = max(client.acknowledged, start)
             batch = client.timeline.pending(client.acknowledged, SUBMIT_MUTATIONS_MAX)
             seen, born_us = client.timeline.rejections_seen, client.timeline.born_us
+            asked, proof = client.acknowledged, client.timeline.proof(client.acknowledged)
         try:
-            answer = link.submit(timeline, batch, rejections_seen=seen, born_us=born_us)
+            answer = link.submit(timeline, batch, rejections_seen=seen, born_us=born_us, proof=proof)
         except TimelineGap as gap:
             if gap.expected < start:
                 raise TimelineExpired(
                     f"the coordinator asks for mutation {gap.expected} of timeline {timeline}, which was applied long "
                     "ago: it has forgotten the timeline; begin a new one"
                 ) from gap
-            if gap.expected >= client.acknowledged:
+            if gap.expected > end:
+                raise _forked(timeline, end, gap.expected) from gap
+            if gap.expected == asked or steps == _STEPS_MAX:
                 raise
             client.acknowledged = gap.expected
+            steps += 1
             continue
         if answer.next_lsn > end:
-            raise TimelineExpired(
-                f"timeline {timeline} ends before LSN {end} here, and the coordinator has mutations up to LSN "
-                f"{answer.next_lsn}: it went on from another copy of this directory; begin a new timeline"
-            )
+            raise _forked(timeline, end, answer.next_lsn)
         if batch and answer.next_lsn <= batch[0].lsn:
             raise CoordinatorUnavailable(f"the coordinator took nothing from LSN {batch[0].lsn} of timeline {timeline}")
         with client.lock:
@@ -88,9 +112,10 @@ def _sync_directly(client: Client) -> None:
                     f"the volume does not know timeline {client.timeline.id} any more: it was not used for so long "
                     "that it was forgotten; begin a new one"
                 )
+            _require_unforked(client)
             _forget_told(client)
             through = client.timeline.next_lsn - 1
-            _, rejected = client.view.settled(client.timeline.id)
+            rejected = client.view.settled(client.timeline).rejected
         try:
             push(client.view.volume.replica, layout=btree_layout)
         except Diverged:
@@ -104,7 +129,7 @@ def _sync_directly(client: Client) -> None:
 
 def _forget_told(client: Client) -> None:
     """Remove the rejections from the volume that are in the timeline's file."""
-    _, rejected = client.view.settled(client.timeline.id)
+    rejected = client.view.settled(client.timeline).rejected
     seen = client.timeline.rejections_seen
     if any(lsn <= seen for lsn, _ in rejected):
         with client.view.volume.transaction() as connection:

@@ -1,7 +1,8 @@
 """The timeline: what one client called and has not seen confirmed, durable before it runs.
 
     directory/timeline.db (SQLite, WAL, synchronous=FULL)
-        meta        id, start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored),
+        meta        id, secret (who shows it may write to the timeline; none if an older release made it), link (before
+                    start), start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored),
                     born (when the timeline began, microseconds since the Unix epoch), view
         mutations   LSNs start, start + 1, … without a gap; the stored form of sqlsync.envelope
         rejections  what the coordinator refused, until the application was told
@@ -21,18 +22,19 @@ from typing import Any
 from graft.disk.sqlite import database_errors, opened
 from graft.errors import local_errors
 from pagestore.runtime import SYSTEM, Runtime
-from sqlsync.envelope import Mutation, Named, Opaque, decode, encode
+from sqlsync.envelope import Mutation, Named, Opaque, decode, digest, digest_of, encode
 from sqlsync.errors import CorruptTimeline
+from sqlsync.identity import GENESIS, Owner, Proof, Stamp, Standing, legacy_link, linked, new_secret, seal_key
 from sqlsync.ids import TimelineId
 
 FILE = "timeline.db"
 CLOCKS_APART_US = 24 * 3600 * 1_000_000
 """How far the clocks of a client and a coordinator may be apart without harm, when timelines expire."""
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-    CREATE TABLE mutations (lsn INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
-    CREATE TABLE rejections (lsn INTEGER, timeline BLOB, data BLOB NOT NULL, reason TEXT NOT NULL,
+    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS mutations (lsn INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS rejections (lsn INTEGER, timeline BLOB, data BLOB NOT NULL, reason TEXT NOT NULL,
         PRIMARY KEY (timeline, lsn)) STRICT;
 """
 
@@ -76,9 +78,8 @@ class Timeline:
         raw = self._meta("id")
         if raw is None:
             raw = TimelineId.new(self._runtime).raw
-            self._database.execute(
-                "INSERT INTO meta VALUES ('id', ?), ('start', 0), ('seen', -1), ('born', ?)", (raw, self._now_us())
-            )
+            values = {"id": raw, "secret": new_secret(self._runtime), "link": GENESIS, "born": self._now_us()}
+            self._write_meta(self._database, values | {"start": 0, "seen": -1})
         self.id = TimelineId(raw)
         self._born_us: int = self._meta("born")
         self._start: int = self._meta("start")
@@ -89,6 +90,53 @@ class Timeline:
                 f"{self._path} holds {count} mutations with LSNs {first} to {last}; they should start at {self._start}"
             )
         self._next_lsn: int = self._start + count
+        self.secret: bytes | None = self._meta("secret")
+        link = self._meta("link")
+        if link is None:  # an older release made it
+            link = legacy_link(self.id, self._start) if self._start else GENESIS
+        self._links = [link]
+        for (data,) in self._database.execute("SELECT data FROM mutations ORDER BY lsn"):
+            self._links.append(linked(self._links[-1], digest_of(data)))
+
+    def adopt_secret(self) -> None:
+        """Give a timeline of an older release a secret, as a new one; it can be once nothing is pending."""
+        if self.secret is None and self._start == self._next_lsn:
+            self.renew()
+
+    def proof(self, lsn: int) -> Proof:
+        """Return what shows that the mutations from ``lsn`` on, which is not before `start`, are this author's."""
+        return Proof(self.secret, lsn, self._links[lsn - self._start])
+
+    def stamp(self, lsn: int) -> Stamp:
+        """Return the stamp of a pending mutation, for a volume to which this author writes by itself."""
+        place = lsn - self._start
+        return self._stamp(self._links[place], self._links[place + 1])
+
+    def next_stamp(self, mutation: Mutation) -> Stamp:
+        """Return the stamp of a mutation that is going to be appended."""
+        return self._stamp(self._links[-1], linked(self._links[-1], digest(mutation)))
+
+    def _stamp(self, before: bytes, link: bytes) -> Stamp:
+        owner = Owner.of(self.id, self.secret)
+        return Stamp(owner, before, link, None if self.secret is None else seal_key(self.secret))
+
+    def agreement(self, applied: int, standing: Standing | None) -> int:
+        """Return the LSN up to which a volume that has ``applied`` has the same mutations as this file.
+
+        It is less than ``applied`` where another copy of this file went on with the timeline.
+        """
+        if standing is None or not standing.links:
+            return min(applied, self._next_lsn - 1)  # an older release applied it, and noted no links
+        for lsn in range(applied, self._start - 1, -1):
+            known, place = standing.link_at(lsn), lsn - self._start + 1
+            if known is None:
+                break
+            if place < len(self._links) and self._links[place] == known:
+                return lsn
+        known = standing.link_at(self._start - 1)
+        if known is not None and known != self._links[0]:
+            return self._start - 2
+        return min(applied, self._start - 1)
 
     @property
     def start(self) -> int:
@@ -118,6 +166,7 @@ class Timeline:
             database.execute("INSERT INTO mutations VALUES (?, ?)", (mutation.lsn, data))
             if instead_of is not None:
                 _forget(database, instead_of.mutation)
+        self._links.append(linked(self._links[-1], digest_of(data)))
         self._next_lsn += 1
 
     def take_back(self, mutation: Mutation, *, instead_of: Refusal | None = None) -> None:
@@ -127,6 +176,7 @@ class Timeline:
             database.execute("DELETE FROM mutations WHERE lsn = ?", (mutation.lsn,))
             if instead_of is not None:
                 _keep(database, instead_of)
+        self._links.pop()
         self._next_lsn -= 1
 
     def pending(self, first: int = 0, limit: int = -1) -> list[Mutation]:
@@ -158,6 +208,9 @@ class Timeline:
                 database.execute("DELETE FROM mutations WHERE lsn < ?", (start,))
                 database.execute("UPDATE meta SET value = ? WHERE key = 'start'", (start,))
                 database.execute("UPDATE meta SET value = ? WHERE key = 'seen'", (seen,))
+                link = self._links[start - self._start]
+                database.execute("INSERT OR REPLACE INTO meta VALUES ('link', ?)", (link,))
+        del self._links[: start - self._start]
         self._start, self._seen = start, seen
         return fresh
 
@@ -175,14 +228,16 @@ class Timeline:
     def renew(self) -> TimelineId:
         """Go on as a new timeline, with the same pending mutations under new LSNs; return its id."""
         pending, fresh, born_us = self.pending(), TimelineId.new(self._runtime), self._now_us()
+        secret, links = new_secret(self._runtime), [GENESIS]
         with self._transaction() as database:
             database.execute("DELETE FROM mutations")
             for lsn, mutation in enumerate(pending):
                 data = encode(replace(mutation, timeline=fresh, lsn=lsn))
                 database.execute("INSERT INTO mutations VALUES (?, ?)", (lsn, data))
-            for key, value in (("id", fresh.raw), ("start", 0), ("seen", -1), ("born", born_us)):
-                database.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
-        self.id, self._born_us = fresh, born_us
+                links.append(linked(links[-1], digest_of(data)))
+            values = {"id": fresh.raw, "start": 0, "seen": -1, "born": born_us, "secret": secret, "link": GENESIS}
+            self._write_meta(database, values)
+        self.id, self._born_us, self.secret, self._links = fresh, born_us, secret, links
         self._start, self._seen, self._next_lsn = 0, -1, len(pending)
         return fresh
 
@@ -211,6 +266,14 @@ class Timeline:
     def _meta(self, key: str) -> Any:
         row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
+
+    @staticmethod
+    def _write_meta(database: sqlite3.Connection, values: dict[str, Any]) -> None:
+        rows = ", ".join("(?, ?)" for _ in values)
+        database.execute(
+            f"INSERT OR REPLACE INTO meta VALUES {rows}",  # noqa: S608 - marks alone
+            [part for item in values.items() for part in item],
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -7,22 +7,34 @@ were pinned to. One thread at a time changes the view (the document's lock); any
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import apsw
 
 from graft.reading.snapshot import Snapshot
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync import tables
-from sqlsync.documents.timeline import may_be_forgotten
+from sqlsync.documents.timeline import Timeline, may_be_forgotten
 from sqlsync.envelope import Mutation
 from sqlsync.failpoints import failpoint
-from sqlsync.ids import TimelineId
+from sqlsync.identity import Stamp, Standing
 from sqlsync.queries.read_set import Reads
 from sqlsync.queries.traced_query import Examined, examine
-from sqlsync.reducers.apply import Applied, Outcome, Rejected, apply_batch
+from sqlsync.reducers.apply import Applied, Outcome, Rejected, advance, apply_batch
 from sqlsync.reducers.migrate import check_version
 from sqlsync.reducers.reducer import Bindings, Reducer, SQLValue
 from sqlsync.volume import DocumentVolume, volume_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the shared volume says of a client's timeline."""
+
+    applied: int
+    """How far it was applied, -1 for nowhere."""
+    standing: Standing | None
+    rejected: list[tuple[int, str]]
+    """LSNs and reasons."""
 
 
 class View:
@@ -44,7 +56,7 @@ class View:
         self._reads: Reads | None = None  # what is to hear what the authorizer is asked
         self._reader.authorizer = self._authorize
 
-    def apply(self, mutation: Mutation, store: Callable[[], None]) -> Outcome:
+    def apply(self, mutation: Mutation, stamp: Stamp, store: Callable[[], None]) -> Outcome:
         """Run one more mutation, in a local commit; a rejected one leaves nothing.
 
         ``store`` is called for one that took effect, just before the commit: it makes the mutation durable elsewhere.
@@ -53,11 +65,11 @@ class View:
             (outcome,) = apply_batch(self.volume.sandbox, self._reducer, [mutation])
             if isinstance(outcome, Applied):
                 if self._record_positions:
-                    tables.set_applied(connection, mutation.timeline, mutation.lsn, used_us=self._now_us())
+                    advance(connection, mutation.timeline, mutation.lsn, [stamp], self._now_us())
                 store()
         return outcome
 
-    def replay(self, pending: Sequence[Mutation]) -> list[Outcome]:
+    def replay(self, pending: Sequence[Mutation], stamps: Sequence[Stamp]) -> list[Outcome]:
         """Run the pending mutations, in one local commit, and let readers see it; raises `ReducerTooOld` first."""
         with volume_errors():
             check_version(tables.version(self.volume.connection), self._reducer)
@@ -65,7 +77,7 @@ class View:
         if pending:
             used_us = self._now_us() if self._record_positions else None
             with self.volume.transaction():
-                outcomes = apply_batch(self.volume.sandbox, self._reducer, pending, used_us=used_us)
+                outcomes = apply_batch(self.volume.sandbox, self._reducer, pending, used_us=used_us, stamps=stamps)
         self.stale = False
         self._unpin()
         return outcomes
@@ -96,12 +108,14 @@ class View:
         self.stale = self._is_dirty = True
         self._pin()
 
-    def settled(self, timeline: TimelineId) -> tuple[int, list[tuple[int, str]]]:
-        """Return how far the replica has a timeline, -1 for nowhere, and which of its mutations were rejected."""
+    def settled(self, timeline: Timeline) -> Settled:
+        """Return what the replica says of a timeline."""
+        connection = self.volume.connection
         with volume_errors():
-            applied = tables.applied(self.volume.connection, timeline)
-            rejected = [(row.lsn, row.reason) for row in tables.rejections(self.volume.connection, timeline)]
-        return -1 if applied is None else applied, rejected
+            applied = tables.applied(connection, timeline.id)
+            standing = tables.standing(connection, timeline.id)
+            rejected = [(row.lsn, row.reason) for row in tables.rejections(connection, timeline.id, timeline.secret)]
+        return Settled(-1 if applied is None else applied, standing, rejected)
 
     def may_have_forgotten(self, born_us: int) -> bool:
         """Tell whether the volume may have forgotten a timeline that it does not know, by when it began."""

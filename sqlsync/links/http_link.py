@@ -9,15 +9,17 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from sqlsync import errors
-from sqlsync.envelope import Mutation
+from sqlsync.envelope import Mutation, digest
 from sqlsync.errors import CoordinatorBusy, CoordinatorRefused, CoordinatorUnavailable, SqlSyncError, TimelineGap
+from sqlsync.identity import Proof, linked
 from sqlsync.ids import TimelineId, base58
 from sqlsync.links.link import Acknowledged
-from sqlsync.links.mutation_batch import write_batches
+from sqlsync.links.mutation_batch import numbered_batches
 from sqlsync.links.presence import TTL_S, Listener, States, Unsubscribe
 from sqlsync.plain_json import require_plain
 from sqlsync.reducers.reducer import Reducer
 
+SECRET_HEADER = "Graft-Timeline-Secret"  # noqa: S105 - the name of a header
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _PRESENCE_ANSWER_S = 5.0
@@ -66,14 +68,21 @@ class HttpLink:
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        proof: Proof | None = None,
     ) -> Acknowledged:
         """Hand over mutations; see `sqlsync.links.link.CoordinatorLink`."""
         query: dict[str, Any] = {"seen": rejections_seen}
         if born_us is not None:
             query["born_us"] = born_us
-        answer = None
-        for batch in write_batches(mutations):
-            answer = self.ask("POST", f"/timelines/{timeline}", query, body=batch)
+        answer, link, at = None, None if proof is None else proof.link, 0
+        for batch, first in numbered_batches(mutations):
+            if link is not None and proof is not None:
+                for mutation in mutations[at:first]:
+                    link = linked(link, digest(mutation))
+                query |= {"first": proof.lsn + first, "link": link.hex()}
+                at = first
+            secret = None if proof is None else proof.secret
+            answer = self.ask("POST", f"/timelines/{timeline}", query, body=batch, secret=secret)
         return _acknowledged(answer)
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
@@ -95,18 +104,21 @@ class HttpLink:
         body: bytes = b"",
         wait_s: float = 0.0,
         answer_s: float = _ANSWER_S,
+        secret: bytes | None = None,
     ) -> Any:
         """Send a request, once, and return what the answer says; raises the error of `sqlsync.errors` that it tells.
 
         The server may think for ``wait_s`` seconds; then the answer has ``answer_s`` seconds, or the link's own limit.
+        ``secret`` is that of the timeline which the request is about.
         """
         answer_s = min(answer_s, self.timeout_s)
         if self._closed.is_set():
             raise CoordinatorUnavailable(f"the link to {self._base} was closed")
+        headers = self._headers if secret is None else {**self._headers, SECRET_HEADER: secret.hex()}
         url = f"{self._base}{path}?{urlencode({**(query or {}), **self._reducer})}"
         try:
             response = self._pool.request(
-                method, url, body=body, headers=self._headers, redirect=False,
+                method, url, body=body, headers=headers, redirect=False,
                 timeout=urllib3.Timeout(connect=min(_CONNECT_S, answer_s), read=answer_s + wait_s),
             )  # fmt: skip
         except urllib3.exceptions.HTTPError as error:

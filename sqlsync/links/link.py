@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sqlsync.envelope import Mutation
+from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 
 
@@ -30,12 +31,15 @@ class CoordinatorLink(Protocol):
         *,
         rejections_seen: int = -1,
         born_us: int | None = None,
+        proof: Proof | None = None,
     ) -> Acknowledged:
         """Hand over mutations of one timeline, in order; those it has already are ignored. None at all is a question.
 
         ``rejections_seen`` is the LSN up to which the author has stored its rejections; ``born_us`` says when the
         timeline began, by the author's clock (None: just now), so that one that was forgotten is told from a new one.
-        Raises `TimelineGap`, `TimelineExpired`, `CoordinatorUnavailable`, `CoordinatorRefused`.
+        ``proof`` shows that the timeline is the author's, and what it has before the first mutation. An LSN that comes
+        again with other content is refused. Raises `TimelineGap`, `TimelineExpired`, `TimelineForked`, `NotTheOwner`,
+        `CoordinatorUnavailable`, `CoordinatorRefused`.
         """
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:

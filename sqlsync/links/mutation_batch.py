@@ -14,15 +14,20 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 
 def write_batches(mutations: Sequence[Mutation]) -> Iterator[bytes]:
     """Yield the batches for mutations, in order; one that is empty if there are none."""
-    batch = bytearray()
-    for mutation in mutations:
+    return (batch for batch, _ in numbered_batches(mutations))
+
+
+def numbered_batches(mutations: Sequence[Mutation]) -> Iterator[tuple[bytes, int]]:
+    """Yield the batches like `write_batches`, each with the place of its first mutation."""
+    batch, first = bytearray(), 0
+    for place, mutation in enumerate(mutations):
         sealed = encode(mutation)
         if batch and len(batch) + 4 + len(sealed) > BATCH_BYTES_MAX:
-            yield bytes(batch)
-            batch = bytearray()
+            yield bytes(batch), first
+            batch, first = bytearray(), place
         batch += len(sealed).to_bytes(4, "little") + sealed
     if batch or not mutations:
-        yield bytes(batch)
+        yield bytes(batch), first
 
 
 def read_batch(data: bytes) -> list[Mutation]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pagestore.runtime import SYSTEM, Runtime
-from sqlsync.errors import CoordinatorBusy
+from sqlsync.errors import CoordinatorBusy, NotTheOwner
 from sqlsync.plain_json import require_plain
 
 TTL_S = 30.0
@@ -46,6 +46,7 @@ class Presence(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Said:
+    owner: str
     state: Mapping[str, Any]
     size: int
     said_s: float
@@ -63,26 +64,29 @@ class PresenceHub:
         self._listeners: dict[int, Listener] = {}
         self._number = 0
 
-    def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
-        """Replace what ``client`` says of itself; a repetition only lives longer, nobody is told.
+    def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S, owner: str = "") -> None:
+        """Replace what ``client``, which is ``owner``'s while it is alive, says of itself.
 
-        Raises `ValueError` for a state that not every client can read, `CoordinatorBusy` if there is no room for it.
+        A repetition only lives longer, nobody is told. Raises `ValueError` for a state that not every client can read,
+        `CoordinatorBusy` if there is no room for it, `NotTheOwner` for another owner's client.
         """
         require_plain(state)
         size = len(client.encode(errors="replace")) + len(json.dumps(state).encode())
         with self._lock:
+            self._require_owner(client, owner)
             now_s, expired = self._runtime.monotonic_s(), self._drop_expired()
             expired |= self._make_room(client, size, now_s)
             before = self._said.pop(client, None)
-            self._said[client] = _Said(dict(state), size, now_s, now_s + ttl_s)
+            self._said[client] = _Said(owner, dict(state), size, now_s, now_s + ttl_s)
         if expired or before is None or before.state != state:
             self._tell()
 
-    def leave(self, client: str) -> None:
-        """Forget a client."""
+    def leave(self, client: str, *, owner: str = "") -> None:
+        """Forget a client; raises `NotTheOwner` for another owner's."""
         with self._lock:
-            left = self._said.pop(client, None) is not None
+            self._require_owner(client, owner)
             expired = self._drop_expired()
+            left = self._said.pop(client, None) is not None
         if left or expired:
             self._tell()
 
@@ -117,6 +121,12 @@ class PresenceHub:
                 self._listeners.pop(number, None)
 
         return unsubscribe
+
+    def _require_owner(self, client: str, owner: str) -> None:
+        said = self._said.get(client)
+        is_alive = said is not None and said.until_s > self._runtime.monotonic_s()
+        if is_alive and said is not None and said.owner != owner:
+            raise NotTheOwner(f"client {client!r} belongs to another principal than the one whose token was shown")
 
     def _drop_expired(self) -> bool:
         now_s = self._runtime.monotonic_s()

@@ -16,6 +16,7 @@ import apsw
 from sqlsync import tables
 from sqlsync.envelope import Mutation
 from sqlsync.errors import BadMutation, MutationRejected, ReducerFailed
+from sqlsync.identity import Stamp, continued
 from sqlsync.ids import TimelineId
 from sqlsync.reducers.context import Context, is_of_environment
 from sqlsync.reducers.migrate import migrate
@@ -56,12 +57,14 @@ def apply_batch(
     mutations: Sequence[Mutation],
     *,
     used_us: int | None = None,
+    stamps: Sequence[Stamp] = (),
     refused: Mapping[int, Rejected] | None = None,
 ) -> list[Outcome]:
     """Apply mutations in the transaction that is open, and in which nothing was written yet; returns their outcomes.
 
     With ``used_us``, the moment at which the timelines are being used, their positions and rejections are recorded in
-    the volume. Mutations whose places are in ``refused`` are rejected without being run.
+    the volume; with ``stamps``, one for each mutation, also whose they are and how they go on. Mutations whose places
+    are in ``refused`` are rejected without being run.
 
     Raises `ReducerTooOld`, `MigrationFailed`, and apsw's errors where the environment failed: then the transaction is
     to be rolled back, and nothing was decided about any mutation.
@@ -77,7 +80,7 @@ def apply_batch(
             sandbox.begin()
             continue
         if used_us is not None:
-            _record(sandbox.connection, mutations, outcomes, used_us)
+            _record(sandbox.connection, mutations, outcomes, stamps, used_us)
         return outcomes
 
 
@@ -142,15 +145,36 @@ def rejected(error: BaseException) -> Rejected:
 
 
 def _record(
-    connection: apsw.Connection, mutations: Sequence[Mutation], outcomes: Sequence[Outcome], used_us: int
+    connection: apsw.Connection,
+    mutations: Sequence[Mutation],
+    outcomes: Sequence[Outcome],
+    stamps: Sequence[Stamp],
+    used_us: int,
 ) -> None:
     last: dict[TimelineId, int] = {}
-    for mutation, outcome in zip(mutations, outcomes, strict=True):
+    fresh: dict[TimelineId, list[Stamp]] = {}
+    for place, (mutation, outcome) in enumerate(zip(mutations, outcomes, strict=True)):
         last[mutation.timeline] = mutation.lsn
+        seal = None
+        if stamps:
+            fresh.setdefault(mutation.timeline, []).append(stamps[place])
+            seal = stamps[place].seal
         if isinstance(outcome, Rejected):
-            tables.reject(connection, mutation.timeline, [tables.RejectionRow(mutation.lsn, outcome.reason)])
+            row = tables.RejectionRow(mutation.lsn, outcome.reason)
+            if seal is None:
+                tables.reject(connection, mutation.timeline, [row])
+            else:
+                tables.reject_sealed(connection, mutation.timeline, row, seal)
     for timeline, lsn in last.items():
-        tables.set_applied(connection, timeline, lsn, used_us=used_us)
+        advance(connection, timeline, lsn, fresh.get(timeline, ()), used_us)
+
+
+def advance(connection: apsw.Connection, timeline: TimelineId, lsn: int, stamps: Sequence[Stamp], used_us: int) -> None:
+    """Move a timeline's position to ``lsn``; the mutations that did it have ``stamps``, if anybody gave them any."""
+    before = tables.standing(connection, timeline) if stamps else None
+    tables.set_applied(connection, timeline, lsn, used_us=used_us)
+    if stamps:
+        tables.set_standing(connection, timeline, continued(before, lsn, stamps))
 
 
 def _clean(reason: str) -> str:

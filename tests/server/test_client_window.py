@@ -123,7 +123,7 @@ class FakeServed:
     async def catch_up(self):
         pass
 
-    async def submit(self, timeline, mutations):
+    async def submit(self, timeline, mutations, **_):
         self.next_lsn = mutations[-1].lsn + 1
         return Acknowledged(self.next_lsn, None, 0)
 

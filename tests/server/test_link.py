@@ -79,12 +79,13 @@ def test_a_document_that_runs_by_itself_converges(open_document):
 def test_answers_say_how_far_a_timeline_is(link):
     timeline = TimelineId.new()
     assert link.submit(timeline, []).next_lsn == 0
-    assert link.submit(timeline, [mutation(timeline, 0), mutation(timeline, 1)]).next_lsn == 2
+    mutations = [mutation(timeline, 0), mutation(timeline, 1)]
+    assert link.submit(timeline, mutations).next_lsn == 2
     answer = link.wait(timeline, 1, timeout_s=20)
     assert (answer.next_lsn, answer.applied) == (2, 1)
     assert answer.volume_lsn > 0
     assert link.wait(timeline, 5, timeout_s=0.05).applied == 1
-    assert link.submit(timeline, [mutation(timeline, 1)]).next_lsn == 2
+    assert link.submit(timeline, mutations[1:]).next_lsn == 2
 
 
 def test_a_gap_says_what_is_wanted(link):

@@ -133,6 +133,6 @@ def test_a_flipped_bit_is_an_error_and_never_a_mutation(path):
 
 
 def test_a_newer_format_is_left_alone(path):
-    damaged(path, "PRAGMA user_version = 2")
+    damaged(path, "PRAGMA user_version = 3")
     with pytest.raises(Unsupported, match="upgrade"):
         Timeline(path)

@@ -1,0 +1,125 @@
+"""Whether mutations that arrive may follow what is known of their timeline (pure).
+
+    owner: the secret and the principal are those that the timeline began with
+    order: dense, nothing missing
+    links: what comes again is the same as before, and what is new follows it
+
+An LSN that comes again with other content is never skipped: its author believes that it is something else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from sqlsync.envelope import Mutation
+from sqlsync.errors import NotTheOwner, TimelineForked, TimelineGap
+from sqlsync.identity import GENESIS, Owner, Stamp, Standing, linked
+from sqlsync.ids import TimelineId
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of a timeline, in the volume and in the inbox."""
+
+    next_lsn: int
+    owner: Owner | None
+    """None if it has none yet."""
+    links: Mapping[int, bytes]
+    """By LSN, as far as they are known."""
+
+    @classmethod
+    def of(cls, next_lsn: int, standing: Standing | None, waiting: Mapping[int, Stamp]) -> Self:
+        """Return what the volume says and what waits in the inbox, by LSN, behind it."""
+        owner, links = (None, {}) if standing is None else (standing.owner, standing.known_links())
+        for lsn, stamp in waiting.items():
+            owner = stamp.owner
+            if stamp.link is not None:
+                links[lsn] = stamp.link
+        return cls(next_lsn, owner, links)
+
+    def link(self, lsn: int) -> bytes | None:
+        """Return the link of a mutation, None if it is not known."""
+        return GENESIS if lsn == -1 else self.links.get(lsn)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Mutations that are new and follow, with the link before the first and that of each."""
+
+    mutations: Sequence[Mutation]
+    before: bytes | None
+    links: Sequence[bytes | None]
+
+
+def require_owner(timeline: TimelineId, found: Owner | None, shown: Owner) -> Owner:
+    """Return whose the timeline is from now on; raises `NotTheOwner`."""
+    if found is None or found.admits(shown):
+        return shown if found is None or found.principal is None else found
+    if found.key is not None and found.key != shown.key:
+        raise NotTheOwner(f"timeline {timeline} belongs to whoever holds its secret, and that was not shown")
+    if found.key is None and shown.key is not None:
+        raise NotTheOwner(f"timeline {timeline} began without a secret, and belongs to nobody who shows one")
+    raise NotTheOwner(f"timeline {timeline} belongs to another principal than the one whose token was shown")
+
+
+def admitted(
+    timeline: TimelineId,
+    mutations: Sequence[Mutation],
+    digests: Sequence[bytes],
+    history: History,
+    claimed: tuple[int, bytes] | None,
+) -> Admitted:
+    """Return which mutations are new; ``claimed`` is an LSN and the author's link before it.
+
+    Raises `TimelineGap` where something is missing, or comes again from so long ago that nobody can compare it;
+    `TimelineForked` where it differs.
+    """
+    if claimed is not None:
+        _require_same(timeline, claimed[0] - 1, claimed[1], history)
+    if not mutations:
+        return Admitted((), None, ())
+    check_order(timeline, mutations, history.next_lsn)
+    first = mutations[0].lsn
+    link = claimed[1] if claimed is not None and claimed[0] == first else history.link(first - 1)
+    links, compared = [link], first - 1 if history.link(first - 1) is not None else None
+    for mutation, digest in zip(mutations, digests, strict=True):
+        link = None if link is None else linked(link, digest)
+        links.append(link)
+        if link is not None and _require_same(timeline, mutation.lsn, link, history):
+            compared = mutation.lsn
+    last_old = min(mutations[-1].lsn, history.next_lsn - 1)
+    if first <= last_old and compared != last_old and not _is_unknown(history, last_old):
+        raise TimelineGap(
+            f"timeline {timeline}: {first} to {last_old} came long ago, and cannot be compared with what comes again: "
+            f"send from {history.next_lsn} on",
+            expected=history.next_lsn,
+        )
+    fresh = max(0, history.next_lsn - first)
+    return Admitted(mutations[fresh:], links[fresh] if fresh < len(links) else None, links[fresh + 1 :])
+
+
+def _is_unknown(history: History, last_old: int) -> bool:
+    """Tell whether nobody ever noted the links of a timeline that goes on: it was written by an older release."""
+    return last_old == history.next_lsn - 1 and history.link(last_old) is None
+
+
+def _require_same(timeline: TimelineId, lsn: int, link: bytes, history: History) -> bool:
+    """Tell whether the link of a mutation is known; raises `TimelineForked` if it is another one."""
+    known = history.link(lsn)
+    if known is not None and known != link:
+        raise TimelineForked(
+            f"timeline {timeline} has another mutation {lsn} here than the one that comes now: two copies of one "
+            "directory wrote to it, or one that was restored from a backup; begin a new timeline"
+        )
+    return known is not None
+
+
+def check_order(timeline: TimelineId, mutations: Sequence[Mutation], expected: int) -> None:
+    """Raise `TimelineGap` unless the mutations are those of a timeline, dense, and leave nothing out."""
+    first = mutations[0]
+    for place, mutation in enumerate(mutations):
+        if (mutation.timeline, mutation.lsn) != (timeline, first.lsn + place):
+            wanted = first.lsn + place
+            raise TimelineGap(f"timeline {timeline}: {wanted} is missing before {mutation.lsn}", expected=wanted)
+    if first.lsn > expected:
+        raise TimelineGap(f"timeline {timeline}: {expected} is missing before {first.lsn}", expected=expected)
