@@ -3,7 +3,7 @@
 PageStoreError
 ├── StoreUnavailable     retry later: no connection, time-out, throttled, 5xx (bounded retries already failed)
 ├── StoreRefused         mend the set-up: credentials absent, wrong or expired, no permission, no such bucket
-│   └── UnsafeStore      use another endpoint: it ignores conditional writes, so that two writers would lose data
+│   └── UnsafeStore      use another endpoint: it breaks a promise that commits rest on (conditional writes, listings)
 ├── StorageFull          free some space: the disk (or quota) behind a store is full
 ├── ObjectNotFound       the named object does not exist
 ├── CorruptObject        report it: bytes do not match their checksum or shape
@@ -27,7 +27,7 @@ class StoreRefused(PageStoreError):
 
 
 class UnsafeStore(StoreRefused):
-    """The endpoint ignores conditional writes; using it would lose commits."""
+    """The endpoint ignores conditional writes, or lists in a way that hides objects; using it would lose commits."""
 
 
 class StorageFull(PageStoreError):

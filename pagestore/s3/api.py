@@ -38,6 +38,10 @@ class S3Api(Protocol):
         """The server's base URL, for messages."""
         ...
 
+    def wait_longer(self) -> None:
+        """Allow the server the whole ``read_timeout_s`` of silence from now on; before, ``first_silence_s``."""
+        ...
+
     def get(self, full_key: str) -> bytes:
         """Return the whole object; raises `WrongReply` or `TruncatedBody` for anything else."""
         ...

@@ -1,23 +1,21 @@
 """`Boto3Api`: AWS's own client, which follows every variable, profile and role that AWS's tools follow."""
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from pagestore.s3.api import ListedObject, ListPage
-from pagestore.s3.errors import NoAnswer
-from pagestore.s3.replies import ranged_body, whole_body
+from pagestore.s3.errors import ERROR_BODY, NoAnswer
+from pagestore.s3.replies import next_token, ranged_body, require_etag, whole_body
 from pagestore.s3.settings import S3Settings
+from pagestore.s3.sigv4 import content_md5
 
 if TYPE_CHECKING:
+    from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
-
-def content_md5(body: bytes) -> str:
-    """Return the Content-MD5 header, by which a server refuses a body that was damaged on its way."""
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+_ERROR_BODY_BYTES_MAX = 4096
 
 
 class Boto3Api:
@@ -26,12 +24,18 @@ class Boto3Api:
     def __init__(self, bucket: str, settings: S3Settings) -> None:
         """Import boto3 and find credentials, region and endpoint; nothing is sent yet, except to find them."""
         self._bucket = bucket
-        self._client = _new_client(settings)
+        self._settings = settings
+        self._session = _new_session(settings)
+        self._client = _new_client(self._session, settings, settings.first_silence_s)
 
     @property
     def endpoint(self) -> str:
         """As given or found."""
         return self._client.meta.endpoint_url
+
+    def wait_longer(self) -> None:
+        """Make another client, whose connections wait longer; requests under way keep the one they have."""
+        self._client = _new_client(self._session, self._settings, self._settings.read_timeout_s)
 
     def get(self, full_key: str) -> bytes:
         """Return the whole object."""
@@ -45,7 +49,10 @@ class Boto3Api:
     def put(self, full_key: str, body: bytes, *, if_absent: bool) -> None:
         """Create or replace the object."""
         condition: _Condition = {"IfNoneMatch": "*"} if if_absent else {}
-        self._client.put_object(Bucket=self._bucket, Key=full_key, Body=body, ContentMD5=content_md5(body), **condition)
+        reply = self._client.put_object(
+            Bucket=self._bucket, Key=full_key, Body=body, ContentMD5=content_md5(body), **condition
+        )
+        require_etag(reply.get("ETag"))
 
     def delete(self, full_key: str) -> None:
         """Remove the object."""
@@ -53,7 +60,9 @@ class Boto3Api:
 
     def size(self, full_key: str) -> int:
         """Return the object's bytes."""
-        return self._client.head_object(Bucket=self._bucket, Key=full_key)["ContentLength"]
+        reply = self._client.head_object(Bucket=self._bucket, Key=full_key)
+        require_etag(reply.get("ETag"))
+        return reply["ContentLength"]
 
     def list_page(self, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
         """Return one page of a listing."""
@@ -67,31 +76,39 @@ class Boto3Api:
             ListedObject(found["Key"], found["Size"], found["LastModified"].timestamp())
             for found in reply.get("Contents", ())
         )
-        return ListPage(objects, reply.get("NextContinuationToken", "") if reply["IsTruncated"] else "")
+        return ListPage(
+            objects, next_token(truncated=reply["IsTruncated"], token=reply.get("NextContinuationToken", ""))
+        )
 
     def create_upload(self, full_key: str) -> str:
         """Begin a multipart upload."""
-        return self._client.create_multipart_upload(Bucket=self._bucket, Key=full_key)["UploadId"]
+        upload_id = self._client.create_multipart_upload(Bucket=self._bucket, Key=full_key).get("UploadId")
+        if not upload_id:
+            raise NoAnswer("an upload was begun that has no id")
+        return upload_id
 
     def upload_part(self, full_key: str, upload_id: str, number: int, body: bytes) -> str:
         """Send a part."""
-        return self._client.upload_part(
+        reply = self._client.upload_part(
             Bucket=self._bucket,
             Key=full_key,
             UploadId=upload_id,
             PartNumber=number,
             Body=body,
             ContentMD5=content_md5(body),
-        )["ETag"]
+        )
+        require_etag(reply.get("ETag"))
+        return reply["ETag"]
 
     def complete_upload(self, full_key: str, upload_id: str, etags: Sequence[str]) -> None:
         """Make the object of its parts."""
-        self._client.complete_multipart_upload(
+        reply = self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=full_key,
             UploadId=upload_id,
             MultipartUpload={"Parts": [{"ETag": etag, "PartNumber": at} for at, etag in enumerate(etags, start=1)]},
         )
+        require_etag(reply.get("ETag"))
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
         """Drop the parts sent."""
@@ -111,25 +128,29 @@ class _Position(TypedDict, total=False):
     ContinuationToken: str
 
 
-def _new_client(settings: S3Settings) -> "S3Client":
+def _new_session(settings: S3Settings) -> "Session":
+    import boto3  # noqa: PLC0415 - takes 140 ms to import
+
+    return boto3.session.Session(region_name=settings.region or os.environ.get("AWS_REGION"))
+
+
+def _new_client(session: "Session", settings: S3Settings, silence_s: float) -> "S3Client":
     """Return a client by AWS's standard chain of variables, profiles and roles.
 
     botocore addresses buckets by path, not by host name, wherever an endpoint is given, unless the profile
     wants otherwise. Checksums that only AWS knows are left off: other servers fail on them, and TLS,
     Content-MD5 and our own formats' checksums protect the bytes.
     """
-    import boto3  # noqa: PLC0415 - takes 140 ms to import
     from botocore.config import Config  # noqa: PLC0415
 
-    session = boto3.session.Session(region_name=settings.region or os.environ.get("AWS_REGION"))
-    return session.client(
+    client = session.client(
         "s3",
         endpoint_url=settings.endpoint,
         region_name=session.region_name or "us-east-1",
         config=Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=settings.connect_timeout_s,
-            read_timeout=settings.read_timeout_s,
+            read_timeout=silence_s,
             max_pool_connections=settings.parallelism + settings.part_parallelism,
             tcp_keepalive=True,
             signature_version="s3v4",
@@ -138,3 +159,29 @@ def _new_client(settings: S3Settings) -> "S3Client":
             user_agent_extra="graft",
         ),
     )
+    client.meta.events.register("before-parse.s3", _keep_error_body)
+    client.meta.events.register("before-send.s3", _write_headers_as_text)
+    client.meta.events.register("before-call.s3.HeadBucket", cast("Any", _region_unknown))
+    return client
+
+
+def _keep_error_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Pass on what a server says: botocore drops bodies that are not XML."""
+    body = response_dict.get("body")
+    if response_dict.get("status_code", 0) >= 300 and isinstance(body, bytes):
+        customized_response_dict[ERROR_BODY] = body[:_ERROR_BODY_BYTES_MAX]
+
+
+def _write_headers_as_text(request: Any, **_: object) -> None:
+    """Let urllib3 give back a redirect of status 303, which it cannot while botocore's headers are bytes."""
+    for name, value in request.headers.items():
+        if isinstance(value, bytes):
+            request.headers[name] = value.decode("latin-1")
+
+
+def _region_unknown(**_: object) -> tuple[Any, dict[str, Any]]:
+    """Answer botocore's own HEAD of a bucket, by which it looks for the region after a redirect that names none.
+
+    Sent through whatever redirects, it would be redirected as well, until the recursion ends in `RecursionError`.
+    """
+    return SimpleNamespace(status_code=200), {"ResponseMetadata": {"HTTPHeaders": {}}}

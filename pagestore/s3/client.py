@@ -4,17 +4,19 @@ The client is made at the first request, since importing one takes up to a third
 not wait for. Clients make no retries of their own. Safe for several threads; a forked process makes its own client.
 """
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from pagestore.errors import PageStoreError, StoreRefused, StoreUnavailable
-from pagestore.retry import random_fraction
+from pagestore.retry import RetryPolicy, random_fraction
 from pagestore.runtime import Runtime
 from pagestore.s3.access import Unsupported, find_access
 from pagestore.s3.api import S3Api
-from pagestore.s3.errors import Answer, GiveUp, WrongReply, judge
+from pagestore.s3.endpoint_check import wrong_scheme
+from pagestore.s3.errors import Answer, GiveUp, TryAgain, WrongReply, judge
 from pagestore.s3.settings import S3Settings
 
 Reply = TypeVar("Reply")
@@ -32,6 +34,11 @@ class S3Requests:
         self._api: S3Api | None = None
         self._pid = os.getpid()
         self._closed = False
+        self._heard = False
+        """Whether an S3 server has ever answered."""
+        self._silent_until_s = 0.0
+        """By the monotonic clock: until then, an endpoint that was silent is not asked again."""
+        self._silence = ""
 
     @property
     def where(self) -> str:
@@ -45,29 +52,37 @@ class S3Requests:
         """Return what ``request`` returns, or the error reply that it must read itself.
 
         Passing troubles are waited out, with full jitter, until the settings say stop or ``cancelled`` says
-        so; then `StoreUnavailable`. What the user must mend raises `StoreRefused` at once; a reply that is not the
-        object raises `WrongReply`, for the caller to name the object.
+        so; then `StoreUnavailable`. Until the server has answered for the first time, that is soon: the address may
+        be wrong. What the user must mend raises `StoreRefused` at once; a reply that is not the object raises
+        `WrongReply`, for the caller to name the object.
         """
-        policy = self._settings.retry_policy
         begun_s = self._runtime.monotonic_s()
+        if begun_s < self._silent_until_s:
+            raise StoreUnavailable(self._silence)
         attempts = 0
         while True:
             attempts += 1
             try:
-                return request(self._open())
-            except (PageStoreError, WrongReply):
+                reply = request(self._open())
+            except PageStoreError:
+                raise
+            except WrongReply:
+                self._heard = True
                 raise
             except Exception as error:
                 verdict = judge(error, self.where)
-                if isinstance(verdict, Answer):
-                    return verdict
                 if isinstance(verdict, GiveUp):
                     raise verdict.error from error
+                self._listen(verdict, error, first=attempts == 1)
+                if isinstance(verdict, Answer):
+                    return verdict
                 elapsed_s = self._runtime.monotonic_s() - begun_s
-                wait_s = policy.wait_s(attempts, elapsed_s, random_fraction(self._runtime))
+                wait_s = self._policy().wait_s(attempts, elapsed_s, random_fraction(self._runtime))
                 if wait_s is None or cancelled():
-                    tried = f"{attempts} tries, {elapsed_s:.1f} s"
-                    raise StoreUnavailable(f"{self.where} gave no good answer in {tried}: {verdict.reason}") from error
+                    raise self._given_up(verdict, attempts, elapsed_s) from error
+            else:
+                self._heard = True
+                return reply
             self._runtime.sleep_s(wait_s)
 
     def close(self) -> None:
@@ -77,6 +92,34 @@ class S3Requests:
             api, self._api = self._api, None
         if api is not None:
             api.close()
+
+    def _listen(self, verdict: TryAgain | Answer, error: Exception, *, first: bool) -> None:
+        """Note that the server has answered; if it never has, find out whether the endpoint's scheme is wrong."""
+        is_s3 = verdict.code != str(verdict.status) if isinstance(verdict, Answer) else verdict.answered
+        if is_s3 or self._heard:
+            if not is_s3 and isinstance(verdict, TryAgain):
+                self._open().wait_longer()
+            self._heard = True
+        elif first:
+            words = wrong_scheme(self._open().endpoint)
+            if words is not None:
+                raise StoreRefused(f"{self.where} {words}") from error
+
+    def _policy(self) -> RetryPolicy:
+        policy = self._settings.retry_policy
+        if self._heard:
+            return policy
+        return dataclasses.replace(policy, call_s_max=min(policy.call_s_max, self._settings.first_answer_s))
+
+    def _given_up(self, verdict: TryAgain, attempts: int, elapsed_s: float) -> StoreUnavailable:
+        tries = f"{attempts} {'try' if attempts == 1 else 'tries'}, {elapsed_s:.1f} s"
+        words = f"{self.where} gave no good answer in {tries}: {verdict.reason}"
+        if not self._heard:
+            words += "; it has never answered: look at the endpoint's host and port, and at the network"
+            if elapsed_s >= self._settings.first_silence_s:
+                self._silence = words
+                self._silent_until_s = self._runtime.monotonic_s() + self._settings.first_silence_s
+        return StoreUnavailable(words)
 
     def _open(self) -> S3Api:
         with self._lock:

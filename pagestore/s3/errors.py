@@ -2,14 +2,21 @@
 
 Clients other than boto3 raise what is defined here: `ErrorReply`, `NoAnswer`, `UntrustedCertificate`. `judge` turns
 any exception into one of three verdicts: `TryAgain`, `GiveUp` with the error to raise, or `Answer`, an S3 error reply
-whose meaning depends on the request (404, 409, 412, 416 …).
+whose meaning depends on the request (404, 412, 416 …). What the replies mean is the table of `pagestore.s3.meanings`.
 """
 
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pagestore.errors import CorruptObject, PageStoreError, StorageFull, StoreRefused
+from pagestore.s3.meanings import NO_CREDENTIALS, Remedy, meaning_of
+from pagestore.s3.server_words import one_line, read_words
+
+ERROR_BODY = "GraftErrorBody"
+"""Where `Boto3Api` puts the first bytes of an error reply's body into botocore's account of it."""
 
 
 class TruncatedBody(Exception):
@@ -24,6 +31,13 @@ class NoAnswer(Exception):
     """No reply came, or none that is HTTP; private to the S3 backend, always retried."""
 
 
+class NoETag(NoAnswer):
+    """A good reply without an ETag: S3 sends one with each object, a web page has none."""
+
+    def __init__(self) -> None:
+        super().__init__("a reply came that S3 would not give (no ETag); a proxy or login page may be in the way")
+
+
 class UntrustedCertificate(Exception):
     """The server's certificate is signed by nobody we know; private to the S3 backend."""
 
@@ -31,12 +45,16 @@ class UntrustedCertificate(Exception):
 class ErrorReply(Exception):
     """A reply with an error status; private to the S3 backend."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, region: str = "", location: str = "") -> None:
         """Keep the fields; ``code`` is the status where the reply had none."""
         super().__init__(f"{status} {code} {message}")
         self.status = status
         self.code = code
         self.message = message
+        self.region = region
+        """Where the bucket is, if the reply says so."""
+        self.location = location
+        """Where a redirect leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +62,8 @@ class TryAgain:
     """A passing trouble: no connection, time-out, throttled, 5xx, damaged in transit."""
 
     reason: str
+    answered: bool = False
+    """Whether a server replied at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,68 +81,39 @@ class Answer:
     code: str
     message: str
 
+    @property
+    def said(self) -> str:
+        """Status, code and message."""
+        return _said(self.status, self.code, self.message)
+
+    @property
+    def refuses_conditions(self) -> bool:
+        """Whether this reply to a conditional write says that the server does not know conditional writes."""
+        if self.status == 501:
+            return True
+        return self.status == 400 and (
+            self.code in _UNKNOWN_HEADER_CODES or _CONDITION.search(f"{self.code} {self.message}") is not None
+        )
+
 
 Verdict: TypeAlias = TryAgain | GiveUp | Answer
 
-_TRANSIENT_CODES = frozenset(
-    {
-        "BadDigest",
-        "ConditionalRequestConflict",
-        "IncompleteBody",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
-        "XAmzContentSHA256Mismatch",
-    }
-)
-_FULL_CODES = frozenset(
-    {
-        "InsufficientStorage",
-        "QuotaExceeded",
-        "XMinioAdminBucketQuotaExceeded",
-        "XMinioStorageFull",
-    }
-)
-_SET_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-_EXPIRED = "was asked with credentials that have expired; get new ones and try again"
-_WRONG_KEY = f"does not accept the credentials; {_SET_CREDENTIALS}, to a key of that endpoint"
-_WRONG_REGION = "is in another region; add ?region=… to the URL or set AWS_REGION"
+_UNKNOWN_HEADER_CODES = frozenset({"InvalidArgument", "NotImplemented"})
+_CONDITION = re.compile(r"if-none-match|ifnonematch|conditional", re.IGNORECASE)
 
-_REFUSALS = {
-    "AuthorizationHeaderMalformed": _WRONG_REGION,
-    "ExpiredToken": _EXPIRED,
-    "ExpiredTokenException": _EXPIRED,
-    "IllegalLocationConstraintException": _WRONG_REGION,
-    "InvalidAccessKeyId": _WRONG_KEY,
-    "InvalidBucketName": "is no name that a bucket can have; mend the URL",
-    "InvalidToken": _WRONG_KEY,
-    "NoSuchBucket": "does not exist; create the bucket or mend its name",
-    "PermanentRedirect": _WRONG_REGION,
-    "RequestExpired": _EXPIRED,
-    "RequestTimeTooSkewed": "finds this computer's clock wrong; set the clock and try again",
-    "SignatureDoesNotMatch": _WRONG_KEY,
-    "TokenRefreshRequired": _EXPIRED,
-}
-"""S3 error code → the end of a sentence that begins with the bucket and says what to mend."""
-_REFUSED_STATUSES = {
-    301: _WRONG_REGION,
-    307: _WRONG_REGION,
-    308: _WRONG_REGION,
-    401: _WRONG_KEY,
-    403: "refuses these credentials; let them read, write, list and delete below the prefix",
-}
-"""The same for replies whose code says nothing, as those to HEAD, or is not known."""
+
+def error_reply(status: int, body: bytes, *, region: str = "", location: str = "") -> ErrorReply:
+    """Return the error that a server told, S3 or not."""
+    words = read_words(body)
+    return ErrorReply(
+        status, words.code or str(status), words.message, region=region or words.region, location=location
+    )
 
 
 def judge(error: Exception, where: str) -> Verdict:
     """Return what ``error``, raised by a request, means; ``where`` names bucket and endpoint for messages.
 
-    No message repeats a credential.
+    Messages repeat what the server says, on one line.
     """
     if "botocore.exceptions" in sys.modules:  # else it cannot be one of them; importing botocore takes 140 ms
         verdict = _judge_boto(error, where)
@@ -130,7 +121,7 @@ def judge(error: Exception, where: str) -> Verdict:
             return verdict
     match error:
         case ErrorReply():
-            return _judge_reply(error.status, error.code, error.message, where)
+            return _judge_reply(error, where)
         case UntrustedCertificate():
             return _untrusted(where)
         case NoAnswer() | TruncatedBody() | OSError():
@@ -147,11 +138,7 @@ def _judge_boto(error: Exception, where: str) -> Verdict | None:
 
     match error:
         case boto.ClientError():
-            fields = error.response
-            code = str(fields.get("Error", {}).get("Code", ""))
-            message = str(fields.get("Error", {}).get("Message", ""))
-            status = int(fields.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            return _judge_reply(status, code, message, where)
+            return _judge_reply(_boto_reply(error.response), where)
         case boto.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return _untrusted(where)
         case (
@@ -163,32 +150,66 @@ def _judge_boto(error: Exception, where: str) -> Verdict | None:
         ):
             return TryAgain(_one_line(error))
         case boto.NoCredentialsError() | boto.PartialCredentialsError():
-            return GiveUp(StoreRefused(f"no credentials were found for {where}; {_SET_CREDENTIALS}"))
+            return GiveUp(StoreRefused(NO_CREDENTIALS.format(where)))
         case boto.BotoCoreError():  # credentials that could not be fetched, a profile that is not there …
             return GiveUp(StoreRefused(f"{where} cannot be asked, mend the AWS settings: {_one_line(error)}"))
         case _:
             return None
 
 
+def _boto_reply(fields: Mapping[str, Any]) -> ErrorReply:
+    """Return the reply that a ``ClientError`` tells of."""
+    told, metadata = fields.get("Error", {}), fields.get("ResponseMetadata", {})
+    headers = metadata.get("HTTPHeaders", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
+    if code in {"", str(status)} and fields.get(ERROR_BODY):  # botocore reads XML only, and makes up the rest
+        message = read_words(fields[ERROR_BODY]).message
+    region = headers.get("x-amz-bucket-region", "") or str(told.get("Region", ""))
+    return ErrorReply(status, code or str(status), message, region=region, location=headers.get("location", ""))
+
+
 def _untrusted(where: str) -> GiveUp:
     return GiveUp(StoreRefused(f"{where} has a certificate that is not trusted; set AWS_CA_BUNDLE"))
 
 
-def _judge_reply(status: int, code: str, message: str, where: str) -> Verdict:
-    if code in _FULL_CODES or status == 507:
-        return GiveUp(StorageFull(f"no space is left in {where} ({code or status})"))
-    if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
-        return TryAgain(f"{status} {code} {message}".strip())
-    refusal = _REFUSALS.get(code) or _REFUSED_STATUSES.get(status)
-    if refusal is not None:
-        return GiveUp(StoreRefused(f"{where} {refusal} ({code or status})"))
-    return Answer(status, code, message)
+def _judge_reply(reply: ErrorReply, where: str) -> Verdict:
+    status, code = reply.status, reply.code
+    meaning = meaning_of(status, code)
+    said = _said(status, code, reply.message)
+    bare_400 = (status, code) == (400, "400")  # a HEAD that is signed for another region
+    match meaning.remedy:
+        case Remedy.RETRY:
+            return TryAgain(said, answered=True)
+        case Remedy.FREE:
+            return GiveUp(StorageFull(f"{where} {meaning.words} ({said})"))
+        case Remedy.MEND | Remedy.ASK if reply.region and (meaning.is_elsewhere or 300 <= status < 400 or bare_400):
+            words = f"is in region {one_line(reply.region)}; add ?region={one_line(reply.region)} to the URL"
+            return GiveUp(StoreRefused(f"{where} {words} or set AWS_REGION ({said})"))
+        case Remedy.MEND:
+            target = f", to {_place(reply.location)}" if reply.location and 300 <= status < 400 else ""
+            return GiveUp(StoreRefused(f"{where} {meaning.words} ({said}{target})"))
+        case Remedy.ASK:
+            return Answer(status, code, one_line(reply.message))
 
 
 def unexpected(answer: Answer, where: str) -> StoreRefused:
     """Return the error for a reply that has no meaning for its request."""
-    said = " ".join(f"{answer.status} {answer.code} {answer.message}".split())
-    return StoreRefused(f"{where} gave an answer that S3 would not give; is the endpoint right? ({said})")
+    if answer.status == 400 and answer.code != "400":
+        return StoreRefused(f"{where} refuses the request ({answer.said})")
+    return StoreRefused(f"{where} gave an answer that S3 would not give; is the endpoint right? ({answer.said})")
+
+
+def _said(status: int, code: str, message: str) -> str:
+    """Return a reply on one line: ``403 AccessDenied: no policy allows it``."""
+    told = one_line(code) if code != str(status) else ""
+    words = one_line(message)
+    return f"{status} {told}".strip() + (f": {words}" if words else "")
+
+
+def _place(location: str) -> str:
+    """Return where a redirect leads, without what a query may hold."""
+    return one_line(location.partition("?")[0].partition("#")[0])
 
 
 def not_an_s3_object(key: str, reason: str, where: str) -> CorruptObject:
@@ -197,4 +218,4 @@ def not_an_s3_object(key: str, reason: str, where: str) -> CorruptObject:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

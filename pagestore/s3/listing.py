@@ -8,8 +8,10 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from pagestore.s3.api import ListedObject, ListPage
-from pagestore.s3.errors import NoAnswer
-from pagestore.s3.signed_http import SignedRequests, error_reply, local_name, parsed
+from pagestore.s3.errors import NoAnswer, error_reply
+from pagestore.s3.replies import next_token
+from pagestore.s3.server_words import local_name, parsed
+from pagestore.s3.signed_http import SignedRequests
 
 
 def list_page(requests: SignedRequests, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
@@ -21,12 +23,15 @@ def list_page(requests: SignedRequests, prefix: str, *, start_after: str, token:
         options["start-after"] = start_after
     reply = requests.send("GET", "", options)
     if reply.status != 200:
-        raise error_reply(reply.status, reply.body)
+        raise reply.error()
     return read_page(reply.body)
 
 
 def read_page(body: bytes) -> ListPage:
-    """Parse a ListBucketResult; raises `NoAnswer` for what is no XML, `ErrorReply` for other XML."""
+    """Parse a ListBucketResult; raises `NoAnswer` for what is no XML, `ErrorReply` for other XML.
+
+    A listing that ends before its end raises `WrongReply`.
+    """
     root = parsed(body)
     if root is None:
         raise NoAnswer("a listing came that is no XML")
@@ -34,8 +39,8 @@ def read_page(body: bytes) -> ListPage:
         raise error_reply(200, body)
     url_quoted = root.findtext("{*}EncodingType") == "url"
     objects = tuple(_listed(found, url_quoted=url_quoted) for found in root.findall("{*}Contents"))
-    truncated = root.findtext("{*}IsTruncated") == "true"
-    return ListPage(objects, (root.findtext("{*}NextContinuationToken") or "") if truncated else "")
+    truncated = (root.findtext("{*}IsTruncated") or "").strip().lower() == "true"
+    return ListPage(objects, next_token(truncated=truncated, token=root.findtext("{*}NextContinuationToken") or ""))
 
 
 def _listed(found: ET.Element, *, url_quoted: bool) -> ListedObject:

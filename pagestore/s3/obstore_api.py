@@ -1,7 +1,7 @@
 """`ObstoreApi`: obstore's client (Rust's object_store), which takes a sixth of boto3's CPU and starts at once.
 
-It sends GET, PUT, DELETE and HEAD. What it cannot do, listings of a few keys and the parts of a multipart upload, are
-requests of our own (`SignedRequests`).
+It sends GET and PUT. What it cannot do, listings of a few keys and the parts of a multipart upload, and what must not
+follow a redirect unseen, DELETE and HEAD, are requests of our own (`SignedRequests`).
 
 obstore's threads do not survive a fork: a process that was forked from one that had used obstore must not use it.
 """
@@ -9,6 +9,7 @@ obstore's threads do not survive a fork: a process that was forked from one that
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObstoreStore
 
 from pagestore.runtime import Runtime
-from pagestore.s3 import multipart as s3_multipart
+from pagestore.s3 import signed_api
 from pagestore.s3.access import Access
 from pagestore.s3.api import ListPage
-from pagestore.s3.errors import ErrorReply, TruncatedBody, WrongReply
+from pagestore.s3.errors import ErrorReply, NoAnswer, NoETag, TruncatedBody, UntrustedCertificate, WrongReply
 from pagestore.s3.listing import list_page
-from pagestore.s3.obstore_errors import NotPartial, translate
+from pagestore.s3.obstore_errors import NotPartial, Unexplained, Unreadable, translate
 from pagestore.s3.replies import PLAIN_ENCODINGS, compressed, range_ignored
 from pagestore.s3.settings import S3Settings
 from pagestore.s3.signed_http import SignedRequests
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
 
 _LONG_BODY_BYTES = 256 * 1024
+_ENDS_OF_REDIRECTS = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 404, 405})
 _RAISED = (BaseError, FileNotFoundError, FileExistsError, PermissionError)
 
 _CLIENTS_MAX = 4
@@ -60,14 +62,22 @@ class ObstoreApi:
         self._access = access
         self._settings = settings
         self._signed = SignedRequests(access, settings, runtime)
+        self._checksums = True
+        """Whether bodies go with the SHA-256 that Object Lock asks for; no more once a server refused it."""
+        self._is_patient = False
         self._lock = threading.Lock()  # guards the members below
-        self._stores: dict[float, ObstoreStore] = {}  # by read time-out
+        self._stores: dict[tuple[float, bool], ObstoreStore] = {}  # by read time-out and checksums
         self._credentials: Credentials | None = None  # of `_stores`
 
     @property
     def endpoint(self) -> str:
         """As given or found."""
         return self._access.endpoint
+
+    def wait_longer(self) -> None:
+        """Allow the server the whole ``read_timeout_s`` of silence from now on."""
+        self._is_patient = True
+        self._signed.wait_longer()
 
     def get(self, full_key: str) -> bytes:
         """Return the whole object, asked for as a range from 0 on, so that the reply tells that it is all of it."""
@@ -91,26 +101,34 @@ class ObstoreApi:
         return _body(whole)
 
     def put(self, full_key: str, body: bytes, *, if_absent: bool) -> None:
-        """Create or replace the object; the signature covers the body."""
+        """Create or replace the object; the signature covers the body, and a checksum goes with it."""
+        if len(body) > _LONG_BODY_BYTES and not self._is_patient:
+            # obstore cannot tell a server that is silent from one that still takes the body in.
+            signed_api.put_whole(self._signed, full_key, body, if_absent=if_absent)
+            return
+        try:
+            self._put(full_key, body, if_absent=if_absent)
+        except ErrorReply as error:
+            if not (self._checksums and _refuses_checksums(error)):
+                raise
+            self._checksums = False
+            self._put(full_key, body, if_absent=if_absent)
+
+    def _put(self, full_key: str, body: bytes, *, if_absent: bool) -> None:
         store = self._store(long_body=len(body) > _LONG_BODY_BYTES)
         try:
             obstore.put(store, full_key, body, mode="create" if if_absent else "overwrite", use_multipart=False)
         except _RAISED as error:
-            raise translate(error) from error
+            told = translate(error)
+            raise self._explained(told, full_key) if _is_redirect(told) else told from error
 
     def delete(self, full_key: str) -> None:
         """Remove the object."""
-        try:
-            obstore.delete(self._store(), full_key)
-        except _RAISED as error:
-            raise translate(error) from error
+        signed_api.delete(self._signed, full_key)
 
     def size(self, full_key: str) -> int:
         """Return the object's bytes."""
-        try:
-            return obstore.head(self._store(), full_key)["size"]
-        except _RAISED as error:
-            raise translate(error) from error
+        return signed_api.size(self._signed, full_key)
 
     def list_page(self, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
         """Return one page of a listing."""
@@ -118,19 +136,19 @@ class ObstoreApi:
 
     def create_upload(self, full_key: str) -> str:
         """Begin a multipart upload."""
-        return s3_multipart.create_upload(self._signed, full_key)
+        return signed_api.create_upload(self._signed, full_key)
 
     def upload_part(self, full_key: str, upload_id: str, number: int, body: bytes) -> str:
         """Send a part; the signature covers it."""
-        return s3_multipart.upload_part(self._signed, full_key, upload_id, number, body)
+        return signed_api.upload_part(self._signed, full_key, upload_id, number, body)
 
     def complete_upload(self, full_key: str, upload_id: str, etags: Sequence[str]) -> None:
         """Make the object of its parts."""
-        s3_multipart.complete_upload(self._signed, full_key, upload_id, etags)
+        signed_api.complete_upload(self._signed, full_key, upload_id, etags)
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
         """Drop the parts sent."""
-        s3_multipart.abort_upload(self._signed, full_key, upload_id)
+        signed_api.abort_upload(self._signed, full_key, upload_id)
 
     def close(self) -> None:
         """Close all connections; obstore's own go when they were idle for a while."""
@@ -141,27 +159,47 @@ class ObstoreApi:
 
     def _get(self, full_key: str, options: "GetOptions") -> "GetResult":
         try:
-            return obstore.get(self._store(), full_key, options=options)
+            found = obstore.get(self._store(), full_key, options=options)
         except _RAISED as error:
-            raise translate(error) from error
+            raise self._explained(translate(error), full_key) from error
+        if not found.meta["e_tag"]:
+            raise self._explained(NoETag(), full_key)
+        return found
+
+    def _explained(self, error: Exception, full_key: str) -> Exception:
+        """Return ``error``, or what a redirect says that obstore followed, or that it could not follow.
+
+        One more request, only for what may come of a redirect, or is told without its status.
+        """
+        is_told = not isinstance(error, Unexplained | NoETag | UntrustedCertificate) and not (
+            isinstance(error, ErrorReply) and error.code == str(error.status) and error.status in _ENDS_OF_REDIRECTS
+        )
+        if is_told:
+            return error
+        with suppress(OSError, NoAnswer, UntrustedCertificate):
+            reply = self._signed.send("GET", full_key, {}, more_headers={"range": "bytes=0-0"})
+            if 300 <= reply.status < 400 or (isinstance(error, Unreadable) and reply.status >= 400):
+                return reply.error()
+        return error
 
     def _store(self, *, long_body: bool = False) -> ObstoreStore:
         """Return the store of the present credentials; a long body has longer to go out."""
         credentials = self._access.credentials()
         # To obstore an answer that waits for a long body to arrive is silence, too.
-        silence_s = self._settings.read_timeout_s
+        silence_s = self._settings.read_timeout_s if self._is_patient else self._settings.first_silence_s
         if long_body:
             silence_s = max(silence_s, self._settings.call_s_max)
         with self._lock:
             if credentials != self._credentials:
                 self._stores.clear()
                 self._credentials = credentials
-            store = self._stores.get(silence_s)
+            kind = (silence_s, self._checksums)
+            store = self._stores.get(kind)
             if store is None:
-                store = self._stores[silence_s] = self._new_store(credentials, silence_s)
+                store = self._stores[kind] = self._new_store(credentials, silence_s, checksums=self._checksums)
             return store
 
-    def _new_store(self, credentials: Credentials, silence_s: float) -> ObstoreStore:
+    def _new_store(self, credentials: Credentials, silence_s: float, *, checksums: bool) -> ObstoreStore:
         """Return a store that reads nothing from the environment, retries nothing and takes any time that is used."""
         access = self._access
         endpoint = access.bucket_url if access.by_host_name else access.endpoint
@@ -185,6 +223,8 @@ class ObstoreApi:
         }
         if credentials.token is not None:
             config["session_token"] = credentials.token
+        if checksums:
+            config["checksum_algorithm"] = "SHA256"
         made_of = (self._bucket, *sorted(config.items()), *sorted(client.items()))
         with _clients_lock:
             found = _clients.pop(made_of, None) or ObstoreStore(
@@ -197,6 +237,16 @@ class ObstoreApi:
             if len(_clients) > _CLIENTS_MAX:
                 del _clients[next(iter(_clients))]
         return found
+
+
+def _is_redirect(error: Exception) -> bool:
+    """Whether a PUT was redirected, which obstore does not follow."""
+    return (isinstance(error, ErrorReply) and 300 <= error.status < 400) or type(error) is Unexplained
+
+
+def _refuses_checksums(error: ErrorReply) -> bool:
+    """Whether a server says that it does not know the checksum's header."""
+    return error.status in {400, 501} and "x-amz-checksum" in error.message.lower()
 
 
 def _body(result: "GetResult") -> bytes:

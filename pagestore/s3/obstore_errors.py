@@ -2,13 +2,12 @@
 
 import re
 
-from pagestore.s3.errors import ErrorReply, NoAnswer, UntrustedCertificate, WrongReply
+from pagestore.s3.errors import NoAnswer, NoETag, UntrustedCertificate, WrongReply, error_reply
 from pagestore.s3.replies import LENGTH_UNKNOWN
 
-_REFUSED = re.compile(r"non-2xx status code: (\d{3})")
-_CODE = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+_REFUSED = re.compile(r"non-2xx status code: (\d{3})[^:]*:? ?(.*)", re.DOTALL)
 _CAUSE = re.compile(r'message: "([^"]*)"|kind: (TimedOut|Timeout)|(dns error)|(IncompleteMessage|IncompleteBody)')
+_NOT_CONNECTED = re.compile(r"kind: Connect\b(?!.*TimedOut)", re.DOTALL)
 _BAD_CERTIFICATE = re.compile(r"InvalidCertificate|UnknownIssuer|CertNotValid|NotValidForName|Expired\b.*[Cc]ert")
 _WRONG_RANGES = ("Content-Range header ", "Failed to parse value for CONTENT_RANGE header", "Requested ")
 
@@ -17,22 +16,27 @@ class NotPartial(WrongReply):
     """A ranged GET was answered with the whole object."""
 
 
+class Unexplained(NoAnswer):
+    """Something of which obstore tells too little: it may be a redirect that it could not follow."""
+
+
+class Unreadable(Unexplained):
+    """An error reply whose body is not UTF-8, of which obstore tells not even the status."""
+
+
 def translate(error: Exception) -> Exception:
     """Return the exception of ours that says what obstore's ``error`` says."""
     said, _, details = str(error).partition("\n\nDebug source:")
     refused = _REFUSED.search(said)
     if refused is not None:
-        return _error_reply(refused[1], said)
-    if "redirect without LOCATION" in said:
-        return ErrorReply(301, "PermanentRedirect", "")
+        return error_reply(int(refused[1]), refused[2].encode())
+    if "redirect without LOCATION" in said or "error following redirect" in said:
+        return Unexplained(_last_part(said))
+    if "ETag Header missing" in said:
+        return NoETag()
     if _BAD_CERTIFICATE.search(details):
         return UntrustedCertificate(_last_part(said))
     return _wrong_reply(said.removeprefix("Generic S3 error: ")) or _no_answer(said, details)
-
-
-def _error_reply(status: str, said: str) -> ErrorReply:
-    code, message = _CODE.search(said), _MESSAGE.search(said)
-    return ErrorReply(int(status), (code and code[1]) or status, (message and message[1]) or "")
 
 
 def _wrong_reply(said: str) -> WrongReply | None:
@@ -48,7 +52,8 @@ def _wrong_reply(said: str) -> WrongReply | None:
 def _no_answer(said: str, details: str) -> NoAnswer:
     causes = [next(filter(None, cause)) for cause in _CAUSE.findall(details)]
     what = _last_part(said).removeprefix("Generic S3 error: ")
-    return NoAnswer(f"{what} ({causes[-1]})" if causes else what)
+    kind = Unreadable if "invalid utf-8" in what else Unexplained if _NOT_CONNECTED.search(details) else NoAnswer
+    return kind(f"{what} ({causes[-1]})" if causes else what)
 
 
 def _last_part(said: str) -> str:

@@ -8,7 +8,7 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from pagestore.s3.errors import TruncatedBody, WrongReply
+from pagestore.s3.errors import NoETag, TruncatedBody, WrongReply
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
@@ -26,6 +26,19 @@ def compressed(encoding: str) -> str:
 def range_ignored(start: int, length: int) -> str:
     """Return what is wrong with a whole object that is no answer to a range."""
     return f"bytes {start}-{start + length - 1} were asked for, the whole object came (a proxy ignores Range)"
+
+
+def next_token(*, truncated: bool, token: str) -> str:
+    """Return what the next page of a listing is asked for with, empty after the last; raises `WrongReply`."""
+    if truncated and not token:
+        raise WrongReply("it says that a listing goes on, but not from where (IsTruncated without a token)")
+    return token if truncated else ""
+
+
+def require_etag(etag: object) -> None:
+    """Raise `NoETag` unless there is one."""
+    if not etag:
+        raise NoETag
 
 
 def whole_body(reply: "GetObjectOutputTypeDef") -> bytes:
@@ -75,6 +88,9 @@ def expected_length(content_range: str, start: int, length: int) -> int | None:
 
 
 def _read(reply: "GetObjectOutputTypeDef") -> bytes:
+    if not reply.get("ETag"):
+        reply["Body"].close()
+        raise NoETag
     encoding = reply.get("ContentEncoding", "")
     if encoding not in PLAIN_ENCODINGS:
         return _discard(reply, compressed(encoding))

@@ -52,6 +52,8 @@ class S3Settings(BaseModel):
     connect_timeout_s: float = Field(default=5.0, gt=0)
     read_timeout_s: float = Field(default=30.0, gt=0)
     """Longest silence of the server, not the length of the whole transfer."""
+    first_answer_s: float = Field(default=10.0, gt=0)
+    """Until the server has answered once: its longest silence, and how long new tries begin."""
     part_bytes: int = Field(default=PART_BYTES_DEFAULT, ge=PART_BYTES_MIN)
     """Size of a part of a streamed upload; at most 10,000 of them make an object."""
     part_parallelism: int = Field(default=4, ge=1, le=64)
@@ -70,6 +72,11 @@ class S3Settings(BaseModel):
     def hedge_policy(self) -> HedgePolicy:
         """The three numbers about hedging."""
         return HedgePolicy(self.hedge_budget, self.hedge_quantile, self.hedge_delay_min_s)
+
+    @property
+    def first_silence_s(self) -> float:
+        """Longest silence that is waited out before it was ever worth while to wait longer."""
+        return min(self.first_answer_s, self.read_timeout_s)
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -8,17 +8,16 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlsplit
-from xml.etree import ElementTree as ET
 
 from pagestore.runtime import Runtime
 from pagestore.s3.access import Access
-from pagestore.s3.errors import ErrorReply, NoAnswer, UntrustedCertificate
+from pagestore.s3.errors import ErrorReply, NoAnswer, UntrustedCertificate, error_reply
 from pagestore.s3.settings import S3Settings
-from pagestore.s3.sigv4 import canonical_query, signed_headers
+from pagestore.s3.sigv4 import canonical_query, content_md5, signed_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,22 @@ class SignedReply:
 
     status: int
     body: bytes
-    etag: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+
+    @property
+    def etag(self) -> str:
+        """Empty where there is none."""
+        return self.headers.get("etag", "")
+
+    def error(self) -> ErrorReply:
+        """Return what this reply says, as an error."""
+        return error_reply(
+            self.status,
+            self.body,
+            region=self.headers.get("x-amz-bucket-region", ""),
+            location=self.headers.get("location", ""),
+        )
 
 
 class SignedRequests:
@@ -43,11 +57,20 @@ class SignedRequests:
         self._path = quote(url.path, safe="/-_.~").rstrip("/")
         self._tls = _tls_context() if url.scheme == "https" else None
         self._idle: deque[http.client.HTTPConnection] = deque()  # its methods used here are atomic
+        self._silence_s = settings.first_silence_s
 
-    def send(self, method: str, full_key: str, options: Mapping[str, str], body: bytes = b"") -> SignedReply:
+    def send(
+        self,
+        method: str,
+        full_key: str,
+        options: Mapping[str, str],
+        body: bytes = b"",
+        more_headers: Mapping[str, str] | None = None,
+    ) -> SignedReply:
         """Ask for an object, or for the bucket where the key is empty; the signature covers the body.
 
-        Raises `NoAnswer`, `UntrustedCertificate` and `OSError`.
+        A body comes with its MD5, which buckets with Object Lock ask for. Redirects are not followed. Raises
+        `NoAnswer`, `UntrustedCertificate` and `OSError`.
         """
         query = canonical_query(options)
         path = f"{self._path}/{quote(full_key, safe='/-_.~')}" if full_key else self._path or "/"
@@ -61,13 +84,16 @@ class SignedRequests:
             region=self._access.region,
             now_s=self._runtime.now_s(),
         )
-        headers["user-agent"] = "graft"
+        headers |= {"user-agent": "graft", **(more_headers or {})}
+        if body:
+            headers["content-md5"] = content_md5(body)
         connection = self._connection()
         try:
             with suppress(BrokenPipeError):  # who refuses a body need not hear all of it, and has answered already
-                connection.request(method, f"{path}?{query}", body or None, headers)
+                connection.request(method, f"{path}?{query}" if query else path, body or None, headers)
             reply = connection.getresponse()
-            answer = SignedReply(reply.status, reply.read(), reply.headers.get("ETag", ""))
+            named = {name.lower(): value for name, value in reply.getheaders()}
+            answer = SignedReply(reply.status, reply.read(), named)
         except BaseException as error:
             connection.close()
             if isinstance(error, http.client.HTTPException):
@@ -76,6 +102,10 @@ class SignedRequests:
         if connection.sock is not None:  # else the server wants it closed
             self._idle.append(connection)
         return answer
+
+    def wait_longer(self) -> None:
+        """Allow the server the whole ``read_timeout_s`` of silence from now on."""
+        self._silence_s = self._settings.read_timeout_s
 
     def close(self) -> None:
         """Close idle connections."""
@@ -89,6 +119,7 @@ class SignedRequests:
             except IndexError:
                 return self._connect()
             if not _is_dropped(connection.sock):
+                connection.sock.settimeout(self._silence_s)
                 return connection
             connection.close()
 
@@ -103,28 +134,8 @@ class SignedRequests:
             connection.connect()
         except ssl.SSLCertVerificationError as error:
             raise UntrustedCertificate(str(error)) from error
-        connection.sock.settimeout(self._settings.read_timeout_s)
+        connection.sock.settimeout(self._silence_s)
         return connection
-
-
-def error_reply(status: int, body: bytes) -> ErrorReply:
-    """Return the error that an S3 server told, or one with the status only."""
-    root = parsed(body)
-    if root is None or local_name(root) != "Error":
-        return ErrorReply(status, str(status), "")
-    return ErrorReply(status, root.findtext("{*}Code") or str(status), root.findtext("{*}Message") or "")
-
-
-def parsed(body: bytes) -> ET.Element | None:
-    """Return the root of a reply's body; None for what is no XML."""
-    with suppress(ET.ParseError):
-        return ET.fromstring(body)  # noqa: S314 - expat bounds entity expansion; the server is the user's own
-    return None
-
-
-def local_name(root: ET.Element) -> str:
-    """Return the name of an element without its namespace."""
-    return root.tag.rpartition("}")[2]
 
 
 def _is_dropped(sock: socket.socket | None) -> bool:

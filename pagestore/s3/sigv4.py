@@ -3,6 +3,7 @@
 Source: AWS, "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference.
 """
 
+import base64
 import hashlib
 import hmac
 import time
@@ -22,6 +23,11 @@ class Credentials:
     secret: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     """Of temporary credentials."""
+
+
+def content_md5(body: bytes) -> str:
+    """Return the Content-MD5 header, by which a server refuses a body that was damaged on its way."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def canonical_query(options: Mapping[str, str]) -> str:

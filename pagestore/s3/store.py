@@ -79,9 +79,9 @@ class S3Store:
                 return True
             case Answer(status=412):
                 return False
-            case Answer(status=400 | 501) as answer:
+            case Answer(refuses_conditions=True) as answer:
                 raise UnsafeStore(
-                    f"{self._requests.where} refuses conditional writes ({answer.status} {answer.code}), "
+                    f"{self._requests.where} refuses conditional writes ({answer.said}), "
                     "without which two writers would lose data; use a server that honours If-None-Match"
                 )
             case answer:
@@ -177,7 +177,10 @@ class S3Store:
         def request(api: S3Api) -> ListPage:
             return api.list_page(self._base + prefix, start_after=after, token=token, wanted=wanted)
 
-        page = self._requests.send(request)
+        try:
+            page = self._requests.send(request)
+        except WrongReply as error:
+            raise UnsafeStore(f"{self._requests.where} cannot be listed: {error}; use another server") from error
         if isinstance(page, Answer):
             raise unexpected(page, self._requests.where)
         return page

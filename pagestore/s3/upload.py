@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from pagestore.errors import PageStoreError
+from pagestore.errors import PageStoreError, StoreUnavailable
 from pagestore.objectstore import Data
 from pagestore.s3.api import S3Api
 from pagestore.s3.client import Reply, S3Requests
@@ -107,12 +107,20 @@ class MultipartUpload:
         if isinstance(answer, Answer):
             if answer.code == "NoSuchUpload" and self._visible_size() == size:
                 return  # an earlier try landed and its reply was lost
-            raise unexpected(answer, self._requests.where)
+            raise self._refusal(answer)
 
     def _accepted(self, reply: Reply | Answer) -> Reply:
         if isinstance(reply, Answer):
-            raise unexpected(reply, self._requests.where)
+            raise self._refusal(reply)
         return reply
+
+    def _refusal(self, answer: Answer) -> PageStoreError:
+        if answer.code == "NoSuchUpload":
+            return StoreUnavailable(
+                f"{self._requests.where} has dropped the parts of {self._key} meanwhile, as a life-cycle rule may; "
+                f"try again ({answer.said})"
+            )
+        return unexpected(answer, self._requests.where)
 
     def _visible_size(self) -> int | None:
         found = self._requests.send(lambda api: api.size(self._key))

@@ -6,7 +6,7 @@ ranged GET with other bytes. Both look right until two writers meet.
 
 from contextlib import suppress
 
-from pagestore.errors import CorruptObject, ObjectNotFound, PageStoreError, UnsafeStore
+from pagestore.errors import CorruptObject, ObjectNotFound, PageStoreError, StoreUnavailable, UnsafeStore
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
@@ -26,9 +26,14 @@ def require_conditional_writes(store: ObjectStore, *, runtime: Runtime = SYSTEM)
     try:
         _check_conditional_put(store, key)
         _check_ranges(store, key)
-    finally:
+    except StoreUnavailable:  # nor would it answer to a deletion
+        raise
+    except BaseException:
         with suppress(PageStoreError):
             store.delete(key)
+        raise
+    with suppress(PageStoreError):
+        store.delete(key)
 
 
 def _check_conditional_put(store: ObjectStore, key: str) -> None:

@@ -102,7 +102,7 @@ def test_another_document_is_no_empty_listing():
         (f"<Error {NAMESPACE}><Code>SlowDown</Code></Error>".encode(), "SlowDown", ""),
         (b"<Error/>", "404", ""),
         (b"<html/>", "404", ""),
-        (b"not found", "404", ""),
+        (b"not found\n", "404", "not found"),
     ],
 )
 def test_errors(body, code, message):

@@ -27,6 +27,16 @@ class Status:
     status: int
     code: str = "Fault"
     headers: dict[str, str] = field(default_factory=dict)
+    message: str = "told to"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Answer with a body that is no S3 error: what gateways, proxies and login pages send."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,8 +165,11 @@ class _Handler(BaseHTTPRequestHandler):
                 proxy.held.append(seen)
                 go_on.wait(self.timeout)
                 proxy.held.remove(seen)
-            case Status(status, code, headers):
-                error = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
+            case Page(status, page, headers):
+                self._reply(status, {"content-length": str(len(page))} | headers, page)
+                return
+            case Status(status, code, headers, message):
+                error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
                 xml = {"content-type": "application/xml", "content-length": str(len(error))}
                 self._reply(status, xml | headers, error)
                 return
