@@ -24,7 +24,7 @@ from graft_cli.output import document, say
 from graft_cli.progress import progress
 from graft_cli.sync import say_pushed, what_a_push_left
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.importing import database_page_size, import_database
+from graft_sqlite_vfs.importing import database_page_size, import_database, require_settled
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 
@@ -60,6 +60,8 @@ def import_(
     """
     if message is not None and not push_too:
         raise click.UsageError("a message belongs to a push: use --push too")
+    if raw:
+        require_settled(file)
     page_size = PAGE_SIZE_DEFAULT if raw else database_page_size(file)
     with saying_what_is_made(remote, quiet=as_json), _replica(directory, remote, page_size) as (replica, created):
         load = import_file if raw else import_database

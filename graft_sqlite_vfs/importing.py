@@ -29,15 +29,13 @@ def import_database(
     Raises `BadRequest` for a file that is no database or has another page size, for one with another name beside which
     its newest changes may lie, and where `import_file` does; `WriterBusy`; `DiskFull` and `LocalStorageError`.
     """
-    with local_errors(f"reading {path}"):
-        source = Path(path).resolve(strict=True)
+    source = _source(path)
     page_size = database_page_size(source)
     if page_size != replica.page_size:
         raise BadRequest(
             f"{source} has pages of {page_size} bytes, volume {replica.name} has {replica.page_size}: make a volume "
             f"with page_size={page_size}, or change the file's (PRAGMA page_size={replica.page_size}; VACUUM)"
         )
-    _refuse_unknown_names(source)
     require_replaceable(replica.name, replica.snapshot(), replace=replace)
     has_wal = _has_wal(source)
     with _reading(source, checkpoints=not has_wal) as connection, contextlib.ExitStack() as stack:
@@ -50,17 +48,52 @@ def import_database(
 
 
 def database_page_size(path: str | os.PathLike[str]) -> int:
-    """Return the page size in bytes of a plain SQLite database; raises `BadRequest` if the file is none."""
-    with local_errors(f"reading {path}"), Path(path).open("rb") as file:
-        start = file.read(header.HEADER_BYTES)
-    if not start:
-        raise BadRequest(f"{path} is empty: there is nothing to import")
-    if len(start) < header.HEADER_BYTES or not header.is_database(start):
+    """Return the page size in bytes of a plain SQLite database, as SQLite reads it: a hot journal is rolled back first.
+
+    Raises `BadRequest` where `import_database` does for the file.
+    """
+    source = _source(path)
+    with _reading(source, checkpoints=not _has_wal(source)) as connection:
+        if not connection.pragma("page_count"):
+            raise BadRequest(f"{path} is empty: there is nothing to import")
+        return int(connection.pragma("page_size"))
+
+
+def require_settled(path: str | os.PathLike[str]) -> None:
+    """Refuse to take a database's bytes as they are while newer changes lie in its WAL or journal.
+
+    Files that are no databases pass. Raises `BadRequest` and `LocalStorageError`.
+    """
+    with local_errors(f"reading {path}"):
+        source = Path(path).resolve(strict=True)
+        with source.open("rb") as file:
+            start = file.read(header.HEADER_BYTES)
+        journal = _side_file(source, "-journal")
+        is_hot = journal.exists() and _first_byte(journal) not in {b"", b"\0"}  # PERSIST leaves a header of zeros
+    if (not start or header.is_database(start)) and (is_hot or _has_wal(source)):
+        raise BadRequest(
+            f"{source} is an SQLite database whose newest changes lie beside it, in its journal or WAL, and its bytes "
+            "alone are not its content: import it without --raw (with import_database)"
+        )
+
+
+def _source(path: str | os.PathLike[str]) -> Path:
+    """Return the file behind a path, links resolved, if it is a database that SQLite can find all changes of."""
+    with local_errors(f"reading {path}"):
+        source = Path(path).resolve(strict=True)
+        with source.open("rb") as file:
+            start = file.read(header.HEADER_BYTES)
+    if start and (len(start) < header.HEADER_BYTES or not header.is_database(start)):
         raise BadRequest(f"{path} is not an SQLite database (or is encrypted)")
-    try:
-        return check_page_size(header.page_size_in(start))
-    except ValueError as error:
-        raise BadRequest(f"{path} is not an SQLite database: {error}") from error
+    if start:
+        try:
+            check_page_size(header.page_size_in(start))
+        except ValueError as error:
+            raise BadRequest(f"{path} is not an SQLite database: {error}") from error
+    elif not _has_wal(source):
+        raise BadRequest(f"{path} is empty: there is nothing to import")
+    _refuse_unknown_names(source)
+    return source
 
 
 def _refuse_unknown_names(path: Path) -> None:
@@ -93,6 +126,11 @@ def _is_same(path: Path, found: os.stat_result) -> bool:
 
 def _side_file(path: Path, end: str) -> Path:
     return path.with_name(path.name + end)
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
 def _has_wal(path: Path) -> bool:

@@ -151,11 +151,16 @@ def _require_locks(parameter: Callable[[str], str | None], *, is_fixed: bool) ->
     """
     for name in ("nolock",) if is_fixed else ("immutable", "nolock"):
         value = (parameter(name) or "").lower()
-        if value in {"on", "yes", "true"} or (value.isdigit() and int(value)):
+        if _is_on(value):
             raise BadRequest(
                 f"{name}={value} cannot be used with a volume, which changes while SQLite works without locks. To read "
                 "one version that never changes, open it with `at`, as in file:app.graft?vfs=graft&at=12"
             )
+
+
+def _is_on(value: str) -> bool:
+    """Return whether SQLite may take a URI parameter's value for true: any number but 0, ``1x`` and ``0x1`` too."""
+    return value in {"on", "yes", "true"} or ("0" <= value[:1] <= "9" and value.strip("0") != "")
 
 
 def _not_a_replica(path: str) -> str:

@@ -33,9 +33,9 @@ class HydrateResult:
 def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateResult:
     """Fetch the frames of the newest snapshot that are not in the cache, in parallel.
 
-    Progress counts their bytes, as stored. When it returns, the cache has every page. Raises `BadRequest` when the
-    volume cannot fit into the cache, `DiskFull` or `LocalStorageError` when the cache did not take everything, and the
-    remote's errors; what arrived stays.
+    Progress counts their bytes, as stored. When it returns, the cache has every page, and the replica's state the whole
+    index of where they are. Raises `BadRequest` when the volume cannot fit into the cache, `DiskFull` or
+    `LocalStorageError` when the disk did not take everything, and the remote's errors; what arrived stays.
     """
     view = replica.view()
     size = view.remote_map.live_pages * replica.page_size
@@ -57,6 +57,8 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
         body = replica.bodies.attach_whole(number)
         frames, pages = frames + 1, pages + len(body.pages)
     fetched = _cached_all(replica, numbers)
+    for index in view.state.chain:  # its chunks tell where the pages are, and a full disk may have refused them
+        replica.state.keep_chunks(index)
     frames, pages = frames + fetched[0], pages + fetched[1]
     if progress:
         progress(total, total)

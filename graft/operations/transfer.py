@@ -10,6 +10,7 @@ from graft.disk.files import sync_directory, take_name
 from graft.errors import BadRequest, local_errors
 from graft.operations.hydrate import Progress
 from graft.reading.snapshot import Snapshot
+from graft.replica.directory import is_replica
 from graft.replica.replica import Replica
 from graft.settings import Durability
 
@@ -76,15 +77,17 @@ def export_file(
 ) -> TransferResult:
     """Write a snapshot's bytes to a file, which appears only when it is whole; progress counts bytes.
 
-    With ``overwrite`` a regular file is replaced, never a link or a device. Raises `BadRequest` when the file exists,
-    or when the journal or WAL of another database lies beside it, which SQLite would apply to the exported one. Raises
-    `DiskFull`, `LocalStorageError`, and the remote's errors.
+    With ``overwrite`` a regular file is replaced, which keeps its mode, never a link, a device or a file of a replica.
+    Raises `BadRequest` when the file exists, or when the journal or WAL of another database lies beside it, which
+    SQLite would apply to the exported one. Raises `DiskFull`, `LocalStorageError`, and the remote's errors.
     """
     target = Path(path)
-    _require_free(target, overwrite=overwrite)
+    mode = _require_free(target, overwrite=overwrite)
     draft = target.with_name(f".graft-export-{secrets.token_hex(8)}.part")
     with local_errors(f"writing {target}"):
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(
+            draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else 0o600
+        )
     try:
         with local_errors(f"writing {target}"), os.fdopen(descriptor, "wb") as file:
             for first in range(1, snapshot.page_count + 1, _RUN_BYTES // snapshot.page_size):
@@ -94,6 +97,8 @@ def export_file(
                 if progress:
                     progress(min(last * snapshot.page_size, snapshot.byte_size), snapshot.byte_size)
             file.truncate(snapshot.byte_size)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         _require_free(target, overwrite=overwrite)  # again: writing may have taken long
@@ -105,14 +110,20 @@ def export_file(
     return TransferResult(snapshot.byte_size, snapshot.page_count)
 
 
-def _require_free(target: Path, *, overwrite: bool) -> None:
+def _require_free(target: Path, *, overwrite: bool) -> int | None:
+    """Return the permissions of the file that the target is to replace, None if there is none."""
     with local_errors(f"writing {target}"):
+        inside = next((above for above in target.absolute().resolve().parents if is_replica(above)), None)
         try:
             mode = target.lstat().st_mode
         except FileNotFoundError:
             mode = 0
         beside = [target.with_name(target.name + end) for end in ("-wal", "-journal")]
         left = next((path for path in beside if path.exists() and path.stat().st_size), None)
+    if inside is not None:
+        raise BadRequest(
+            f"{target} is inside the replica {inside}, whose files are graft's: export to another directory"
+        )
     if mode and not stat.S_ISREG(mode):
         kind = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
         raise BadRequest(f"{target} exists already and is {kind}, which an export does not replace")
@@ -123,6 +134,7 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
             f"{left} lies beside {target}: SQLite would apply it to the exported database. Close the connections to "
             "the old database, or move the file away"
         )
+    return stat.S_IMODE(mode) if mode else None
 
 
 def _name(draft: Path, target: Path, *, overwrite: bool) -> None:

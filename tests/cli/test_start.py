@@ -1,5 +1,6 @@
 """init, clone, import, export, fork, volumes, doctor: volumes and replicas come to be."""
 
+import apsw
 import pytest
 
 from graft.replica.opening import open_replica
@@ -143,3 +144,13 @@ def test_doctor_finds_an_endpoint_that_would_lose_commits(graft, monkeypatch):
     monkeypatch.setattr(LocalDirStore, "put_if_absent", overwrite)
     assert "overwrites objects" in graft("doctor", "remote", code=ExitCode.REFUSED).err
     assert "overwrites objects" in graft("init", "here", "remote", code=ExitCode.REFUSED).err
+
+
+def test_a_raw_import_leaves_no_wal_behind(graft, workdir):
+    made = apsw.Connection(str(workdir / "wal.db"))
+    made.pragma("journal_mode", "wal")
+    made.execute("CREATE TABLE t(a)")
+    assert "without --raw" in graft("import", "--raw", "wal.db", "new", "remote", code=ExitCode.FAILED).err
+    assert not (workdir / "new").exists()
+    graft("import", "wal.db", "new", "remote")
+    made.close()

@@ -1,12 +1,14 @@
 """Hydrate says that everything is here only where the cache has every page, on the disk."""
 
 import errno
+import sqlite3
 
 import pytest
 
 from graft.cache import files as cache_files
 from graft.errors import BadRequest, DiskFull, LocalStorageError
 from graft.operations.hydrate import hydrate
+from graft.replica import state
 from graft.sync.clone import clone
 from graft.sync.push import push
 
@@ -89,3 +91,34 @@ def test_a_cache_that_does_not_keep_what_it_takes(reader, monkeypatch):
     monkeypatch.setattr(reader.cache, "has", lambda keys: set(list(keys)[1:]))
     with pytest.raises(LocalStorageError, match=r"1 of \d+ frames .*cache_bytes_max"):
         hydrate(reader)
+
+
+def test_the_index_must_be_here_too(tmp_path, monkeypatch):
+    """Where a volume's pages are comes in chunks, when they are needed; offline they must be here as well."""
+    store, pages = fresh_store(), range(1, 12_001)
+    writer = new_replica(tmp_path / "writer", store, inline_bytes_max=0)
+    commit(writer, pages, "first")
+    push(writer)
+    leave(writer)
+    path = tmp_path / "reader"
+    clone(path, f"{store.url}#vol", settings=small_settings(cache_bytes_max=1 << 30), store=store).close()
+    reader = as_other_process(path, store, cache_bytes_max=1 << 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "_write_chunks", full_database)
+        for _ in range(2):
+            with pytest.raises(DiskFull, match="is full"):
+                hydrate(reader)
+    hydrate(reader)
+    leave(reader)
+    store.down = True
+    again = as_other_process(path, store, cache_bytes_max=1 << 30)
+    assert [bytes(again.snapshot().read(page)) for page in (1, 9000, 12_000)] == [
+        body(512, page, "first") for page in (1, 9000, 12_000)
+    ]
+    leave(again)
+
+
+def full_database(*_):
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -303,3 +304,21 @@ def test_audit_status_log_and_verify(tmp_path):
             snapshot_at(reader, at)
     leave(replica)
     leave(reader)
+
+
+def test_an_export_keeps_the_mode_of_what_it_replaces(replica, tmp_path):
+    target = tmp_path / "private.db"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    export_file(replica.snapshot(), target, overwrite=True)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("inside", ["state.db", "cache/index.db", "new.db"])
+def test_an_export_spares_the_files_of_a_replica(replica, tmp_path, inside):
+    before = {path: path.read_bytes() for path in replica.path.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(replica.path)
+    for target in (replica.path / inside, tmp_path / "link" / inside):
+        with pytest.raises(BadRequest, match="inside the replica"):
+            export_file(replica.snapshot(), target, overwrite=True)
+    assert {path: path.read_bytes() for path in replica.path.rglob("*") if path.is_file()} == before

@@ -10,6 +10,7 @@ from graft.errors import BadRequest, GraftError, WriterBusy
 from graft.replica.opening import open_replica
 from graft.sync.push import push
 from graft_sqlite_vfs import database_page_size, import_database
+from graft_sqlite_vfs.importing import require_settled
 
 from .conftest import rows
 
@@ -269,3 +270,39 @@ def test_with_the_standard_library_as_the_judge(empty, volumes, source, tmp_path
         assert judge.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert judge.execute("SELECT DISTINCT v FROM t").fetchall() == [("new",)]
     judge.close()
+
+
+def test_the_page_size_is_what_sqlite_reads(empty, volumes, source, tmp_path):
+    """A killed VACUUM had written pages of another size, which the hot journal takes back."""
+    torn, original = tmp_path / "left.db", source.read_bytes()
+    writer = apsw.Connection(str(source))
+    writer.execute("PRAGMA cache_size=1; BEGIN; UPDATE t SET v = 'torn'; PRAGMA user_version = 1")
+    writer.cache_flush()
+    for end in ("", "-journal"):
+        (tmp_path / f"left.db{end}").write_bytes((tmp_path / f"plain.db{end}").read_bytes())
+    writer.execute("ROLLBACK")
+    content = bytearray(torn.read_bytes())
+    content[16:18] = (512).to_bytes(2, "big")
+    torn.write_bytes(content)
+    assert database_page_size(torn) == 4096
+    assert torn.read_bytes() == original
+    import_database(empty, torn)
+    assert rows(volumes.connect(), "SELECT count(*) FROM t") == [(500,)]
+
+
+def test_bytes_alone_are_not_taken_while_changes_lie_beside_them(source, tmp_path):
+    made = plain(tmp_path / "wal.db", wal=True)
+    (tmp_path / "link").symlink_to(tmp_path / "wal.db")
+    for path in (tmp_path / "wal.db", tmp_path / "link"):
+        with pytest.raises(BadRequest, match="without --raw"):
+            require_settled(path)
+    made.close()
+    require_settled(tmp_path / "wal.db")
+    (tmp_path / "plain.db-journal").write_bytes(bytes(512))  # as journal_mode=PERSIST leaves it
+    require_settled(source)
+    (tmp_path / "plain.db-journal").write_bytes(b"\xd9\xd5\x05\xf9" + bytes(508))
+    with pytest.raises(BadRequest, match="journal or WAL"):
+        require_settled(source)
+    (tmp_path / "film").write_bytes(b"no database")
+    (tmp_path / "film-journal").write_bytes(b"a diary")
+    require_settled(tmp_path / "film")

@@ -9,7 +9,10 @@ COUNT = "SELECT count(*) FROM t"
 URI = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE
 
 
-@pytest.mark.parametrize("parameter", ["immutable=1", "immutable=yes", "nolock=1", "nolock=on", "immutable=1&nolock=2"])
+@pytest.mark.parametrize(
+    "parameter",
+    ["immutable=1", "immutable=yes", "nolock=1", "nolock=on", "immutable=1&nolock=2", "immutable=1x", "nolock=0x1"],
+)
 def test_it_is_refused(db, volumes, parameter):
     with pytest.raises(apsw.CantOpenError, match="open it with `at`"):
         apsw.Connection(f"file:{volumes.path()}?vfs=graft&{parameter}", flags=URI)
@@ -20,7 +23,7 @@ def test_it_is_refused(db, volumes, parameter):
     assert rows(db, COUNT) == [(3,)]
 
 
-@pytest.mark.parametrize("parameter", ["immutable=0", "nolock=off", "immutable=no&nolock=0"])
+@pytest.mark.parametrize("parameter", ["immutable=0", "nolock=off", "immutable=no&nolock=00", "nolock", "immutable=²"])
 def test_what_asks_for_locks_is_not(db, volumes, parameter):
     again = apsw.Connection(f"file:{volumes.path()}?vfs=graft&{parameter}", flags=URI)
     again.execute("INSERT INTO t(v) VALUES ('more')")
