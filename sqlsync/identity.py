@@ -103,10 +103,6 @@ class Standing:
         place = len(self.links) - 1 - (self.lsn - lsn)
         return self.links[place] if 0 <= place < len(self.links) else None
 
-    def known_links(self) -> dict[int, bytes]:
-        """Return the links by LSN."""
-        return dict(enumerate(self.links, self.lsn + 1 - len(self.links)))
-
 
 def continued(standing: Standing | None, lsn: int, stamps: Sequence[Stamp]) -> Standing:
     """Return the standing once the mutations up to ``lsn`` with these stamps, at least one, were applied."""

@@ -7,7 +7,7 @@
 An LSN that comes again with other content is never skipped: its author believes that it is something else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,22 +24,25 @@ class History:
     next_lsn: int
     owner: Owner | None
     """None if it has none yet."""
-    links: Mapping[int, bytes]
-    """By LSN, as far as they are known."""
+    standing: Standing | None
+    waiting: dict[int, Stamp]
+    """The stamps of what waits in the inbox, by LSN, in order."""
 
     @classmethod
-    def of(cls, next_lsn: int, standing: Standing | None, waiting: Mapping[int, Stamp]) -> Self:
+    def of(cls, next_lsn: int, standing: Standing | None, waiting: dict[int, Stamp]) -> Self:
         """Return what the volume says and what waits in the inbox, by LSN, behind it."""
-        owner, links = (None, {}) if standing is None else (standing.owner, standing.known_links())
-        for lsn, stamp in waiting.items():
-            owner = stamp.owner
-            if stamp.link is not None:
-                links[lsn] = stamp.link
-        return cls(next_lsn, owner, links)
+        owner = None if standing is None else standing.owner
+        if waiting:
+            owner = waiting[next(reversed(waiting))].owner
+        return cls(next_lsn, owner, standing, waiting)
 
     def link(self, lsn: int) -> bytes | None:
         """Return the link of a mutation, None if it is not known."""
-        return GENESIS if lsn == -1 else self.links.get(lsn)
+        if lsn == -1:
+            return GENESIS
+        if lsn in self.waiting:
+            return self.waiting[lsn].link
+        return None if self.standing is None else self.standing.link_at(lsn)
 
 
 @dataclass(frozen=True, slots=True)

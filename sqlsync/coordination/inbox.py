@@ -78,9 +78,8 @@ class Inbox:
         return next(reversed(stamps)) if stamps else -1
 
     def stamps(self, timeline: TimelineId) -> dict[int, Stamp]:
-        """Return the stamps of a timeline's entries by LSN, in order."""
-        with self._lock:
-            return dict(self._stamps.get(timeline, {}))
+        """Return the stamps of a timeline's entries by LSN, in order; not to be kept while others add or drop."""
+        return self._stamps.get(timeline, {})
 
     def timelines(self) -> set[TimelineId]:
         """Return the timelines that have entries."""

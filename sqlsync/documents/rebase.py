@@ -27,7 +27,8 @@ def rebase(client: Client) -> None:
     settle(client, agreed, [(lsn, reason) for lsn, reason in found.rejected if lsn <= agreed])
     failpoint("rebase: after confirm")
     pending = client.timeline.pending()
-    outcomes = client.view.replay(pending, [timeline.stamp(mutation.lsn) for mutation in pending])
+    stamps = [timeline.stamp(mutation.lsn) for mutation in pending] if client.link is None else []
+    outcomes = client.view.replay(pending, stamps)
     failpoint("rebase: after replay")
     for mutation, error in zip(pending, errors_of(outcomes), strict=True):
         client.receipts.replayed(mutation.lsn, error)

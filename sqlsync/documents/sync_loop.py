@@ -1,5 +1,6 @@
 """The thread that synchronizes a document by itself, so that nobody has to call `sync`."""
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from sqlsync.errors import SqlSyncError
 POLL_S = 1.0
 _WAIT_S = 5.0
 _BACKOFF_FACTOR_MAX = 30
+_log = logging.getLogger(__name__)
 
 
 class SyncLoop:
@@ -46,11 +48,10 @@ class SyncLoop:
                 sync(self._client, wait_s=min(_WAIT_S, self._poll_s))
                 self._repeat_presence()
                 failures = 0
-            except (GraftError, SqlSyncError) as error:
+            except Exception as error:  # noqa: BLE001 - a call-back, too, may raise anything; the thread goes on
                 failures += 1
                 least_s = getattr(error, "retry_after_s", None) or 0.0
-                if self._on_error is not None:
-                    self._on_error(error)
+                self._tell(error)
             if failures:
                 # A mutation does not make the network any better: only the end wakes this sleeper.
                 backoff_s = self._poll_s * min(2 ** (failures - 1), _BACKOFF_FACTOR_MAX)
@@ -64,8 +65,16 @@ class SyncLoop:
             if self._client.presence is not None:
                 self._client.presence.repeat()
         except SqlSyncError as error:
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not isinstance(error, GraftError | SqlSyncError):
+            _log.error("synchronizing a document failed, and is tried again: %s", error, exc_info=error)
+        try:
             if self._on_error is not None:
                 self._on_error(error)
+        except Exception:  # noqa: BLE001 - whatever the application raises
+            _log.exception("on_error of a document failed")
 
     def _pause(self, seconds: float) -> None:
         deadline_s = self._client.runtime.monotonic_s() + seconds

@@ -11,6 +11,7 @@ Invariants: the next LSN is ``start`` plus the number of mutations. A prefix is 
 stores the rejections among it. One process at a time has the file, see `sqlsync.claim`; threads may share the object.
 """
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -117,8 +118,8 @@ class Timeline:
         return self._stamp(self._links[-1], linked(self._links[-1], digest(mutation)))
 
     def _stamp(self, before: bytes, link: bytes) -> Stamp:
-        owner = Owner.of(self.id, self.secret)
-        return Stamp(owner, before, link, None if self.secret is None else seal_key(self.secret))
+        owner, seal = _identity(self.id, self.secret)
+        return Stamp(owner, before, link, seal)
 
     def agreement(self, applied: int, standing: Standing | None) -> int:
         """Return the LSN up to which a volume that has ``applied`` has the same mutations as this file.
@@ -286,6 +287,11 @@ class Timeline:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+
+
+@functools.lru_cache(maxsize=16)
+def _identity(timeline: TimelineId, secret: bytes | None) -> tuple[Owner, bytes | None]:
+    return Owner.of(timeline, secret), None if secret is None else seal_key(secret)
 
 
 def _keep(database: sqlite3.Connection, refusal: Refusal) -> None:

@@ -1,6 +1,7 @@
 """A link to a coordinator over HTTP: the way of Python's documents to a `graft serve`."""
 
 import json
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from sqlsync.plain_json import require_plain
 from sqlsync.reducers.reducer import Reducer
 
 SECRET_HEADER = "Graft-Timeline-Secret"  # noqa: S105 - the name of a header
+_log = logging.getLogger(__name__)
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _PRESENCE_ANSWER_S = 5.0
@@ -172,7 +174,10 @@ class HttpPresence:
                 continue
             if said["version"] != version and not ended.is_set():
                 version = said["version"]
-                listener(said["states"])
+                try:
+                    listener(said["states"])
+                except Exception:  # noqa: BLE001 - whatever the application raises
+                    _log.exception("a listener of presence failed; it is called again at the next change")
 
 
 def _acknowledged(said: Any) -> Acknowledged:

@@ -153,3 +153,21 @@ def test_presence_of_a_client_is_its_principal_s(principals, document):
         assert ask(principals, method, path, token=TOKENS["bob"], body=body)[0] == 403
     assert ask(principals, "DELETE", path, token=TOKENS["ann"])[0] == 204
     assert ask(principals, "PUT", path, token=TOKENS["bob"], body=body)[0] == 204
+
+
+def test_a_client_without_a_secret_is_told_when_somebody_wrote_in_its_name(server, document):
+    url = server.websocket_url(document)
+    victim = WireClient(document).connect(url)
+    victim.mutate("put", "a", "1")
+    victim.settle()
+    thief = WireClient(document)
+    thief.id = victim.id
+    for payload in ("1", "stolen"):
+        thief.mutate("put", "a", payload)
+    thief.connect(url).settle()
+    victim.mutate("put", "a", "2")  # with the same LSN: refused, not confirmed
+    with pytest.raises(ConnectionClosed) as caught:
+        victim.settle(lambda _: False)
+    assert caught.value.rcvd.code == 4410
+    thief.disconnect()
+    victim.disconnect()

@@ -214,3 +214,26 @@ def test_a_listener_that_fails_keeps_nobody_else_from_hearing():
     hub.subscribe(heard.append)
     hub.set("ann", {"x": 1})
     assert heard[-1] == {"ann": {"x": 1}}
+
+
+def test_a_document_goes_on_by_itself_whatever_its_call_backs_raise(stage):
+    coordinator = stage.coordinator()
+    failures = []
+
+    def refused(_):
+        raise RuntimeError("the window was closed")
+
+    def on_error(error):
+        failures.append(error)
+        raise KeyError("so was that")
+
+    ann, bob = stage.client("ann", coordinator, on_rejected=refused), stage.client("bob", coordinator)
+    ann.mutate("take", key="seat", value="ann")
+    bob.mutate("take", key="seat", value="bob")
+    bob.sync()
+    coordinator.start()
+    wait_for(lambda: coordinator.health().waiting == 0)
+    ann.start(poll_s=0.01, on_error=on_error)
+    wait_for(lambda: failures)
+    assert ann.mutate("put", key="a", value="1").wait(20).state == "confirmed"
+    assert str(failures[0]) == "the window was closed"
