@@ -15,6 +15,7 @@ GraftError
 ├── TooStale               try later, or be content with less: it could not be made as fresh as asked in time
 ├── WriterBusy             retry soon: another connection or process is writing
 ├── StaleSnapshot          begin again on a newer snapshot
+├── LimitReached           raise a limit, or close something: descriptors, threads, memory or memory maps ran out
 ├── LocalStorageError      mend the local disk: read-only, no permission, failing
 │   └── DiskFull           free some space
 ├── Corrupt                report it: bytes that fail a check are never served
@@ -28,6 +29,7 @@ from contextlib import contextmanager
 
 from metastore import errors as metastore_errors
 from pagestore import errors as pagestore_errors
+from pagestore.limits import limit_reached
 
 
 class GraftError(Exception):
@@ -90,6 +92,10 @@ class StaleSnapshot(GraftError):
     """The snapshot is not the newest any more."""
 
 
+class LimitReached(GraftError):
+    """A limit of this process or machine was reached; the message names it. What was begun is taken back."""
+
+
 class LocalStorageError(GraftError):
     """The replica's directory could not be read or written."""
 
@@ -116,6 +122,7 @@ _GROUPS: tuple[tuple[tuple[type[Exception], ...], type[GraftError]], ...] = (
     ((metastore_errors.LogUnavailable, pagestore_errors.StoreUnavailable), RemoteUnavailable),
     ((metastore_errors.LogRefused, pagestore_errors.StoreRefused), RemoteRefused),
     ((pagestore_errors.StorageFull,), RemoteRefused),
+    ((pagestore_errors.LimitReached,), LimitReached),
     ((metastore_errors.CommitMissing,), HistoryLost),
     (
         (metastore_errors.CorruptCommit, pagestore_errors.CorruptObject, pagestore_errors.ObjectNotFound),
@@ -130,7 +137,12 @@ def remote_errors(doing: str) -> Iterator[None]:
     """Turn the errors of the packages below into this one's, at the border; ``doing`` says what failed."""
     try:
         yield
+    except MemoryError as error:
+        raise LimitReached(f"{doing}: {limit_reached(error)}") from error
     except (metastore_errors.MetaStoreError, pagestore_errors.PageStoreError) as error:
+        limit = limit_reached(error)
+        if limit is not None:
+            raise LimitReached(f"{doing}: {limit}") from error
         for sources, target in _GROUPS:
             if isinstance(error, sources):
                 raise target(f"{doing}: {error}") from error
@@ -149,6 +161,10 @@ class local_errors:  # noqa: N801 - used like `remote_errors`; a generator would
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError | MemoryError):
+            limit = limit_reached(error)
+            if limit is not None:
+                raise LimitReached(f"{self._doing}: {limit}") from error
         if isinstance(error, OSError):
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             raise (DiskFull if full else LocalStorageError)(f"{self._doing}: {error.strerror or error}") from error

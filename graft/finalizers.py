@@ -36,7 +36,7 @@ gc.callbacks.append(_note_collection)
 
 def in_finalizer() -> bool:
     """Tell whether Python's collector called this, so that the thread may hold any lock."""
-    return _collecting_thread is not None and _collecting_thread == _thread.get_ident()
+    return _collecting_thread == _thread.get_ident() and not sys.is_finalizing()
 
 
 def may_still_wait() -> bool:

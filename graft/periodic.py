@@ -1,5 +1,6 @@
 """A thread that does something small every second, also while its process does nothing else."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from weakref import WeakMethod
@@ -22,8 +23,10 @@ class Housekeeper:
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._closed.is_set():
-                    self._thread = threading.Thread(target=self._run, name="graft-housekeeper", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="graft-housekeeper", daemon=True)
+                    with contextlib.suppress(RuntimeError):  # no thread is to be had: the work waits for the closing
+                        thread.start()
+                        self._thread = thread
 
     def close(self) -> None:
         """Stop, and wait until the work that was begun is done."""

@@ -9,13 +9,14 @@ else is decided.
 
 # ruff: noqa: N802 - the methods have SQLite's names
 
+import contextlib
 import os
 from pathlib import Path
 
 import apsw
 import xxhash
 
-from graft.errors import GraftError, WriterBusy
+from graft.errors import GraftError, WriterBusy, local_errors
 from graft.finalizers import in_finalizer
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
@@ -52,7 +53,8 @@ class AcceleratedFile(VolumeFile):
         super().__init__(replica, fixed=fixed, durability=durability, read_path=read_path)
         if fixed is None and durability is not Durability.REMOTE and replica.runtime is SYSTEM:
             sync = durability is not Durability.RELAXED
-            self.appender = _accelerator.Appender(self.reader, replica.page_size, replica.writer_lock.path, sync)
+            with local_errors(f"opening {replica.writer_lock.path}"):
+                self.appender = _accelerator.Appender(self.reader, replica.page_size, replica.writer_lock.path, sync)
 
     def xLock(self, level: int) -> None:
         """Lock, and hand over what there is to read, and where to append."""
@@ -116,8 +118,10 @@ class AcceleratedFile(VolumeFile):
         super()._commit(transaction)
         room = transaction.room()
         if self.appender is not None and room is not None:
-            self.appender.aim(*room)
-            self._aimed = transaction.base.local_lsn
+            # The commit stands. Without a descriptor of its own, C appends nothing behind it.
+            with contextlib.suppress(OSError, MemoryError):
+                self.appender.aim(*room)
+                self._aimed = transaction.base.local_lsn
 
     def _catch_up(self, *, reads: bool) -> bool:
         """Learn what C has committed; tell whether the transaction that it has open is among it.

@@ -6,6 +6,7 @@
     Diverged              ABORT                 AbortError      pull with a policy; a blind retry would not help
     ReadOnly              READONLY              ReadOnlyError   open the volume without `at`
     other BadRequest      ERROR                 SQLError        ask for something else
+    LimitReached          IOERR                 IOError         raise the limit, or close something
     DiskFull              FULL                  FullError       free some space
     LocalStorageError     IOERR_WRITE           IOError         mend the local disk
     Corrupt               IOERR_DATA            IOError         report it; never "database disk image is malformed"

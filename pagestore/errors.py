@@ -5,6 +5,7 @@ PageStoreError
 ├── StoreRefused         mend the set-up: credentials absent, wrong or expired, no permission, no such bucket
 │   └── UnsafeStore      use another endpoint: it breaks a promise that commits rest on (conditional writes, listings)
 ├── StorageFull          free some space: the disk (or quota) behind a store is full
+├── LimitReached         raise a limit, or close something: descriptors, threads or memory of this process ran out
 ├── ObjectNotFound       the named object does not exist
 ├── CorruptObject        report it: bytes do not match their checksum or shape
 └── UnsupportedFormat    upgrade: written by a newer version of this project
@@ -32,6 +33,10 @@ class UnsafeStore(StoreRefused):
 
 class StorageFull(PageStoreError):
     """No space is left behind the store; nothing was written."""
+
+
+class LimitReached(PageStoreError):
+    """A limit of this process or machine was reached; the message names it."""
 
 
 class ObjectNotFound(PageStoreError):

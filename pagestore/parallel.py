@@ -4,18 +4,40 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+
+from pagestore.runtime import SYSTEM
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _IDLE_S_MAX = 10.0
 """A helper thread that was idle for so long ends."""
+
+
+class WorkerPool(ThreadPoolExecutor):
+    """Threads that begin calls, as many as are to be had; the caller's own where there are none.
+
+    None are where a limit was reached, and once the interpreter is ending: from before the first function of `atexit`.
+    """
+
+    def begin(self, function: Callable[..., Result], *args: Any) -> "Future[Result]":
+        """Begin a call, in a thread of the pool if there is one."""
+        try:
+            future = self.submit(function, *args)
+        except RuntimeError:  # the interpreter is ending
+            return _done_here(function, *args)
+        return _done_here(function, *args) if not self._threads and future.cancel() else future
+
+    def _adjust_thread_count(self) -> None:
+        """Leave the call in the queue where no further thread can be started, rather than raise with it in there."""
+        with suppress(RuntimeError):
+            super()._adjust_thread_count()
 
 
 class Parallel:
@@ -30,7 +52,7 @@ class Parallel:
             raise ValueError(f"at least one thread is needed, not {threads}")
         self.threads = threads
         self._lock = Lock()  # guards _pool and _closed
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
         self._closed = False
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -50,12 +72,12 @@ class Parallel:
         pool = self._started_pool()
         todo = iter(items)
         ahead: deque[tuple[Item, Future[Result]]] = deque()
-        ahead.extend((item, pool.submit(function, item)) for item in islice(todo, self.threads))
+        ahead.extend((item, pool.begin(function, item)) for item in islice(todo, self.threads))
         try:
             while ahead:
                 item, future = ahead.popleft()
                 result = _result(function, item, future)
-                ahead.extend((item, pool.submit(function, item)) for item in islice(todo, 1))
+                ahead.extend((item, pool.begin(function, item)) for item in islice(todo, 1))
                 yield result
         finally:
             _end([future for _, future in ahead])
@@ -81,7 +103,7 @@ class Parallel:
         ahead: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in chain(begun, coming):
-                ahead.append((item, pool.submit(function, item)))
+                ahead.append((item, pool.begin(function, item)))
                 weight += weigh(item)
                 while weight > ahead_max and len(ahead) > 1:
                     weight -= weigh(ahead[0][0])
@@ -99,7 +121,7 @@ class Parallel:
         """
         if self.threads == 1:
             return work
-        future = self._started_pool().submit(work)
+        future = self._started_pool().begin(work)
         return lambda: work() if future.cancel() else future.result()
 
     @contextmanager
@@ -109,7 +131,7 @@ class Parallel:
         It is done when the block is left, and what it raises is raised then. If the block fails, what was begun is
         waited for, and its errors are dropped.
         """
-        future = self._started_pool().submit(work) if self.threads > 1 else None
+        future = self._started_pool().begin(work) if self.threads > 1 else None
         try:
             yield
         except BaseException:
@@ -137,16 +159,26 @@ class Parallel:
     ) -> None:
         self.close()
 
-    def _started_pool(self) -> ThreadPoolExecutor:
+    def _started_pool(self) -> WorkerPool:
         with self._lock:
             self._check_open()
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="pagestore")
+                self._pool = WorkerPool(self.threads, thread_name_prefix="pagestore")
             return self._pool
 
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this Parallel is closed")
+
+
+def _done_here(function: Callable[..., Result], *args: Any) -> "Future[Result]":
+    future: Future[Result] = Future()
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(function(*args))
+    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_exception(error)
+    return future
 
 
 class _Coming(Iterator[Item]):
@@ -195,7 +227,7 @@ class Helpers:
         self._threads_max = threads_max
         self._pid = os.getpid()
         self._lock = Lock()  # guards the members below
-        self._threads = 0
+        self._threads: set[Thread] = set()
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []  # inboxes; the last one was busy last
         self._closed = False
 
@@ -209,10 +241,16 @@ class Helpers:
             if self._idle:
                 self._idle.pop().put(work)
                 return True
-            if self._threads == self._threads_max:
+            if len(self._threads) == self._threads_max:
                 return False
-            self._threads += 1
-        Thread(target=self._serve, args=(work,), name="pagestore-helper", daemon=True).start()
+            thread = Thread(target=self._serve, args=(work,), name="pagestore-helper", daemon=True)
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # a limit was reached, or the interpreter is ending
+            with self._lock:
+                self._threads.discard(thread)
+            return False
         return True
 
     def close(self) -> None:
@@ -222,6 +260,16 @@ class Helpers:
             idle, self._idle = self._idle, []
         for inbox in idle:
             inbox.put(None)
+
+    def end(self, timeout_s: float) -> None:
+        """Begin nothing more, and wait for what runs, so long at most."""
+        self.close()
+        with self._lock:
+            threads = list(self._threads)
+        deadline_s = SYSTEM.monotonic_s() + timeout_s
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline_s - SYSTEM.monotonic_s()))
 
     def _serve(self, work: Callable[[], None]) -> None:
         inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -235,7 +283,7 @@ class Helpers:
                 self._idle.append(inbox)
             following = self._next(inbox)
         with self._lock:
-            self._threads -= 1
+            self._threads.discard(current_thread())
 
     def _next(self, inbox: "SimpleQueue[Callable[[], None] | None]") -> Callable[[], None] | None:
         try:

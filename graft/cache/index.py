@@ -64,8 +64,8 @@ class CacheIndex:
         """
         if self._wal is None:
             try:
-                self._wal = os.open(f"{self._path}-wal", os.O_RDONLY)
-            except FileNotFoundError:
+                self._wal = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:  # not there, or no descriptor is left
                 return None
         wal = os.fstat(self._wal)
         return wal.st_mtime_ns, wal.st_size

@@ -5,9 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from graft.errors import Corrupt, DiskFull, GraftError, LocalStorageError, Unsupported, WriterBusy
+from graft.errors import Corrupt, DiskFull, GraftError, LimitReached, LocalStorageError, Unsupported, WriterBusy
+from pagestore.limits import asked, memory
 
 _BUSY_TIMEOUT_S = 10.0
+_CANNOT_OPEN = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
+"""What SQLite says when it gets no descriptor, and for much else."""
+_FILES_OF_DATABASE = 4
+"""The database, its WAL and its shared memory; and one for SQLite's own looking about."""
 _FREE_PAGES_MIN, _FREE_SHARE = 16, 8
 """A database of which more pages are free, and more than one in so many, is written anew."""
 
@@ -91,12 +96,19 @@ def database_errors(doing: str) -> Iterator[None]:
     """Turn the errors of `sqlite3` into this package's; ``doing`` says what failed, with the path."""
     try:
         yield
+    except (UnicodeDecodeError, OverflowError) as error:  # a name or a number that no database of ours holds
+        raise Corrupt(f"{doing}: {error}") from error
+    except MemoryError as error:
+        raise LimitReached(f"{doing}: {memory()}") from error
     except sqlite3.Error as error:
+        limit = asked(_FILES_OF_DATABASE) if _code(error) in _CANNOT_OPEN else None
+        if limit is not None:
+            raise LimitReached(f"{doing}: {limit}") from error
         raise _kind(error)(f"{doing}: {error}") from error
 
 
 def _kind(error: sqlite3.Error) -> type[GraftError]:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code == sqlite3.SQLITE_FULL:
         return DiskFull
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -104,3 +116,7 @@ def _kind(error: sqlite3.Error) -> type[GraftError]:
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
         return Corrupt  # SQLITE_ERROR: a table is missing, since our statements are right
     return LocalStorageError
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

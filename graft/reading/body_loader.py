@@ -22,6 +22,8 @@ from pagestore.segments.format import DecodedFrame
 
 _PATIENCE_S = 0.5
 """How long to wait for a frame that another thread is fetching."""
+_ENDING_S_MAX = 5.0
+"""How long an ending process waits for background fetches."""
 _BATCH_BYTES = 4 * 1024 * 1024
 _BACKGROUND_BATCH_BYTES = 1024 * 1024
 """Background fetches hand frames over in batches of this size: a reader may wait for the first of them."""
@@ -300,6 +302,12 @@ class BodyLoader:
         self._behind.disown()
         self.table.disown()
         self.cache.disown()
+
+    def rest(self) -> None:
+        """Let no thread run for this any more; what is asked for is done in the threads that ask."""
+        self._helpers.end(_ENDING_S_MAX)
+        self._housekeeper.close()
+        self.flush()
 
     def close(self) -> None:
         """End what goes on by itself; what is being fetched is waited for, and put into the cache."""

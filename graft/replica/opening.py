@@ -3,6 +3,7 @@
 A fork's child disowns what its parent has open.
 """
 
+import atexit
 import os
 import threading
 import weakref
@@ -29,6 +30,13 @@ def _after_fork() -> None:
         replica.disown()
 
 
+def _before_exit() -> None:
+    """What functions of `atexit` that run later still do with a replica is done in their thread."""
+    for replica in list(_all):
+        replica.before_exit()
+
+
+atexit.register(_before_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

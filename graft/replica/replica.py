@@ -313,6 +313,11 @@ class Replica:
             self._closed = True
             self._open.close()
 
+    def before_exit(self) -> None:
+        """Let no thread run by itself any more: one that an ending interpreter freezes may hold what closing needs."""
+        if not self._disowned and not self._closed:
+            self.bodies.rest()
+
     def disown(self) -> None:
         """In the child of a fork: let go of what is the parent's. Snapshots stay readable, all else is refused."""
         self._lock = threading.RLock()

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from graft.counters import ReplicaCounts
-from graft.errors import BadRequest, GraftError, RemoteUnavailable, WriterBusy
+from graft.errors import BadRequest, GraftError, LimitReached, RemoteUnavailable, WriterBusy
 from graft.replica.replica import Replica
 from graft.sync.poll import Look, look
 from graft.sync.poll_schedule import PollPolicy, PollSchedule
+from pagestore.limits import limit_reached
 from pagestore.retry import random_fraction
 
 _STOP_S_MAX = 5.0
@@ -125,7 +126,10 @@ class Follower:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"graft-follow-{replica.name}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise LimitReached(f"following volume {replica.name}: {limit_reached(error) or error}") from error
         replica.on_close(self.stop)
 
     @property

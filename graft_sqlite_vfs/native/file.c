@@ -337,7 +337,7 @@ static int x_close(abi_file *base)
     if (file->writing == WRITING_HERE)
         appender_end(file->appender);
     python_scope scope;
-    if (!python_enter(&scope, file->host))
+    if (!Py_IsInitialized() || !python_enter(&scope, file->host))
         return ABI_OK; /* the process is ending, and its locks go with it */
     file->writing = NOT_WRITING;
     PyObject *done = PyObject_CallMethodNoArgs(file->file, names.close);

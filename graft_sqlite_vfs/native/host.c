@@ -8,7 +8,8 @@ python_hooks hooks;
 
 bool python_enter(python_scope *scope, const sqlite_host *host)
 {
-    if (!Py_IsInitialized())
+    /* While an interpreter ends it calls itself not initialized, and its last thread still runs Python. */
+    if (!Py_IsInitialized() && PyGILState_GetThisThreadState() == NULL)
         return false;
     scope->host = host;
     scope->gil = PyGILState_Ensure();

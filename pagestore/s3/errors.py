@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pagestore.errors import CorruptObject, PageStoreError, StorageFull, StoreRefused
+from pagestore.errors import CorruptObject, LimitReached, PageStoreError, StorageFull, StoreRefused
+from pagestore.limits import limit_reached
 from pagestore.s3.meanings import NO_CREDENTIALS, Remedy, meaning_of
 from pagestore.s3.server_words import one_line, read_words
 
@@ -115,6 +116,9 @@ def judge(error: Exception, where: str) -> Verdict:
 
     Messages repeat what the server says, on one line.
     """
+    limit = limit_reached(error)
+    if limit is not None:
+        return GiveUp(LimitReached(f"{where} cannot be asked: {limit}"))
     if "botocore.exceptions" in sys.modules:  # else it cannot be one of them; importing botocore takes 140 ms
         verdict = _judge_boto(error, where)
         if verdict is not None:

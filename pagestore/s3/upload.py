@@ -6,11 +6,12 @@ All parts but the last have the same size, since some servers ask for that.
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 
 from pagestore.errors import PageStoreError, StoreUnavailable
 from pagestore.objectstore import Data
+from pagestore.parallel import WorkerPool
 from pagestore.s3.api import S3Api
 from pagestore.s3.client import Reply, S3Requests
 from pagestore.s3.errors import Answer, unexpected
@@ -68,14 +69,14 @@ class MultipartUpload:
         in_flight: deque[Future[str]] = deque()
         size = 0
         parallelism = self._settings.part_parallelism
-        with ThreadPoolExecutor(parallelism, thread_name_prefix="graft-upload") as threads:
-            created = threads.submit(self._create)
+        with WorkerPool(parallelism, thread_name_prefix="graft-upload") as threads:
+            created = threads.begin(self._create)
             try:
                 for number, body in enumerate(parts, start=1):
                     self._check_part_number(number)
                     if len(in_flight) == parallelism:
                         etags.append(in_flight.popleft().result())
-                    in_flight.append(threads.submit(self._send_part, created, number, body))
+                    in_flight.append(threads.begin(self._send_part, created, number, body))
                     size += len(body)
                 etags.extend(future.result() for future in in_flight)
             except BaseException:

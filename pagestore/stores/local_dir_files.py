@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
-from pagestore.errors import ObjectNotFound, StorageFull, StoreRefused, StoreUnavailable
+from pagestore.errors import LimitReached, ObjectNotFound, StorageFull, StoreRefused, StoreUnavailable
 from pagestore.keys import is_key_part
+from pagestore.limits import limit_reached
 from pagestore.objectstore import Data
 
 TEMP_DIR = ".~tmp"
@@ -32,6 +33,9 @@ def file_errors(where: str, *, missing_key: str | None = None) -> Iterator[None]
     except OSError as error:
         if missing_key is not None and error.errno in _MISSING:
             raise ObjectNotFound(missing_key, where) from error
+        limit = limit_reached(error)
+        if limit is not None:
+            raise LimitReached(f"{where}: {limit}") from error
         if error.errno in _FULL:
             raise StorageFull(f"no space is left in {where}: {error}") from error
         if error.errno in _FORBIDDEN:
