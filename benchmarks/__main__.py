@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         return status
     if options.plot and not can_plot():
-        sys.stderr.write("benchmarks: --plot needs matplotlib: pip install --group bench\n")
+        sys.stderr.write("benchmarks: --plot needs matplotlib: pip install --group bench (pip 25.1 or newer)\n")
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the servers
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)

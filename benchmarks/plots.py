@@ -1,4 +1,4 @@
-"""One picture per scenario; needs matplotlib (`pip install --group bench`)."""
+"""One picture per scenario; needs matplotlib (`pip install --group bench`, with pip 25.1 or newer)."""
 
 import importlib
 from collections.abc import Iterable, Sequence

@@ -104,7 +104,7 @@ def _publisher(replica: Replica, where: str | None) -> Callable[[], None]:
         from graft.operations.prometheus import keep_in_file, serve  # noqa: PLC0415 - an extra that few commands need
     except ImportError as error:
         raise click.ClickException(
-            f"--metrics needs prometheus-client: pip install 'graft[metrics]' ({error})"
+            f"--metrics needs prometheus-client, the extra 'metrics': in a checkout, pip install '.[metrics]' ({error})"
         ) from error
     if where.isdecimal():
         click.echo(f"graft: metrics are at {serve(replica, int(where))}", err=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graft_server.settings import ServerSettings
 
 _TOKENS = ("GRAFT_UPLOAD_TOKEN", "GRAFT_DOCUMENT_TOKEN")
-_EXTRA = "the server needs more packages: pip install 'graft[server]'"
+_EXTRA = "the server needs more packages, the extra 'server': in a checkout, pip install '.[server]'"
 
 
 @command(

@@ -17,7 +17,9 @@ def load_module(module: bytes) -> Reducer:
     try:
         from sqlsync.wasm.reducer import WasmReducer  # noqa: PLC0415 - an extra, and it takes a while
     except ModuleNotFoundError as error:
-        raise NotAReducer(f"this server runs no WebAssembly: pip install 'graft[wasm]' ({error})") from error
+        raise NotAReducer(
+            f"this server runs no WebAssembly without the extra 'wasm': in a checkout, pip install '.[wasm]' ({error})"
+        ) from error
     return WasmReducer(module, compile_s=COMPILE_S)
 
 

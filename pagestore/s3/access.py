@@ -64,7 +64,7 @@ class _Found:
 def find_access(bucket: str, settings: S3Settings, environ: Mapping[str, str]) -> Access | Unsupported:
     """Return how to reach ``bucket`` through obstore; raises botocore's errors about profiles and credentials."""
     if find_spec("obstore") is None:
-        return Unsupported("it is not installed (pip install 'graft[fast]')")
+        return Unsupported("it is not installed (the extra 'fast': in a checkout, pip install '.[fast]')")
     if any(environ.get(name, "").lower() == "true" for name in _SWITCHES):
         return Unsupported("it does not know dual-stack and FIPS endpoints")
     found = _from_environment(environ) if _environment_decides(environ) else _from_botocore()

@@ -17,7 +17,9 @@ from typing import Any, Final, Self
 try:
     import wasmtime
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("reducers in WebAssembly need the package wasmtime: pip install 'graft[wasm]'") from error
+    raise ModuleNotFoundError(
+        "reducers in WebAssembly need the package wasmtime, the extra 'wasm': in a checkout, pip install '.[wasm]'"
+    ) from error
 
 from pagestore.runtime import SYSTEM
 from sqlsync.errors import BadReducer

@@ -129,7 +129,7 @@ def test_metrics_without_the_extra(there):
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.returncode == ExitCode.FAILED
-    assert "pip install 'graft[metrics]'" in ran.stderr
+    assert "pip install '.[metrics]'" in ran.stderr
 
 
 def test_pull_waits_for_an_lsn(graft, replica, there):

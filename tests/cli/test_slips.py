@@ -113,8 +113,8 @@ def test_near_names_are_listed(graft, replica, database, workdir):
     assert "no volume named twons" in err
     assert "did you mean towns?" in err
     assert "there are towns" in graft("sql", "remote#zebra", "SELECT 1", code=ExitCode.FAILED).err
-    assert f"there is no directory {workdir}/remot; did you mean {workdir}/remote?" in (
-        graft("clone", "./remot#towns", code=ExitCode.FAILED).err
+    assert f"there is no directory {workdir}/remotes; did you mean {workdir}/remote?" in (
+        graft("clone", "./remotes#towns", code=ExitCode.FAILED).err
     )
     assert "did you mean" in graft("status", "heer", code=ExitCode.FAILED).err
     assert "but a file; graft import towns.db DIR REMOTE" in graft("status", "towns.db", code=ExitCode.FAILED).err
@@ -161,7 +161,7 @@ def test_only_the_harmless_is_suggested_for_commit(graft):
     err = graft("commit", "-m", "x", code=ExitCode.USAGE).err
     assert "graft push -m" in err
     assert "compact" not in err
-    for word in ("commits", "comit", "Commit"):
+    for word in ("commits", "kommit", "Commit"):
         err = graft(word, code=ExitCode.USAGE).err
         assert "graft push -m" in err
         assert "compact" not in err
