@@ -37,8 +37,9 @@ from graft_server.wire import (
     span_until,
 )
 from sqlsync.envelope import Mutation, Opaque
-from sqlsync.errors import TimelineExpired, TimelineGap
+from sqlsync.errors import CoordinatorBusy, TimelineExpired, TimelineGap
 from sqlsync.ids import TimelineId
+from sqlsync.links.link import Acknowledged
 
 _WAITING_FRAMES_MAX: Final = 2 * WINDOW_FRAMES_MAX
 """A client that keeps to the window never has more."""
@@ -178,13 +179,25 @@ class Connection:
             for frame in frames
         ]
         try:
-            answer = await self._served.submit(timeline, mutations, principal=self._principal, captured_here=True)
+            answer = await self._submit(timeline, mutations)
         except TimelineGap as gap:
             # Its client goes back only when it connects; then it asks where to begin.
             await self._send(Range(span_until(gap.expected)))
             raise
         await self._send(Range(span_until(answer.next_lsn)))
         self._window.acknowledge(answer.next_lsn)
+
+    async def _submit(self, timeline: TimelineId, mutations: list[Mutation]) -> Acknowledged:
+        """Hand over mutations as soon as there is room; until then the client gets no acknowledgement, and waits."""
+        with self._served.moved.watched() as moved:
+            while True:
+                moved.clear()
+                try:
+                    return await self._served.submit(timeline, mutations, principal=self._principal, captured_here=True)
+                except CoordinatorBusy as busy:
+                    if self._served.closing:
+                        raise Stopping(self._served.closing) from busy
+                    await self._wait(moved, busy.retry_after_s)
 
     async def _stream(self) -> None:
         while True:

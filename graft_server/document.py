@@ -140,7 +140,7 @@ class ServedDocument:
         timeline: TimelineId,
         mutations: Sequence[Mutation],
         *,
-        rejections_seen: int = -1,
+        rejections_seen: int | None = None,
         born_us: int | None = None,
         proof: Proof | None = None,
         principal: str = "",

@@ -28,12 +28,15 @@ from graft_server.settings import ServerSettings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.coordination.coordinator import Coordinator
+from sqlsync.coordination.limits import Limits
 from sqlsync.ids import LENGTHS, base58, unbase58
 from sqlsync.reducers.reducer import Reducer
 
 REPLACED: Final = "the document's reducer was replaced by a newer one"
 STOPPING: Final = "the server is stopping"
 IDLE: Final = "nobody used the document"
+LIMITS: Final = Limits()
+"""What each document takes of its clients."""
 _DIGITS_MAX: Final = 44
 _SWEEP_S: Final = 5.0
 _UPLOAD_THREADS: Final = 2
@@ -239,6 +242,7 @@ class Host:
             self.settings.directory / "documents" / served.name,
             RemoteAddress(self._store.url, served.name),
             reducer,
+            limits=LIMITS,
             on_moved=served.coordinator_moved,
             settings=self.settings.replica,
             store=self._store,

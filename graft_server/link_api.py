@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from graft_server.access import require_author
+from graft_server.error_replies import TooLarge
+from graft_server.host import LIMITS
 from graft_server.requests import body, document, host_of, integer, seconds, timeline, visitor_of
 from graft_server.wire import BadMessage
 from sqlsync.envelope import NOW_US_MAX, NOW_US_MIN
@@ -48,10 +50,11 @@ async def submit(request: Request) -> Response:
     require_author(settings, principal, has_secret=shown is not None and shown.secret is not None)
     async with body(request, settings.message_bytes_max) as data, document(request) as served:
         mutations = read_batch(data)
+        if len(mutations) > LIMITS.timeline_mutations:
+            raise TooLarge(f"{len(mutations)} mutations at once; at most {LIMITS.timeline_mutations} are taken")
         answer = await served.submit(
-            author, mutations, rejections_seen=-1 if seen is None else seen, born_us=born_us, proof=shown,
-            principal=principal,
-        )  # fmt: skip
+            author, mutations, rejections_seen=seen, born_us=born_us, proof=shown, principal=principal
+        )
         return _said(answer)
 
 

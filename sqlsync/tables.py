@@ -163,14 +163,14 @@ def rejections(connection: apsw.Connection, timeline: TimelineId, secret: bytes 
     return [RejectionRow(lsn, reason) for lsn, reason in sorted(found.items())]
 
 
-def rejected_timelines(connection: apsw.Connection) -> set[TimelineId]:
-    """Return the timelines that have rejections."""
-    return {
-        TimelineId(raw)
-        for table in _REJECTIONS
-        if _is_there(connection, table)
-        for (raw,) in connection.execute(f"SELECT DISTINCT id FROM __sqlsync_{table}")  # noqa: S608 - our own names
-    }
+def rejected(connection: apsw.Connection) -> dict[TimelineId, list[int]]:
+    """Return the LSNs of all mutations that were refused, in order, by timeline."""
+    found: dict[TimelineId, list[int]] = {}
+    for table in _REJECTIONS:
+        if _is_there(connection, table):
+            for raw, lsn in connection.execute(f"SELECT id, lsn FROM __sqlsync_{table}"):  # noqa: S608 - our own names
+                found.setdefault(TimelineId(raw), []).append(lsn)
+    return {timeline: sorted(lsns) for timeline, lsns in found.items()}
 
 
 def forget_rejections(connection: apsw.Connection, timeline: TimelineId, lsn: int) -> None:

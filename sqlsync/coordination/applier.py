@@ -9,8 +9,11 @@ of entries together with the positions of their timelines. One thread at a time.
 """
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import apsw
 
 from graft.errors import Diverged
 from graft.sync.pull import fetch
@@ -19,6 +22,7 @@ from graft_sqlite_vfs.btree.layout import btree_layout
 from pagestore.runtime import Runtime
 from sqlsync import tables
 from sqlsync.coordination.inbox import Entry
+from sqlsync.coordination.limits import Limits, surplus
 from sqlsync.envelope import Mutation, Named
 from sqlsync.failpoints import failpoint
 from sqlsync.identity import Owner, Standing
@@ -55,6 +59,7 @@ class Applier:
         own_secret: bytes | None,
         *,
         expiry_s: float,
+        limits: Limits | None,
         runtime: Runtime,
     ) -> None:
         """Begin with what the replica has of the remote; local commits are given up: the inbox has it all."""
@@ -62,6 +67,11 @@ class Applier:
         self.known = Known()
         self.own_rejections: dict[int, str] = {}
         """Rejections of the timeline ``own`` since it was read last."""
+        self.rejected: Mapping[TimelineId, Sequence[int]] = {}
+        """Rejections that are in the volume, as far as is known here: LSNs by timeline, in order."""
+        self.blind: set[TimelineId] = set()
+        """Timelines whose authors never say which rejections they have read."""
+        self._limits = limits
         self._reducer = reducer
         self._own = own
         self._own_secret = own_secret
@@ -127,8 +137,7 @@ class Applier:
                 tables.make(connection)
             if batch:
                 told = {**seen, self._own: self.known.positions.get(self._own, -1)}
-                for timeline in tables.rejected_timelines(connection) & told.keys():
-                    tables.forget_rejections(connection, timeline, told[timeline])
+                self._forget_rejections(connection, told)
                 self._expire(now_us, waiting)
 
     def push(self, entries: Sequence[Entry]) -> None:
@@ -167,6 +176,20 @@ class Applier:
             reached[timeline], ends[timeline] = lsn, (stamp.owner, stamp.link)
         return batch
 
+    def _forget_rejections(self, connection: apsw.Connection, told: Mapping[TimelineId, int]) -> None:
+        """Remove the rejections that their authors know of, and those that are too many."""
+        found = tables.rejected(connection)
+        gone = {
+            timeline: told[timeline] for timeline in found.keys() & told.keys() if found[timeline][0] <= told[timeline]
+        }
+        if self._limits is not None:
+            left = {each: lsns[bisect_right(lsns, gone.get(each, -1)) :] for each, lsns in found.items()}
+            gone |= surplus(left, self.blind, self._limits)
+        for timeline, lsn in gone.items():
+            tables.forget_rejections(connection, timeline, lsn)
+            found[timeline] = [each for each in found[timeline] if each > lsn]
+        self.rejected = {timeline: lsns for timeline, lsns in found.items() if lsns}
+
     def _cause(self) -> Mutation:
         """What migrations run as, when no mutation is there to bring them along."""
         return Mutation.captured(self._own, 0, Named(MIGRATE, {}), runtime=self._runtime)
@@ -191,6 +214,7 @@ class Applier:
                 tables.forgotten_us(connection),
                 tables.version(connection),
             )
+            self.rejected = tables.rejected(connection)
             self._learn_own_rejections()
         self._has_expired = False
 

@@ -31,8 +31,9 @@ from sqlsync.coordination.health import Health
 from sqlsync.coordination.inbox import FILE, Entry, Inbox
 from sqlsync.coordination.intake import ANYBODY, Caller, taken
 from sqlsync.coordination.isolation import Isolation
+from sqlsync.coordination.limits import Limits, require_room, unread_after
 from sqlsync.documents.timeline import CLOCKS_APART_US, body_of, may_be_forgotten
-from sqlsync.envelope import Mutation
+from sqlsync.envelope import Mutation, encode
 from sqlsync.errors import (
     CoordinatorUnavailable,
     MutationRejected,
@@ -71,6 +72,7 @@ class Coordinator:
         actor: str = "",
         expiry_s: float = EXPIRY_S,
         batch_mutations_max: int = BATCH_MUTATIONS_MAX,
+        limits: Limits | None = None,
         on_moved: Callable[[], None] | None = None,
         settings: Settings | None = None,
         store: ObjectStore | None = None,
@@ -80,6 +82,7 @@ class Coordinator:
 
         ``actor`` says who calls mutations that are called here. A timeline that nobody wrote to for ``expiry_s``
         seconds (two days at least) is forgotten. One commit takes at most ``batch_mutations_max`` mutations.
+        ``limits`` bounds what clients may have here at once; without it they are trusted.
         ``on_moved`` is called, by whichever thread it was, when the volume or what is known of it moved; it must be
         quick. Raises `DocumentBusy`, `ReducerTooOld`, and the errors of graft for the volume.
         """
@@ -93,6 +96,7 @@ class Coordinator:
         self._actor = actor
         self._runtime = runtime
         self._batch_max = batch_mutations_max
+        self._limits = limits
         self._on_moved = on_moved
         self._path = path
         self._isolation = Isolation()
@@ -110,7 +114,13 @@ class Coordinator:
             self._inbox = Inbox(path / FILE, runtime)
             opened.callback(self._inbox.close)
             self._applier = Applier(
-                self._volume, reducer, self._inbox.id, self._inbox.secret, expiry_s=expiry_s, runtime=runtime
+                self._volume,
+                reducer,
+                self._inbox.id,
+                self._inbox.secret,
+                expiry_s=expiry_s,
+                limits=limits,
+                runtime=runtime,
             )
             self._known = self._applier.known
             self._inbox.drop_known(self._known.positions, self._known.forgotten_us)
@@ -144,7 +154,7 @@ class Coordinator:
         timeline: TimelineId,
         mutations: Sequence[Mutation],
         *,
-        rejections_seen: int = -1,
+        rejections_seen: int | None = None,
         born_us: int | None = None,
         proof: Proof | None = None,
         principal: str = "",
@@ -290,7 +300,7 @@ class Coordinator:
         timeline: TimelineId,
         mutations: Sequence[Mutation],
         *,
-        rejections_seen: int = -1,
+        rejections_seen: int | None = None,
         born_us: int | None = None,
         caller: Caller = ANYBODY,
     ) -> Acknowledged:
@@ -305,13 +315,41 @@ class Coordinator:
                     f"timeline {timeline} is not known here, and it is as old as others that were forgotten: what it "
                     "says may have been applied before"
                 )
+            self._require_room(timeline, fresh, rejections_seen)
             self._add(fresh)
-            seen = min(rejections_seen, self._position(timeline))  # nobody has seen what is still to come
-            if caller.is_known and seen > self._rejections_seen.get(timeline, -1):
-                self._rejections_seen[timeline] = seen
+            self._note_seen(timeline, rejections_seen, is_known=caller.is_known)
         failpoint("coordinator: after inbox")
         with self._lock:
             return self._acknowledged(timeline)
+
+    def _note_seen(self, timeline: TimelineId, rejections_seen: int | None, *, is_known: bool) -> None:
+        """Note what an author has read, if it is known to be the author; made-up timelines leave nothing."""
+        if timeline not in self._known.positions and self._inbox.last(timeline) < 0:
+            return
+        if rejections_seen is None:
+            self._applier.blind.add(timeline)
+            return
+        self._applier.blind.discard(timeline)
+        seen = min(rejections_seen, self._position(timeline))  # nobody has seen what is still to come
+        if is_known and seen > self._rejections_seen.get(timeline, -1):
+            self._rejections_seen[timeline] = seen
+
+    def _require_room(self, timeline: TimelineId, fresh: Sequence[Entry], rejections_seen: int | None) -> None:
+        """Raise `CoordinatorBusy` unless there is room for mutations."""
+        if self._limits is None or not fresh:
+            return
+        unread, known = 0, self._known.positions
+        if rejections_seen is not None:
+            seen = max(rejections_seen, self._rejections_seen.get(timeline, -1))
+            unread = unread_after(self._applier.rejected.get(timeline, ()), seen)
+        require_room(
+            self._limits,
+            self._inbox.tally,
+            timeline,
+            [len(encode(entry.mutation)) for entry in fresh],
+            unread=unread,
+            timelines=None if timeline in known else len(known),
+        )
 
     def _add(self, fresh: list[Entry]) -> None:
         self._inbox.add(fresh, taken_us=self._now_us())

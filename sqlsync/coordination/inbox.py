@@ -19,6 +19,7 @@ from pathlib import Path
 
 from graft.disk.sqlite import database_errors, opened
 from pagestore.runtime import SYSTEM, Runtime
+from sqlsync.coordination.limits import Tally
 from sqlsync.documents.timeline import may_be_forgotten
 from sqlsync.envelope import Mutation, decode, encode
 from sqlsync.identity import Owner, Stamp, new_secret
@@ -53,6 +54,8 @@ class Inbox:
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._taken_us: dict[int, int] = {}
         self._stamps: dict[TimelineId, dict[int, Stamp]] = {}
+        self.tally = Tally()
+        """What waits, by timeline."""
         with database_errors(f"opening {path}"):
             self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
             try:
@@ -141,6 +144,7 @@ class Inbox:
             for seq in dropped:
                 del self._taken_us[seq]
                 mutation = self._entries.pop(seq).mutation
+                self.tally.remove(mutation.timeline, len(encode(mutation)))
                 stamps = self._stamps[mutation.timeline]
                 stamps.pop(mutation.lsn, None)
                 if not stamps:
@@ -165,6 +169,7 @@ class Inbox:
     def _note(self, seq: int, taken_us: int, entry: Entry) -> None:
         self._entries[seq], self._taken_us[seq] = entry, taken_us
         self._stamps.setdefault(entry.mutation.timeline, {})[entry.mutation.lsn] = entry.stamp
+        self.tally.add(entry.mutation.timeline, len(encode(entry.mutation)))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

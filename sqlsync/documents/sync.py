@@ -11,7 +11,7 @@ from graft_sqlite_vfs.btree.layout import btree_layout
 from sqlsync import tables
 from sqlsync.documents.rebase import rebase, settle
 from sqlsync.documents.session import Client
-from sqlsync.errors import CoordinatorUnavailable, TimelineExpired, TimelineForked, TimelineGap
+from sqlsync.errors import CoordinatorBusy, CoordinatorUnavailable, TimelineExpired, TimelineForked, TimelineGap
 from sqlsync.failpoints import failpoint
 from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged, CoordinatorLink
@@ -19,6 +19,7 @@ from sqlsync.links.link import Acknowledged, CoordinatorLink
 SUBMIT_MUTATIONS_MAX = 500
 _PUSHES_MAX = 100
 _STEPS_MAX = 10
+_BUSY_S = 1.0
 
 
 def sync(client: Client, *, wait_s: float = 0.0) -> None:
@@ -39,7 +40,7 @@ def sync(client: Client, *, wait_s: float = 0.0) -> None:
 
 def _sync_through(client: Client, link: CoordinatorLink, wait_s: float) -> None:
     try:
-        answer = _submit_all(client, link)
+        answer = _submit_while_busy(client, link, wait_s)
     except TimelineForked:
         _pull(client)  # what is the same is confirmed, so that a new timeline does not repeat it
         raise
@@ -66,6 +67,26 @@ def _require_unforked(client: Client) -> None:
             f"the volume has other mutations of timeline {client.timeline.id} than this directory: another copy of it "
             "went on, or it was restored from a backup; all that is pending is kept: begin a new timeline"
         )
+
+
+def _submit_while_busy(client: Client, link: CoordinatorLink, wait_s: float) -> Acknowledged:
+    """Hand over what is pending, a part at a time if the coordinator takes no more at once; for at most ``wait_s``."""
+    deadline_s = client.runtime.monotonic_s() + wait_s
+    while True:
+        before = client.acknowledged
+        try:
+            return _submit_all(client, link)
+        except CoordinatorBusy as busy:
+            client.tell()
+            _pull(client)  # what was rejected is stored, and makes room once that is said
+            left_s = deadline_s - client.runtime.monotonic_s()
+            if left_s <= 0:
+                raise
+            if client.acknowledged > before:
+                link.wait(client.timeline.id, client.acknowledged - 1, timeout_s=left_s)
+                _pull(client)
+            else:
+                client.runtime.sleep_s(min(left_s, busy.retry_after_s or _BUSY_S))
 
 
 def _submit_all(client: Client, link: CoordinatorLink) -> Acknowledged:

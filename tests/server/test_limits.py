@@ -5,20 +5,24 @@ import json
 import resource
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from graft.errors import LocalStorageError
-from graft_server import descriptors
+from graft_server import descriptors, host
 from graft_server.error_replies import refusal_of, without_paths
 from graft_server.wire import RangeRequest, Span, encode
+from sqlsync.coordination import coordinator
+from sqlsync.coordination.limits import Limits, require_room
 from sqlsync.envelope import Mutation, Opaque
 from sqlsync.errors import CoordinatorBusy, CoordinatorUnavailable, DocumentBusy
 from sqlsync.ids import TimelineId
 from sqlsync.links import presence
 from sqlsync.links.http_link import HttpLink, _error
+from sqlsync.links.mutation_batch import write_batches
 from tests.graft import support as graft_support
 from tests.server import support
 from tests.server.wire_client import WireClient
@@ -267,11 +271,77 @@ def test_presence_that_is_full_says_when_to_try_again(server, document, monkeypa
     link.close()
 
 
+# Mutations
+
+
+def test_rejected_frames_do_not_fill_what_new_browsers_load(server, document):
+    attacker, other = (WireClient(document).connect(server.websocket_url(document)) for _ in range(2))
+    for _ in range(4):
+        for _ in range(75):
+            attacker.mutate("reject", "no " * 300)
+        attacker.settle()
+    other.mutate("put", "a", "1")
+    other.settle()
+    database = other.database()
+    (count,) = database.execute("SELECT count(*) FROM __sqlsync_rejections").fetchone()
+    database.close()
+    assert count <= 100
+    fresh = WireClient(document).connect(server.websocket_url(document))
+    fresh.settle(lambda notes: notes == {"a": "1"})
+    assert sum(fresh.sizes) < 1024 * 1024
+    for client in (attacker, other, fresh):
+        client.disconnect()
+
+
+def test_a_client_whose_document_takes_no_more_is_kept_waiting(tmp_path, document, monkeypatch):
+    """The store does not answer: frames are taken while there is room, and the others once there is again."""
+    refused = threading.Semaphore(0)
+
+    def noticed(*arguments, **named):
+        try:
+            require_room(*arguments, **named)
+        except CoordinatorBusy:
+            refused.release()
+            raise
+
+    monkeypatch.setattr(coordinator, "require_room", noticed)
+    monkeypatch.setattr(host, "LIMITS", Limits(timeline_mutations=20))
+    store = HungStore(graft_support.fresh_store())
+    with support.running(tmp_path, store) as server:
+        support.upload(server)
+        client = WireClient(document).connect(server.websocket_url(document))
+        client.mutate("put", "a", "")
+        client.settle()
+        store.answers.clear()
+        try:
+            client.mutate("append", "a", "0,")
+            assert store.asked.acquire(timeout=20)
+            for count in range(1, 50):
+                client.mutate("append", "a", f"{count},")
+            taken = server.served[document].coordinator
+            assert refused.acquire(timeout=20)
+            assert 0 < len(taken._inbox) <= 20
+        finally:
+            store.answers.set()
+        client.settle()
+        assert client.notes() == {"a": "".join(f"{count}," for count in range(50))}
+        client.disconnect()
+
+
+def test_a_batch_of_too_many_mutations_is_refused(server, document):
+    timeline = TimelineId.new()
+    mutation = Mutation.captured(timeline, 0, Opaque(b"put\0a\x001"))
+    batch = b"".join(write_batches([replace(mutation, lsn=lsn) for lsn in range(3000)]))
+    path = f"/doc/{document}/timelines/{timeline}?reducer={support.digest_of(support.MODULE)}"
+    status, text = support.ask(server, "POST", path, body=batch)
+    assert (status, json.loads(text)["error"]) == (413, "TooLarge")
+
+
 # Hosts
 
 
 @pytest.mark.parametrize(
-    ("host", "allowed"),
+    ("named", "allowed"),
     [
         ("127.0.0.1:{port}", True),
         ("localhost:{port}", True),
@@ -288,22 +358,22 @@ def test_presence_that_is_full_says_when_to_try_again(server, document, monkeypa
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/new", "/doc/{document}/presence", "/doc/{document}"])
-def test_a_name_that_was_pointed_here_is_refused(tmp_path, document, host, allowed, path):
+def test_a_name_that_was_pointed_here_is_refused(tmp_path, document, named, allowed, path):
     """A page of http://evil.example, whose name now points to this server: which is its origin for the browser."""
     with support.running(tmp_path, hosts=("documents.example",)) as server:
         support.upload(server)
-        host = host.format(port=server.port)
+        named = named.format(port=server.port)
         path = path.format(document=document) + f"?reducer={support.digest_of(support.MODULE)}"
-        origin = f"Origin: http://{host}\r\n"
+        origin = f"Origin: http://{named}\r\n"
         if "presence" in path or path.startswith(("/?", "/new")):
-            with raw(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n".encode()) as connection:
+            with raw(server, f"GET {path} HTTP/1.1\r\nHost: {named}\r\n{origin}\r\n".encode()) as connection:
                 status, _, body = reply(connection)
             assert status == (200 if allowed else 421)
             assert allowed or "--allow-host" in body
             return
         upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{origin}{upgrade}{key}\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: {named}\r\n{origin}{upgrade}{key}\r\n"
         with raw(server, request.encode()) as connection:
             received = b""
             while b"\r\n\r\n" not in received or not received.partition(b"\r\n\r\n")[2]:
