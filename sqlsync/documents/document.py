@@ -210,7 +210,8 @@ class Document:
             with contextlib.suppress(SqlSyncError):
                 client.presence.leave()
         with client.syncing, client.lock, self._open, contextlib.suppress(GraftError):
-            if not client.view.stale and client.view.volume.alive:
+            # Without a mark the next opening compares the timeline with the volume again.
+            if not client.view.stale and not client.is_forked and client.view.volume.alive:
                 snapshot = client.view.snapshot()
                 client.timeline.mark_view(ViewMark(client.timeline.next_lsn, snapshot.local_lsn, snapshot.lsn))
 

@@ -4,7 +4,9 @@ With a coordinator pages only come in. Without one, each client applies its own 
 pushes; who loses the append rebases and tries again.
 """
 
-from graft.errors import Diverged
+import contextlib
+
+from graft.errors import Diverged, GraftError
 from graft.sync.pull import fetch
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
@@ -42,7 +44,13 @@ def _sync_through(client: Client, link: CoordinatorLink, wait_s: float) -> None:
     try:
         answer = _submit_while_busy(client, link, wait_s)
     except TimelineForked:
-        _pull(client)  # what is the same is confirmed, so that a new timeline does not repeat it
+        # What is the same in both is confirmed, so that a new timeline does not repeat it.
+        with contextlib.suppress(GraftError, CoordinatorUnavailable):
+            with client.lock:
+                timeline, last = client.timeline.id, client.timeline.next_lsn - 1
+            if wait_s > 0:
+                link.wait(timeline, last, timeout_s=wait_s)
+            _pull(client)
         raise
     client.tell()
     with client.lock:

@@ -105,6 +105,29 @@ def test_a_restored_directory_is_told_and_its_new_mutations_are_kept(stage, serv
     assert notes(ann) == {"a": "1" + "m" * meanwhile + "n" * after}
 
 
+def test_a_fork_is_told_again_after_it_was_closed_and_opened(stage, served):
+    ann = served("ann")
+    ann.close()
+    backed_up(stage, "ann")
+    ann = served("ann")
+    append(ann, "1", "2")
+    served.settle(ann)
+    ann.close()
+    restored(stage, "ann")
+    ann = served("ann")
+    append(ann, "n")
+    for _ in range(3):
+        with pytest.raises(TimelineForked):
+            ann.sync()
+        ann.close()
+        ann = served("ann")
+        append(ann, "n")
+    assert len(ann.pending()) == 4
+    ann.renew_timeline()
+    served.settle(ann)
+    assert (notes(ann), ann.pending()) == ({"a": "12nnnn"}, [])
+
+
 def test_a_restored_directory_with_nothing_new_is_told_too(stage, served):
     ann = served("ann")
     append(ann, "1")
