@@ -1,5 +1,6 @@
 """What is of no use any more leaves the disk: cached pages that newer pushes replaced, pushed journal files, WALs.
 
+    after pulls     a bounded piece of it, once the cache takes a good part more than the volume
     after pushes    a bounded piece of work, once the cache takes a good part more than the volume: it keeps pace
     when idle       the rest, a bounded piece of it at a time
     on closing      one such piece, unless nothing was changed, and whoever was here last closed, too
@@ -21,6 +22,7 @@ from graft.disk.locks import FileLock
 from graft.errors import Corrupt, GraftError, LocalStorageError
 from graft.journal.journal import Journal
 from graft.pagemap.frame_table import FrameTable
+from graft.reading.body_loader import BodyLoader
 from graft.replica.liveness import live_in
 from graft.replica.state import State
 from graft.replica.view import View
@@ -51,6 +53,7 @@ class Reclaimable(Protocol):
     runtime: Runtime
     table: FrameTable
     cache: Cache
+    bodies: BodyLoader
     journal: Journal
     state: State
     sync_lock: FileLock
@@ -79,6 +82,16 @@ def settle_after_push(replica: Reclaimable, pages: int) -> None:
     with contextlib.suppress(GraftError):
         _thin(replica, _BUSY_SLACK)
         _drop_journal_tail(replica, _TAIL_BYTES_MAX)
+
+
+def settle_after_pull(replica: Reclaimable) -> None:
+    """Do a piece of the work if much is of no use; the caller holds the sync lock.
+
+    A reader that pulls without an idle second comes to it here alone.
+    """
+    with contextlib.suppress(GraftError):
+        replica.bodies.flush()
+        _thin(replica, _BUSY_SLACK)
 
 
 def settle(replica: Reclaimable) -> bool:

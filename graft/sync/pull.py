@@ -12,6 +12,7 @@ from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap, compose
 from graft.remote.carried import frames_here
 from graft.replica.freshness import confirm, now
+from graft.replica.reclaim import settle_after_pull
 from graft.replica.replica import Replica
 from graft.replica.state import SyncState
 from graft.replica.view import View
@@ -166,6 +167,7 @@ def move(
         failpoint("pull: after state")
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
+    settle_after_pull(replica)
 
 
 def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:

@@ -62,11 +62,33 @@ static void report(PyObject *exception)
     Py_XDECREF(result);
 }
 
+static int raise_again(void *exception)
+{
+    exception_put(exception);
+    return -1;
+}
+
+/* Ctrl-C and the like: have it raised in the main thread once the library, which would drop it, has returned. */
+static bool interrupts(PyObject *exception)
+{
+    if (PyObject_IsInstance(exception, PyExc_Exception) != 0)
+        return false;
+    Py_INCREF(exception);
+    if (Py_AddPendingCall(raise_again, exception) == 0)
+        return true;
+    Py_DECREF(exception);
+    return false;
+}
+
 int python_error_code(const sqlite_host *host, int otherwise)
 {
     PyObject *exception = exception_take();
     if (exception == NULL)
         return otherwise;
+    if (!host->raises_pending && interrupts(exception)) {
+        Py_DECREF(exception);
+        return ABI_INTERRUPT;
+    }
     int code = code_of(exception, otherwise);
     if (host->raises_pending) {
         exception_put(exception);
@@ -94,7 +116,7 @@ int python_told_error_code(const sqlite_host *host, int otherwise)
     if (host->raises_pending)
         return python_error_code(host, otherwise);
     PyObject *exception = exception_take();
-    int code = exception == NULL ? otherwise : code_of(exception, otherwise);
+    int code = exception == NULL ? otherwise : interrupts(exception) ? ABI_INTERRUPT : code_of(exception, otherwise);
     Py_XDECREF(exception);
     return code;
 }

@@ -14,6 +14,7 @@ enum {
     ABI_ERROR = 1,
     ABI_BUSY = 5,
     ABI_NOMEM = 7,
+    ABI_INTERRUPT = 9,
     ABI_IOERR = 10,
     ABI_NOTFOUND = 12,
     ABI_CANTOPEN = 14,

@@ -74,6 +74,41 @@ try:
 except sqlite3.OperationalError as error:
     assert "unable to open" in str(error)
 assert isinstance(stdlib.last_error(), NotAReplica)
+
+import signal
+from graft_sqlite_vfs.accelerator import AcceleratedFile
+
+def interrupt(method, statement):
+    original = getattr(AcceleratedFile, method)
+    def interrupted(self, *args):
+        setattr(AcceleratedFile, method, original)
+        signal.raise_signal(signal.SIGINT)
+        return original(self, *args)
+    setattr(AcceleratedFile, method, interrupted)
+    told = None
+    try:
+        try:
+            theirs.execute(statement)
+        except sqlite3.Error as error:
+            told = error
+        for _ in range(1000):
+            pass
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError(f"Ctrl-C in {statement} was dropped")
+    assert getattr(told, "sqlite_errorcode", 9) == 9 and "disk" not in str(told), told
+    theirs.rollback()
+
+before = ours.execute("SELECT count(*) FROM t").get
+interrupt("pragma", "PRAGMA graft_pull")
+ours.execute("INSERT INTO t(v) VALUES ('newer')")
+interrupt("xLock", "SELECT count(*) FROM t")
+theirs.isolation_level = None
+interrupt("synced", f"INSERT INTO t(v) VALUES ('{'x' * 500_000}')")
+assert theirs.execute("SELECT count(*) FROM t").fetchall() == [(before + 1,)]
+theirs.execute("INSERT INTO t(v) VALUES ('next')")
+assert ours.execute("SELECT count(*) FROM t").get == before + 2
 for connection in (theirs, past, ours):
     connection.close()
 print("done", sqlite3.sqlite_version)
