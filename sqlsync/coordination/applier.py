@@ -23,6 +23,7 @@ from pagestore.runtime import Runtime
 from sqlsync import tables
 from sqlsync.coordination.inbox import Entry
 from sqlsync.coordination.limits import Limits, surplus
+from sqlsync.coordination.readers import Readers
 from sqlsync.envelope import Mutation, Named
 from sqlsync.failpoints import failpoint
 from sqlsync.identity import Owner, Standing
@@ -69,8 +70,8 @@ class Applier:
         """Rejections of the timeline ``own`` since it was read last."""
         self.rejected: Mapping[TimelineId, Sequence[int]] = {}
         """Rejections that are in the volume, as far as is known here: LSNs by timeline, in order."""
-        self.blind: set[TimelineId] = set()
-        """Timelines whose authors never say which rejections they have read."""
+        self.readers = Readers()
+        """What authors say they have read; the coordinator notes it."""
         self._limits = limits
         self._reducer = reducer
         self._own = own
@@ -184,7 +185,7 @@ class Applier:
         }
         if self._limits is not None:
             left = {each: lsns[bisect_right(lsns, gone.get(each, -1)) :] for each, lsns in found.items()}
-            gone |= surplus(left, self.blind, self._limits)
+            gone |= surplus(left, self.readers.blind, self._limits)
         for timeline, lsn in gone.items():
             tables.forget_rejections(connection, timeline, lsn)
             found[timeline] = [each for each in found[timeline] if each > lsn]

@@ -31,7 +31,7 @@ from sqlsync.coordination.health import Health
 from sqlsync.coordination.inbox import FILE, Entry, Inbox
 from sqlsync.coordination.intake import ANYBODY, Caller, taken
 from sqlsync.coordination.isolation import Isolation
-from sqlsync.coordination.limits import Limits, require_room, unread_after
+from sqlsync.coordination.limits import Limits, require_room
 from sqlsync.documents.timeline import CLOCKS_APART_US, body_of, may_be_forgotten
 from sqlsync.envelope import Mutation, encode
 from sqlsync.errors import (
@@ -104,7 +104,6 @@ class Coordinator:
         self._applying = threading.Lock()  # guards the volume: who applies, pulls, pushes or queries
         self._lock = threading.Lock()  # guards all that follows
         self._moved = threading.Condition(self._lock)
-        self._rejections_seen: dict[TimelineId, int] = {}
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._open = ExitStack()
@@ -238,7 +237,7 @@ class Coordinator:
             while True:
                 limit = self._isolation.limit(self._batch_max)
                 with self._lock:
-                    entries, seen = self._inbox.first(limit), dict(self._rejections_seen)
+                    entries, seen = self._inbox.first(limit), dict(self._applier.readers.seen)
                     waiting = self._inbox.timelines()
                 if not entries and not self._applier.is_behind:
                     return 0
@@ -317,39 +316,26 @@ class Coordinator:
                 )
             self._require_room(timeline, fresh, rejections_seen)
             self._add(fresh)
-            self._note_seen(timeline, rejections_seen, is_known=caller.is_known)
+            if self._expected(timeline) > 0:  # made-up timelines leave nothing here
+                self._applier.readers.note(
+                    timeline, rejections_seen, position=self._position(timeline), is_known=caller.is_known
+                )
         failpoint("coordinator: after inbox")
         with self._lock:
             return self._acknowledged(timeline)
 
-    def _note_seen(self, timeline: TimelineId, rejections_seen: int | None, *, is_known: bool) -> None:
-        """Note what an author has read, if it is known to be the author; made-up timelines leave nothing."""
-        if timeline not in self._known.positions and self._inbox.last(timeline) < 0:
-            return
-        if rejections_seen is None:
-            self._applier.blind.add(timeline)
-            return
-        self._applier.blind.discard(timeline)
-        seen = min(rejections_seen, self._position(timeline))  # nobody has seen what is still to come
-        if is_known and seen > self._rejections_seen.get(timeline, -1):
-            self._rejections_seen[timeline] = seen
-
     def _require_room(self, timeline: TimelineId, fresh: Sequence[Entry], rejections_seen: int | None) -> None:
         """Raise `CoordinatorBusy` unless there is room for mutations."""
-        if self._limits is None or not fresh:
-            return
-        unread, known = 0, self._known.positions
-        if rejections_seen is not None:
-            seen = max(rejections_seen, self._rejections_seen.get(timeline, -1))
-            unread = unread_after(self._applier.rejected.get(timeline, ()), seen)
-        require_room(
-            self._limits,
-            self._inbox.tally,
-            timeline,
-            [len(encode(entry.mutation)) for entry in fresh],
-            unread=unread,
-            timelines=None if timeline in known else len(known),
-        )
+        if self._limits is not None:
+            known, rejected = self._known.positions, self._applier.rejected.get(timeline, ())
+            require_room(
+                self._limits,
+                self._inbox.tally,
+                timeline,
+                [len(encode(entry.mutation)) for entry in fresh],
+                unread=self._applier.readers.unread(timeline, rejections_seen, rejected),
+                timelines=None if timeline in known else len(known),
+            )
 
     def _add(self, fresh: list[Entry]) -> None:
         self._inbox.add(fresh, taken_us=self._now_us())

@@ -1,0 +1,34 @@
+"""Which rejections the authors of timelines have read, as far as they say so; the coordinator's lock guards it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlsync.coordination.limits import unread_after
+from sqlsync.ids import TimelineId
+
+
+@dataclass(slots=True)
+class Readers:
+    """The authors of a document's timelines."""
+
+    seen: dict[TimelineId, int] = field(default_factory=dict)
+    """The last LSN that the author has read."""
+    blind: set[TimelineId] = field(default_factory=set)
+    """Timelines whose authors never say what they have read."""
+
+    def note(self, timeline: TimelineId, seen: int | None, *, position: int, is_known: bool) -> None:
+        """Note what an author says; one that is not known to be the author is not believed.
+
+        ``position`` is that of the timeline: nobody has seen what is still to come.
+        """
+        if seen is None:
+            self.blind.add(timeline)
+            return
+        self.blind.discard(timeline)
+        seen = min(seen, position)
+        if is_known and seen > self.seen.get(timeline, -1):
+            self.seen[timeline] = seen
+
+    def unread(self, timeline: TimelineId, seen: int | None, rejected: Sequence[int]) -> int:
+        """Return how many rejections an author who says this has to read; 0 for one who never says anything."""
+        return 0 if seen is None else unread_after(rejected, max(seen, self.seen.get(timeline, -1)))
