@@ -45,6 +45,7 @@ from graft.sync.fork import fork
 from graft.sync.poll_schedule import PollPolicy
 from graft.sync.pull import fetch, pull
 from graft.sync.push import push
+from graft.sync.set_remote import RemoteSet, set_remote
 from graft.sync.staleness import refresh, wait_for
 from graft.sync.time_travel import snapshot_at
 
@@ -69,6 +70,7 @@ __all__ = [
     "PollPolicy",
     "ReadOnly",
     "RemoteRefused",
+    "RemoteSet",
     "RemoteUnavailable",
     "Replica",
     "ReplicaExists",
@@ -101,6 +103,7 @@ __all__ = [
     "pull",
     "push",
     "refresh",
+    "set_remote",
     "snapshot_at",
     "status",
     "verify",

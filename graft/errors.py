@@ -19,7 +19,7 @@ GraftError
 ├── LocalStorageError      mend the local disk: read-only, no permission, failing
 │   └── DiskFull           free some space
 ├── Corrupt                report it: bytes that fail a check are never served
-│   └── HistoryLost        report it: the remote's log is shorter than what was seen of it, or has a hole
+│   └── HistoryLost        find the right remote, or pull with the policy 'fork': it lacks commits that it had
 └── Unsupported            upgrade graft
 """
 
@@ -109,7 +109,10 @@ class Corrupt(GraftError):
 
 
 class HistoryLost(Corrupt):
-    """The remote lost commits that were there."""
+    """The remote is not the one that the replica knows, or lost commits that were there.
+
+    Nothing was changed. A pull with the policy ``fork`` saves what the replica has and goes on from the remote.
+    """
 
 
 class Unsupported(GraftError):

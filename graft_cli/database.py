@@ -9,7 +9,7 @@ import apsw
 import click
 
 from graft.errors import GraftError, WriterBusy
-from graft.remote.remote import parse_remote
+from graft.remote.address import parse_remote
 from graft.replica.directory import is_replica, not_a_replica
 from graft.sync.clone import clone
 from graft_cli.root import complain

@@ -12,7 +12,8 @@ import apsw
 import click
 
 from graft.operations.status import status
-from graft.remote.remote import opened_remote, parse_remote, require_safe
+from graft.remote.address import parse_remote
+from graft.remote.remote import opened_remote, require_safe
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
 from graft.sync.pull import fetch
@@ -34,11 +35,12 @@ from pagestore.urls import local_directory
 def doctor(where: str | None, as_json: bool) -> None:
     """Show the versions of what graft runs on, and check a replica DIR or a REMOTE, if given.
 
-    A replica is opened, which checks its journal, and its remote is asked for the newest commit, in one request.
-    Nothing is written to the remote.
+    A replica is opened, which checks its journal, and its remote is asked for the newest commit. Nothing is written to
+    the remote.
 
-    A REMOTE must honour conditional writes and ranges; some servers do not, and would lose commits. The check writes
-    one small object below probe/, and deletes it. The exit code is 5 if the server fails, 4 if it does not answer.
+    A REMOTE must honour conditional writes and ranges, and list what is there; some servers do not, and would lose
+    commits. The check writes two small objects below probe/, and deletes them. The exit code is 5 if the server fails,
+    4 if it does not answer.
     """
     facts = {
         "graft": installed_version("graft"),

@@ -10,8 +10,9 @@ from graft.operations.status import Audit, Status
 from graft.operations.status import audit as graft_audit
 from graft.operations.status import status as graft_status
 from graft.operations.verify import verify as graft_verify
+from graft.remote.address import parse_remote
 from graft.remote.near_names import no_directory
-from graft.remote.remote import opened_remote, parse_remote
+from graft.remote.remote import opened_remote
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode

@@ -47,6 +47,7 @@ SECTIONS = (
             LazyCommand("log", "graft_cli.inspect:log", "List the commits of the remote, newest first."),
             LazyCommand("audit", "graft_cli.inspect:audit", "Count which pages are here and which are not."),
             LazyCommand("verify", "graft_cli.inspect:verify", "Read all of the newest version and check it."),
+            LazyCommand("remote", "graft_cli.remote:remote", "Show where a volume is, or set another address."),
             LazyCommand("volumes", "graft_cli.inspect:volumes", "List the volumes of a remote."),
             LazyCommand("doctor", "graft_cli.doctor:doctor", "Check this installation, and a remote."),
             LazyCommand("version", "graft_cli.doctor:version", "Print the version of graft."),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from graft.errors import GraftError
-from graft.remote.remote import parse_remote
+from graft.remote.address import parse_remote
 from graft_cli.root import complain
 from pagestore.urls import local_directory
 

@@ -21,7 +21,6 @@ _DIFFERENCE = (
 _TIDIED = (
     "graft compact rewrites the newest version for cold readers and adds its size to the bucket; nothing is deleted"
 )
-_ADDRESS = "graft status tells the remote of a replica; graft clone makes a replica of another one"
 
 INSTEAD = {
     "add": _COMMITTED,
@@ -67,7 +66,6 @@ INSTEAD = {
     "query": _SQL,
     "rebase": _MERGED,
     "reflog": "graft log lists the commits of a volume; local commits that were given up are gone",
-    "remote": _ADDRESS,
     "remove": _DELETED,
     "rename": "a volume keeps its name; graft fork makes a volume of another one",
     "repack": _TIDIED,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from graft.remote.remote import parse_remote
+from graft.remote.address import parse_remote
 from graft.replica.replica import Replica
 from graft.sync.clone import clone as graft_clone
 from graft.sync.clone import init as graft_init

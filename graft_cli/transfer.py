@@ -8,7 +8,7 @@ import click
 
 from graft.errors import OtherVolume
 from graft.operations.transfer import export_file, import_file
-from graft.remote.remote import parse_remote
+from graft.remote.address import is_same_volume, parse_remote
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
@@ -123,7 +123,7 @@ def _replica(directory: Path, remote: str | None, page_size: int) -> Iterator[tu
     with open_replica(directory) as replica:
         if remote is not None:
             wanted = parse_remote(remote)
-            if wanted.store_url != replica.store_url or wanted.volume not in {None, replica.name}:
+            if not is_same_volume(replica.store_url, replica.name, wanted):
                 raise OtherVolume(f"{directory} is a replica of {replica.remote_address}, not of {wanted}")
         yield replica, False
 

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from graft.errors import remote_errors
-from graft.remote.remote import RemoteAddress
+from graft.remote.address import RemoteAddress
 from graft_server.budget import Budget
 from graft_server.descriptors import documents_that_fit
 from graft_server.document import ServedDocument

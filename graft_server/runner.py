@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 
 from graft.disk.locks import FileLock
 from graft.errors import BadRequest, local_errors, remote_errors
-from graft.remote.remote import opened_remote, parse_remote, require_safe
+from graft.remote.address import parse_remote
+from graft.remote.remote import opened_remote, require_safe
 from graft_server.app import create_app
 from graft_server.descriptors import raise_limit
 from graft_server.modules import load_module

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import apsw
 
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, ReplicaExists, VolumeExists
-from graft.remote.remote import RemoteAddress, parse_remote
+from graft.remote.address import RemoteAddress, is_same_volume, parse_remote
 from graft.replica.directory import is_replica, not_a_replica, replica_path
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
@@ -27,6 +28,7 @@ def connect(
     database: str | os.PathLike[str],
     *,
     remote: str | os.PathLike[str] | RemoteAddress | None = None,
+    create: bool | None = None,
     at: At | None = None,
     durability: Durability | str = Durability.LOCAL,
     page_size: int | None = None,
@@ -40,8 +42,10 @@ def connect(
 
     If there is no replica yet, ``remote`` says where its volume is (``s3://bucket/prefix#name``; the name defaults to
     the directory's, without its suffix): one that exists is cloned, else it is made, with ``page_size`` bytes a page
-    (512…65536, 4096 by default). ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the
-    past, which cannot be written.
+    (512…65536, 4096 by default). With ``create=False`` no volume is made: a name that is not there raises
+    `NoSuchVolume`. With ``create=True`` the volume is made here and now: `VolumeExists` or `ReplicaExists` if it is
+    there already. ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the past, which cannot
+    be written.
 
     With ``max_staleness_s`` each transaction reads all that the remote had so many seconds before it began: it looks at
     the remote if that is not known (0: always), and fails where it cannot. With ``min_lsn`` the connection opens when
@@ -56,7 +60,10 @@ def connect(
     """
     level, wishes = _level(durability), Wishes(max_staleness_s, min_lsn, wait_s)
     parse_wishes(wishes.parameters().get)  # before anything is made
-    with _replica(replica_path(database), remote, page_size, settings, of_past=at is not None) as replica:
+    if create and (remote is None or at is not None):
+        raise BadRequest("create=True makes a new volume: it needs a remote, and no moment of the past")
+    making = _Making(create, page_size, of_past=at is not None)
+    with _replica(replica_path(database), remote, making, settings) as replica:
         parameters = {"vfs": NAME, "durability": level.value, **wishes.parameters()}
         if at is not None:
             parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
@@ -77,37 +84,44 @@ def connect(
     return connection
 
 
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What may be made where there is no replica."""
+
+    create: bool | None
+    """Whether the volume must be made (True), must be there (False), or is made if it is not there."""
+    page_size: int | None
+    of_past: bool
+    """Whether a version of the past is to be opened: a new volume has none."""
+
+    @property
+    def may_create(self) -> bool:
+        return self.create is not False and not self.of_past
+
+
 @contextmanager
 def _replica(
-    path: Path,
-    remote: str | os.PathLike[str] | RemoteAddress | None,
-    page_size: int | None,
-    settings: Settings | None,
-    *,
-    of_past: bool,
+    path: Path, remote: str | os.PathLike[str] | RemoteAddress | None, making: _Making, settings: Settings | None
 ) -> Iterator[Replica]:
     """Hold the replica open until SQLite holds it too."""
-    replica = _opened_or_made(path, remote, page_size, settings, of_past=of_past)
+    replica = _opened_or_made(path, remote, making, settings)
     try:
-        if page_size not in {None, replica.page_size}:
-            raise BadRequest(f"volume {replica.name} has pages of {replica.page_size} bytes, not {page_size}")
+        if making.page_size not in {None, replica.page_size}:
+            raise BadRequest(f"volume {replica.name} has pages of {replica.page_size} bytes, not {making.page_size}")
         yield replica
     finally:
         replica.close()
 
 
 def _opened_or_made(
-    path: Path,
-    remote: str | os.PathLike[str] | RemoteAddress | None,
-    page_size: int | None,
-    settings: Settings | None,
-    *,
-    of_past: bool,
+    path: Path, remote: str | os.PathLike[str] | RemoteAddress | None, making: _Making, settings: Settings | None
 ) -> Replica:
     address = None if remote is None else parse_remote(remote)
+    if making.create and address is not None:
+        return init(path, address, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
     if address is not None and not is_replica(path):
         try:
-            return _made(path, address, page_size, settings, of_past=of_past)
+            return _made(path, address, making, settings)
         except ReplicaExists:
             # Either another process was faster, or something else is in the way.
             if not is_replica(path):
@@ -117,28 +131,22 @@ def _opened_or_made(
             path, "say where the volume is or shall be, to make one: connect(path, remote='s3://bucket/prefix#name')"
         )
     replica = open_replica(path, settings=settings)
-    if address is not None and not _is_of(replica, address):
+    if address is not None and not is_same_volume(replica.store_url, replica.name, address):
         replica.close()
         raise OtherVolume(f"{path} is a replica of {replica.remote_address}, not of {address}")
     return replica
 
 
-def _made(
-    path: Path, address: RemoteAddress, page_size: int | None, settings: Settings | None, *, of_past: bool
-) -> Replica:
+def _made(path: Path, address: RemoteAddress, making: _Making, settings: Settings | None) -> Replica:
     try:
-        return clone(path, address, settings=settings, to_read=not of_past, suggest=of_past)
+        return clone(path, address, settings=settings, to_read=not making.of_past, suggest=not making.may_create)
     except NoSuchVolume:
-        if of_past:
+        if not making.may_create:
             raise
     try:
-        return init(path, address, page_size=page_size or PAGE_SIZE_DEFAULT, settings=settings)
+        return init(path, address, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
     except VolumeExists:
-        return clone(path, address, settings=settings, to_read=not of_past)  # somebody else made it meanwhile
-
-
-def _is_of(replica: Replica, address: RemoteAddress) -> bool:
-    return replica.store_url == address.store_url and address.volume in {None, replica.name}
+        return clone(path, address, settings=settings, to_read=True)  # somebody else made it meanwhile
 
 
 def _level(durability: Durability | str) -> Durability:

@@ -4,10 +4,26 @@ Errors are those of `metastore.errors`. Every method may be called from several 
 one contract suite in ``tests/metastore/log_contract.py``.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from metastore.ids import LogId
 from metastore.lsn import LSN
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The end of a log, as a listing shows it."""
+
+    lsn: LSN
+    """Of the newest commit."""
+    etags: Mapping[LSN, str]
+    """Of the newest few commits (`pagestore.objectstore.ObjectInfo.etag`)."""
+
+    def etag(self, lsn: LSN) -> str:
+        """Return the ETag of a commit, empty if it was not listed."""
+        return self.etags.get(lsn, "")
 
 
 class CommitLog(Protocol):
@@ -26,6 +42,14 @@ class CommitLog(Protocol):
 
         Raises `CommitMissing`.
         """
+        ...
+
+    def newest(self, log: LogId) -> Newest | None:
+        """Return the end of the log, None for one without commits; one request."""
+        ...
+
+    def lsns(self, log: LogId) -> Iterator[LSN]:
+        """Yield the LSN of each commit that there is, newest first; one request for each thousand."""
         ...
 
     def head(self, log: LogId) -> LSN | None:

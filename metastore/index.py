@@ -18,6 +18,7 @@ from metastore.ids import LogId
 from metastore.lsn import BEFORE_FIRST, LSN, chain
 from metastore.placement import EMPTY, ChunkPlacement
 from metastore.placement_codec import decode_placement
+from pagestore.objectstore import etag_of
 from pagestore.parallel import Parallel
 
 HEAD_READ_BYTES = 128 * 1024
@@ -37,6 +38,8 @@ class CommitIndex:
     """The inline segment, where it came along."""
     inline_start: bytes = b""
     """The first bytes of an inline segment of which only the first came along."""
+    etag: str = ""
+    """Of the commit object, where all of it was read (`pagestore.objectstore.etag_of`)."""
     _entries: dict[int, DirectoryEntry] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +108,8 @@ def read_index(commits: CommitLog, log: LogId, lsn: LSN) -> CommitIndex:
     index = CommitIndex.decode(data, log, lsn)
     if len(data) < min(HEAD_READ_BYTES, index.commit.total_length):
         raise CorruptCommit(f"commit {lsn} of log {log}: cut short, {len(data)} of {index.commit.total_length} bytes")
+    if len(data) == index.commit.total_length:
+        index.etag = etag_of(data)
     return index
 
 

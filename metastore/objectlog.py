@@ -1,10 +1,18 @@
 """The default commit log: one object per commit, put if absent, in any object store."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
+from metastore.commitlog import Newest
 from metastore.errors import CorruptCommit, translated
 from metastore.ids import LogId
 from metastore.lsn import LSN, parse_descending
 from metastore.placement import commit_key
 from pagestore.objectstore import ObjectStore
+from pagestore.runtime import SYSTEM
+
+_LISTED = 8
+"""Commits of one look at the end: those that a replica builds on are mostly among them."""
 
 
 class ObjectCommitLog:
@@ -28,13 +36,33 @@ class ObjectCommitLog:
             return self._store.get_range(key, start, length)
 
     def head(self, log: LogId) -> LSN | None:
-        """See `CommitLog.head`; keys sort newest first, so this is a listing of one key."""
+        """See `CommitLog.head`."""
+        newest = self.newest(log)
+        return newest.lsn if newest else None
+
+    def newest(self, log: LogId) -> Newest | None:
+        """See `CommitLog.newest`; keys sort newest first, so this is a listing of a few keys.
+
+        Whatever order they come in, the highest LSN is the newest.
+        """
         prefix = f"logs/{log}/commits/"
         with translated():
-            newest = next(iter(self._store.list(prefix, limit=1)), None)
-        if newest is None:
-            return None
-        try:
-            return parse_descending(newest.key.removeprefix(prefix))
-        except ValueError as error:
-            raise CorruptCommit(f"log {log}: stray object {newest.key}: {error}") from error
+            # Where each listing begins is another place, below all commits: no cache on the way has seen it before.
+            start_after = f"{prefix}-{SYSTEM.entropy(8).hex()}"
+            listed = list(self._store.list(prefix, start_after=start_after, limit=_LISTED))
+        etags: dict[LSN, str] = {}
+        for found in listed:
+            try:
+                etags[parse_descending(found.key.removeprefix(prefix))] = found.etag
+            except ValueError as error:
+                if not etags:
+                    raise CorruptCommit(f"log {log}: stray object {found.key}: {error}") from error
+        return Newest(max(etags), etags) if etags else None
+
+    def lsns(self, log: LogId) -> Iterator[LSN]:
+        """See `CommitLog.lsns`; what is no commit is passed over."""
+        prefix = f"logs/{log}/commits/"
+        with translated():
+            for found in self._store.list(prefix):
+                with suppress(ValueError):
+                    yield parse_descending(found.key.removeprefix(prefix))

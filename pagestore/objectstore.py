@@ -5,6 +5,7 @@ called from several threads at once. Errors are those of `pagestore.errors`; eve
 suite in ``tests/pagestore/store_contract.py``.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -21,6 +22,13 @@ class ObjectInfo:
     """Bytes."""
     modified_s: float
     """Seconds since the Unix epoch, by the store's own clock."""
+    etag: str = ""
+    """Another value once the object holds other bytes; empty where the store does not say."""
+
+
+def etag_of(data: Data) -> str:
+    """Return the ETag that most S3 servers give an object that was put whole: its MD5 in hexadecimal."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 class ObjectStore(Protocol):

@@ -29,19 +29,24 @@ _CLIENT_VARIABLE = "GRAFT_S3_CLIENT"
 
 
 def open_store(
-    url: str | os.PathLike[str], *, runtime: Runtime = SYSTEM, s3_settings: "S3Settings | None" = None
+    url: str | os.PathLike[str],
+    *,
+    runtime: Runtime = SYSTEM,
+    s3_settings: "S3Settings | None" = None,
+    must_exist: bool = False,
 ) -> ObjectStore:
     """Return the store at ``url``; nothing is asked of it yet.
 
+    A directory that ``must_exist`` is not made by a write.
     Options in an S3 URL replace those of ``s3_settings``; where neither names a client, GRAFT_S3_CLIENT may.
     Raises `ValueError` with one helpful sentence for a URL that names no store, and for one that holds
     credentials, which is never repeated.
     """
     if not isinstance(url, str):
-        return LocalDirStore(Path(url).expanduser(), runtime=runtime)
+        return LocalDirStore(Path(url).expanduser(), runtime=runtime, must_exist=must_exist)
     refuse_slips(url)
     if "://" not in url:
-        return LocalDirStore(Path(url).expanduser(), runtime=runtime)
+        return LocalDirStore(Path(url).expanduser(), runtime=runtime, must_exist=must_exist)
     parts = urlsplit(url)
     if "@" in parts.netloc:
         raise ValueError(
@@ -56,7 +61,7 @@ def open_store(
         case "s3":
             return _open_s3(parts, runtime, s3_settings)
         case "file":
-            return _open_file(url, parts, runtime)
+            return _open_file(url, parts, runtime, must_exist=must_exist)
         case "memory":
             return MemoryStore((parts.netloc + parts.path).rstrip("/"), runtime=runtime)
         case _:
@@ -80,10 +85,10 @@ def local_directory(url: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-def _open_file(url: str, parts: SplitResult, runtime: Runtime) -> ObjectStore:
+def _open_file(url: str, parts: SplitResult, runtime: Runtime, *, must_exist: bool) -> ObjectStore:
     if parts.netloc not in {"", "localhost"} or not parts.path:
         raise ValueError(f"{url!r} needs an absolute path after file://, as in file:///home/ann/store")
-    return LocalDirStore(unquote(parts.path), runtime=runtime)
+    return LocalDirStore(unquote(parts.path), runtime=runtime, must_exist=must_exist)
 
 
 def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None") -> ObjectStore:

@@ -9,7 +9,7 @@ import apsw
 
 from graft.disk.locks import FileLock
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, VolumeExists, local_errors
-from graft.remote.remote import RemoteAddress, parse_remote
+from graft.remote.address import RemoteAddress, is_same_volume, parse_remote
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
@@ -137,7 +137,7 @@ def _replica(
             except VolumeExists:  # somebody else made it meanwhile
                 return clone(path, address, settings=settings, store=store, runtime=runtime)
     replica = open_replica(path, settings=settings, store=store, runtime=runtime)
-    if replica.store_url != address.store_url or address.volume != replica.name:
+    if not is_same_volume(replica.store_url, replica.name, address):
         found = replica.remote_address
         replica.close()
         raise OtherVolume(f"{path} is a replica of {found}, not of {address}")

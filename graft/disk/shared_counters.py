@@ -3,13 +3,14 @@
     0  magic u64 · 8  state generation u64 · 16  published local LSN u64 · 24  append in progress u64
     32  state in doubt u64
     40  confirmed, monotonic µs u64 · 48  confirmed, wall clock µs u64 · 56  looked, monotonic µs u64
-    64  boot number u64
+    64  boot number u64 · 72  witness u64 · 80  endpoint u64
 
 The first process to open the directory sets those up to the doubt from the state and the journal, so that their values
 need not survive a crash of the machine; they only ever grow while anybody has them open. The boot number says whether
 they survived one: while it is the machine's, every local commit that was ever published was written. The moments of
-looks at the remote are left as they are found, for the next process to know how fresh the replica is; where they are
-lost, it looks older than it is. Aligned 8-byte stores are atomic on every platform we run on.
+looks at the remote, the witness and the endpoint are left as they are found, for the next process to know how fresh the
+replica is and what was checked; where they are lost, it looks older than it is, and is checked again. Aligned 8-byte
+stores are atomic on every platform we run on.
 """
 
 import mmap
@@ -153,6 +154,24 @@ class SharedCounters:
     def looking(self, moment: Moment) -> None:
         """Note that somebody looks at the remote; the caller holds the sync lock."""
         self.words[_LOOKED] = max(moment.monotonic_us, 0)
+
+    @property
+    def witness(self) -> int:
+        """Digest of the newest commit that was compared with the remote's, and of its ETag; 0 for none."""
+        return self.words[9]
+
+    @witness.setter
+    def witness(self, digest: int) -> None:
+        self.words[9] = digest
+
+    @property
+    def endpoint(self) -> int:
+        """Digest of the remote that was found to honour conditional writes; 0 for none."""
+        return self.words[10]
+
+    @endpoint.setter
+    def endpoint(self, digest: int) -> None:
+        self.words[10] = digest
 
     def disown(self) -> None:
         """See nothing of the counters any more but that everything has changed."""

@@ -26,6 +26,7 @@ from graft.reading.snapshot import Snapshot
 from graft.remote.landmarks import COMPACTED_INTO
 from graft.replica.replica import Replica
 from graft.replica.view import View
+from graft.sync.history import require_parent
 from graft.sync.push import MESSAGE, land, recover
 from metastore.build import Origin
 from metastore.commit import CommitKind
@@ -124,6 +125,7 @@ def _check(replica: Replica, view: View) -> None:
             f"volume {replica.name}: there are local commits ({len(view.pending)}) that the remote lacks, and a "
             "compaction would not take them in: push them first"
         )
+    require_parent(replica, view.state)
     head = replica.remote.head(replica.log)
     replica.state.saw_head(max(head, view.state.head))
     if head != view.state.lsn:

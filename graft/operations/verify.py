@@ -1,21 +1,29 @@
 """Verify: read everything that the newest remote version consists of, and check every bit of it."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
-from graft.errors import GraftError, RemoteRefused, RemoteUnavailable
+from graft.errors import GraftError, RemoteRefused, RemoteUnavailable, remote_errors
 from graft.operations.hydrate import Progress
 from graft.pagemap.frame_table import FrameKey
 from graft.pagemap.locations import SLOT_MASK, frames_of, is_in_frame
 from graft.pagemap.page_map import compose
 from graft.replica.replica import Replica
+from graft.sync.history import require_own
+from metastore.history import newest_first
+from metastore.ids import LogId
 from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES
 from pagestore.segments.fetch import Dictionaries, RecentDictionaries
 
 _BATCH_FRAMES = 256
+_LINKED = 256
+"""Commits, from the newest on, that are compared with the hash that the next one names."""
+_NAMED = 10
+"""Missing commits that are told by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +42,50 @@ class VerifyReport:
 def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyReport:
     """Read the log's newest commits and every frame of the newest version from the remote; the cache is not asked.
 
-    Damage is reported, not raised; `RemoteUnavailable` and `RemoteRefused` are raised. Progress counts frames.
+    The log must be whole, and hold what the replica builds on. Damage is reported, not raised; `RemoteUnavailable` and
+    `RemoteRefused` are raised. Progress counts frames.
     """
     head = replica.remote.head(replica.log)
+    problems = _problems_of_history(replica, head)
     try:
-        return _verify(replica, head, progress)
+        report = _verify(replica, head, progress)
     except (RemoteUnavailable, RemoteRefused):
         raise
     except GraftError as error:
-        return VerifyReport(head, 0, 0, 0, (str(error),))
+        report = VerifyReport(head, 0, 0, 0, (str(error),))
+    return replace(report, problems=(*problems, *report.problems))
+
+
+def _problems_of_history(replica: Replica, head: LSN) -> list[str]:
+    """Tell what the log lacks, which of its commits do not follow each other, and whether it is the replica's."""
+    problems: list[str] = []
+    state = replica.state.read()
+    try:
+        require_own(replica, state)
+        with remote_errors(f"listing the log of volume {replica.name}"):
+            there = set(replica.remote.commits.lsns(state.identity.log))
+            holes = [lsn for lsn in range(1, head + 1) if lsn not in there]
+            if holes:
+                more = f" and {len(holes) - _NAMED} more" if len(holes) > _NAMED else ""
+                problems.append(f"the log lacks commits {', '.join(map(str, holes[:_NAMED]))}{more}")
+            problems.extend(_broken_links(replica, state.identity.log, LSN(head), max(holes, default=0)))
+    except (RemoteUnavailable, RemoteRefused):
+        raise
+    except GraftError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _broken_links(replica: Replica, log: LogId, head: LSN, hole: int) -> list[str]:
+    """Compare the newest commits, down to a hole, with the hash that the next one names."""
+    remote, count = replica.remote, min(_LINKED, head - hole)
+    commits = list(newest_first(remote.commits, remote.parallel, log, head, count)) if count else []
+    return [
+        f"commit {newer.lsn} was built on another commit {older.lsn} ({newer.parent_hash.hex()}) than the one that is "
+        f"there ({older.hash.hex()}): the log lost commits, and others took their place"
+        for newer, older in pairwise(commits)
+        if newer.parent_hash != older.hash
+    ]
 
 
 def _verify(replica: Replica, head: LSN, progress: Progress | None) -> VerifyReport:

@@ -1,21 +1,19 @@
 """The remote of a replica: a store, its commit log and the threads that talk to it."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from graft.errors import BadRequest, remote_errors
 from graft.pagemap.frame_table import FrameKey
 from graft.remote.warm_start import HeadStart
 from graft.settings import Settings
-from metastore.commitlog import CommitLog
+from metastore.commitlog import CommitLog, Newest
+from metastore.errors import CommitMissing
 from metastore.ids import LogId
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
-from metastore.volumes import check_name
 from pagestore.objectstore import Data, ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.runtime import SYSTEM, Runtime
@@ -25,40 +23,21 @@ from pagestore.segments.fetch import Dictionaries, RecentDictionaries, fetch_fra
 from pagestore.segments.fetch_plan import RangeRead
 from pagestore.segments.format import DecodedFrame, decode_frame
 from pagestore.segments.wide_reads import Nearby
+from pagestore.stores.listings import lists_exactly
 from pagestore.stores.metered import MeteredStore
 from pagestore.stores.probe import require_conditional_writes
-from pagestore.urls import open_store, refuse_slips
+from pagestore.urls import open_store
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteAddress:
-    """Where a volume is: ``s3://bucket/prefix#name``; the name may be left out."""
+class Proof:
+    """A remote held this very commit, or for LSN 0 this volume's name."""
 
-    store_url: str
-    volume: str | None
-
-    def __str__(self) -> str:
-        return f"{self.store_url}#{self.volume}" if self.volume else self.store_url
-
-
-def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAddress:
-    """Read an address; plain paths become absolute. Raises `BadRequest`."""
-    if isinstance(address, RemoteAddress):
-        return address
-    store_url, separator, name = os.fspath(address).partition("#")
-    if not store_url:
-        raise BadRequest(f"{address!r} names no store; expected something like s3://bucket/prefix#volume")
-    if separator and not name:
-        raise BadRequest(f"{address!r} names no volume after '#'; expected something like {store_url}#name")
-    try:
-        volume = check_name(name) if name else None
-        if isinstance(address, str):
-            refuse_slips(store_url)
-    except ValueError as error:
-        raise BadRequest(str(error)) from error
-    if "://" not in store_url:
-        store_url = str(Path(store_url).expanduser().absolute())
-    return RemoteAddress(store_url, volume)
+    log: LogId
+    lsn: LSN
+    hash: bytes
+    at_s: float
+    """On the monotonic clock."""
 
 
 class Remote:
@@ -82,11 +61,53 @@ class Remote:
         self._nearby = Nearby()
         self._head_start: HeadStart | None = None
         self._owns_store = owns_store
+        self.lists_exactly = lists_exactly(self.store)
+        """Whether listings need no second question."""
+        self.proof: Proof | None = None
+        """The commit that this remote was last seen to hold; None until then, and after any doubt."""
+
+    def newest(self, log: LogId) -> Newest:
+        """Return what a listing shows as the newest commit, LSN 0 for an empty log; one request.
+
+        Where not `lists_exactly`, that may be an old answer.
+        """
+        with remote_errors(f"looking up the head of log {log}"):
+            return self.commits.newest(log) or Newest(BEFORE_FIRST, {})
 
     def head(self, log: LogId) -> LSN:
-        """Return the newest LSN, 0 for an empty log; one request."""
-        with remote_errors(f"looking up the head of log {log}"):
-            return self.commits.head(log) or BEFORE_FIRST
+        """Return the newest LSN, 0 for an empty log; one request, two where listings may be old."""
+        head = self.newest(log).lsn
+        return head if self.lists_exactly else self.above(log, head)[0]
+
+    def above(self, log: LogId, lsn: LSN) -> tuple[LSN, int]:
+        """Return the newest LSN from ``lsn`` on, asking for commits by name, and how many requests that took.
+
+        One if there is none above it, and twice the logarithm of how many there are.
+        """
+        asked = 0
+
+        def is_there(lsn: int) -> bool:
+            nonlocal asked
+            asked += 1
+            return self.has_commit(log, LSN(lsn))
+
+        low, step = int(lsn), 1
+        while is_there(low + step):
+            low, step = low + step, step * 2
+        high = low + step  # absent
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if is_there(middle) else (low, middle)
+        return LSN(low), asked
+
+    def has_commit(self, log: LogId, lsn: LSN) -> bool:
+        """Whether the log has this commit; one request for one byte of it."""
+        with remote_errors(f"looking for commit {lsn} of log {log}"):
+            try:
+                self.commits.read(log, lsn, 0, 1)
+            except CommitMissing:
+                return False
+            return True
 
     def chain(self, log: LogId, head: LSN, known: Sequence[CommitIndex] = ()) -> list[CommitIndex]:
         """Return the chain of a commit down to its base; what is not known is read in one parallel batch."""
@@ -171,13 +192,17 @@ def open_remote(
     store: ObjectStore | None = None,
     settings: Settings | None = None,
     runtime: Runtime = SYSTEM,
+    must_exist: bool = False,
 ) -> Remote:
-    """Return the remote at an address, or one over a store that is open already; nothing is asked of it yet."""
+    """Return the remote at an address, or one over a store that is open already; nothing is asked of it yet.
+
+    A directory that ``must_exist`` is not made by a write.
+    """
     owns_store = store is None
     if store is None:
         try:
             with remote_errors(f"opening {store_url}"):
-                store = open_store(store_url, runtime=runtime)
+                store = open_store(store_url, runtime=runtime, must_exist=must_exist)
         except ValueError as error:
             raise BadRequest(str(error)) from error
     return Remote(store, settings or Settings(), runtime, owns_store=owns_store)

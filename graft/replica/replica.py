@@ -111,7 +111,9 @@ class Replica:
         self.name, self.store_url = identity.name, identity.store_url
         self.volume, self.log, self.page_size = identity.volume, identity.log, identity.page_size
         if remote is None:
-            remote = remote_for(path, self.store_url, store=store, settings=settings, runtime=self.runtime)
+            remote = remote_for(
+                path, self.store_url, store=store, settings=settings, runtime=self.runtime, must_exist=True
+            )
             opened.callback(remote.close)
         self.remote = remote
         self.shared = SharedCounters(path / "shared")
@@ -434,6 +436,8 @@ class Replica:
         brought = state.local_lsn > old.snapshot.local_lsn
         # Local commits that were given up, or another log: what comes now was not built on what was there.
         broken = (brought and bool(old.pending)) or state.identity.log != old.state.identity.log
+        # A pull brings one local LSN, a replica that leaves lost commits behind brings more (`graft.sync.rescue`).
+        broken = broken or state.local_lsn > old.snapshot.local_lsn + 1
         version, history = old.snapshot.content_version + brought, old.snapshot.history + broken
         fresh = self._synced(state, generation, remote_map or old.remote_map, version, history)
         return fresh.followed_by(pending, self.journal.views, content_changed=False)

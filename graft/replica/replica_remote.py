@@ -16,8 +16,9 @@ def remote_for(
     store: ObjectStore | None = None,
     settings: Settings | None = None,
     runtime: Runtime = SYSTEM,
+    must_exist: bool = False,
 ) -> Remote:
     """Return what a replica in a directory has for its remote; nothing is asked of it yet."""
-    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime)
+    remote = open_remote(store_url, store=store, settings=settings, runtime=runtime, must_exist=must_exist)
     remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
     return remote

@@ -128,12 +128,25 @@ class State:
         with self._working("reading"), self._damage_told():
             return self._read_identity()
 
-    def advance(self, lsn: LSN, local_lsn: int, chain: Sequence[CommitIndex], *, durable: bool = True) -> SyncState:
+    def advance(
+        self,
+        lsn: LSN,
+        local_lsn: int,
+        chain: Sequence[CommitIndex],
+        *,
+        durable: bool = True,
+        anew: Identity | None = None,
+    ) -> SyncState:
         """Move the sync point, and with it the chain, and return all of the state; a pending intent is settled by that.
 
-        If that need not be ``durable``, a power cut may undo it, until the next change that is, or `sync`.
+        If that need not be ``durable``, a power cut may undo it, until the next change that is, or `sync`. With
+        ``anew`` the replica is of this volume from now on, and what was seen above ``lsn`` counts no more.
         """
         with self._transaction(durable=durable) as database:
+            if anew:
+                database.execute("DELETE FROM identity")
+                _write_identity(database, anew)
+                database.execute("UPDATE sync SET head = 0")
             database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
             database.execute("DELETE FROM intent")
             _write_chain(database, chain)
@@ -166,6 +179,11 @@ class State:
         """Forget it: the append never happened and never will count."""
         with self._transaction() as database:
             database.execute("DELETE FROM intent")
+
+    def move_remote(self, name: str, store_url: str) -> None:
+        """Note that the volume is in another place now, or has another name there."""
+        with self._transaction() as database:
+            database.execute("UPDATE identity SET name = ?, remote = ?", (name, store_url))
 
     def sync(self) -> None:
         """Make all that was done before durable."""

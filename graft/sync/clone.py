@@ -10,8 +10,9 @@ from pathlib import Path
 
 from graft.disk.files import make_unsynced_directory, sync_directory
 from graft.errors import BadRequest, NoSuchVolume, ReplicaExists, local_errors, remote_errors
+from graft.remote.address import RemoteAddress, parse_remote
 from graft.remote.near_names import no_such_volume
-from graft.remote.remote import Remote, RemoteAddress, parse_remote, require_safe
+from graft.remote.remote import Proof, Remote, require_safe
 from graft.remote.warm_start import first_frame
 from graft.replica.directory import STATE_FILE, is_replica, replica_path
 from graft.replica.freshness import confirm, now
@@ -20,7 +21,9 @@ from graft.replica.replica import JOURNAL, Replica
 from graft.replica.replica_remote import remote_for
 from graft.replica.state import Identity, State
 from graft.settings import Settings
+from graft.sync.history import made_safe, reached
 from graft.sync.inline_bodies import keep_inline
+from graft.sync.lost_names import require_no_lost_log
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
 from metastore.lsn import BEFORE_FIRST, LSN
@@ -42,7 +45,8 @@ def init(
     """Make a new, empty volume and a replica of it in a new directory.
 
     A remote that names no volume gets one called like the directory. Raises `VolumeExists`, `ReplicaExists`,
-    `BadRequest`, and `RemoteRefused` for an endpoint that would lose commits.
+    `BadRequest`, `HistoryLost` where a log is there that has lost its name, and `RemoteRefused` for an endpoint that
+    would lose commits.
     """
     directory, address, name = _target(path, remote)
     try:
@@ -55,6 +59,7 @@ def init(
         opened.parallel.beside(sync),
     ):
         require_safe(opened)
+        require_no_lost_log(opened, name)
         record = VolumeRecord(
             volume=VolumeId.new(runtime), log=LogId.new(runtime), page_size=page_size,
             created_us=int(runtime.now_s() * 1_000_000),
@@ -65,6 +70,8 @@ def init(
         _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
     replica = _open_new(directory, opened, settings=settings, store=store, runtime=runtime)
     confirm(replica, begun)
+    replica.remote.proof = Proof(record.log, BEFORE_FIRST, b"", begun.monotonic_us / 1e6)
+    made_safe(replica)
     return replica
 
 
@@ -92,14 +99,20 @@ def clone(
     ):
         record = _named(opened, name, suggest=suggest)
         begun = now(runtime)
-        head = opened.head(record.log)
-        chain = opened.chain(record.log, head)
+        chain = _newest_chain(opened, record.log)
+        head = chain[0].commit.lsn if chain else BEFORE_FIRST
+        if not chain:
+            require_no_lost_log(opened, name)
         first = first_frame(chain) if to_read else None
         if first is not None:
             opened.begin(first.key, record.page_size, first.stored)
         _create(directory, name, address.store_url, record, head, chain)
     replica = _open_new(directory, opened, settings=settings, store=store, runtime=runtime)
     confirm(replica, begun)
+    if chain:
+        reached(replica, chain[0], begun.monotonic_us / 1e6)
+    else:
+        replica.remote.proof = Proof(record.log, BEFORE_FIRST, b"", begun.monotonic_us / 1e6)
     keep_inline(replica, chain, but=first.key.ref if first else None)
     return replica
 
@@ -112,6 +125,15 @@ def _named(remote: Remote, name: str, *, suggest: bool) -> VolumeRecord:
         if not suggest:
             raise
         raise no_such_volume(remote.store, name) from None
+
+
+def _newest_chain(remote: Remote, log: LogId) -> list[CommitIndex]:
+    """Return the chain of the log's head: a listing, then one batch, with what lies above it where that may be old."""
+    head = remote.newest(log).lsn
+    above = None if remote.lists_exactly else remote.parallel.begin(lambda: remote.above(log, head)[0])
+    chain = remote.chain(log, head)
+    newest = head if above is None else above()
+    return chain if newest == head else remote.chain(log, newest, chain)
 
 
 def _target(

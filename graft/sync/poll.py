@@ -8,12 +8,13 @@ one batch. So a look costs one request where nothing happened and two where one 
 after one round trip.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graft.errors import Diverged, remote_errors
 from graft.replica.freshness import confirm, now
 from graft.replica.replica import Replica
-from graft.sync.pull import checked_head, move
+from graft.sync.history import Head, asks_for_own, checked_head
+from graft.sync.pull import move
 from graft.sync.push import recover
 from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, read_index
@@ -81,7 +82,7 @@ def _by_name(replica: Replica, found: Look) -> None:
     index = _next(replica, found)
     if index is None:
         return
-    _go(replica, found, index.commit.lsn, [index])
+    _go(replica, found, Head(index.commit.lsn, 1, known=(index,)))
     index = _next(replica, found)
     if index is not None:
         _by_listing(replica, found, [index])
@@ -103,22 +104,23 @@ def _next(replica: Replica, found: Look) -> CommitIndex | None:
 def _by_listing(replica: Replica, found: Look, known: list[CommitIndex]) -> None:
     begun = now(replica.runtime)
     found.requests += 1
-    head = checked_head(replica, replica.state.read())
-    if head != replica.view().state.lsn:
-        _go(replica, found, head, known)
+    head = checked_head(replica, replica.state.read(), by_name=False)  # the next look asks by name
+    found.requests += head.requests - 1
+    if head.lsn != replica.view().state.lsn:
+        _go(replica, found, replace(head, sure=True, known=tuple(known)))
     confirm(replica, begun)
 
 
-def _go(replica: Replica, found: Look, head: LSN, known: list[CommitIndex]) -> None:
+def _go(replica: Replica, found: Look, head: Head) -> None:
     view = replica.view()
     if view.pending:
-        replica.state.saw_head(head)
+        replica.state.saw_head(head.lsn)
         raise Diverged(
             f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
-            f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
+            f"the remote is at LSN {head.lsn}; pull with the policy 'discard' or 'fork'"
         )
-    found.requests += _reads_to(head, [*known, *view.state.chain])
-    move(replica, view, head, known=known)
+    found.requests += _reads_to(head.lsn, [*head.known, *view.state.chain]) + asks_for_own(view.state, head)
+    move(replica, view, head)
 
 
 def _reads_to(head: LSN, known: list[CommitIndex]) -> int:

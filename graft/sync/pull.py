@@ -1,6 +1,6 @@
 """Fetch and pull: learn how far the remote is, and go there. Page lists move; page bodies do not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,12 +14,13 @@ from graft.remote.carried import frames_here
 from graft.replica.freshness import confirm, now
 from graft.replica.reclaim import settle_after_pull
 from graft.replica.replica import Replica
-from graft.replica.state import SyncState
 from graft.replica.view import View
 from graft.sync.fork import fork_locked
+from graft.sync.history import Head, checked_head, reached, way_to
 from graft.sync.inline_bodies import keep_inline
 from graft.sync.push import recover
 from graft.sync.rekey_cached import carry_over
+from graft.sync.rescue import save_lost
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from pagestore.segments.format import DecodedFrame
@@ -52,7 +53,8 @@ class PullResult:
 def fetch(replica: Replica) -> FetchResult:
     """Look how far the remote is, in one request, and remember it. Moves nothing."""
     state, begun = replica.state.read(), now(replica.runtime)
-    head = checked_head(replica, state)
+    found = checked_head(replica, state)
+    head = found.lsn if found.sure else replica.remote.above(state.identity.log, found.lsn)[0]
     if head != state.head:
         replica.state.saw_head(head)
     if head == state.lsn:
@@ -83,30 +85,48 @@ def pull(
         raise BadRequest("the policy 'fork' needs the name of the fork")
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         try:
-            recover(replica)
-        except Diverged:
-            if policy == "abort":
+            return _pull_locked(replica, policy, fork_name, before_move)
+        except HistoryLost as lost:
+            if policy != "fork":
                 raise
-        view, begun = replica.view(), now(replica.runtime)
-        head = checked_head(replica, replica.state.read())
-        replica_moves = head != view.state.lsn
-        gives_up = bool(view.pending) and policy != "abort"
-        if view.pending and replica_moves and policy == "abort":
-            replica.state.saw_head(head)
-            raise Diverged(
-                f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
-                f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
-            )
-        if not replica_moves and not gives_up:
-            confirm(replica, begun)
-            return PullResult(view.state.lsn, head, 0, None)
-        forked = None
-        if gives_up and policy == "fork":
             assert fork_name, "BUG: checked above"
-            forked = fork_locked(replica, fork_name).name
-        move(replica, view, head, before_move=before_move, spare_new=policy != "discard" or before_move is None)
+            view = replica.view()
+            after, forked = save_lost(replica, fork_name, lost, before_move)
+            return PullResult(view.state.lsn, after, len(view.pending), forked)
+
+
+def _pull_locked(
+    replica: Replica, policy: Policy, fork_name: str | None, before_move: Callable[[], None] | None
+) -> PullResult:
+    try:
+        recover(replica)
+    except Diverged:
+        if policy == "abort":
+            raise
+    view, begun = replica.view(), now(replica.runtime)
+    found = checked_head(replica, replica.state.read())
+    head = found.lsn
+    replica_moves = head != view.state.lsn
+    gives_up = bool(view.pending) and policy != "abort"
+    if view.pending and replica_moves and policy == "abort":
+        replica.state.saw_head(head)
+        raise Diverged(
+            f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
+            f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
+        )
+    if not replica_moves and not gives_up:
         confirm(replica, begun)
-        return PullResult(view.state.lsn, head, len(view.pending) if gives_up else 0, forked)
+        return PullResult(view.state.lsn, head, 0, None)
+    forked = None
+    if gives_up and policy == "fork":
+        assert fork_name, "BUG: checked above"
+        forked = fork_locked(replica, fork_name).name
+    reached = move(
+        replica, view, found, before_move=before_move,
+        spare_new=policy != "discard" or before_move is None,
+    )  # fmt: skip
+    confirm(replica, begun)
+    return PullResult(view.state.lsn, reached, len(view.pending) if gives_up else 0, forked)
 
 
 def discard(replica: Replica) -> int:
@@ -119,35 +139,26 @@ def discard(replica: Replica) -> int:
             replica.state_changed()
         view = replica.view()
         if view.pending:
-            move(replica, view, view.state.lsn)
+            move(replica, view, Head(view.state.lsn, 0))
         return len(view.pending)
-
-
-def checked_head(replica: Replica, state: SyncState) -> LSN:
-    """Ask how far the remote is, in one request; raises `HistoryLost` when that is less than was seen of it."""
-    head, seen = replica.remote.head(state.identity.log), max(state.lsn, state.head)
-    if head < seen:
-        raise HistoryLost(
-            f"volume {replica.name}: the remote ends at LSN {head}, but LSN {seen} was there before: commits were "
-            f"deleted from {replica.remote.store.url}; the replica is left as it is"
-        )
-    return head
 
 
 def move(
     replica: Replica,
     view: View,
-    head: LSN,
+    found: Head,
     *,
-    known: Sequence[CommitIndex] = (),
     before_move: Callable[[], None] | None = None,
     spare_new: bool = True,
-) -> None:
-    """Make ``head`` what the replica builds on; the caller holds the sync lock.
+) -> LSN:
+    """Make a head what the replica builds on, or what lies above it unless it is sure; return which it was.
 
-    Commits that are ``known`` are not read again. Raises `WriterBusy`, and `Diverged` when a local commit came between.
+    The caller holds the sync lock. Raises `WriterBusy`, `Diverged` when a local commit came between, and `HistoryLost`
+    when the head does not go on from what the replica builds on.
     """
-    chain = replica.remote.chain(replica.log, head, [*known, *view.state.chain])
+    begun_s = replica.runtime.monotonic_s()
+    chain = way_to(replica, view.state, found)
+    head = chain[0].commit.lsn if chain else found.lsn
     remote_map: PageMap | None = None
     if chain:
         remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
@@ -168,6 +179,9 @@ def move(
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
     settle_after_pull(replica)
+    if head != view.state.lsn and chain:
+        reached(replica, chain[0], begun_s)
+    return head
 
 
 def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:

@@ -16,7 +16,7 @@ from graft.building.commit_builder import Onto, Outgoing, keep_in_cache, prepare
 from graft.building.progress import Progress
 from graft.building.segment_builder import Layout
 from graft.disk.shared_counters import Moment
-from graft.errors import Diverged, GraftError, remote_errors
+from graft.errors import Diverged, GraftError, HistoryLost, remote_errors
 from graft.failpoints import failpoint
 from graft.journal.local_commit import LocalCommit
 from graft.pagemap.page_map import PageMap
@@ -26,10 +26,12 @@ from graft.replica.reclaim import settle_after_push
 from graft.replica.replica import Replica
 from graft.replica.state import Intent
 from graft.replica.view import View
+from graft.sync.history import check_winner, in_doubt, reached, require_parent
 from metastore.append import Lost, append
 from metastore.commit import CommitKind
 from metastore.index import CommitIndex
 from pagestore.errors import PageStoreError
+from pagestore.objectstore import etag_of
 from pagestore.segments.fetch_plan import segment_key
 
 MESSAGE = "message"
@@ -58,7 +60,8 @@ def push(
     ``progress`` counts the bytes of the pages that are sent, before they are compressed.
 
     Raises `Diverged` when somebody else pushed first, `RemoteUnavailable` when the outcome is open (the next push
-    settles it) or nothing was sent, `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
+    settles it) or nothing was sent, `HistoryLost` when the remote lacks what the local commits build on,
+    `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         with _syncing(replica, replica.view().pending):
@@ -66,6 +69,7 @@ def push(
             view = replica.view()
             if not view.pending:
                 return PushResult(view.state.lsn, view.state.lsn, 0, 0, inline=False)
+            require_parent(replica, view.state)
             attributes = {MESSAGE: message.encode()} if message else {}
             outgoing = _prepared(replica, view, view, attributes, layout, progress)
         if progress:
@@ -83,6 +87,7 @@ def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
         with _syncing(replica, [commit]):
             recover(replica)
             view = replica.view()
+            require_parent(replica, view.state)
             pushed = replica.view_with(view, commit)
             outgoing = _prepared(replica, view, pushed, {}, None)
         return _landed(replica, view, pushed, outgoing)
@@ -105,12 +110,16 @@ def recover(replica: Replica) -> None:
         return
     with remote_errors(f"settling the push of LSN {intent.lsn}"):
         index = CommitIndex.decode(intent.data, intent.log, intent.lsn)
+    require_parent(replica, state)
+    begun_s = replica.runtime.monotonic_s()
     try:
         _append(replica, intent)
     except Diverged:
         if index.commit.kind is CommitKind.COMPACT:
             return  # nothing was in it but work
         raise
+    index.etag = etag_of(intent.data)
+    reached(replica, index, begun_s)
     _settle(replica, [index, *state.chain], intent.local_lsn, None)
 
 
@@ -160,12 +169,14 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
         with _keeping(replica, outgoing, kept):
             begun = _append(replica, intent)
             failpoint("push: after append")
-    except Diverged:
+    except (Diverged, HistoryLost):
         _delete_orphan(replica, outgoing)
         raise
     failpoint("push: after cache")
     _settle(replica, [outgoing.index, *replica.view().state.chain], local_lsn, outgoing.remote_map)
     confirm(replica, begun)
+    outgoing.index.etag = etag_of(commit.data)
+    reached(replica, outgoing.index, begun.monotonic_us / 1e6)
 
 
 @contextlib.contextmanager
@@ -187,16 +198,27 @@ def _keeping(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Ite
 def _append(replica: Replica, intent: Intent) -> Moment:
     """Append; return a moment at which nobody else had the LSN."""
     begun = now(replica.runtime)
-    with remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
+    with _doubted(replica), remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
         outcome = append(replica.remote.commits, intent.log, intent.lsn, intent.data, intent.nonce)
     if isinstance(outcome, Lost):
         replica.state.drop_intent()
+        check_winner(replica, replica.view().state, outcome.winner)
         replica.state.saw_head(intent.lsn)
         raise Diverged(
             f"volume {replica.name}: LSN {intent.lsn} was pushed by somebody else; the local commits are kept. "
             "Pull with the policy 'discard' or 'fork'"
         )
     return begun
+
+
+@contextlib.contextmanager
+def _doubted(replica: Replica) -> Iterator[None]:
+    """Look closely at the remote before the next push if a block fails."""
+    try:
+        yield
+    except BaseException:
+        in_doubt(replica)
+        raise
 
 
 def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remote_map: PageMap | None) -> None:

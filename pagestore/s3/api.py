@@ -19,6 +19,8 @@ class ListedObject:
     """Bytes."""
     modified_s: float
     """Seconds since the Unix epoch, by the server's clock."""
+    etag: str = ""
+    """Without its quotes; empty where the server gives none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,9 @@ class Boto3Api:
         if "IsTruncated" not in reply:
             raise NoAnswer("a listing came that has no content")
         objects = tuple(
-            ListedObject(found["Key"], found["Size"], found["LastModified"].timestamp())
+            ListedObject(
+                found["Key"], found["Size"], found["LastModified"].timestamp(), found.get("ETag", "").strip('"')
+            )
             for found in reply.get("Contents", ())
         )
         return ListPage(

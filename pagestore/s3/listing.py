@@ -47,8 +47,8 @@ def _listed(found: ET.Element, *, url_quoted: bool) -> ListedObject:
     try:
         key = found.findtext("{*}Key") or ""
         modified = datetime.fromisoformat(found.findtext("{*}LastModified") or "")
-        return ListedObject(
-            unquote(key) if url_quoted else key, int(found.findtext("{*}Size") or ""), modified.timestamp()
-        )
+        etag = (found.findtext("{*}ETag") or "").strip('"')
+        size = int(found.findtext("{*}Size") or "")
+        return ListedObject(unquote(key) if url_quoted else key, size, modified.timestamp(), etag)
     except ValueError as error:
         raise NoAnswer(f"a listing came that makes no sense: {error}") from error

@@ -165,7 +165,7 @@ class S3Store:
                         "use a server that lists in key order, or other names"
                     )
                 last_key = key
-                yield ObjectInfo(key, found.size, found.modified_s)
+                yield ObjectInfo(key, found.size, found.modified_s, found.etag)
             if not page.next_token:
                 return
             token = page.next_token

@@ -9,9 +9,10 @@ before the call returns. Safe for several threads and processes at once, on a fi
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pagestore.errors import ObjectNotFound, StoreUnavailable
 from pagestore.keys import check_key, check_key_prefix, check_limit, check_range
 from pagestore.objectstore import Data, ObjectInfo
 from pagestore.runtime import SYSTEM, Runtime
@@ -31,13 +32,16 @@ STALE_TEMP_S = 24 * 3600
 
 
 class LocalDirStore:
-    """The `ObjectStore` of a directory, which the first write creates.
+    """The `ObjectStore` of a directory, which the first write creates unless it must be there.
 
-    A key cannot be the folder of another (``a`` beside ``a/b``): the second of them raises `StoreRefused`.
+    A directory that was there once is never made anew: without it every call raises `StoreUnavailable`, since the drive
+    that holds it may not be mounted. A key cannot be the folder of another (``a`` beside ``a/b``): the second of them
+    raises `StoreRefused`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, runtime: Runtime = SYSTEM) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, runtime: Runtime = SYSTEM, must_exist: bool = False) -> None:
         """Open ``path``; nothing is touched yet."""
+        self._must_exist = must_exist
         self._root = Path(path).absolute()
         self._temp_dir = self._root / TEMP_DIR
         self._runtime = runtime
@@ -56,14 +60,14 @@ class LocalDirStore:
     def get(self, key: str) -> bytes:
         """Return the whole object."""
         path = self._path(key)
-        with file_errors(self.url, missing_key=key):
+        with self._reading(), file_errors(self.url, missing_key=key):
             return path.read_bytes()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return a slice of the object."""
         check_range(start, length)
         path = self._path(key)
-        with file_errors(self.url, missing_key=key), path.open("rb", buffering=0) as file:
+        with self._reading(), file_errors(self.url, missing_key=key), path.open("rb", buffering=0) as file:
             return read_at_most(file.fileno(), start, length)
 
     def put(self, key: str, data: Data) -> None:
@@ -73,6 +77,7 @@ class LocalDirStore:
     def put_if_absent(self, key: str, data: Data) -> bool:
         """Create the object unless there is one: a hard link cannot replace a file."""
         path = self._path(key)
+        self._require_root()
         if path.is_file():
             with file_errors(self.url):
                 fsync_dir(path.parent)  # its writer may not have come so far
@@ -112,8 +117,26 @@ class LocalDirStore:
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except ObjectNotFound:
+            self._require_root()
+            raise
+        self._must_exist = True
+
+    def _require_root(self) -> None:
+        """Raise `StoreUnavailable` if the directory is gone that was there, or must be."""
+        must_exist = self._must_exist  # before the look: another thread may be making it
+        if self._root.is_dir():
+            self._must_exist = True
+        elif must_exist:
+            raise StoreUnavailable(f"{self.url} is not there: is its drive mounted, was it moved or deleted?")
+
     def _write(self, key: str, chunks: Iterable[Data]) -> int:
         path = self._path(key)
+        self._require_root()
         temp = self._new_temp_path()
         try:
             size = write_file(temp, chunks, self.url)
@@ -137,13 +160,15 @@ class LocalDirStore:
     def _iterate(self, prefix: str, start_after: str, limit: int | None) -> Iterator[ObjectInfo]:
         if limit == 0:
             return
+        self._require_root()
         yielded = 0
         for key, entry in walk_in_key_order(self._root, prefix, start_after, self.url):
             try:
                 found = entry.stat()
             except FileNotFoundError:  # deleted since its directory was read
                 continue
-            yield ObjectInfo(key, found.st_size, found.st_mtime)
+            etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+            yield ObjectInfo(key, found.st_size, found.st_mtime, etag)
             yielded += 1
             if yielded == limit:
                 return

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 
 from pagestore.errors import ObjectNotFound
 from pagestore.keys import LIST_PAGE_KEYS, check_key, check_key_prefix, check_limit, check_range
-from pagestore.objectstore import Data, ObjectInfo
+from pagestore.objectstore import Data, ObjectInfo, etag_of
 from pagestore.runtime import SYSTEM, Runtime
+
+_ETAG_BYTES_MAX = 1024 * 1024
+"""Larger objects are listed without an ETag: it is computed for each listing."""
 
 
 @dataclass(slots=True)
@@ -129,5 +132,6 @@ class MemoryStore:
                 if not key.startswith(prefix):
                     break
                 body, modified_s = collection.objects[key]
-                page.append(ObjectInfo(key, len(body), modified_s))
+                etag = etag_of(body) if len(body) <= _ETAG_BYTES_MAX else ""
+                page.append(ObjectInfo(key, len(body), modified_s, etag))
         return page

@@ -19,7 +19,7 @@ from typing import Any, Self
 import apsw
 
 from graft.errors import Diverged, GraftError
-from graft.remote.remote import RemoteAddress
+from graft.remote.address import RemoteAddress
 from graft.replica.directory import replica_path
 from graft.replica.replica import Replica
 from graft.settings import Settings

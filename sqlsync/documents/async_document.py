@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from graft.remote.remote import RemoteAddress
+from graft.remote.address import RemoteAddress
 from sqlsync.documents.document import Document
 from sqlsync.documents.receipts import Receipt
 from sqlsync.documents.session import OnRejected

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from graft.errors import GraftError
 from graft.reading.snapshot import Snapshot
-from graft.remote.remote import RemoteAddress
+from graft.remote.address import RemoteAddress
 from graft.replica.directory import replica_path
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore

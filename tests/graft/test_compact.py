@@ -267,7 +267,7 @@ class TestReadersKeepWhatTheyCached:
         hydrate(stage.reader)
         compact(stage.writer)
         spent = stage.spent(lambda: pull(stage.reader))
-        assert spent.requests <= 2
+        assert spent.requests <= 3, "head, commit, and none above it, since the listing may be old"
         assert stage.spent(lambda: content(stage.reader.snapshot())).requests == 0
         assert content(stage.reader.snapshot()) == stage.before
 

@@ -15,6 +15,7 @@ from graft.operations.verify import verify
 from graft.replica.reclaim import settle
 from graft.sync.clone import clone
 from graft.sync.fork import fork
+from graft.sync.history import made_safe
 from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
@@ -202,6 +203,7 @@ def test_other_codecs_make_no_differences(place, codec):
 def test_pages_that_are_not_here_are_not_fetched_for_it(place):
     stage = Stage(place)
     writer = stage.clone("other")
+    made_safe(writer)  # else its first push asks whether conditions are honoured
     stage.spent()
     write(writer, SCATTERED, "second")
     assert not push(writer).inline
@@ -262,7 +264,7 @@ def test_a_follower_that_has_the_pages_sees_the_changes_for_nothing(stage, arriv
     stage.push()
     stage.spent()
     pull(reader)
-    assert stage.spent().requests == 2
+    assert stage.spent().requests == 3, "head, commit, and none above it, since this listing may be old"
     came = SCATTERED if arrival == "at once" else SCATTERED[:8]
     for page in came:
         assert reader.snapshot().read(page) == noisy(page, "second")
@@ -275,7 +277,7 @@ def test_a_follower_that_lacks_them_fetches_them_when_it_reads(stage, arrival):
     stage.push()
     stage.spent()
     pull(reader)
-    assert stage.spent().requests == 2
+    assert stage.spent().requests == 3, "head, commit, and none above it, since this listing may be old"
     assert reader.snapshot().read(1) == noisy(1, "second")
     assert stage.spent().requests == 0, "the first page came whole"
     for _ in range(2):

@@ -19,6 +19,7 @@ from metastore.volumes import (
     VolumeRecord,
     check_name,
     create_volume,
+    encode_record,
     list_volumes,
     read_volume,
     volume_key,
@@ -26,6 +27,7 @@ from metastore.volumes import (
 from pagestore.errors import StoreUnavailable
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
+from tests.metastore.sample_commit import GOLDEN
 
 RECORD = VolumeRecord(
     volume=VolumeId(bytes(range(16))), log=LogId(bytes(range(1, 17))), page_size=4096, created_us=1_700_000_000_000_000
@@ -71,7 +73,7 @@ def test_a_volume_is_created_and_found_with_one_request_each(store, record):
 def test_the_record_is_json_that_anyone_can_read(store):
     create_volume(store, "app", FORK)
     assert json.loads(store.get("volumes/app")) == {
-        "format": 1,
+        "format": 2,
         "volume": "v-000102030405060708090a0b0c0d0e0f",
         "log": "l-0102030405060708090a0b0c0d0e0f10",
         "page_size": 4096,
@@ -81,7 +83,36 @@ def test_the_record_is_json_that_anyone_can_read(store):
             "log": "l-02030405060708090a0b0c0d0e0f1011",
             "lsn": 7,
         },
+        "checksum": "ec5757898f3aa465",
     }
+
+
+@pytest.mark.parametrize("record", [RECORD, FORK])
+def test_every_damaged_byte_is_noticed(store, record):
+    whole = encode_record(record)
+    for place in range(len(whole)):
+        for flip in (0x01, 0x02, 0x03, 0x20, 0x80):
+            store.put("volumes/app", bytes([*whole[:place], whole[place] ^ flip, *whole[place + 1 :]]))
+            with pytest.raises((CorruptCommit, UnsupportedCommit)):
+                read_volume(store, "app")
+    for length in range(len(whole)):
+        store.put("volumes/app", whole[:length])
+        with pytest.raises(CorruptCommit):
+            read_volume(store, "app")
+
+
+@pytest.mark.parametrize(("name", "record"), [("volume_v2.golden", RECORD), ("volume_v2_fork.golden", FORK)])
+def test_golden_objects_of_this_version(store, name, record):
+    golden = (GOLDEN / name).read_bytes()
+    assert encode_record(record) == golden
+    store.put("volumes/app", golden)
+    assert read_volume(store, "app") == record
+
+
+@pytest.mark.parametrize(("name", "record"), [("volume_v1.golden", RECORD), ("volume_v1_fork.golden", FORK)])
+def test_objects_of_version_1_stay_readable(store, name, record):
+    store.put("volumes/app", (GOLDEN / name).read_bytes())
+    assert read_volume(store, "app") == record
 
 
 def test_a_name_is_given_once(store):
@@ -132,10 +163,10 @@ def test_volumes_are_listed_in_order_and_strays_are_not(store):
 
 @pytest.mark.parametrize("compact", [True, False])
 def test_a_newer_format_asks_for_an_upgrade(store, compact):
-    record = json.loads(RECORD.model_dump_json()) | {"format": 2, "page_size": {"new": "kind"}}
+    record = json.loads(RECORD.model_dump_json()) | {"format": 3, "page_size": {"new": "kind"}}
     separators = (",", ":") if compact else (" , ", " : ")
     store.put("volumes/app", json.dumps(record, separators=separators).encode())
-    with pytest.raises(UnsupportedCommit, match=r"volume app in .* has format 2, this release reads 1; upgrade graft"):
+    with pytest.raises(UnsupportedCommit, match=r"volume app in .* has format 3, this release reads 2; upgrade graft"):
         read_volume(store, "app")
 
 

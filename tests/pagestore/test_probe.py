@@ -5,10 +5,13 @@ from contextlib import closing
 
 import pytest
 
+from metastore.ids import LogId
+from metastore.lsn import LSN
+from metastore.objectlog import ObjectCommitLog
 from pagestore.errors import StoreRefused, UnsafeStore
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
-from pagestore.stores.probe import require_conditional_writes
+from pagestore.stores.probe import PROBE_REQUESTS, require_conditional_writes
 from pagestore.urls import open_store
 from tests.servers.faulty_proxy import Changed, LostReply, Status
 
@@ -33,10 +36,10 @@ def test_a_right_server_passes_and_nothing_stays(store):
     assert list(store.list("")) == []
 
 
-def test_it_takes_six_requests():
+def test_it_takes_so_many_requests():
     store = MeteredStore(MemoryStore(uuid.uuid4().hex))
     require_conditional_writes(store)
-    assert store.snapshot().requests == 6
+    assert store.snapshot().requests == PROBE_REQUESTS
     assert list(store.list("")) == []
 
 
@@ -85,3 +88,57 @@ def test_a_lying_success_is_found_by_reading_back(faulty_s3, store):
     faulty_s3.drop_headers = {"if-none-match"}
     faulty_s3.always = Changed(headers={"x-extra": "1"})
     refused(store, "overwrites")
+
+
+class TestListings:
+    """A store whose listings are not what is there."""
+
+    @pytest.fixture
+    def store(self):
+        return MemoryStore(uuid.uuid4().hex)
+
+    def changed(self, store, monkeypatch, change):
+        real, kept = store.list, {}
+        monkeypatch.setattr(
+            store, "list", lambda prefix, **options: iter(change(list(real(prefix, **options)), prefix, kept))
+        )
+
+    def test_one_that_is_cached(self, store, monkeypatch):
+        self.changed(store, monkeypatch, lambda found, prefix, kept: kept.setdefault(prefix, found))
+        refused(store, "lists what was there before")
+
+    def test_one_that_lags_behind(self, store, monkeypatch):
+        self.changed(store, monkeypatch, lambda found, prefix, kept: found[-1:])
+        refused(store, "lists what was there before")
+
+    def test_one_that_is_empty(self, store, monkeypatch):
+        self.changed(store, monkeypatch, lambda found, prefix, kept: [])
+        refused(store, "lists what was there before")
+
+    @pytest.mark.parametrize("order", [lambda found: found.modified_s, lambda found: [-ord(c) for c in found.key]])
+    def test_one_in_another_order(self, store, monkeypatch, order):
+        self.changed(store, monkeypatch, lambda found, prefix, kept: sorted(found, key=order))
+        refused(store, "does not list in the order of keys")
+
+    def test_nothing_stays_of_it(self, store, monkeypatch):
+        with monkeypatch.context() as lying:
+            self.changed(store, lying, lambda found, prefix, kept: [])
+            refused(store, "lists")
+        assert list(store.list("")) == []
+
+
+def test_a_proxy_that_caches_listings(faulty_s3, store, monkeypatch):
+    """The same URL is answered from the cache; where the end of a log is looked for, no URL comes twice."""
+    real, kept = store.list, {}
+
+    def cached(prefix, *, start_after="", limit=None):
+        return iter(
+            kept.setdefault((prefix, start_after, limit), list(real(prefix, start_after=start_after, limit=limit)))
+        )
+
+    monkeypatch.setattr(store, "list", cached)
+    refused(store, "perhaps a proxy caches")
+    log, commits = LogId(bytes(16)), ObjectCommitLog(store)
+    for lsn in (1, 2, 3):
+        commits.append(log, LSN(lsn), b"c")
+        assert commits.head(log) == lsn
