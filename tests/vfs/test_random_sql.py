@@ -1,11 +1,13 @@
 """Random programs of SQL and of operations on the volume, beside plain SQLite. See tests/vfs/random_sql."""
 
+from dataclasses import replace
+
 import apsw
 import pytest
 
-from graft_sqlite_vfs import connect
+from graft_sqlite_vfs import connect, header
 
-from .random_sql.program import program_of
+from .random_sql.program import OPERATIONS, program_of
 from .random_sql.world import failing, shrunk
 
 
@@ -40,3 +42,34 @@ def test_a_fault_that_is_sqlites_own(tmp_path):
         answers.append(list(connection.execute("PRAGMA integrity_check")))
         connection.close()
     assert answers == [[("row 1 missing from index i",)]] * 2
+
+
+def all_operations():
+    """A program with each operation several times, and what they need: rows, and a snapshot that is held meanwhile."""
+    rows = "WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 100) "
+    return replace(
+        program_of(1, 0),
+        page_size=1024,
+        durability="relaxed",
+        steps=(
+            "INSERT INTO log(what) VALUES ('abcdefgh')",
+            rows + "INSERT INTO log(n, what) SELECT i + 10, hex(zeroblob(i)) FROM k",
+            *(f"-- {name} {number}" for number in (1, 10) for name in (*OPERATIONS, "diverge", "foreign")),
+        ),
+    )
+
+
+@pytest.mark.usefixtures("read_path")
+def test_every_operation(tmp_path):
+    assert failing(all_operations(), tmp_path / "world") is None
+
+
+@pytest.mark.usefixtures("read_path")
+def test_a_fault_is_noticed_and_shrunk(tmp_path, monkeypatch):
+    """A connection whose schema cookie goes on as if local commits had not been given up."""
+    monkeypatch.setattr(header.ShownCookie, "turn_to", lambda *_args, **_options: None)
+    program = all_operations()
+    assert failing(program, tmp_path / "world") is not None
+    small = shrunk(program, tmp_path / "world", tries=40)
+    assert len(small.steps) < len(program.steps) / 4
+    assert failing(small, tmp_path / "world") is not None

@@ -7,7 +7,10 @@ then plain SQLite and the volume must fail alike.
 import random
 from dataclasses import dataclass, field
 
-OPERATIONS = ("push", "pull", "past", "fork", "hold", "release", "reopen", "compact", "evict", "other")
+OPERATIONS = (
+    "push", "pull", "past", "fork", "hold", "release", "reopen", "compact", "evict", "other",
+    "foreign", "diverge", "backup", "blob", "export", "hydrate",
+)  # fmt: skip
 _PRAGMAS = (
     ("cache_size", (1, 5, 50, 2000)),
     ("cache_spill", ("off", 1, 3)),

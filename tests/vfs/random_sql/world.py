@@ -17,6 +17,7 @@ import apsw
 
 from graft.errors import GraftError
 from graft.operations.compact import compact
+from graft.operations.hydrate import hydrate
 from graft.replica.opening import open_replica
 from graft.settings import Settings
 from graft.sync.pull import pull
@@ -46,11 +47,13 @@ class Content(NamedTuple):
         )
         names = [name for kind, name, _, sql in found if kind == "table"]
         for name in names:
-            with contextlib.suppress(apsw.SQLError):  # of a generated column
+            try:
                 info = connection.execute(f'PRAGMA main.table_xinfo("{name}")')
                 columns = [row[1] for row in info if row[6] != 1]  # 1: hidden, as the cursor of FTS5 is
                 shown = ", ".join(f'typeof("{column}"), hex("{column}")' for column in columns)  # text may be no text
                 found += sorted((name, *row) for row in connection.execute(f'SELECT {shown} FROM main."{name}"'))
+            except apsw.SQLError as error:  # of a generated column
+                found.append((name, str(error)))
         return cls(found, list(connection.execute("PRAGMA main.integrity_check(5)")))
 
 
@@ -65,6 +68,8 @@ class World:
         self.plain = apsw.Connection(str(directory / "plain.db"))
         self.volume = self._connected("v", self.remote + "#v", page_size=program.page_size)
         self._connected("aux", self.remote + "#aux", page_size=program.page_size).close()
+        self.there: apsw.Connection | None = None
+        """A connection to another replica, whose cache stays warm over pulls."""
         self.pushed: dict[int, Content] = {}
         self.held: tuple[apsw.Connection, Content] | None = None
         for connection in (self.plain, self.volume):
@@ -88,8 +93,9 @@ class World:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.held is not None:
-            self.held[0].close()
+        for connection in (self.there, self.held and self.held[0]):
+            if connection is not None:
+                connection.close()
         self.plain.close()
         self.volume.close()
 
@@ -141,11 +147,87 @@ class World:
 
     def _pull(self, _: int) -> None:
         self._pushed()
-        there = self._connected("there", self.remote + "#v")
+        self.check(self._pulled_there(), what="pulled")
+
+    def _pulled_there(self) -> apsw.Connection:
+        if self.there is None:
+            self.there = self._connected("there", self.remote + "#v")
         with open_replica(self.directory / "there") as replica:
             pull(replica)
-        self.check(there, what="pulled")
-        there.close()
+        return self.there
+
+    def _foreign(self, number: int) -> None:
+        """Pull what another replica pushed into a connection whose cache is warm."""
+        self._pushed()
+        self._commit_there(number)
+        with open_replica(self.directory / "v") as replica:
+            self.pushed[pull(replica).after] = Content.of(self.plain)
+        self.check(what="pulled here")
+
+    def _diverge(self, number: int) -> None:
+        """Give local commits up for those that another replica pushed."""
+        self._pushed()
+        before = max(self.pushed)
+        if self._commit_there(number) == before:
+            return  # it changed nothing, or failed as on plain SQLite
+        for sql in (f"DELETE FROM main.log WHERE n % 7 = {number % 7}", "CREATE TABLE main.given_up(a)"):
+            _outcome(self.volume, sql)
+        if number % 2:
+            Content.of(self.volume)
+        with open_replica(self.directory / "v") as replica:
+            self.pushed[pull(replica, policy="discard").after] = Content.of(self.plain)
+        self.check(what="local commits given up")
+
+    def _commit_there(self, number: int) -> int:
+        there, plain = self._pulled_there(), apsw.Connection(str(self.directory / "plain.db"))
+        name = f"there{next(_names)}"
+        sql = (
+            f"INSERT INTO main.log(what) VALUES ('{name}')",
+            f"UPDATE main.log SET what = '{name}' WHERE n % 5 = {number % 5}",
+            f"CREATE TABLE main.{name} AS SELECT 1 AS a, n FROM log LIMIT 3",
+            "VACUUM main",
+        )[number % 4]
+        found, expected = _outcome(there, sql), _outcome(plain, sql)
+        plain.close()
+        if found != expected:
+            raise Differ(f"another replica: {sql}\nplain:  {expected!r:.500}\nvolume: {found!r:.500}")
+        with open_replica(self.directory / "there") as replica:
+            return push(replica).after
+
+    def _backup(self, number: int) -> None:
+        """Replace everything by SQLite's backup of another database, in WAL mode for some numbers."""
+        path = self.directory / "source.db"
+        source = apsw.Connection(str(path))
+        with source.backup("main", self.plain, "main") as backup:
+            backup.step()
+        if number % 3:
+            source.pragma("journal_mode", "wal")
+        _outcome(source, f"INSERT INTO log(what) VALUES ('backup {number}')")
+        for target in (self.plain, self.volume):
+            with target.backup("main", source, "main") as backup:
+                while not backup.done:
+                    backup.step(number or -1)
+        source.close()
+        path.unlink()
+        self.plain.pragma("journal_mode", "delete", schema="main")
+        self.check(what="backup")
+
+    def _blob(self, number: int) -> None:
+        found = [_blob_written(connection, number) for connection in (self.plain, self.volume)]
+        if found[0] != found[1]:
+            raise Differ(f"blob {number}\nplain:  {found[0]!r:.500}\nvolume: {found[1]!r:.500}")
+
+    def _export(self, _: int) -> None:
+        path = self.directory / "exported.db"
+        list(self.volume.execute(f"PRAGMA graft_export='{path}'"))
+        exported = apsw.Connection(str(path))
+        self.check(exported, what="exported")
+        exported.close()
+        path.unlink()
+
+    def _hydrate(self, _: int) -> None:
+        with open_replica(self.directory / "v") as replica, contextlib.suppress(GraftError):  # the cache may be small
+            hydrate(replica)
 
     def _past(self, number: int) -> None:
         if not self.pushed:
@@ -215,6 +297,17 @@ class World:
         plain.close()
         if found != expected:
             raise Differ(f"another connection: {sql}\nplain:  {expected!r:.500}\nvolume: {found!r:.500}")
+
+
+def _blob_written(connection: apsw.Connection, number: int) -> tuple:
+    try:
+        with connection.blob_open("main", "log", "what", number + 1, True) as blob:
+            blob.seek(blob.length() // 2)
+            blob.write(b"blob"[: blob.length() - blob.tell()])
+            blob.seek(0)
+            return ("blob", blob.read())
+    except apsw.Error as error:
+        return (type(error).__name__, str(error))
 
 
 def _outcome(connection: apsw.Connection, sql: str) -> tuple:
