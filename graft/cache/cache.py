@@ -37,7 +37,7 @@ from graft.cache.files import CacheFiles
 from graft.cache.frames import CachedFrames, NoRoom, file_bytes_for
 from graft.cache.index import CacheIndex
 from graft.disk.sqlite import database_errors
-from graft.errors import Corrupt, LocalStorageError, local_errors
+from graft.errors import Corrupt, LimitReached, LocalStorageError, local_errors
 from graft.failpoints import failpoint
 from graft.pagemap.frame_table import FrameBody, FrameKey
 from metastore.placement import OwnObject
@@ -94,12 +94,14 @@ class Cache:
         """Whether anything was put in from here."""
         if alone and (directory / _DAMAGED).exists():
             shutil.rmtree(directory, ignore_errors=True)
-        try:
-            self._usable = self._opened()
-        except Corrupt:
-            if alone:
-                shutil.rmtree(directory, ignore_errors=True)
+        self._closed = False
+        with contextlib.suppress(LocalStorageError, LimitReached):  # a full disk, say: what is put in later tries again
+            try:
                 self._usable = self._opened()
+            except Corrupt:
+                if alone:
+                    shutil.rmtree(directory, ignore_errors=True)
+                    self._usable = self._opened()
 
     @property
     def batch_bytes(self) -> int:
@@ -210,6 +212,7 @@ class Cache:
     def disown(self) -> None:
         """Leave the index to the process that this one was forked from, and do without."""
         self._lock = threading.RLock()
+        self._closed = True
         if self._usable is not None:
             self._usable.index.abandon()
         self._usable = None
@@ -217,6 +220,7 @@ class Cache:
     def close(self) -> None:
         """Let go of the index and the files."""
         with self._lock:
+            self._closed = True
             if self._usable is not None:
                 self._usable.index.close()
             self._usable = None
@@ -245,6 +249,8 @@ class Cache:
 
     def _reopen_if_removed(self) -> None:
         """Begin anew where somebody deleted the directory: what is written there must not mix with another's files."""
+        if self._usable is None and not self._closed:
+            self._usable = self._opened()
         if self._usable is None or self._usable.index.is_there():
             return
         self._usable.index.close()

@@ -7,18 +7,40 @@ from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
-from graft.errors import BadRequest, NotAReplica
+from graft.errors import BadRequest, NotAReplica, local_errors
 from pagestore.mistyped import looks_like_url
 
 STATE_FILE = "state.db"
 
+_PATH_BYTES_MAX = 511 - len("/cache/index.db-journal")
+"""SQLite takes paths of 511 bytes on Unix."""
 _ENTRIES_MAX = 1000
 _SHOWN = 5
 
 
 def is_replica(path: Path | str) -> bool:
-    """Tell whether a directory holds a replica."""
-    return (Path(path) / STATE_FILE).is_file()
+    """Tell whether a directory holds a replica; raises `BadRequest` and `LocalStorageError` where nobody can tell."""
+    _check_usable(Path(path))
+    with local_errors(f"opening {path}"):
+        return (Path(path) / STATE_FILE).is_file()
+
+
+def _check_usable(path: Path) -> None:
+    """Refuse a path that SQLite cannot be given: it keeps databases of its own in a replica."""
+    text = str(path)
+    if "\0" in text:
+        raise BadRequest(f"the path {text!r} holds a NUL character, which no path can")
+    try:
+        absolute = str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise BadRequest(
+            f"the path {text!r} is not valid UTF-8, which SQLite needs: rename the directory, or use another"
+        ) from None
+    if len(absolute) > _PATH_BYTES_MAX:
+        raise BadRequest(
+            f"the path {text} has {len(absolute)} bytes; a replica's may have {_PATH_BYTES_MAX} at most, since SQLite "
+            "keeps databases below it: use a shorter one"
+        )
 
 
 def replica_path(path: str | os.PathLike[str]) -> Path:

@@ -9,9 +9,10 @@ import threading
 import weakref
 from pathlib import Path
 
+from graft.errors import LocalStorageError, local_errors
 from graft.finalizers import do_waiting
 from graft.remote.remote import Remote
-from graft.replica.directory import replica_path
+from graft.replica.directory import is_replica, replica_path
 from graft.replica.replica import Replica
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
@@ -55,13 +56,19 @@ def open_replica(
     needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
     """
     do_waiting()
-    real = replica_path(path).resolve()
+    is_replica(path)  # refuses what no replica can be at
+    try:
+        with local_errors(f"opening {path}"):
+            real = replica_path(path).resolve()
+    except RuntimeError as error:  # what `pathlib` makes of a loop of links
+        raise LocalStorageError(f"opening {path}: {error}") from error
     with _open_lock:
         replica, uses = _open.get(real, (None, 0))
         if replica is None:
-            replica = Replica(
-                real, settings=settings, store=store, runtime=runtime, remote=remote, on_release=_give_back
-            )
+            with local_errors(f"opening {real}"):
+                replica = Replica(
+                    real, settings=settings, store=store, runtime=runtime, remote=remote, on_release=_give_back
+                )
             _all.add(replica)
         elif remote is not None:
             remote.close()
