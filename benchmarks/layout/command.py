@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         document = {
             "costs": [dataclasses.asdict(cost) for cost in found],
-            "way_down": [dataclasses.asdict(way) for way in down],
+            "interior": [dataclasses.asdict(way) for way in down],
         }
         Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
     return 0

@@ -56,7 +56,7 @@ class Database:
             return data[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
 
         self.read = read
-        self.way_down, self.leaves = reading_order(read, root_pages(read, self.page_count), self.page_count)
+        self.interior, self.leaves = reading_order(read, root_pages(read, self.page_count), self.page_count)
 
     def sample(self, pages: int) -> list[int]:
         """Return about so many leaves, in runs from all over the database."""
@@ -108,7 +108,7 @@ def ways_down(database: Database) -> Iterator[WayDown]:
     for codec in (Codec.ZSTD, Codec.ZSTD_STRIDES):
         for count in PAGES_AT_ONCE:
             frames = [
-                sorted(database.way_down[start : start + count]) for start in range(0, len(database.way_down), count)
+                sorted(database.interior[start : start + count]) for start in range(0, len(database.interior), count)
             ]
             sizes = [len(_encoded(frame, list(map(database.read, frame)), Way("", codec), None)) for frame in frames]
             yield WayDown(count, codec is Codec.ZSTD_STRIDES, len(frames), sizes[0], sum(sizes))

@@ -1,4 +1,4 @@
-"""The way out: local commits become segments and one commit, in memory bounded by a few frames."""
+"""Builds a commit: local commits become segments and one remote commit, in memory bounded by a few frames."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from graft.building.consolidation import chunks_to_read, joined, spans, to_carry
 from graft.building.progress import Progress, WrittenBytes
 from graft.building.segment_builder import Layout, write_segments
-from graft.building.segment_cleaning import leftovers
+from graft.building.segment_cleaning import pages_to_clean
 from graft.errors import remote_errors
 from graft.failpoints import failpoint
 from graft.journal.local_commit import LocalCommit
@@ -31,12 +31,12 @@ from pagestore.segments.format import DecodedFrame, FrameExtent
 
 _LAYOUT_PAGES_MIN = 256
 _CARRY_WITH_INLINES = 4
-"""A push of more uncompressed bytes than so many inline segments may have is none that could be inline."""
+"""A push of more uncompressed bytes than this many inline limits cannot be inline, and carries nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A commit that is ready to be appended, with what is known of it already."""
+    """A commit that is ready to be appended."""
 
     commit: NewCommit
     index: CommitIndex
@@ -47,12 +47,12 @@ class Outgoing:
 
     @property
     def segment_bytes(self) -> int:
-        """Of all segments."""
+        """Size of all segments."""
         return sum(segment.size for segment in self.written)
 
     @property
     def inline(self) -> bool:
-        """Whether the pages travel inside the commit, all of them."""
+        """Whether all pages travel inside the commit."""
         return bool(self.written) and all(segment.inline for segment in self.written)
 
 
@@ -62,22 +62,22 @@ class Onto:
 
     log: LogId
     chain: Sequence[CommitIndex]
-    """From that commit down to its base."""
+    """Its indexes, from the newest commit down to the base."""
     remote_map: PageMap
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a commit is made of, its segments written already."""
+    """What a commit is made of; its segments are written already."""
 
     written: Sequence[NewSegment]
     snapshot: Snapshot
-    """What the volume is to be."""
+    """The volume after the commit."""
     min_page_count: int
-    """The smallest that it was since the commit before."""
+    """Its smallest page count since the commit before."""
     pages: int
     carried_pages: int = 0
-    """Pages in the segments besides, that only changed their place."""
+    """Pages in the segments that only changed their place."""
 
 
 def prepare(
@@ -118,7 +118,7 @@ def prepare(
 
 
 def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> Outgoing:
-    """Make the commit of a draft."""
+    """Build the commit of a draft."""
     written, snapshot = draft.written, draft.snapshot
     changes = Changes(
         segments=written,
@@ -152,7 +152,7 @@ def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> O
 
 
 def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
-    """Return the origin with what readers need to know of the newest compaction, and of the newest way down inline."""
+    """Return the origin with the attributes that name the newest compaction and the newest inline entry frame."""
     here = str(_next_lsn(onto.chain)).encode()
     parent = onto.chain[0].commit if onto.chain else None
     known = parent.attributes if parent and parent.log == onto.log else {}
@@ -165,7 +165,7 @@ def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -
 
 
 def keep_in_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -> None:
-    """Put what was pushed into the cache, so that the journal may be deleted without a page to fetch again."""
+    """Put pushed pages into the cache, so that none is fetched again when its journal file is deleted."""
     access.bodies.keep(
         (FrameKey(segment.ref_in(outgoing.index.commit), frame.offset, frame.length), _decoded(frame, snapshot))
         for segment in outgoing.written
@@ -176,14 +176,14 @@ def keep_in_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) ->
 def _along(
     access: PageAccess, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], kept: int
 ) -> list[Carried]:
-    """Return what goes along with a small push, if its bodies are here: pages of earlier pushes, and leftovers."""
+    """Return what a small push carries, as far as bodies are here: consolidated pages, and cleaned ones."""
     settings, lsn, remote_map = access.settings, _next_lsn(onto.chain), onto.remote_map
     if not any(spans(lsn)) or len(changed) * access.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
         return []
     access.load_chunks(chunks_to_read(lsn, onto.chain))
     pages_max, frame_pages = settings.carry_bytes_max // access.page_size, settings.frame_bytes // access.page_size
     carried = to_carry(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
-    left = leftovers(
+    left = pages_to_clean(
         lsn,
         onto.chain,
         remote_map,
@@ -219,7 +219,7 @@ def _next_lsn(chain: Sequence[CommitIndex]) -> int:
 
 
 def _changed_pages(commits: Sequence[LocalCommit], snapshot: Snapshot) -> npt.NDArray[np.int64]:
-    """Return the pages whose newest body is in the journal, ascending, each once."""
+    """Return the pages whose newest body is in the journal, ascending, without duplicates."""
     if not commits:
         return np.empty(0, np.int64)
     changed = distinct(np.concatenate([commit.pages for commit in commits]))

@@ -1,12 +1,12 @@
-"""Carrying: now and then a push takes along pages of the pushes before it, so that nobody ever reads many tiny objects.
+"""Consolidation: some pushes also carry the pages of small pushes before them, so that readers need few objects.
 
 A small push leaves its pages inline in its commit. After a thousand of them a scan would have to read a thousand
-commits. So the push of an LSN that 16 divides carries what the 15 before it hold inline, one that 256 divides what the
-255 before it hold, and so on: the same bodies, in a new place, inside the one object that is put anyway. Each page
-travels once more per level at most, and the inline pages of *n* pushes lie in about 15 × log₁₆ *n* objects.
+commits. So a push whose LSN is a multiple of 16 carries what the 15 pushes before it hold inline, a multiple of 256
+what 255 hold, and so on: the same bodies in a new place, inside the one object that is put anyway. Each page travels at
+most once more per level, and the inline pages of *n* pushes lie in about 15 × log₁₆ *n* objects.
 
-A reader that has a page's body at the old place need not fetch it from the new one: the commit says, of each page that
-it carries, since which LSN the page is as it is (docs/formats/commit.md, attribute ``carried``).
+A reader that has a page's body at the old place need not fetch it from the new one: the commit says, for each page that
+it carries, since which LSN that page is unchanged (docs/formats/commit.md, attribute ``carried``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ RADIX = 16
 
 
 def joined(parts: Sequence[Carried]) -> Carried:
-    """Return all pages of some parts that have none in common."""
+    """Return the union of parts that have no page in common."""
     pages = np.concatenate([NOTHING.pages, *(part.pages for part in parts)])
     since = np.concatenate([NOTHING.since, *(part.since for part in parts)])
     order = np.argsort(pages)
@@ -36,7 +36,7 @@ def joined(parts: Sequence[Carried]) -> Carried:
 
 
 def spans(lsn: int) -> Iterator[int]:
-    """Yield how many LSNs, its own included, the push of ``lsn`` may sum up, longest first.
+    """Yield how many LSNs, its own included, the push of ``lsn`` may consolidate, longest first.
 
     >>> list(spans(512)), list(spans(7))
     ([256, 16], [])
@@ -52,10 +52,10 @@ def spans(lsn: int) -> Iterator[int]:
 def to_carry(
     log: LogId, lsn: int, chain: Sequence[CommitIndex], remote_map: PageMap, kept: int, pages_max: int
 ) -> Carried:
-    """Return what the push of ``lsn``, after the commits of ``chain``, should carry: nothing, mostly.
+    """Return the pages that the push of ``lsn``, after the commits of ``chain``, should carry; usually none.
 
-    That is what the longest span of commits holds inline in no more than ``pages_max`` pages, up to page ``kept``. The
-    index chunks that `chunks_to_read` names must have been read.
+    These are the inline pages of the longest span of commits that holds at most ``pages_max`` of them, none above page
+    ``kept``. The index chunks that `chunks_to_read` names must have been read.
     """
     laid_out = laid_out_at(chain[0].commit) if chain else None
     for span in spans(lsn):
@@ -68,7 +68,7 @@ def to_carry(
 
 
 def chunks_to_read(lsn: int, chain: Sequence[CommitIndex]) -> list[tuple[CommitIndex, int]]:
-    """Return the index chunks that `to_carry` looks at."""
+    """Return the index chunks that `to_carry` reads."""
     after = lsn - next(spans(lsn), 1)
     return [(index, entry.number) for index in chain if index.commit.lsn > after for entry in index.commit.directory]
 
@@ -91,14 +91,14 @@ def _inline_pages(
 
 
 def _is_young(ref: SegmentRef, log: LogId, after: int, laid_out: LSN | None) -> bool:
-    """Tell whether a commit after an LSN holds a segment; the way down of a bulk load is in good company there."""
+    """Return whether a commit after an LSN holds a segment inline; an entry frame stays where it is."""
     return isinstance(ref.home, InCommit) and ref.home.log == log and after < ref.home.lsn != laid_out
 
 
 def _as_placed(
     log: LogId, after: int, laid_out: LSN | None, pages: npt.NDArray[np.uint32], remote_map: PageMap
 ) -> Carried:
-    """Keep the pages whose newest body is in a young commit, and say in which."""
+    """Return the pages whose newest body is in a young commit, with that commit's LSN."""
     found: list[int] = []
     since: list[int] = []
     for page in pages.tolist():

@@ -1,10 +1,10 @@
-"""Pages of a push as differences to what the remote has of them, so that many fit into a commit (ADR 18).
+"""Pushed pages as deltas to the remote's older versions of them, so that many fit into a commit (ADR 18).
 
-pages → the remote's places before the push → bases that are here → frames, given up once they are too much
+pages → their places in the remote → bases whose bodies are here → frames, abandoned once they exceed the limit
 
-A page's base is the frame that it was in, if that lies in a segment that is an object of its own and its body is
-here: nothing is read for it. All other pages go whole, and so does page 1, which every reader needs first. Pages with
-the same base share a frame.
+A page's base is the frame that held it before, if that frame is in a segment object and its body is here: no base is
+ever fetched. All other pages go whole, and so does page 1, which every reader needs first. Pages with the same base
+share a frame.
 """
 
 from collections import defaultdict
@@ -28,19 +28,19 @@ from pagestore.segments.format import encode_frame, version_for
 from pagestore.segments.writer import SegmentWriter
 
 PUSH_BYTES_MAX = 4 * MIB
-"""Of the pages of a push, uncompressed, of which differences are made: what this takes in memory, and once more."""
+"""Largest push, in uncompressed bytes, that is tried as deltas; it takes up to twice that in memory."""
 
 _Frame = tuple[Sequence[PageIdx], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class _Sorted:
-    """The pages of a push; all ascending."""
+    """The pages of a push, ascending."""
 
     whole: Sequence[int]
-    """Those without a base."""
+    """Pages without a base."""
     differing: Sequence[tuple[Sequence[int], Base]]
-    """The others, by their bases."""
+    """The others, grouped by base."""
 
 
 def small_segment(
@@ -51,9 +51,9 @@ def small_segment(
     remote_map: PageMap,
     bases: Bases,
 ) -> tuple[SegmentWriter, bytes] | None:
-    """Return a finished segment that is small enough to go inline by what ``remote_map`` has of its pages, if there is.
+    """Return a finished segment of deltas to the pages of ``remote_map``, if it is small enough to go inline.
 
-    None if nothing is gained by it either: where no base is here, or where the pages would go inline whole.
+    Returns None if it is not, if no base is here, or if the pages would go inline whole.
     """
     if settings.codec_id is not Codec.ZSTD:
         return None

@@ -1,6 +1,6 @@
-"""How scattered a version is: over how many frames and segments its pages lie, and over how few they could.
+"""Fragmentation: over how many frames and segments a version's pages lie, and over how few they could.
 
-A frame that is read for one live page brings the dead ones along, and each is a request of its own for who reads cold.
+A cold reader fetches a frame's dead pages together with the live one that it wants, with one request for each frame.
 Index chunks that were never read are fetched.
 """
 

@@ -1,10 +1,9 @@
-"""The writing of segments: which page goes into which frame, the dictionary, and the way to the remote.
+"""Builds segments: which page goes into which frame, the dictionary, and the upload.
 
 pages → order → parts → frames, compressed in a few threads → inline, or streamed to the store
 
-The top of what is laid out travels inline although the rest does not: cold readers have it with the commit (ADR 19).
-
-A push whose pages do not fit into its commit may do so as differences to what the remote has (`graft.building.deltas`).
+Of a laid-out segment the entry frame travels inline although the rest does not: cold readers get it with the commit
+(ADR 19). A push whose pages do not fit into its commit may fit as deltas (`graft.building.deltas`).
 
 Memory is bounded by a few frames and the samples of the dictionary, whatever the number of pages.
 """
@@ -36,55 +35,55 @@ from pagestore.segments.fetch_plan import segment_key
 from pagestore.segments.format import encode_frame, version_for
 from pagestore.segments.writer import SegmentWriter
 
-WAY_DOWN_FRAME_BYTES = 256 * KIB
-"""Pages on the way to others are fetched so many at once: 64 of 4 KiB, the way to any row of a table of 100 MB."""
-_WAY_DOWN_INLINES = 2
-"""The first of them may take so many times what goes inline otherwise: once in a bulk load, for every cold reader."""
+ENTRY_FRAME_BYTES = 256 * KIB
+"""Frame size of interior pages: 64 pages of 4 KiB lead to any row of a table of 100 MB."""
+_ENTRY_INLINES = 2
+"""How many inline limits an entry frame may take: a bulk load has one, and every cold reader needs it."""
 _INDEX_CHUNK_BYTES = 1024
-"""What a chunk of a bulk load's index takes, about; 0.8 KB where 16 pages are in a frame."""
+"""Estimated size of an index chunk of a bulk load; 0.8 KB with 16 pages in a frame."""
 _SAMPLES, _SAMPLE_BYTES = 1600, 2048
 _DICTIONARY_SHARE = 64
-"""A dictionary is at most this part of its segment's pages."""
+"""A dictionary takes at most one byte in this many of its segment's pages."""
 _DICTIONARY_BYTES_MIN = 16 * KIB
 _PROBE_FRAMES = 12
 _COMPRESSING_THREADS = min(4, os.cpu_count() or 1)
 _RUN_FRAMES = 8
 _AHEAD_BYTES = 4 * 1024 * KIB
-"""Uncompressed pages that are compressed while the upload keeps the one who takes them waiting."""
+"""How many bytes of pages to compress ahead of the upload."""
 _INLINE_MARGIN = 4
-"""A segment that is at most so many times what goes inline gets no dictionary, which cannot go inline."""
+"""A segment of up to this many times the inline limit gets no dictionary, with which it could not go inline."""
 
 Pages = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingOrder:
-    """The pages of a snapshot in the order in which cold readers want them side by side; a hint."""
+    """A hint: the order in which cold readers want a snapshot's pages side by side."""
 
-    way_down: Sequence[int] = ()
+    interior: Sequence[int] = ()
     """Pages that are read on the way to others, from the top."""
     leaves: Sequence[int] = ()
-    """All that is worth ordering besides."""
+    """Other pages whose order matters."""
 
 
 Layout = Callable[[Snapshot], ReadingOrder]
 
 
 class Watcher(Protocol):
-    """One who sees pages go by; called from several threads."""
+    """Observes pages as they are written; called from several threads."""
 
     def bring(self, pages: Sequence[int]) -> None:
-        """Pages are about to be read: make that cheap."""
+        """Fetch pages that are about to be read."""
         ...
 
     def wrote(self, pages: Sequence[int], bodies: Sequence[bytes | memoryview]) -> None:
-        """Pages were put into a frame; a frame may be made twice."""
+        """Take note of pages that were put into a frame; a frame may be made twice."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Pages that are framed alike."""
+    """Pages with the same frame size and codec."""
 
     pages: Pages
     frame_bytes: int
@@ -102,12 +101,12 @@ def write_segments(
     remote_map: PageMap | None = None,
     watcher: Watcher | None = None,
 ) -> Sequence[NewSegment]:
-    """Write ``pages``, which ascend, as ``snapshot`` has them, laid out in an order if there is one.
+    """Write ``pages`` (ascending) of ``snapshot`` as segments, laid out by ``order`` if given.
 
-    All in one segment, but for what is large and laid out: the first frame of its way down is a segment of its own,
-    inline and first, if that is short enough. A segment that is small enough goes inline, and so does one that is small
-    enough with differences to what ``remote_map`` has; any other one is in the store on return. Pages that go ``along``
-    follow, each lot in frames of its own, and all goes inline, whatever its size. Raises the remote's errors.
+    There is one segment, unless a large one is laid out: then its entry frame is a segment of its own, inline and
+    first, if it is short enough. A segment goes inline if it is small enough, whole or as deltas to the pages of
+    ``remote_map``; any other is in the store on return. With pages to carry ``along``, each lot gets frames of its
+    own, and the segment goes inline whatever its size. Raises the remote's errors.
     """
     if any(map(len, along)):
         lots = [_Part(lot, settings.frame_bytes, settings.codec_id) for lot in along]
@@ -128,32 +127,32 @@ def write_segments(
         if small is not None:
             writer, data = small
             return [NewSegment(writer.segment, writer.frames, data, size=writer.size)]
-    way_down, rest, dictionary = _planned(snapshot, pages, order, settings, watcher)
-    first, further = np.split(way_down.pages, [_frame_pages(way_down, snapshot.page_size)])
-    bytes_max = _way_down_bytes_max(settings, snapshot.page_count)
+    interior, rest, dictionary = _planned(snapshot, pages, order, settings, watcher)
+    first, further = np.split(interior.pages, [_frame_pages(interior, snapshot.page_size)])
+    bytes_max = _entry_bytes_max(settings, snapshot.page_count)
     if bytes_max and 0 < len(first) < len(pages):
-        top = _in_memory(remote, snapshot, [replace(way_down, pages=first)], watcher)
+        top = _in_memory(remote, snapshot, [replace(interior, pages=first)], watcher)
         if top.size <= bytes_max:
-            below = [replace(way_down, pages=further), rest]
+            below = [replace(interior, pages=further), rest]
             stored = _small_or_stored(remote, settings, snapshot, below, dictionary, watcher)
             if not stored.inline:
                 return [top, stored]
-    return [_small_or_stored(remote, settings, snapshot, [way_down, rest], dictionary, watcher)]
+    return [_small_or_stored(remote, settings, snapshot, [interior, rest], dictionary, watcher)]
 
 
-def _way_down_bytes_max(settings: Settings, page_count: int) -> int:
-    """Return how long the way down may be in a commit: so long that it comes with the commit's first read.
+def _entry_bytes_max(settings: Settings, page_count: int) -> int:
+    """Return how long an entry frame may be in a commit: it must come with the commit's first read.
 
-    It lies behind the index, so nothing where the index of a bulk load may take the other half of that.
+    The index comes first. Where that may take more than half of the read, the answer is 0.
     """
     half = HEAD_READ_BYTES // 2
     if chunk_count(page_count) * _INDEX_CHUNK_BYTES > half:
         return 0
-    return min(_WAY_DOWN_INLINES * settings.inline_bytes_max, half)
+    return min(_ENTRY_INLINES * settings.inline_bytes_max, half)
 
 
 def _in_memory(remote: Remote, snapshot: Snapshot, parts: Sequence[_Part], watcher: Watcher | None) -> NewSegment:
-    """Return a segment that is to travel in its commit."""
+    """Return a segment that travels in its commit."""
     version = version_for(*(part.codec for part in parts))
     writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True, version=version)
     data = b"".join(_encoded(writer, snapshot, parts, None, watcher))
@@ -168,7 +167,7 @@ def _small_or_stored(
     dictionary: Dictionary | None,
     watcher: Watcher | None,
 ) -> NewSegment:
-    """Return a segment that is small enough to go inline, or one that was uploaded."""
+    """Return a segment: inline if it is small enough, else uploaded."""
     parts = [part for part in parts if len(part.pages)]
     version = version_for(Codec.ZSTD_DICTIONARY if dictionary else parts[0].codec)
     writer = SegmentWriter(
@@ -182,19 +181,19 @@ def _small_or_stored(
 def _planned(
     snapshot: Snapshot, pages: Pages, order: ReadingOrder | None, settings: Settings, watcher: Watcher | None
 ) -> tuple[_Part, _Part, Dictionary | None]:
-    """Return the pages on the way to others, all other ones, and the dictionary that is worth having."""
+    """Return the interior pages, all others, and a dictionary if it saves anything."""
     codec, frame_bytes = settings.codec_id, settings.frame_bytes
     if order is None:
         first, rest = pages[:0], pages
     else:
-        first = _named(order.way_down, pages)
+        first = _named(order.interior, pages)
         others = pages[~np.isin(pages, first)]
         leaves = _named(order.leaves, others)
         rest = np.concatenate((leaves, others[~np.isin(others, leaves)]))
     dictionary = _dictionary(snapshot, rest, settings, watcher) if codec is Codec.ZSTD else None
     top = Codec.ZSTD_STRIDES if codec is Codec.ZSTD else codec
-    way_down = _Part(first, max(frame_bytes, WAY_DOWN_FRAME_BYTES), top)
-    return way_down, _Part(rest, frame_bytes, codec), dictionary
+    interior = _Part(first, max(frame_bytes, ENTRY_FRAME_BYTES), top)
+    return interior, _Part(rest, frame_bytes, codec), dictionary
 
 
 def _named(order: Sequence[int], pages: Pages) -> Pages:
@@ -206,7 +205,7 @@ def _named(order: Sequence[int], pages: Pages) -> Pages:
 
 
 def _dictionary(snapshot: Snapshot, pages: Pages, settings: Settings, watcher: Watcher | None) -> Dictionary | None:
-    """Return a dictionary for these pages, None where it would not make the segment smaller."""
+    """Return a dictionary for these pages, None if it would not make the segment smaller."""
     size = min(settings.dictionary_bytes_max, len(pages) * snapshot.page_size // _DICTIONARY_SHARE)
     if size < _DICTIONARY_BYTES_MIN:
         return None
@@ -223,7 +222,7 @@ def _dictionary(snapshot: Snapshot, pages: Pages, settings: Settings, watcher: W
 
 
 def _starts(last: int) -> Iterator[int]:
-    """Yield places in a page without end, early ones and late ones."""
+    """Yield offsets in a page, without end, spread over its length."""
     place = 0
     while True:
         yield place
@@ -231,7 +230,7 @@ def _starts(last: int) -> Iterator[int]:
 
 
 def _pays(dictionary: Dictionary, snapshot: Snapshot, pages: Pages, settings: Settings) -> bool:
-    """Try a few frames with and without, and reckon up."""
+    """Return whether a dictionary saves more than it takes, by compressing a few frames with and without it."""
     count = max(1, settings.frame_bytes // snapshot.page_size)
     starts = np.linspace(0, max(0, len(pages) - count), _PROBE_FRAMES).astype(np.int64).tolist()
     frames = [_joined(snapshot, pages[start : start + count]) for start in starts]
@@ -247,7 +246,7 @@ def _joined(snapshot: Snapshot, pages: Pages) -> bytes:
 
 
 def _written(remote: Remote, writer: SegmentWriter, frames: Iterator[bytes], inline_bytes_max: int) -> bytes | None:
-    """Return the segment if it is small enough to go inline, None when it was uploaded instead."""
+    """Return the segment if it is small enough to go inline, None if it was uploaded."""
     buffered: list[bytes] = []
     for data in frames:
         buffered.append(data)
@@ -265,7 +264,7 @@ def _encoded(
     dictionary: Dictionary | None,
     watcher: Watcher | None,
 ) -> Iterator[bytes]:
-    """Yield the bytes of the segment a run of frames at a time, compressed ahead in a few threads."""
+    """Yield the bytes of the segment, a run of frames at a time; a few threads compress ahead."""
 
     def run_of_frames(run: _Part) -> list[tuple[_Frame, bytes]]:
         if watcher:

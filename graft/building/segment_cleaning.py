@@ -1,11 +1,10 @@
-"""Leftovers: what old frames hold that is still the newest, once they are mostly dead.
+"""Segment cleaning: a push also carries the live pages of frames that are mostly dead.
 
-Consolidation (`graft.building.consolidation`) keeps young pages together. It leaves older frames behind, of which
-ever fewer pages are live:
-a cold scan then fetches sixteen pages for the sake of two, object by object. So a push that carries a long span takes
-along what such frames have left. Like a log-structured store's cleaner it takes a segment's sparse frames all at once,
-as soon as they are three quarters dead: each page that is moved has outlived three, and a segment that was taken in
-part would cost as many requests as before.
+Consolidation (`graft.building.consolidation`) keeps young pages together. The older frames that it leaves behind have
+fewer and fewer live pages: a cold scan then fetches sixteen pages for the sake of two, object by object. So a push that
+consolidates a long span also carries what such frames still hold. Like the cleaner of a log-structured file system, it
+takes all sparse frames of a segment at once, when they are three quarters dead. Each page that moves has outlived three
+others, and a segment that was cleaned in part would still cost a request.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,17 +22,17 @@ from metastore.placement import CHUNK_PAGES, U64
 from pagestore.distinct import distinct
 
 _SPARSE_PART = 2
-"""Of a sparse frame less than this part of the pages are live …"""
+"""In a sparse frame, less than one page in this many is live."""
 _LIVE_PART = 4
-"""… and of all sparse frames of a segment that is cleaned less than this part."""
+"""A segment is cleaned if less than one page in this many is live in all its sparse frames together."""
 _SPANS_MIN = 2
-"""Of an LSN at which it is done, as `graft.building.consolidation.spans` has them: 256 divides it."""
+"""Segments are cleaned at LSNs with at least this many `graft.building.consolidation.spans`: multiples of 256."""
 
 PagesIn = Callable[[int], int]
 """Returns how many pages a frame was written with; 0 if its body is not here."""
 
 
-def leftovers(
+def pages_to_clean(
     lsn: int,
     chain: Sequence[CommitIndex],
     remote_map: PageMap,
@@ -43,10 +42,10 @@ def leftovers(
     frame_pages: int,
     pages_in: PagesIn,
 ) -> Carried:
-    """Return what the push of ``lsn`` should take along besides what it carries: nothing, mostly.
+    """Return the pages that the push of ``lsn`` should carry besides the ``carried`` ones; usually none.
 
-    Only the map's chunks in which ``carried`` has pages are looked at, as they have been read; and only frames of which
-    fewer than half of ``frame_pages`` are live. At most ``pages_max`` pages, up to page ``kept``.
+    Looks only at the map's chunks in which ``carried`` has pages, since those have been read, and at frames with fewer
+    live pages than half of ``frame_pages``. Returns at most ``pages_max`` pages, none above page ``kept``.
     """
     if len(list(spans(lsn))) < _SPANS_MIN or not len(carried.pages) or pages_max <= 0:
         return NOTHING
@@ -74,7 +73,7 @@ def _older(remote_map: PageMap, carried: Carried) -> tuple[npt.NDArray[np.int64]
 def _mostly_dead(
     frames: Sequence[int], live: Sequence[int], remote_map: PageMap, frame_pages: int, pages_in: PagesIn
 ) -> list[int]:
-    """Return the sparse frames of the segments that are to be cleaned."""
+    """Return the sparse frames of the segments to clean."""
     by_segment: dict[bytes, list[tuple[int, int, int]]] = {}
     for frame, count in zip(frames, live, strict=True):
         if _SPARSE_PART * count < frame_pages and _SPARSE_PART * count < (whole := pages_in(frame)):
@@ -89,7 +88,7 @@ def _mostly_dead(
 
 
 def _unchanged_since(pages: npt.NDArray[np.int64], chain: Sequence[CommitIndex]) -> U64:
-    """Return for each page an LSN since which it has not changed: of the newest commit whose index may list it."""
+    """Return, for each page, an LSN since which it is unchanged: that of the newest commit that may list it."""
     since = np.zeros(len(pages), np.uint64)
     numbers = (pages - 1) >> CHUNK_SHIFT
     for number in distinct(numbers).tolist():

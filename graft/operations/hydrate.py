@@ -108,7 +108,7 @@ def _cached_all(replica: Replica, numbers: Sequence[int]) -> tuple[int, int]:
     fetched = replica.bodies.attach(number for number in uncached if bodies[number] is None)  # evicted for others
     lacking = len(_uncached(replica, numbers))
     if lacking:
-        raise LocalStorageError(
+        raise BadRequest(
             f"volume {replica.name}: {lacking} of {len(numbers)} frames did not stay in the cache, which holds "
             f"{replica.settings.cache_bytes_max} bytes (cache_bytes_max): raise that, and hydrate again"
         )

@@ -60,7 +60,7 @@ class Lane:
         """Whether it goes in strides."""
         return self.trend is not None and self.trend.stride != 1
 
-    def came_along(self) -> None:
+    def stored_inline(self) -> None:
         """Note that the reader came to a frame where the trend led."""
         self.streak += 1
         self.used += 1

@@ -107,7 +107,7 @@ class Readahead:
         if lane.trend is None:
             return [frame]
         self.use.hits += 1
-        lane.came_along()
+        lane.stored_inline()
         if lane.streak < self._streak_needed():
             return [frame]
         lane.window, lane.is_at_end = lane.next_window(self._frames_max), False
@@ -129,7 +129,7 @@ class Readahead:
         lane.piggybacked.discard(frame)
         if frame in lane.ahead:
             lane.ahead.discard(frame)
-            lane.came_along()
+            lane.stored_inline()
         if lane.trend is not None and lane.is_strided:
             lane.step = distance(order, lane.page, page, (lane.trend.direction,))
             lane.trend = lane.trend.after(lane.step)

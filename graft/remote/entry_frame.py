@@ -24,7 +24,7 @@ def laid_out_at(commit: Commit) -> LSN | None:
     return LSN(lsn) if 0 < lsn <= commit.lsn else None
 
 
-def way_down_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
+def entry_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
     """Return the frame of the way down in the version that ``chain`` leads to, as far as its indexes were read.
 
     None if the newest commit names none, and if none of it is among the first 4,096 pages any more.
@@ -41,7 +41,7 @@ def way_down_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
     return None
 
 
-def came_along(chain: Sequence[CommitIndex], key: FrameKey) -> memoryview | None:
+def stored_inline(chain: Sequence[CommitIndex], key: FrameKey) -> memoryview | None:
     """Return the stored bytes of a frame that were read with the commits of a chain, if they were."""
     for index in chain:
         if is_inline_in(key.ref, index.commit, index.commit.lsn):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graft.errors import BadRequest, remote_errors
 from graft.pagemap.frame_table import FrameKey
-from graft.remote.warm_start import HeadStart
+from graft.remote.warm_start import WarmStart
 from graft.settings import Settings
 from metastore.commitlog import CommitLog, Newest
 from metastore.errors import CommitMissing
@@ -59,7 +59,7 @@ class Remote:
         self.bases_to_build_on: Bases = NoBases()
         """The same for those who make differences: verified each time."""
         self._nearby = Nearby()
-        self._head_start: HeadStart | None = None
+        self._warm_start: WarmStart | None = None
         self._owns_store = owns_store
         self.lists_exactly = lists_exactly(self.store)
         """Whether listings need no second question."""
@@ -131,8 +131,8 @@ class Remote:
         differences are then read from the remote too. ``told`` is called with each read; ``gap_bytes_max`` replaces the
         setting.
         """
-        if self._head_start is not None and not dictionaries:
-            begun = self._head_start.take(keys, told)
+        if self._warm_start is not None and not dictionaries:
+            begun = self._warm_start.take(keys, told)
             yield from begun
             keys = [key for key in keys if key not in {key for key, _ in begun}]
             if not keys:
@@ -156,7 +156,7 @@ class Remote:
 
     def frame(self, key: FrameKey, page_size: int, told: Callable[[RangeRead], None] | None = None) -> DecodedFrame:
         """Return one frame, as `frames` does."""
-        if self._head_start is not None and (begun := self._head_start.take([key], told)):
+        if self._warm_start is not None and (begun := self._warm_start.take([key], told)):
             return begun[0][1]
         with remote_errors(f"fetching a frame from {self.store.url}"):
             frame = fetch_lone_frame(self.store, key.locate(), page_size, self.dictionaries, told)
@@ -176,7 +176,7 @@ class Remote:
             ((_, frame),) = self.frames([key], page_size, self.dictionaries, reads.append)
             return frame, reads
 
-        self._head_start = HeadStart(key, self.parallel.begin(fetched))
+        self._warm_start = WarmStart(key, self.parallel.begin(fetched))
 
     def close(self) -> None:
         """End the threads, and close the store if it was opened for this."""

@@ -1,6 +1,6 @@
-"""A head start: what whoever opens a new replica reads first is fetched while the replica is still being made.
+"""Warm start: the frame that a new replica's first reader needs is fetched while the replica is being made.
 
-Where it came along with the commits, it is decoded meanwhile.
+If the frame came inline with the commits, it is decoded meanwhile.
 """
 
 import threading
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from graft.errors import GraftError
 from graft.pagemap.frame_table import FrameKey
-from graft.remote.entry_frame import came_along, way_down_frame
+from graft.remote.entry_frame import entry_frame, stored_inline
 from metastore.index import CommitIndex
 from metastore.placement import OwnObject
 from pagestore.segments.fetch_plan import RangeRead
@@ -18,15 +18,15 @@ from pagestore.segments.format import DecodedFrame
 
 @dataclass(frozen=True, slots=True)
 class FirstFrame:
-    """The frame that every reader of a version begins with."""
+    """The frame that every reader of a version needs first."""
 
     key: FrameKey
     stored: memoryview | None
-    """Its stored bytes, if they came along with the commits."""
+    """Its stored bytes, if they came inline with the commits."""
 
 
-class HeadStart:
-    """A frame whose fetch was begun, for the first who asks for it; safe for threads."""
+class WarmStart:
+    """A frame that is being fetched, for the first reader that asks for it; safe for threads."""
 
     def __init__(self, key: FrameKey, fetched: Callable[[], tuple[DecodedFrame, Sequence[RangeRead]]]) -> None:
         """Hand out ``key``; ``fetched`` waits for it, and for the reads that brought it."""
@@ -35,26 +35,26 @@ class HeadStart:
         self._fetched: Callable[[], tuple[DecodedFrame, Sequence[RangeRead]]] | None = fetched
 
     def take(
-        self, keys: Collection[FrameKey], told: Callable[[RangeRead], None] | None
+        self, keys: Collection[FrameKey], on_read: Callable[[RangeRead], None] | None
     ) -> list[tuple[FrameKey, DecodedFrame]]:
-        """Wait for the frame if it is among ``keys``, and call ``told`` with the reads that brought it.
+        """Wait for the frame if it is among ``keys``, and call ``on_read`` with the reads that fetched it.
 
-        Nothing is returned where it could not be had: who fetches it then finds out why.
+        Returns nothing if the fetch failed: the caller fetches the frame itself and learns why.
         """
         if self._key not in keys:
             return []
         with self._lock:
             fetched = self._fetched
-            self._fetched = None  # what it holds is not kept alive
+            self._fetched = None  # frees what it holds
         if fetched is None:
             return []
         try:
             frame, reads = fetched()
         except GraftError:
             return []
-        if told is not None:
+        if on_read is not None:
             for read in reads:
-                told(read)
+                on_read(read)
         return [(self._key, frame)]
 
 
@@ -64,8 +64,8 @@ def first_frame(chain: Sequence[CommitIndex]) -> FirstFrame | None:
     That is the way down, where a commit holds it. Else it is the frame of page 1, if that is in a segment object: in
     a volume that was laid out for cold readers it has all that leads down to the leaves.
     """
-    key = way_down_frame(chain) or _frame_of_page_1(chain)
-    return None if key is None else FirstFrame(key, came_along(chain, key))
+    key = entry_frame(chain) or _frame_of_page_1(chain)
+    return None if key is None else FirstFrame(key, stored_inline(chain, key))
 
 
 def _frame_of_page_1(chain: Sequence[CommitIndex]) -> FrameKey | None:

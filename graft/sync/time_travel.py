@@ -8,7 +8,7 @@ from typing import TypeAlias
 from graft.errors import GraftError, NoSuchVersion, remote_errors
 from graft.pagemap.page_map import PageMap, compose
 from graft.reading.snapshot import Snapshot
-from graft.remote.entry_frame import way_down_frame
+from graft.remote.entry_frame import entry_frame
 from graft.replica.replica import Replica
 from graft.sync.inline_bodies import keep_inline
 from metastore.history import lsn_at
@@ -37,7 +37,7 @@ def snapshot_at(replica: Replica, at: At) -> Snapshot:
 
 def _begin_way_down(replica: Replica, known: Sequence[CommitIndex], lsn: LSN) -> None:
     """Begin to fetch what every reader of an older version passes, while the indexes that lead there are read."""
-    key = way_down_frame(known)
+    key = entry_frame(known)
     if key is None or not isinstance(key.ref.home, InCommit):
         return
     laid_out = key.ref.home.lsn

@@ -18,7 +18,7 @@ def test_it_runs_and_bears_the_choice_out(tmp_path, capsys):
     }
     assert size["zstd-3 + 64 KiB", 16] < size["zstd-3", 64] < size["zstd-3", 16] < size["lz4", 64]
     assert size["zstd-3 + 64 KiB", 4] < 0.9 * size["zstd-3", 4]
-    whole = {(way["pages_at_once"], way["strides"]): way["all_bytes"] for way in found["way_down"]}
+    whole = {(way["pages_at_once"], way["strides"]): way["all_bytes"] for way in found["interior"]}
     assert whole[64, True] < 0.6 * whole[64, False]
 
 

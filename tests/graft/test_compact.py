@@ -145,8 +145,8 @@ def test_old_versions_stay(stage):
 
 
 def test_the_order_is_kept(stage):
-    way_down, leaves = [9, 3, 300], [*range(PAGES, 0, -1)]
-    compact(stage.writer, layout=lambda _: ReadingOrder(way_down, leaves))
+    interior, leaves = [9, 3, 300], [*range(PAGES, 0, -1)]
+    compact(stage.writer, layout=lambda _: ReadingOrder(interior, leaves))
     newest = {ref.segment for ref in stage.writer.view().state.chain[0].commit.segments}
     page_map = stage.writer.view().remote_map
     table = page_map.table
@@ -156,7 +156,7 @@ def test_the_order_is_kept(stage):
         assert key.ref.segment in newest
         return key.ref.segment, key.offset
 
-    assert len({place(page) for page in way_down}) == 1
+    assert len({place(page) for page in interior}) == 1
     (above, _), (below, last), (_, middle), (_, first) = map(place, (9, 1, 200, PAGES))
     assert newest == {above, below}, "the way down is in the commit"
     assert first < middle < last

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from graft.errors import NoSuchVolume, RemoteUnavailable
-from graft.remote.warm_start import HeadStart, first_frame
+from graft.remote.warm_start import WarmStart, first_frame
 from graft.sync.clone import clone
 from graft.sync.push import push
 from pagestore.errors import StoreUnavailable
@@ -139,7 +139,7 @@ def test_a_volume_without_pages_has_nothing_to_begin_with(store):
 
 def test_a_frame_is_handed_out_once_with_the_reads_that_brought_it():
     told, read = [], RangeRead("segments/s", 0, 10, ())
-    head_start = HeadStart("key", lambda: ("frame", [read]))
+    head_start = WarmStart("key", lambda: ("frame", [read]))
     assert head_start.take(["other"], told.append) == []
     assert head_start.take(["other", "key"], told.append) == [("key", "frame")]
     assert told == [read]

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from graft.cache import files as cache_files
-from graft.errors import BadRequest, DiskFull, LocalStorageError
+from graft.errors import BadRequest, DiskFull
 from graft.operations.hydrate import hydrate
 from graft.replica import state
 from graft.sync.clone import clone
@@ -89,7 +89,7 @@ def test_a_cache_that_is_too_small(tmp_path, store):
 
 def test_a_cache_that_does_not_keep_what_it_takes(reader, monkeypatch):
     monkeypatch.setattr(reader.cache, "has", lambda keys: set(list(keys)[1:]))
-    with pytest.raises(LocalStorageError, match=r"1 of \d+ frames .*cache_bytes_max"):
+    with pytest.raises(BadRequest, match=r"1 of \d+ frames .*cache_bytes_max"):
         hydrate(reader)
 
 

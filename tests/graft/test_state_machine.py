@@ -160,19 +160,19 @@ class Replicas(RuleBasedStateMachine):
         if result.forked_to:
             self.check_fork(name, before)
 
-    @rule(directory=_directory, process=_process, scattered=st.booleans(), way_down=st.lists(_pages, max_size=3))
-    def compact(self, directory, process, scattered, way_down):
+    @rule(directory=_directory, process=_process, scattered=st.booleans(), interior=st.lists(_pages, max_size=3))
+    def compact(self, directory, process, scattered, interior):
         replica, local = self.replica(directory, process), self.locals[directory]
         if local.commits or local.lsn != self.remote.head:
             with pytest.raises(BadRequest):
                 compact(replica, scattered_only=scattered)
             return
-        layout = (lambda _: ReadingOrder(way_down)) if way_down else None
+        layout = (lambda _: ReadingOrder(interior)) if interior else None
         done = compact(replica, scattered_only=scattered, layout=layout)
         if done.after != done.before:
             assert local.compact(self.remote)
             # Else a push's frame may be larger, or the way down has one of its own.
-            if self.chosen["one_frame_bytes_max"] <= self.chosen["frame_bytes"] and not way_down:
+            if self.chosen["one_frame_bytes_max"] <= self.chosen["frame_bytes"] and not interior:
                 assert done.frames_after <= done.frames_before
         assert (done.after, replica.snapshot().lsn) == (local.lsn, local.lsn)
         self.check(replica.snapshot(), local.content(self.remote))
@@ -204,7 +204,9 @@ class Replicas(RuleBasedStateMachine):
     @rule(directory=_directory, process=_process)
     def hydrate(self, directory, process):
         with contextlib.suppress(BadRequest):  # the cache is too small
-            hydrate(self.replica(directory, process))
+            replica = self.replica(directory, process)
+            hydrate(replica)
+            assert audit(replica).missing_pages == 0
 
     @rule(directory=_directory, process=_process)
     def settle(self, directory, process):

@@ -11,7 +11,7 @@ from graft.operations.hydrate import hydrate
 from graft.operations.verify import verify
 from graft.pagemap.locations import frame_of
 from graft.remote.carried import decode_carried
-from graft.remote.entry_frame import LAID_OUT_AT, laid_out_at, way_down_frame
+from graft.remote.entry_frame import LAID_OUT_AT, entry_frame, laid_out_at
 from graft.remote.warm_start import first_frame
 from graft.sync.clone import clone
 from graft.sync.fork import fork
@@ -114,7 +114,7 @@ def test_a_bulk_load_is_an_object_and_a_commit_that_holds_the_way_down(stage):
     assert index.commit.changed_pages == PAGES
     (segment,) = segment_keys(stage.store)
     assert done.bytes == index.commit.inline_length + len(stage.store.get(segment))
-    assert {stage.key_of(page) for page in WAY_DOWN} == {way_down_frame([index])}
+    assert {stage.key_of(page) for page in WAY_DOWN} == {entry_frame([index])}
     assert all(isinstance(stage.key_of(page).ref.home, OwnObject) for page in (2, 8, PAGES))
     assert not verify(stage.writer).problems
 
@@ -171,7 +171,7 @@ def test_what_would_not_come_along_stays_in_the_segment(stage, reason, monkeypat
 def test_volumes_of_earlier_releases_are_read_and_written_on(stage, monkeypatch):
     """They have the way down in their segment, and nothing says where."""
     with monkeypatch.context() as earlier:
-        earlier.setattr(segment_out, "_WAY_DOWN_INLINES", 0)
+        earlier.setattr(segment_out, "_ENTRY_INLINES", 0)
         stage.load()
     reader = stage.another("reader", to_read=True)
     assert first_frame(reader.view().state.chain).key == stage.key_of(1, reader)
@@ -224,7 +224,7 @@ def test_a_reader_that_comes_later_begins_with_it(stage):
 
 def test_once_nothing_of_it_is_left_a_reader_begins_with_page_1(stage, monkeypatch):
     stage.load()
-    monkeypatch.setattr(segment_out, "_WAY_DOWN_INLINES", 0)
+    monkeypatch.setattr(segment_out, "_ENTRY_INLINES", 0)
     stage.load("second")
     reader = stage.another("reader", to_read=True)
     assert laid_out_at(reader.view().state.chain[0].commit) == 1

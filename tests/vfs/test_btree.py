@@ -61,19 +61,19 @@ def test_children_are_those_that_sqlite_knows(database):
 def test_the_way_down_comes_first_then_leaves_in_key_order(database):
     read, count = reader(database)
     roots = [root for (root,) in database.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage")]
-    way_down, order = reading_order(read, roots, count)
+    interior, order = reading_order(read, roots, count)
     kinds = {page: kind for _, _, page, kind in stat(database)}
     depths = {page: path.count("/") for _, path, page, _ in stat(database)}
     schema = [page for tree, _, page, _ in stat(database) if tree == "sqlite_schema"]
-    assert way_down[0] == 1
-    assert set(way_down[: len(schema)]) == set(schema)
-    assert all(kinds[page] == "internal" for page in way_down[len(schema) :])
-    assert [depths[page] for page in way_down[len(schema) :]] == sorted(
-        depths[page] for page in way_down[len(schema) :]
+    assert interior[0] == 1
+    assert set(interior[: len(schema)]) == set(schema)
+    assert all(kinds[page] == "internal" for page in interior[len(schema) :])
+    assert [depths[page] for page in interior[len(schema) :]] == sorted(
+        depths[page] for page in interior[len(schema) :]
     )
     assert all(kinds[page] == "leaf" for page in order)
-    assert len(set(way_down + order)) == len(way_down + order)
-    assert set(way_down + order) == {page for page, kind in kinds.items() if kind != "overflow"}
+    assert len(set(interior + order)) == len(interior + order)
+    assert set(interior + order) == {page for page, kind in kinds.items() if kind != "overflow"}
     for name in ("a", "b", "a_text"):
         leaves = [page for tree, _, page, kind in stat(database) if tree == name and kind == "leaf"]
         assert [page for page in order if page in set(leaves)] == leaves
