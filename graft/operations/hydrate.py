@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graft.cache.frames import NoRoom
 from graft.errors import BadRequest, LocalStorageError
 from graft.pagemap.locations import SLOT_MASK, frame_of, frames_of, is_in_frame
 from graft.pagemap.page_map import PageMap
@@ -94,11 +95,13 @@ def _cached_all(replica: Replica, numbers: Sequence[int]) -> tuple[int, int]:
     if not uncached:
         return 0, 0
     bodies = replica.table.bodies
-    held = [(number, body) for number in uncached if (body := bodies[number]) is not None]
+    held = [(number, body) for number in uncached if (body := bodies[number]) is not None and body.whole]
     try:
         for number, body in held:  # in memory, since the cache did not take them
             frame = DecodedFrame(np.frombuffer(body.pages, np.uint32), bytes(body.data))
             replica.cache.put([(replica.table.key(number), frame)])
+    except NoRoom:
+        raise _too_small(replica, len(_uncached(replica, numbers)), len(numbers)) from None
     except LocalStorageError as error:
         lacking = len(_uncached(replica, numbers))
         raise type(error)(
@@ -108,11 +111,15 @@ def _cached_all(replica: Replica, numbers: Sequence[int]) -> tuple[int, int]:
     fetched = replica.bodies.attach(number for number in uncached if bodies[number] is None)  # evicted for others
     lacking = len(_uncached(replica, numbers))
     if lacking:
-        raise BadRequest(
-            f"volume {replica.name}: {lacking} of {len(numbers)} frames did not stay in the cache, which holds "
-            f"{replica.settings.cache_bytes_max} bytes (cache_bytes_max): raise that, and hydrate again"
-        )
+        raise _too_small(replica, lacking, len(numbers))
     return fetched
+
+
+def _too_small(replica: Replica, lacking: int, frames: int) -> BadRequest:
+    return BadRequest(
+        f"volume {replica.name}: {lacking} of {frames} frames did not stay in the cache, which holds "
+        f"{replica.settings.cache_bytes_max} bytes (cache_bytes_max): raise that, and hydrate again"
+    )
 
 
 def _lacking(replica: Replica, page_map: PageMap) -> set[int]:
