@@ -40,7 +40,9 @@ def import_database(
     has_wal = _has_wal(source)
     with _reading(source, checkpoints=not has_wal) as connection, contextlib.ExitStack() as stack:
         if _has_wal(source):
-            source = _backed_up(connection, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-"))))
+            with local_errors("making a temporary directory for a copy"):
+                directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-")))
+            source = _backed_up(connection, directory)
         size = source.stat().st_size
         if size % page_size:
             raise BadRequest(f"{source} has {size} bytes, which is not a whole number of pages of {page_size} bytes")

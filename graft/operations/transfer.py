@@ -30,6 +30,7 @@ def import_file(
 ) -> TransferResult:
     """Make a file's bytes the volume's content, as one local commit; progress counts bytes.
 
+    Only these bytes: an SQLite database may have newer changes in its WAL, see `graft_sqlite_vfs.import_database`.
     Raises `BadRequest` when the volume is not empty, unless ``replace`` is true (what it held stays in its history),
     and when it has local commits that are not pushed: they would be in no history. Raises `LocalStorageError`,
     `DiskFull`, `WriterBusy`, and `BadRequest` when the file changes its size meanwhile.

@@ -1,12 +1,13 @@
 """Plain SQLite databases in and out, byte for byte."""
 
 import sqlite3
+import tempfile
 import threading
 
 import apsw
 import pytest
 
-from graft.errors import BadRequest, GraftError, WriterBusy
+from graft.errors import BadRequest, GraftError, LocalStorageError, WriterBusy
 from graft.replica.opening import open_replica
 from graft.sync.push import push
 from graft_sqlite_vfs import database_page_size, import_database
@@ -306,3 +307,11 @@ def test_bytes_alone_are_not_taken_while_changes_lie_beside_them(source, tmp_pat
     (tmp_path / "film").write_bytes(b"no database")
     (tmp_path / "film-journal").write_bytes(b"a diary")
     require_settled(tmp_path / "film")
+
+
+def test_no_room_for_the_copy_of_a_wal(empty, tmp_path, monkeypatch):
+    made = plain(tmp_path / "wal.db", wal=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(LocalStorageError, match="temporary directory"):
+        import_database(empty, tmp_path / "wal.db")
+    made.close()
