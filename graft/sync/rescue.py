@@ -57,7 +57,6 @@ def save_lost(
             f"{lost} The volume that is there now has pages of {record.page_size} bytes: `graft export` what is here"
         )
     forked = _fork_of_what_is_here(replica, view, name)
-    failpoint("rescue: after fork")
     return _go_on(replica, view, record, before_move), forked.name
 
 
@@ -138,6 +137,7 @@ def _go_on(replica: Replica, view: View, record: VolumeRecord, before_move: Call
     chain = replica.remote.chain(record.log, head)
     remote_map = compose(replica.table, chain, replica.load_chunks, None) if chain else None
     keep_inline(replica, chain)
+    failpoint("pull: after fetch")
     if before_move is not None:
         before_move()
     identity = replace(view.state.identity, volume=record.volume, log=record.log)
@@ -148,7 +148,7 @@ def _go_on(replica: Replica, view: View, record: VolumeRecord, before_move: Call
         replica.shared.begin_state()
         # Two local LSNs, not one as in other pulls: this tells all processes that history broke off.
         state = replica.state.advance(head, now.snapshot.local_lsn + 2, chain, anew=identity)
-        failpoint("rescue: after state")
+        failpoint("pull: after state")
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
     in_doubt(replica)

@@ -35,12 +35,15 @@ from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
 from tests.graft.faulty_store import FaultyStore, lost_before
 from tests.graft.support import (
+    Killed,
     begin,
     body,
     commit,
     content,
+    dying_at,
     fast_directory,
     fresh_store,
+    kill,
     leave,
     new_replica,
     segment_keys,
@@ -279,6 +282,32 @@ def test_the_way_forward(world, pending, foreign):
     pull(other)
     assert content(other.snapshot()) == content(replica.snapshot())
     assert pull(world.reopened(replica)).after == 2 + foreign
+
+
+@pytest.mark.parametrize(("point", "moved"), [("pull: after fetch", False), ("pull: after state", True)])
+def test_a_death_on_the_way_forward(world, point, moved):
+    """What is here is saved before the replica moves; a replica that did not move can be saved again."""
+    world.push(world.writer, 1, "first")
+    old = world.objects()
+    world.push(world.writer, 2, "lost")
+    shown = content(world.writer.snapshot())
+    world.restore(old)
+    replica = world.reopened(world.writer)
+    with dying_at(point), pytest.raises(Killed):
+        pull(replica, policy="fork", fork_name="saved")
+    world.open.remove(replica)
+    kill(replica)
+    replica = world.kept(open_replica(replica.path, settings=small_settings(), store=world.store))
+    if moved:
+        assert pull(replica).after == 1
+    else:
+        assert content(replica.snapshot()) == shown
+        pull(replica, policy="fork", fork_name="again")
+    assert replica.view().state.lsn == 1
+    saved = world.kept(
+        clone(world.path / "saved", f"{world.store.url}#saved", settings=small_settings(), store=world.store)
+    )
+    assert content(saved.snapshot()) == shown
 
 
 def test_the_way_forward_where_the_name_stands_for_another_volume(world):
