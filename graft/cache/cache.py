@@ -41,6 +41,7 @@ from graft.errors import Corrupt, LimitReached, LocalStorageError, local_errors
 from graft.failpoints import failpoint
 from graft.pagemap.frame_table import FrameBody, FrameKey
 from metastore.placement import OwnObject
+from pagestore.ownership import make_directory
 from pagestore.segments.format import DecodedFrame
 
 _DAMAGED = "damaged"
@@ -234,7 +235,7 @@ class Cache:
 
     def _opened(self) -> CachedFrames:
         with local_errors(f"creating {self._directory}"), database_errors(f"opening {self._directory}"):
-            self._directory.mkdir(exist_ok=True)
+            make_directory(self._directory)
             index = CacheIndex(self._directory / "index.db")
         self._named.clear()
         return CachedFrames(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pagestore.errors import PageStoreError
 from pagestore.ids import SegmentId
+from pagestore.ownership import create, make_directory
 from pagestore.segments.dictionary import Dictionary, decode_dictionary
 
 _IN_MEMORY_MAX = 32
@@ -47,8 +48,10 @@ class DictionaryShelf:
         self._remember(segment, dictionary)
         draft = self._directory / f"{segment}.{os.getpid()}.{threading.get_ident()}.draft"
         with contextlib.suppress(OSError):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(stored)
+            make_directory(self._directory.parent)
+            make_directory(self._directory)
+            with os.fdopen(create(draft, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+                file.write(stored)
             draft.replace(self._directory / str(segment))
             self._make_room()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from graft.disk.files import write_all
 from graft.failpoints import failpoint
 from pagestore.objectstore import Data
+from pagestore.ownership import create
 
 _NAME = re.compile(r"(\d{8,})\.frames")
 
@@ -76,7 +77,7 @@ class CacheFiles:
 
     def create(self, file: int, size: int) -> None:
         """Create a file without blocks."""
-        descriptor = os.open(self.path(file), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = create(self.path(file), os.O_RDWR | os.O_EXCL)
         try:
             os.ftruncate(descriptor, size)
         finally:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pagestore import ownership
 from pagestore.objectstore import Data
 
 _IOV_MAX = 512
@@ -31,7 +32,7 @@ def write_all(descriptor: int, parts: Sequence[Data], position: int) -> None:
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that is on the disk on return, but for its name; one that is there is replaced."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    descriptor = ownership.create(path, os.O_WRONLY | os.O_TRUNC)
     try:
         write_all(descriptor, [content], 0)
         os.fsync(descriptor)
@@ -118,5 +119,6 @@ def make_directory(path: Path) -> None:
 def make_unsynced_directory(path: Path) -> list[Path]:
     """Do the same; the names are on the disk once the directories that are returned are synced."""
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    for directory in reversed(missing):
+        ownership.make_directory(directory)
     return [directory.parent for directory in reversed(missing)]

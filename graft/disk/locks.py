@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from graft.errors import BadRequest, WriterBusy, local_errors
+from pagestore.ownership import create
 from pagestore.runtime import SYSTEM, Runtime
 
 _POLL_S = 0.002
@@ -33,7 +34,7 @@ class _Mutex:
     def __init__(self, path: Path) -> None:
         self._thread_lock = threading.Lock()
         with local_errors(f"opening {path}"):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = create(path, os.O_RDWR)
 
     @property
     def is_closed(self) -> bool:
@@ -151,9 +152,9 @@ class PresenceLock:
         """Use the file at ``path`` and one beside it, created if absent."""
         self._descriptor = self._gate = -1
         with local_errors(f"opening {path}"):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = create(path, os.O_RDWR)
             try:
-                self._gate = os.open(path.with_suffix(".gate"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._gate = create(path.with_suffix(".gate"), os.O_RDWR)
             except BaseException:
                 os.close(self._descriptor)
                 raise

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.errors import Unsupported, local_errors
+from pagestore.ownership import create
 
 _MAGIC = int.from_bytes(b"grftshr1", "little")
 _BYTES = 4096
@@ -50,7 +51,7 @@ class SharedCounters:
     def __init__(self, path: Path) -> None:
         """Map the file at ``path``, created if absent."""
         with local_errors(f"mapping {path}"):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = create(path, os.O_RDWR)
             try:
                 if os.fstat(descriptor).st_size < _BYTES:
                     os.ftruncate(descriptor, _BYTES)

@@ -1,5 +1,6 @@
 """The replica's own small databases, through the standard library's SQLite."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,10 @@ from pathlib import Path
 
 from graft.errors import Corrupt, DiskFull, GraftError, LimitReached, LocalStorageError, Unsupported, WriterBusy
 from pagestore.limits import asked, memory
+from pagestore.ownership import create
 
+MEMORY = Path(":memory:")
+"""A database without a file."""
 _BUSY_TIMEOUT_S = 10.0
 _CANNOT_OPEN = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
 """What SQLite says when it gets no descriptor, and for much else."""
@@ -32,6 +36,8 @@ def opened(
 
     Raises `Unsupported` when a newer version of this project made it, and what `sqlite3` raises.
     """
+    if path != MEMORY and not path.exists():
+        os.close(create(path, os.O_RDWR))
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         (found,) = connection.execute("PRAGMA user_version").fetchone()

@@ -12,6 +12,7 @@ from graft.disk.files import write_all
 from graft.errors import local_errors
 from graft.journal.format import HEADER_BYTES
 from pagestore.objectstore import Data
+from pagestore.ownership import create
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _RUN_SHIFT = 12
@@ -31,7 +32,7 @@ class Spill:
         """The page in each slot, 0 for a slot that was given up."""
         self._slot_of = _Slots()
         with local_errors(f"creating {path}"):
-            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            self.descriptor = create(path, os.O_RDWR | os.O_TRUNC)
 
     def __contains__(self, page: object) -> bool:
         return isinstance(page, int) and self._slot_of.get(page) is not None

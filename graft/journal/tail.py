@@ -13,6 +13,7 @@ from typing import NamedTuple
 from graft.disk.files import sync_directory, write_all
 from graft.failpoints import failpoint
 from graft.journal.mapped_files import JournalFile
+from pagestore import ownership
 from pagestore.objectstore import Data
 
 _AHEAD = memoryview(bytes(1024 * 1024))
@@ -77,7 +78,7 @@ class Tail:
 
 def create(path: Path, size: int) -> None:
     """Make an empty file to append to, with its size and its name on the disk on return."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    descriptor = ownership.create(path, os.O_RDWR | os.O_TRUNC)
     try:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)

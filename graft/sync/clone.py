@@ -29,6 +29,7 @@ from metastore.index import CommitIndex
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
 from pagestore.objectstore import ObjectStore
+from pagestore.ownership import make_directory
 from pagestore.pages import PAGE_SIZE_DEFAULT, check_page_size
 from pagestore.runtime import SYSTEM, Runtime
 
@@ -200,7 +201,7 @@ def _create(
     identity = Identity(name, store_url, record.volume, record.log, record.page_size)
     State.create(directory / STATE_FILE, identity, lsn, chain)
     with local_errors(f"creating {directory}"):
-        (directory / JOURNAL).mkdir(exist_ok=True)
+        make_directory(directory / JOURNAL)
 
 
 def _open_new(

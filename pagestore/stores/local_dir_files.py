@@ -12,6 +12,7 @@ from pagestore.errors import LimitReached, ObjectNotFound, StorageFull, StoreRef
 from pagestore.keys import is_key_part
 from pagestore.limits import limit_reached
 from pagestore.objectstore import Data
+from pagestore.ownership import create, make_directory
 
 TEMP_DIR = ".~tmp"
 
@@ -57,7 +58,7 @@ def write_file(path: Path, chunks: Iterable[Data], where: str) -> int:
     """
     size = 0
     with file_errors(where):
-        file = path.open("xb", buffering=0)
+        file = os.fdopen(create(path, os.O_WRONLY | os.O_EXCL), "wb", buffering=0)
     with file:
         for chunk in chunks:
             with file_errors(where), memoryview(chunk) as view:
@@ -88,7 +89,7 @@ def make_dirs(path: Path) -> None:
     if path.is_dir():
         return
     make_dirs(path.parent)
-    path.mkdir(exist_ok=True)
+    make_directory(path)
     fsync_dir(path.parent)
 
 
