@@ -167,25 +167,12 @@ class Snapshot:
             return body.data[start : start + self.page_size]
         if location & JOURNAL_TAG:
             start = location & OFFSET_MASK
-            file = (location & ~JOURNAL_TAG) >> OFFSET_BITS
-            return self.journal_views[file][start : start + self.page_size]
+            return self.journal_views[(location & ~JOURNAL_TAG) >> OFFSET_BITS][start : start + self.page_size]
         return self._zeros
 
     def read_all(self, pages: Iterable[int]) -> list[bytes | memoryview]:
-        """Return the bytes of these pages as `read` does; for those in the journal at a third of its cost."""
-        size, views = self.page_size, self.journal_views
-        found: list[bytes | memoryview] = []
-        for page in pages:
-            index = page - 1
-            number = index >> CHUNK_SHIFT
-            view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
-            location = view[index & CHUNK_MASK] if view is not None else 0
-            if location & JOURNAL_TAG and not location & FRAME_TAG:
-                start = location & OFFSET_MASK
-                found.append(views[(location & ~JOURNAL_TAG) >> OFFSET_BITS][start : start + size])
-            else:
-                found.append(self.read(page))
-        return found
+        """Return the bytes of these pages as `read` does."""
+        return [self.read(page) for page in pages]
 
     def prefetch(self, pages: Iterable[int]) -> None:
         """Fetch what is missing of these pages together, so that reading them needs no request."""
@@ -214,12 +201,7 @@ class Snapshot:
         return (home.log, home.lsn) if isinstance(home, InCommit) else None
 
     def _absent_frame(self, page: int) -> int | None:
-        index = page - 1
-        number = index >> CHUNK_SHIFT
-        if not 0 <= number < len(self._chunks) and not self._becomes_read(page):
-            return None
-        view = self._chunks[number].view
-        location = view[index & CHUNK_MASK] if view is not None else 0
+        location = self._built_location(page)
         if not location & FRAME_TAG:
             return None
         body = self.page_map.table.body(frame_of(location))
@@ -227,10 +209,7 @@ class Snapshot:
 
     def _ahead(self, page: int) -> memoryview | None:
         """Return the page's bytes if they are in a frame that was fetched ahead and not asked for yet."""
-        index = page - 1
-        number = index >> CHUNK_SHIFT
-        view = self._chunks[number].view if 0 <= number < len(self._chunks) else None
-        location = view[index & CHUNK_MASK] if view is not None else 0
+        location = self._built_location(page)
         body = self.page_map.table.ahead.get(frame_of(location)) if location & FRAME_TAG else None
         slot = location & SLOT_MASK
         if body is None or body.lacks(slot):
@@ -249,6 +228,14 @@ class Snapshot:
         return Corrupt(
             f"{self.describe()}, page {page}: the frame at {key.offset} of segment {key.ref.segment} does not hold it"
         )
+
+    def _built_location(self, page: int) -> int:
+        """Return a page's location; 0 if it has no body, or if its chunk of the map was not built yet."""
+        number = (page - 1) >> CHUNK_SHIFT
+        if not 0 <= number < len(self._chunks) and not self._becomes_read(page):
+            return 0
+        view = self._chunks[number].view
+        return view[(page - 1) & CHUNK_MASK] if view is not None else 0
 
     def _becomes_read(self, page: int) -> bool:
         """Look at the map for the first time; tell whether that made a difference for a page."""
