@@ -12,11 +12,16 @@ A test that uses a real server is thereby marked ``real_s3``. The processes of `
 import os
 import uuid
 
+import hypothesis
 import pytest
 
 from benchmarks.servers.process import shared_server
 from tests.servers import s3_servers
 from tests.servers.faulty_proxy import FaultyProxy
+
+# How long an example takes says how busy the machine is, nothing about the code.
+hypothesis.settings.register_profile("graft", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("graft")
 
 _REAL_SERVERS = {"seaweedfs_endpoint", "minio_endpoint", "real_s3_url"}
 

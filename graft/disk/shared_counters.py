@@ -15,6 +15,7 @@ stores are atomic on every platform we run on.
 
 import mmap
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,6 +180,7 @@ class SharedCounters:
         self.words = memoryview(bytearray(b"\xff" * _BYTES)).cast("Q")
 
     def close(self) -> None:
-        """Unmap."""
-        self.words.release()
-        self._map.close()
+        """Unmap, or leave that to whoever still reads the words: a connection that the collector has yet to close."""
+        with suppress(BufferError):
+            self.words.release()
+            self._map.close()

@@ -12,13 +12,14 @@ from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from tests.e2e.test_cold_open import build
+from tests.graft.support import disk_bytes
 
 MIB = 1024 * 1024
 SUM = "SELECT count(*), sum(length(name)), sum(length(text)), max(text) FROM people"
 
 
 def cache_bytes(path):
-    return sum(file.stat().st_blocks * 512 for file in (path / "cache").glob("*.frames"))
+    return disk_bytes((path / "cache").glob("*.frames"))
 
 
 def work_with_little(tmp_path, *, size, cache_bytes_max):

@@ -6,7 +6,6 @@ import random
 import shutil
 import struct
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from tests.graft.support import (
     body,
     commit,
     content,
+    disk_bytes,
     fast_directory,
     fresh_store,
     leave,
@@ -91,7 +91,7 @@ class Readers:
         """What the cache's files take, those included that have no name any more and that somebody still maps."""
         names = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
         assert not [name for name in names if name.startswith(str(self.path)) and name.endswith("(deleted)")]
-        return sum(file.stat().st_blocks * 512 for file in (self.path / "cache").glob("*.frames"))
+        return disk_bytes((self.path / "cache").glob("*.frames"))
 
     def close(self):
         for replica in self.all:
@@ -209,6 +209,15 @@ def keyed(page, data):
     return key, DecodedFrame([page], data)
 
 
+def wait_for_a_tick(directory):
+    """Return when files that are written now have a later time than those written before."""
+    file = directory / "tick"
+    file.write_bytes(b"")
+    before = file.stat().st_mtime_ns
+    while file.stat().st_mtime_ns == before:
+        file.write_bytes(b"x")
+
+
 def small_cache(path, file_bytes=1 << 20):
     return Cache(path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=file_bytes, alone=True, let_go=lambda file: None)
 
@@ -232,7 +241,7 @@ def test_what_is_lacking_is_known_without_asking_whoever_puts_it_in(tmp_path, ca
     assert not cache.lacks(first[0])
     assert cache.lacks(replace(first[0], offset=500))
     assert cache.lacks(second[0])
-    time.sleep(0.02)  # the clock's next tick
+    wait_for_a_tick(tmp_path)
     other = small_cache(tmp_path)
     other.put([second])
     other.close()
