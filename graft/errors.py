@@ -134,6 +134,8 @@ _GROUPS: tuple[tuple[tuple[type[Exception], ...], type[GraftError]], ...] = (
     ((metastore_errors.UnsupportedCommit, pagestore_errors.UnsupportedFormat), Unsupported),
 )
 
+_TOLD_IN_FULL = (NoSuchVolume, VolumeExists, RemoteUnavailable, RemoteRefused)
+
 
 @contextmanager
 def remote_errors(doing: str) -> Iterator[None]:
@@ -148,7 +150,8 @@ def remote_errors(doing: str) -> Iterator[None]:
             raise LimitReached(f"{doing}: {limit}") from error
         for sources, target in _GROUPS:
             if isinstance(error, sources):
-                raise target(f"{doing}: {error}") from error
+                # The message has the server's words: what its client raised adds a hundred lines to a traceback, no fact.
+                raise target(f"{doing}: {error}") from (None if issubclass(target, _TOLD_IN_FULL) else error)
         raise GraftError(f"{doing}: {error}") from error
 
 

@@ -71,9 +71,20 @@ def _failed(error: Exception, *, show_traceback: bool) -> ExitCode:
     from graft_cli.errors import exit_code, sentence  # noqa: PLC0415 - imports what `graft --help` must not
 
     if show_traceback:
+        _show_all_causes(error)
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     complain(sentence(error))
     return exit_code(error)
+
+
+def _show_all_causes(error: BaseException) -> None:
+    """Have a traceback tell also of exceptions that say nothing more than those that were raised in their place."""
+    seen: set[int] = set()
+    above: BaseException | None = error
+    while above is not None and id(above) not in seen:
+        seen.add(id(above))
+        above.__suppress_context__ = above.__cause__ is not None
+        above = above.__cause__ or above.__context__
 
 
 def _lower_first(message: str) -> str:

@@ -91,7 +91,7 @@ def _source(path: str | os.PathLike[str]) -> Path:
         try:
             check_page_size(header.page_size_in(start))
         except ValueError as error:
-            raise BadRequest(f"{path} is not an SQLite database: {error}") from error
+            raise BadRequest(f"{path} is not an SQLite database: {error}") from None
     elif not _has_wal(source):
         raise BadRequest(f"{path} is empty: there is nothing to import")
     _refuse_unknown_names(source)

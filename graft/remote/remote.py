@@ -204,7 +204,7 @@ def open_remote(
             with remote_errors(f"opening {store_url}"):
                 store = open_store(store_url, runtime=runtime, must_exist=must_exist)
         except ValueError as error:
-            raise BadRequest(str(error)) from error
+            raise BadRequest(str(error)) from None
     return Remote(store, settings or Settings(), runtime, owns_store=owns_store)
 
 

@@ -53,7 +53,7 @@ def init(
     try:
         check_page_size(page_size)
     except ValueError as error:
-        raise BadRequest(str(error)) from error
+        raise BadRequest(str(error)) from None
     with (
         _new_directory(directory) as sync,
         _opened(directory, address, store=store, settings=settings, runtime=runtime) as opened,
@@ -145,7 +145,7 @@ def _target(
     try:
         name = check_name(address.volume or directory.stem)
     except ValueError as error:
-        raise BadRequest(f"{error}; name the volume in the remote, as in {address.store_url}#name") from error
+        raise BadRequest(f"{error}; name the volume in the remote, as in {address.store_url}#name") from None
     return directory, address, name
 
 

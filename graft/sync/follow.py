@@ -74,7 +74,7 @@ def poll_policy(
     try:
         return PollPolicy(interval_s, longest_s, budget)
     except ValueError as error:
-        raise BadRequest(str(error)) from error
+        raise BadRequest(str(error)) from None
 
 
 def watch(replica: Replica, policy: PollPolicy | None = None, *, wait: Wait | None = None) -> Iterator[Event]:

@@ -60,7 +60,7 @@ def require_free(replica: Replica, name: str) -> None:
     try:
         check_name(name)
     except ValueError as error:
-        raise BadRequest(str(error)) from error
+        raise BadRequest(str(error)) from None
     try:
         with remote_errors(f"looking up {name}"):
             read_volume(replica.remote.store, name)

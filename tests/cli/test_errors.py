@@ -54,6 +54,19 @@ def test_a_remote_that_does_not_answer(graft, replica, monkeypatch):
     assert "no answer in 30 s" in ran.err
 
 
+def test_a_traceback_that_was_asked_for_tells_all_causes(graft, replica, monkeypatch):
+    def down(*_args, **_kwargs):
+        try:
+            raise OSError("the client's own words")
+        except OSError as error:
+            raise StoreUnavailable("no answer") from error
+
+    monkeypatch.setattr(LocalDirStore, "list", down)
+    monkeypatch.setattr(LocalDirStore, "get", down)
+    assert "the client's own words" not in graft("fetch", replica, code=ExitCode.UNAVAILABLE).err
+    assert "the client's own words" in graft("fetch", replica, "--traceback", code=ExitCode.UNAVAILABLE).err
+
+
 def test_a_remote_that_refuses(graft, replica, monkeypatch):
     monkeypatch.setattr(LocalDirStore, "list", failing(StoreRefused("no permission to list")))
     assert "no permission to list" in graft("volumes", "remote", code=ExitCode.REFUSED).err

@@ -3,16 +3,28 @@
 import gc
 import subprocess
 import sys
+import traceback
 from datetime import UTC, datetime
 
 import apsw
 import pytest
 
-from graft.errors import BadRequest, NoSuchVersion, NoSuchVolume, NotAReplica, OtherVolume, ReplicaExists
+from graft.errors import (
+    BadRequest,
+    NoSuchVersion,
+    NoSuchVolume,
+    NotAReplica,
+    OtherVolume,
+    RemoteRefused,
+    RemoteUnavailable,
+    ReplicaExists,
+)
 from graft.replica import opening
 from graft.replica.opening import open_replica
 from graft.settings import Settings
 from graft_sqlite_vfs import connect
+from pagestore.errors import StoreRefused, StoreUnavailable
+from pagestore.stores.memory import MemoryStore
 
 from .conftest import rows
 
@@ -200,3 +212,44 @@ def test_the_replica_may_be_open_already(db, volumes):
         version = replica.snapshot().content_version
         db.execute("INSERT INTO t VALUES (4, 'four')")
         assert replica.snapshot().content_version == version + 1
+
+
+def exceptions_in(traceback_text):
+    return 1 + traceback_text.count("\nThe above exception") + traceback_text.count("\nDuring handling of")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "raised"),
+    [
+        ({"remote": "ftp://host/x#app"}, BadRequest),
+        ({"remote": "s3:/bucket/x#app"}, BadRequest),
+        ({"remote": "memory://chains#a/b"}, BadRequest),
+        ({"remote": "memory://chains#app", "page_size": 1000}, BadRequest),
+        ({"remote": "memory://chains#app", "at": 1}, NoSuchVolume),
+        ({"remote": "memory://down#app"}, RemoteUnavailable),
+        ({"remote": "memory://down#app", "at": 1}, RemoteUnavailable),
+        ({"remote": "memory://forbidden#app"}, RemoteRefused),
+        ({}, NotAReplica),
+    ],
+    ids=str,
+)
+def test_an_error_is_told_once(tmp_path, monkeypatch, arguments, raised):
+    """A traceback of `connect` is one exception: those below would say the same words again."""
+
+    def get(store, key):
+        for name, kind in (("down", StoreUnavailable), ("forbidden", StoreRefused)):
+            if name in store.url:
+                try:
+                    raise OSError("the client's own")
+                except OSError as error:
+                    raise kind(f"bucket {name}: these are the server's words") from error
+        return real(store, key)
+
+    real = MemoryStore.get
+    monkeypatch.setattr(MemoryStore, "get", get)
+    with pytest.raises(raised) as caught:
+        connect(tmp_path / "new", **arguments)
+    text = "".join(traceback.format_exception(caught.value))
+    assert exceptions_in(text) == 1, text
+    if raised in {RemoteUnavailable, RemoteRefused}:
+        assert "these are the server's words" in str(caught.value)
