@@ -150,7 +150,7 @@ def remote_errors(doing: str) -> Iterator[None]:
             raise LimitReached(f"{doing}: {limit}") from error
         for sources, target in _GROUPS:
             if isinstance(error, sources):
-                # The message has the server's words: what its client raised adds a hundred lines to a traceback, no fact.
+                # The message has the server's words; what its client raised adds a hundred lines and no fact.
                 raise target(f"{doing}: {error}") from (None if issubclass(target, _TOLD_IN_FULL) else error)
         raise GraftError(f"{doing}: {error}") from error
 

@@ -106,6 +106,8 @@ def _publisher(replica: Replica, where: str | None) -> Callable[[], None]:
         raise click.ClickException(
             f"--metrics needs prometheus-client, the extra 'metrics': in a checkout, pip install '.[metrics]' ({error})"
         ) from error
+    if where.isdecimal() and int(where) > 65535:
+        raise click.BadParameter(f"{where} is no port: those are 0 to 65535", param_hint="'--metrics'")
     if where.isdecimal():
         click.echo(f"graft: metrics are at {serve(replica, int(where))}", err=True)
         return lambda: None

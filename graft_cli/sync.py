@@ -21,6 +21,7 @@ from graft_cli.options import as_json, command, directory
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
 from graft_sqlite_vfs.btree.layout import btree_layout
+from metastore.volumes import check_name
 
 
 @command("push", 'graft push -m "new airports"')
@@ -79,6 +80,11 @@ def pull(
     """
     if (policy == "fork") != (fork_name is not None):
         raise click.UsageError("--policy fork and --fork-name go together")
+    if fork_name is not None:
+        try:
+            check_name(fork_name)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="'--fork-name'") from error
     if min_lsn is not None and policy != "abort":
         raise click.UsageError("--min-lsn waits for the remote; give local commits up, or fork them, first")
     with open_replica(directory) as replica:

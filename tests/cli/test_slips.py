@@ -100,6 +100,13 @@ def test_an_empty_path_is_not_the_working_directory(graft, replica, monkeypatch)
         connect("")
 
 
+def test_what_cannot_be_is_said_before_anything_is_done(graft, replica):
+    ran = graft("pull", replica, "--policy", "fork", "--fork-name", "a b", code=ExitCode.USAGE)
+    assert "not a volume name: 'a b'" in ran.err
+    ran = graft("follow", replica, "--metrics", "99999", "--until", 1, code=ExitCode.USAGE)
+    assert "99999 is no port" in ran.err
+
+
 def test_a_directory_that_becomes_a_remote_is_told(graft, database, workdir):
     ran = graft("init", "first", "bucket/prefix#app")
     assert f"made the directory {workdir}/bucket/prefix, a new remote (a bucket is named s3://" in ran.err
