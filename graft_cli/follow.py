@@ -56,8 +56,8 @@ def follow(
         policy = poll_policy(
             replica, interval_s=interval, interval_s_max=max_interval, requests_per_hour=requests_per_hour
         )
-        tell = _as_json if as_json else _Teller(replica)
         publish = _publisher(replica, metrics)
+        tell = _as_json if as_json else _Teller(replica)
         with interruptible(lambda: f"stopped: {replica.name} is at LSN {replica.view().state.lsn}"):
             for event in watch(replica, policy):
                 tell(event)

@@ -47,7 +47,7 @@ def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAdd
         if isinstance(address, str):
             refuse_slips(store_url)
     except ValueError as error:
-        raise BadRequest(str(error)) from error
+        raise BadRequest(str(error)) from None
     return RemoteAddress(canonical(store_url), volume)
 
 
