@@ -17,7 +17,8 @@ GraftError
 ├── StaleSnapshot          begin again on a newer snapshot
 ├── LimitReached           raise a limit, or close something: descriptors, threads, memory or memory maps ran out
 ├── LocalStorageError      mend the local disk: read-only, no permission, failing
-│   └── DiskFull           free some space
+│   ├── DiskFull           free some space
+│   └── ReplicaMoved       close it everywhere and open it again: its directory or a lock file is not the one opened
 ├── Corrupt                report it: bytes that fail a check are never served
 │   └── HistoryLost        find the right remote, or pull with the policy 'fork': it lacks commits that it had
 └── Unsupported            upgrade graft
@@ -102,6 +103,10 @@ class LocalStorageError(GraftError):
 
 class DiskFull(LocalStorageError):
     """No space is left for the replica."""
+
+
+class ReplicaMoved(LocalStorageError):
+    """The replica's directory, or a file that it depends on, was moved, deleted or replaced while it was open."""
 
 
 class Corrupt(GraftError):

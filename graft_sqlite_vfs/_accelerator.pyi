@@ -1,5 +1,4 @@
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 from graft.pagemap.chunks import MapChunk
@@ -49,8 +48,19 @@ class Reader:
     def learn(self, data: bytes, offset: int, /) -> None: ...
 
 class Appender:
-    def __init__(self, reader: Reader, page_size: int, lock: Path, sync: bool) -> None: ...
-    def aim(self, journal: memoryview, descriptor: int, end: int, limit: int, tail_synced: bool, /) -> None: ...
+    def __init__(
+        self,
+        reader: Reader,
+        page_size: int,
+        lock: bytes,
+        lock_descriptor: int,
+        counters: bytes,
+        counters_id: tuple[int, int],
+        sync: bool,
+    ) -> None: ...
+    def aim(
+        self, journal: memoryview, path: bytes, descriptor: int, end: int, limit: int, tail_synced: bool, /
+    ) -> None: ...
     def lend(self, counter_stored: int, counter_shown: int, /) -> None: ...
     def told(self) -> tuple[int, int, int, int, bool] | None: ...
     def forget(self) -> None: ...

@@ -19,7 +19,7 @@ import xxhash
 from graft.errors import GraftError, WriterBusy, local_errors
 from graft.finalizers import in_finalizer
 from graft.reading.snapshot import Snapshot
-from graft.replica.replica import Replica
+from graft.replica.replica import SHARED, Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
 from graft_sqlite_vfs import _accelerator
@@ -53,8 +53,16 @@ class AcceleratedFile(VolumeFile):
         super().__init__(replica, fixed=fixed, durability=durability, read_path=read_path)
         if fixed is None and durability is not Durability.REMOTE and replica.runtime is SYSTEM:
             sync = durability is not Durability.RELAXED
-            with local_errors(f"opening {replica.writer_lock.path}"):
-                self.appender = _accelerator.Appender(self.reader, replica.page_size, replica.writer_lock.path, sync)
+            lock = replica.writer_lock.path
+            descriptor = replica.home.open(lock.name, os.O_RDWR)  # locked apart from the replica's own
+            try:
+                with local_errors(f"opening {lock}"):
+                    self.appender = _accelerator.Appender(
+                        self.reader, replica.page_size, os.fsencode(lock), descriptor,
+                        os.fsencode(replica.home.path / SHARED), replica.home.id_of(SHARED), sync,
+                    )  # fmt: skip
+            finally:
+                os.close(descriptor)
 
     def xLock(self, level: int) -> None:
         """Lock, and hand over what there is to read, and where to append."""
@@ -100,6 +108,7 @@ class AcceleratedFile(VolumeFile):
         try:
             if in_finalizer():
                 raise WriterBusy(collected(self._replica.name))
+            self._replica.require_unmoved()
             committed = self._catch_up(reads=True)
             self._begin_with(self._replica.begin_holding(self._snapshot or snapshot, appender))
         except GraftError as error:

@@ -7,6 +7,7 @@
     ReadOnly              READONLY              ReadOnlyError   open the volume without `at`
     other BadRequest      ERROR                 SQLError        ask for something else
     LimitReached          IOERR                 IOError         raise the limit, or close something
+    ReplicaMoved          READONLY_DBMOVED      ReadOnlyError   close it everywhere and open it again
     DiskFull              FULL                  FullError       free some space
     LocalStorageError     IOERR_WRITE           IOError         mend the local disk
     Corrupt               IOERR_DATA            IOError         report it; never "database disk image is malformed"
@@ -33,6 +34,7 @@ from graft.errors import (
     LocalStorageError,
     ReadOnly,
     RemoteRefused,
+    ReplicaMoved,
     StaleSnapshot,
     WriterBusy,
 )
@@ -43,6 +45,7 @@ _CODES: tuple[tuple[type[GraftError], int], ...] = (
     (Diverged, apsw.SQLITE_ABORT),
     (ReadOnly, apsw.SQLITE_READONLY),
     (BadRequest, apsw.SQLITE_ERROR),
+    (ReplicaMoved, apsw.SQLITE_READONLY_DBMOVED),
     (DiskFull, apsw.SQLITE_FULL),
     (LocalStorageError, apsw.SQLITE_IOERR_WRITE),
     (Corrupt, apsw.SQLITE_IOERR_DATA),

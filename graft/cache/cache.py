@@ -75,16 +75,19 @@ class Cache:
         file_bytes: int,
         alone: bool,
         let_go: Callable[[int], None],
+        still_there: Callable[[], bool] = lambda: True,
     ) -> None:
         """Use ``directory``, created if absent; ``let_go`` is told of files whose bodies must not be held any longer.
 
-        One who is ``alone`` throws an index that is damaged away with all it indexed; others do without the cache.
+        Where the directory was removed it is made anew, as long as the replica is ``still_there``. One who is ``alone``
+        throws an index that is damaged away with all it indexed; others do without the cache.
         """
         self._directory = directory
         self._page_size = page_size
         self._bytes_max = bytes_max
         self._file_bytes = file_bytes_for(file_bytes, bytes_max)
         self._let_go_of_bodies = let_go
+        self._still_there = still_there
         self._lock = threading.RLock()  # guards the index and the files
         self._files = CacheFiles(directory)
         self._usable: CachedFrames | None = None
@@ -258,6 +261,8 @@ class Cache:
         for file in self._files.mapped():
             self._usable.let_go(file)
         self._usable = None
+        if not self._still_there():
+            raise LocalStorageError(f"{self._directory} is not the directory that was opened")
         self._usable = self._opened()
 
     def _named_in(self, segment: bytes) -> set[int] | None:

@@ -3,15 +3,17 @@
 A lock is an flock on a file of its own: it dies with its process, and it never touches the data that it guards.
 """
 
+import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from graft.errors import BadRequest, WriterBusy, local_errors
+from graft.disk.names import FileId
+from graft.errors import BadRequest, GraftError, ReplicaMoved, WriterBusy, local_errors
 from pagestore.ownership import create
 from pagestore.runtime import SYSTEM, Runtime
 
@@ -33,12 +35,22 @@ class _Mutex:
 
     def __init__(self, path: Path) -> None:
         self._thread_lock = threading.Lock()
+        self._name = str(path)
         with local_errors(f"opening {path}"):
             self._descriptor = create(path, os.O_RDWR)
+            self._id = FileId.of(os.fstat(self._descriptor))
 
     @property
     def is_closed(self) -> bool:
         return self._descriptor < 0
+
+    @property
+    def has_its_name(self) -> bool:
+        """Whether others that open the path lock the same file."""
+        try:
+            return FileId.of(os.stat(self._name)) == self._id  # noqa: PTH116 - making a path takes longer than this
+        except OSError:
+            return False
 
     def try_acquire(self) -> bool:
         if not self._thread_lock.acquire(blocking=False):
@@ -70,13 +82,19 @@ class FileLock:
     Who tidies up takes it with `held_briefly`, and nobody is told "busy" for that: one who finds the lock taken
     waits until no such holder is there, which a second lock says, and looks again.
 
+    A lock on a file that is not the one at its path any more keeps nobody out: who gets it is refused (`ReplicaMoved`).
+
     The children of a fork would share it with their parent: they must `close` it at once.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
-        """Use the file at ``path``, and one beside it, created if absent; ``what`` is for messages."""
+    def __init__(self, path: Path, what: str, *, check: Callable[[], None] | None = None) -> None:
+        """Use the file at ``path``, and one beside it, created if absent; ``what`` is for messages.
+
+        ``check`` is called each time that the lock was taken; where it raises, the lock is given back.
+        """
         self.path = path
         self._what = what
+        self._check = check
         self._mutex = _Mutex(path)
         try:
             self._brief = _Mutex(path.with_suffix(".brief"))
@@ -85,10 +103,20 @@ class FileLock:
             raise
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it, but for a brief holder; raises `BadRequest` after `close`."""
+        """Take the lock if nobody has it, but for a brief holder.
+
+        Raises `BadRequest` after `close`, and `ReplicaMoved` where the file is not the one at its path any more.
+        """
         if self._mutex.is_closed:
             raise BadRequest(f"{self._what}: the replica was closed here, or opened before a fork; open it again")
-        return self._mutex.try_acquire() or self._try_without_brief_holder()
+        if not self._mutex.try_acquire() and not self._try_without_brief_holder():
+            return False
+        try:
+            self._require_valid()
+        except BaseException:
+            self.release()
+            raise
+        return True
 
     def release(self) -> None:
         """Give the lock back."""
@@ -116,7 +144,7 @@ class FileLock:
         try:
             taken = self._mutex.try_acquire()
             try:
-                yield taken
+                yield taken and self._is_valid()
             finally:
                 if taken:
                     self.release()
@@ -127,6 +155,22 @@ class FileLock:
         """Close the files; a held lock is released. May be called again."""
         self._mutex.close()
         self._brief.close()
+
+    def _require_valid(self) -> None:
+        if not self._mutex.has_its_name:
+            raise ReplicaMoved(
+                f"{self._what}: {self.path} was deleted or replaced while it was in use, so that the lock keeps nobody "
+                "out; nothing was written. Close everything that uses it, in all processes, and open it again"
+            )
+        if self._check is not None:
+            self._check()
+
+    def _is_valid(self) -> bool:
+        try:
+            self._require_valid()
+        except GraftError:
+            return False
+        return True
 
     def _try_without_brief_holder(self) -> bool:
         """Try again when nobody holds the lock briefly, which is soon."""
@@ -149,19 +193,15 @@ class PresenceLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Use the file at ``path`` and one beside it, created if absent."""
+        """Use the file at ``path`` and one beside it, created if absent, from `enter` on."""
+        self._path = path
         self._descriptor = self._gate = -1
-        with local_errors(f"opening {path}"):
-            self._descriptor = create(path, os.O_RDWR)
-            try:
-                self._gate = create(path.with_suffix(".gate"), os.O_RDWR)
-            except BaseException:
-                os.close(self._descriptor)
-                raise
 
     def enter(self) -> bool:
         """Join; tell whether nobody else was there. Call `settled` after recovering."""
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        with local_errors(f"opening {self._path}"):
+            self._gate = _locked_by_name(self._path.with_suffix(".gate"))
+            self._descriptor = create(self._path, os.O_RDWR)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -172,10 +212,26 @@ class PresenceLock:
     def settled(self) -> None:
         """Let others in."""
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        gate, self._gate = self._gate, -1
+        os.close(gate)  # which lets go of its lock
 
     def close(self) -> None:
         """Leave; may be called again."""
         for descriptor in {self._descriptor, self._gate} - {-1}:
             os.close(descriptor)
         self._descriptor = self._gate = -1
+
+
+def _locked_by_name(path: Path) -> int:
+    """Open and lock a file that has its name when it is locked: a lock on one that was deleted keeps nobody out."""
+    while True:
+        descriptor = create(path, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if FileId.of(path.stat()) == FileId.of(os.fstat(descriptor)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

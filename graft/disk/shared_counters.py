@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.errors import Unsupported, local_errors
+from graft.errors import ReplicaMoved, Unsupported, local_errors
 from pagestore.ownership import create
 
 _MAGIC = int.from_bytes(b"grftshr1", "little")
@@ -49,8 +49,11 @@ _DISOWNED = Moment(2**64 - 1, 2**64 - 1)
 class SharedCounters:
     """The mapped counters; writers hold the lock that guards what they announce."""
 
-    def __init__(self, path: Path) -> None:
-        """Map the file at ``path``, created if absent."""
+    def __init__(self, path: Path, *, alone: bool = True) -> None:
+        """Map the file at ``path``, created if absent by one who is ``alone``.
+
+        Raises `ReplicaMoved` where others have the replica open, and yet it is not there, or new: theirs was deleted.
+        """
         with local_errors(f"mapping {path}"):
             descriptor = create(path, os.O_RDWR)
             try:
@@ -64,6 +67,11 @@ class SharedCounters:
         if self.words[0] not in {0, _MAGIC}:
             raise Unsupported(
                 f"{path} was made by another version of graft; upgrade, or remove it while nobody uses it"
+            )
+        if not alone and not self.words[0]:
+            raise ReplicaMoved(
+                f"{path} was deleted while other processes have the replica open, which cannot be joined now: close it "
+                "in all of them, and open it again"
             )
         self.words[0] = _MAGIC
 

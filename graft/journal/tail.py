@@ -24,6 +24,8 @@ class Room(NamedTuple):
 
     view: memoryview
     """The mapped file."""
+    path: bytes
+    """Its name, which it may lose."""
     descriptor: int
     """The same, to be written to; another must not be opened, since a file may have lost its name to another."""
     start: int
@@ -35,12 +37,13 @@ class Room(NamedTuple):
 class Tail:
     """One file, to be written at its end; used under the writer lock."""
 
-    __slots__ = ("_descriptor", "_laid_out", "file")
+    __slots__ = ("_descriptor", "_laid_out", "_path", "file")
 
     def __init__(self, file: JournalFile) -> None:
         """Open the file; raises `FileNotFoundError` where it is gone."""
         self.file = file
         self._laid_out = 0
+        self._path = os.fsencode(file.path)
         self._descriptor = os.open(file.path, os.O_WRONLY | os.O_CLOEXEC)
 
     def is_there(self) -> bool:
@@ -49,7 +52,7 @@ class Tail:
 
     def room(self, *, synced: bool) -> Room:
         """Return what is laid out behind what was read."""
-        return Room(self.file.view, self._descriptor, self.file.end, self._laid_out, synced)
+        return Room(self.file.view, self._path, self._descriptor, self.file.end, self._laid_out, synced)
 
     def write(self, parts: Sequence[Data], start: int, end: int, *, sync: bool) -> None:
         """Write a record that reaches from ``start`` to ``end``; with ``sync`` it is on the disk on return."""

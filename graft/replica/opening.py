@@ -9,6 +9,7 @@ import threading
 import weakref
 from pathlib import Path
 
+from graft.disk.names import FileId
 from graft.errors import LocalStorageError, local_errors
 from graft.finalizers import do_waiting
 from graft.remote.remote import Remote
@@ -18,7 +19,8 @@ from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
-_open: dict[Path, tuple[Replica, int]] = {}
+_open: dict[Replica, int] = {}
+"""How often each is in use. A path may come to stand for another directory, so that only a look at it tells which."""
 _open_lock = threading.RLock()  # guards _open; what closes may let go of what has another replica open
 _all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
 
@@ -53,7 +55,8 @@ def open_replica(
     """Open a replica, or return the one that this process has open already.
 
     A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
-    needs one `Replica.close`. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
+    needs one `Replica.close`. One whose directory or lock files were replaced is not returned: what is there now is
+    opened beside it. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
     """
     do_waiting()
     is_replica(path)  # refuses what no replica can be at
@@ -63,7 +66,7 @@ def open_replica(
     except RuntimeError as error:  # what `pathlib` makes of a loop of links
         raise LocalStorageError(f"opening {path}: {error}") from error
     with _open_lock:
-        replica, uses = _open.get(real, (None, 0))
+        replica = opened_at(real)
         if replica is None:
             with local_errors(f"opening {real}"):
                 replica = Replica(
@@ -72,18 +75,28 @@ def open_replica(
             _all.add(replica)
         elif remote is not None:
             remote.close()
-        _open[real] = replica, uses + 1
+        _open[replica] = _open.get(replica, 0) + 1
         return replica
+
+
+def opened_at(path: Path) -> Replica | None:
+    """Return what this process has open in the directory that is at a path now, if it can still be used."""
+    try:
+        directory = FileId.of(path.stat())
+    except OSError:
+        return None
+    with _open_lock:
+        here = [replica for replica in _open if replica.home.id == directory]
+        return next((replica for replica in here if replica.home.is_unmoved()), None)
 
 
 def _give_back(replica: Replica) -> None:
     with _open_lock:
-        found, uses = _open.get(replica.path, (None, 0))
-        if found is not replica:
-            return
+        uses = _open.get(replica, 0)
         if uses > 1:
-            _open[replica.path] = replica, uses - 1
+            _open[replica] = uses - 1
+        if uses != 1:
             return
-        del _open[replica.path]
+        del _open[replica]
         _all.discard(replica)
         replica.close_now()

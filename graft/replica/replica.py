@@ -24,6 +24,7 @@ from graft.cache.delta_bases import CachedBases
 from graft.counters import ReplicaCounts
 from graft.disk.boot import boot_number
 from graft.disk.files import make_directory
+from graft.disk.home import Home
 from graft.disk.locks import FileLock, HeldLock, PresenceLock
 from graft.disk.shared_counters import SharedCounters
 from graft.errors import (
@@ -57,6 +58,9 @@ from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
 JOURNAL = "journal"
+SHARED = "shared"
+_WATCHED = ("open.lock", "writer.lock", "sync.lock", STATE_FILE, SHARED, JOURNAL)
+"""What an open replica would lose touch with other processes by, or write beside, if it were replaced."""
 
 
 class Replica:
@@ -98,12 +102,14 @@ class Replica:
         if remote is not None:
             opened.callback(remote.close)
         was_closed = not (path / f"{STATE_FILE}-wal").exists()
+        self.home = Home(path)
+        opened.callback(self.home.close)
         self._presence = PresenceLock(path / "open.lock")
         opened.callback(self._presence.close)
         alone = self._presence.enter()
-        self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}")
+        self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}", check=self.home.require_unmoved)
         opened.callback(self.writer_lock.close)
-        self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}")
+        self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}", check=self.home.require_unmoved)
         opened.callback(self.sync_lock.close)
         self.state = State(path / STATE_FILE)
         opened.callback(self.state.close)
@@ -116,10 +122,11 @@ class Replica:
             )
             opened.callback(remote.close)
         self.remote = remote
-        self.shared = SharedCounters(path / "shared")
+        self.shared = SharedCounters(path / SHARED, alone=alone)
         opened.callback(self.shared.close)
         with local_errors(f"opening {path}"):
             make_directory(path / JOURNAL)
+        self.home.watch(_WATCHED)
         self.journal = Journal(
             path / JOURNAL,
             self.page_size,
@@ -135,6 +142,7 @@ class Replica:
             file_bytes=settings.cache_file_bytes,
             alone=alone,
             let_go=self.table.detach,
+            still_there=self.home.is_unmoved,
         )
         opened.callback(self.cache.close)
         self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
@@ -146,9 +154,13 @@ class Replica:
             self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)
         )
         opened.callback(self.bodies.close)
-        self._view = self._first_view(alone=alone)
         if alone:
+            # Somebody may be writing after all, whose open.lock was deleted.
+            with self.writer_lock.held(settings.lock_timeout_s, self.runtime):
+                self._view = self._first_view(alone=True)
             self._presence.settled()
+        else:
+            self._view = self._first_view(alone=False)
         if was_closed:
             self._settled = self._counters()
 
@@ -161,6 +173,11 @@ class Replica:
         """Raise `BadRequest` in the child of a fork: the locks, the journal and the state are its parent's."""
         if self._disowned:
             raise BadRequest(f"{self.path} was opened before a fork; open it again in the new process")
+
+    def require_unmoved(self) -> None:
+        """Raise `ReplicaMoved` if the directory or a lock file is not the one that was opened, and as `require_own`."""
+        self.require_own()
+        self.home.require_unmoved()
 
     @property
     def remote_address(self) -> str:
@@ -339,6 +356,8 @@ class Replica:
         self.close()
 
     def _delete_through(self, local_lsn: int, *, spare_last: bool) -> None:
+        if not self.home.is_unmoved():  # what is at the path now is not ours
+            return
         with contextlib.suppress(LocalStorageError, WriterBusy):
             self.journal.delete_through(local_lsn, spare_last=spare_last, sync=self.state.sync)
 
@@ -347,7 +366,7 @@ class Replica:
 
         What fails is left: then the journal is vouched for by less.
         """
-        if self._closed or self._disowned:
+        if self._closed or self._disowned or not self.home.is_unmoved():
             return
         with contextlib.suppress(GraftError):
             view = self.view()

@@ -47,6 +47,10 @@ class Host(Protocol):
         """Raise `BadRequest` if the replica is disowned."""
         ...
 
+    def require_unmoved(self) -> None:
+        """Raise `ReplicaMoved` if the directory or a lock file is not the one that was opened, and as `require_own`."""
+        ...
+
     def publish(self, commit: LocalCommit) -> Snapshot:
         """Let readers see a local commit that is in the journal."""
         ...
@@ -143,10 +147,10 @@ class WriteTransaction:
         """Put the changes into the journal and let ``publish`` make them visible; returns its snapshot.
 
         Where ``publish`` raises, it has called `take_back`, or `keep` if others may see the commit. Raises `BadRequest`
-        in the child of a fork: the lock and the journal are its parent's.
+        in the child of a fork, where the lock is its parent's, and `ReplicaMoved` where the lock keeps nobody out.
         """
         self._check_open()
-        self._replica.require_own()
+        self._replica.require_unmoved()
         if self._outdated:
             raise StaleSnapshot(f"{self.base.describe()}: this transaction was committed already; begin a new one")
         if not self.dirty:

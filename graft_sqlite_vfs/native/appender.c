@@ -8,7 +8,6 @@
 #include <string.h>
 #include <structmember.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,17 +50,23 @@ static int find(const graft_appender *appender, uint32_t page)
 
 /* The transaction */
 
+/* Tell whether the lock keeps others out, and the counters and the journal file are where others look for them. */
+static bool is_unmoved(const graft_appender *appender)
+{
+    return named_is_there(&appender->lock) && named_is_there(&appender->counters) &&
+           named_is_there(&appender->journal_file);
+}
+
 /* Tell whether what was lent is still what comes next; the writer lock is held. */
 static bool is_newest(const graft_appender *appender)
 {
     const _Atomic uint64_t *words = words_of(appender);
     const graft_reader *reader = appender->reader;
-    struct stat status;
     return atomic_load_explicit(&words[WORD_GENERATION], memory_order_acquire) == reader->generation &&
            atomic_load_explicit(&words[WORD_LOCAL_LSN], memory_order_acquire) == reader->local_lsn &&
            atomic_load_explicit(&words[WORD_APPENDING], memory_order_acquire) == 0 &&
            atomic_load_explicit(&words[WORD_IN_DOUBT], memory_order_acquire) == 0 &&
-           fstat(appender->journal_descriptor, &status) == 0 && status.st_nlink > 0;
+           is_unmoved(appender);
 }
 
 bool appender_begin(graft_appender *appender)
@@ -151,7 +156,8 @@ void appender_end(graft_appender *appender)
 bool appender_can_commit(const graft_appender *appender)
 {
     int one = find(appender, 1);
-    if (one < 0 || appender_is_inherited(appender) || !has_room(appender) || !overlay_has_room(&appender->reader->overlay, appender->count) ||
+    if (one < 0 || appender_is_inherited(appender) || !named_is_there(&appender->lock) ||
+        !has_room(appender) || !overlay_has_room(&appender->reader->overlay, appender->count) ||
         appender->end + record_bytes(appender->count, appender->page_size) > appender->limit)
         return false;
     const uint8_t *page_one = appender_body(appender, (unsigned)one);
@@ -376,15 +382,17 @@ static void forget_journal(graft_appender *appender)
     if (appender->journal == NULL)
         return;
     close(appender->journal_descriptor);
+    named_forget(&appender->journal_file);
     Py_CLEAR(appender->journal);
 }
 
 static PyObject *aim(graft_appender *appender, PyObject *args)
 {
     PyObject *journal;
+    const char *path;
     int descriptor, tail_synced;
     unsigned long long end, limit;
-    if (!PyArg_ParseTuple(args, "OiKKp:aim", &journal, &descriptor, &end, &limit, &tail_synced))
+    if (!PyArg_ParseTuple(args, "OyiKKp:aim", &journal, &path, &descriptor, &end, &limit, &tail_synced))
         return NULL;
     overlay_end(&appender->reader->overlay);
     if (journal != appender->journal) {
@@ -392,6 +400,10 @@ static PyObject *aim(graft_appender *appender, PyObject *args)
         if (own < 0)
             return PyErr_SetFromErrno(PyExc_OSError);
         forget_journal(appender);
+        if (named_note(&appender->journal_file, path, own) < 0) {
+            close(own);
+            return NULL;
+        }
         appender->journal_descriptor = own;
         appender->journal = Py_NewRef(journal);
     }
@@ -463,23 +475,29 @@ static int reader_of(PyObject *found, void *reader)
 
 static PyObject *appender_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"reader", "page_size", "lock", "sync", NULL};
+    static char *names[] = {"reader", "page_size", "lock", "lock_descriptor", "counters", "counters_id", "sync", NULL};
     graft_reader *reader;
     unsigned page_size;
-    PyObject *lock;
-    int sync;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&IO&p:Appender", names, reader_of, &reader, &page_size,
-                                     PyUnicode_FSConverter, &lock, &sync))
+    const char *lock, *counters;
+    int sync, lock_descriptor;
+    unsigned long long device, inode;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&Iyiy(KK)p:Appender", names, reader_of, &reader, &page_size, &lock,
+                                     &lock_descriptor, &counters, &device, &inode, &sync))
         return NULL;
     graft_appender *appender = NULL;
     int descriptor = -1;
     if (page_size < 512 || page_size > 65536 || page_size & (page_size - 1))
         PyErr_Format(PyExc_ValueError, "no page has %u bytes", page_size);
-    else if ((descriptor = open(PyBytes_AS_STRING(lock), O_RDWR | O_CLOEXEC)) < 0)
-        PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, lock);
+    else if ((descriptor = fcntl(lock_descriptor, F_DUPFD_CLOEXEC, 0)) < 0)
+        PyErr_SetFromErrno(PyExc_OSError);
     else
         appender = (graft_appender *)type->tp_alloc(type, 0);
-    Py_DECREF(lock);
+    if (appender != NULL && (named_note(&appender->lock, lock, descriptor) < 0 ||
+                             named_set(&appender->counters, counters, (dev_t)device, (ino_t)inode) < 0)) {
+        named_forget(&appender->lock);
+        type->tp_free((PyObject *)appender);
+        appender = NULL;
+    }
     if (appender == NULL) {
         if (descriptor >= 0)
             close(descriptor);
@@ -513,6 +531,8 @@ static void appender_dealloc(graft_appender *appender)
     Py_DECREF(close_appender(appender, NULL));
     if (appender->lock_descriptor >= 0)
         close(appender->lock_descriptor);
+    named_forget(&appender->lock);
+    named_forget(&appender->counters);
     PyMem_RawFree(appender->gathered);
     Py_DECREF((PyObject *)appender->reader);
     Py_TYPE(appender)->tp_free((PyObject *)appender);
@@ -520,7 +540,7 @@ static void appender_dealloc(graft_appender *appender)
 
 static PyMethodDef appender_methods[] = {
     {"aim", (PyCFunction)(void (*)(void))aim, METH_VARARGS,
-     "Learn, while Python holds the writer lock, where the next record goes: aim(journal, descriptor, end, limit, "
+     "Learn, while Python holds the writer lock, where the next record goes: aim(journal, path, descriptor, end, limit, "
      "tail_synced)."},
     {"lend", (PyCFunction)(void (*)(void))lend, METH_VARARGS,
      "Let commits be appended there, behind the version that is published now, until another one is: "

@@ -16,6 +16,7 @@
 #define GRAFT_APPENDER_H
 
 #include "forks.h"
+#include "named.h"
 #include "reader.h"
 #include "record.h"
 
@@ -27,11 +28,13 @@ typedef struct graft_appender {
     uint32_t page_size;
     uint32_t page_shift;
     int lock_descriptor;
+    named_file lock, counters; /* whoever opens them by name must find these */
     bool sync; /* a commit waits for the disk */
     struct graft_appender *previous, *next;
     /* Room */
     PyObject *journal; /* the mapped file; NULL: there was never any */
     int journal_descriptor;
+    named_file journal_file;
     uint64_t end; /* where the next record goes */
     uint64_t limit;
     uint32_t counter_stored; /* of the newest version's page 1 */

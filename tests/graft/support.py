@@ -74,7 +74,7 @@ def repeatable(seed):
 
 def leave(replica):
     """Close a replica wherever it came from."""
-    if opening._open.get(replica.path, (None,))[0] is replica:
+    if replica in opening._open:
         replica.close()
     else:
         replica.close_now()
@@ -82,9 +82,7 @@ def leave(replica):
 
 def kill(replica, transaction=None):
     """End a replica as the death of its process would: locks and maps vanish, nothing is written any more."""
-    found = opening._open.get(replica.path)
-    if found and found[0] is replica:
-        del opening._open[replica.path]
+    opening._open.pop(replica, None)
     if transaction is not None:
         transaction._open = False
         if transaction._spill is not None:
@@ -96,6 +94,7 @@ def kill(replica, transaction=None):
     replica.remote.parallel.close()
     replica.journal.close()
     replica.shared.close()
+    replica.home.close()
     for lock in (replica.writer_lock, replica.sync_lock, replica._presence):
         lock.close()
 

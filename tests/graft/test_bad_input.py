@@ -616,5 +616,5 @@ def close_all():
     yield
     from graft.replica import opening as module
 
-    for replica, _ in list(module._open.values()):
+    for replica in list(module._open):
         kill(replica)

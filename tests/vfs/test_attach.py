@@ -153,9 +153,9 @@ def test_detach_lets_go_of_the_replica(db, volumes):
 
     volumes.connect("other", remote="#other").close()
     db.execute("ATTACH ? AS other", (str(volumes.path("other")),))
-    assert volumes.path("other").resolve() in opening._open
+    assert opening.opened_at(volumes.path("other").resolve())
     db.execute("DETACH other")
-    assert volumes.path("other").resolve() not in opening._open
+    assert not opening.opened_at(volumes.path("other").resolve())
 
 
 @committed_in_python

@@ -166,17 +166,17 @@ def test_closing_gives_the_replica_back(db, volumes):
     path = volumes.path().resolve()
     second = volumes.connect()
     db.close()
-    assert path in opening._open
+    assert opening.opened_at(path)
     second.close()
     gc.collect()
-    assert path not in opening._open
+    assert not opening.opened_at(path)
 
 
 def test_a_failed_open_gives_the_replica_back(volumes):
     volumes.connect().close()
     with pytest.raises(NoSuchVersion):
         volumes.connect(at=5)
-    assert volumes.path().resolve() not in opening._open
+    assert not opening.opened_at(volumes.path().resolve())
 
 
 def test_by_plain_uri(db, volumes):
