@@ -42,7 +42,7 @@ def status(directory: Path, as_json: bool) -> None:
     if as_json:
         document(found)
     else:
-        fields(_described(found))
+        fields([*_described(found), *([("access", replica.read_only)] if replica.read_only else [])])
 
 
 def _described(found: Status) -> list[tuple[str, str]]:

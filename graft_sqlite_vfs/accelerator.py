@@ -51,7 +51,8 @@ class AcceleratedFile(VolumeFile):
         self._aimed: int | None = None
         """The local LSN behind which it knows the room."""
         super().__init__(replica, fixed=fixed, durability=durability, read_path=read_path)
-        if fixed is None and durability is not Durability.REMOTE and replica.runtime is SYSTEM:
+        may_append = durability is not Durability.REMOTE and replica.runtime is SYSTEM and replica.read_only is None
+        if fixed is None and may_append:
             sync = durability is not Durability.RELAXED
             lock = replica.writer_lock.path
             descriptor = replica.home.open(lock.name, os.O_RDWR)  # locked apart from the replica's own

@@ -76,14 +76,17 @@ class Cache:
         alone: bool,
         let_go: Callable[[int], None],
         still_there: Callable[[], bool] = lambda: True,
+        frozen: bool = False,
     ) -> None:
         """Use ``directory``, created if absent; ``let_go`` is told of files whose bodies must not be held any longer.
 
         Where the directory was removed it is made anew, as long as the replica is ``still_there``. One who is ``alone``
-        throws an index that is damaged away with all it indexed; others do without the cache.
+        throws an index that is damaged away with all it indexed; others do without the cache. A ``frozen`` cache is
+        only read: whatever would change its files raises `LocalStorageError`.
         """
         self._directory = directory
         self._page_size = page_size
+        self._frozen = frozen
         self._bytes_max = bytes_max
         self._file_bytes = file_bytes_for(file_bytes, bytes_max)
         self._let_go_of_bodies = let_go
@@ -150,7 +153,7 @@ class Cache:
 
         Another thread may evict them at once: look at `maps` when they are where they are to be.
         """
-        with self._working("writing to"):
+        with self._changing("writing to"):
             self._reopen_if_removed()
             self.grew = True
             try:
@@ -164,7 +167,7 @@ class Cache:
 
     def evict(self) -> None:
         """Hold the cache to its budget, and let go of what others want to have evicted."""
-        with self._working("emptying"):
+        with self._changing("emptying"):
             self._reopen_if_removed()
             files = self._frames.index.files()
             self._frames.let_go_of_all_but(files)
@@ -181,7 +184,7 @@ class Cache:
         ``live_bytes`` is what all pages of the newest version take: when all is done, the files take one in ``slack``
         bytes more at most. The caller sees to it that no frame is put in meanwhile that ``live`` does not know of.
         """
-        with self._working("thinning"):
+        with self._changing("thinning"):
             self._reopen_if_removed()
             frames, index = self._frames, self._frames.index
             files = index.files()
@@ -277,6 +280,11 @@ class Cache:
             with self._working("reading"):
                 self._named[segment] = self._frames.index.offsets(segment, _NAMED_MAX)
         return self._named[segment]
+
+    def _changing(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        if self._frozen:
+            raise LocalStorageError(f"{doing} {self._directory}: the replica is open for reading only")
+        return self._working(doing)
 
     @contextlib.contextmanager
     def _working(self, doing: str) -> Iterator[None]:

@@ -40,6 +40,21 @@ def write_new(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes to a new one, which has holes where the source has."""
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            for position, length in _pieces(reading, 0):
+                write_all(writing, [os.pread(reading, length, position)], position)
+            os.ftruncate(writing, os.fstat(reading).st_size)
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
 def take_name(draft: Path, path: Path) -> None:
     """Give a file a name that nobody else has; it may keep its old one. Raises `FileExistsError`."""
     try:

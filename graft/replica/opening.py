@@ -14,6 +14,7 @@ from graft.errors import LocalStorageError, local_errors
 from graft.finalizers import do_waiting
 from graft.remote.remote import Remote
 from graft.replica.directory import is_replica, replica_path
+from graft.replica.read_only import private_copy, why_read_only
 from graft.replica.replica import Replica
 from graft.settings import Settings
 from pagestore.objectstore import ObjectStore
@@ -56,7 +57,9 @@ def open_replica(
 
     A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
     needs one `Replica.close`. One whose directory or lock files were replaced is not returned: what is there now is
-    opened beside it. Raises `NotAReplica`, and `GraftError` for a directory that cannot be used.
+    opened beside it. One that this process cannot write is opened for reading, as it is now: `Replica.read_only` says
+    why, and whatever would change it raises `ReadOnly`. Raises `NotAReplica`, and `GraftError` for a directory that
+    cannot be used.
     """
     do_waiting()
     is_replica(path)  # refuses what no replica can be at
@@ -69,9 +72,12 @@ def open_replica(
         replica = opened_at(real)
         if replica is None:
             with local_errors(f"opening {real}"):
+                read_only = why_read_only(real) if is_replica(real) else None
                 replica = Replica(
-                    real, settings=settings, store=store, runtime=runtime, remote=remote, on_release=_give_back
-                )
+                    real if read_only is None else private_copy(real),
+                    settings=settings, store=store, runtime=runtime, remote=remote, on_release=_give_back,
+                    read_only=read_only,
+                )  # fmt: skip
             _all.add(replica)
         elif remote is not None:
             remote.close()

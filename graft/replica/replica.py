@@ -12,6 +12,7 @@ record that a dead writer left behind is never laid over what it was not made on
 """
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -31,6 +32,7 @@ from graft.errors import (
     BadRequest,
     GraftError,
     LocalStorageError,
+    ReadOnly,
     StaleSnapshot,
     WriterBusy,
     local_errors,
@@ -75,8 +77,12 @@ class Replica:
         runtime: Runtime = SYSTEM,
         remote: Remote | None = None,
         on_release: "Callable[[Replica], None] | None" = None,
+        read_only: str | None = None,
     ) -> None:
         """Open the directory, recovering it if nobody else has it open; a ``remote`` is closed with the replica.
+
+        ``read_only`` says why nothing may be written, where the directory is a private copy of one that cannot be
+        (`graft.replica.read_only`); it is removed on closing.
 
         ``on_release`` is called by `close` instead of closing: several users may share one replica.
         """
@@ -88,14 +94,20 @@ class Replica:
             raise not_a_replica(path)
         self._lock = threading.RLock()  # guards the journal's reading position and the replacing of _view
         self._disowned = self._closed = False
+        self.read_only = read_only
+        """Why this replica can only be read; None if it can be written."""
+        self._is_up = False
         self._on_release = on_release or Replica.close_now
         self._read: list[LocalCommit] = []
         """Commits that were taken from the journal and are not in the view yet."""
         self._open = contextlib.ExitStack()
         """What to let go of, the locks last."""
         with contextlib.ExitStack() as opened:
+            if read_only is not None:
+                opened.callback(shutil.rmtree, path, ignore_errors=True)
             self._take_up(opened, store, remote)
             self._open = opened.pop_all()
+        self._is_up = True
 
     def _take_up(self, opened: contextlib.ExitStack, store: ObjectStore | None, remote: Remote | None) -> None:
         path, settings = self.path, self.settings
@@ -107,9 +119,9 @@ class Replica:
         self._presence = PresenceLock(path / "open.lock")
         opened.callback(self._presence.close)
         alone = self._presence.enter()
-        self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}", check=self.home.require_unmoved)
+        self.writer_lock = FileLock(path / "writer.lock", f"the writer lock of {path}", check=self._require_writable)
         opened.callback(self.writer_lock.close)
-        self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}", check=self.home.require_unmoved)
+        self.sync_lock = FileLock(path / "sync.lock", f"a push or pull of {path}", check=self._require_writable)
         opened.callback(self.sync_lock.close)
         self.state = State(path / STATE_FILE)
         opened.callback(self.state.close)
@@ -143,6 +155,7 @@ class Replica:
             alone=alone,
             let_go=self.table.detach,
             still_there=self.home.is_unmoved,
+            frozen=self.read_only is not None,
         )
         opened.callback(self.cache.close)
         self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
@@ -173,6 +186,12 @@ class Replica:
         """Raise `BadRequest` in the child of a fork: the locks, the journal and the state are its parent's."""
         if self._disowned:
             raise BadRequest(f"{self.path} was opened before a fork; open it again in the new process")
+
+    def _require_writable(self) -> None:
+        """Raise `ReadOnly` where nothing may be written, and `ReplicaMoved` as `require_unmoved`."""
+        if self.read_only is not None and self._is_up:
+            raise ReadOnly(self.read_only)
+        self.home.require_unmoved()
 
     def require_unmoved(self) -> None:
         """Raise `ReplicaMoved` if the directory or a lock file is not the one that was opened, and as `require_own`."""
