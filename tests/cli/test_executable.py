@@ -15,7 +15,8 @@ from graft_cli.exitcodes import ExitCode
 from tests.cli.conftest import LARGE_TABLE, make_database
 
 GRAFT = Path(sys.executable).with_name("graft")
-TIMEOUT_S = 30
+TIMEOUT_S = 300
+"""Ends a test that hangs; no test waits that long otherwise."""
 
 PRELUDE = """
 import os, sys, threading, time
@@ -46,7 +47,9 @@ main()
 BLOCKED_HYDRATE = """
 def blocked(store, key, start, length):
     if threading.current_thread() is not threading.main_thread():
-        time.sleep(0.2)  # the main thread waits for this one by then
+        main = threading.main_thread().ident
+        while "wait" not in sys._current_frames()[main].f_code.co_name:  # until the main thread waits for this one
+            time.sleep(0.01)
         os.write(1, b"blocked\\n")
     block()
 

@@ -118,8 +118,8 @@ def upload(server, module=MODULE, *, replaces=None):
     assert (status, text) == (200, f"{digest_of(module)}.wasm")
 
 
-def wait_for(condition, seconds=20):
-    """Wait until something holds that another thread brings about."""
+def wait_for(condition, seconds=300):
+    """Wait until something holds that another thread brings about; the time only ends a test that hangs."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
