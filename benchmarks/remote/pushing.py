@@ -40,6 +40,8 @@ class PushOfRows:
             open_replica(place.directory / "writer") as replica,
             closing(connect(replica.path, durability="relaxed")) as database,
         ):
+            database.execute(TOUCH, ("first", 1))
+            _must_push(replica)  # the first one after opening proves that the remote is the one it knows, too
             for number in range(place.sizes.repeats):
                 seed = replica.view().state.lsn
                 for wanted in random_ids(place.sizes.table_bytes, commits, seed):

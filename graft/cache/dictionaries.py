@@ -6,11 +6,13 @@ A file vouches for itself: its checksum is seeded with the segment's id. What ca
 """
 
 import contextlib
+import io
 import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from graft.disk.files import write_all
 from pagestore.errors import PageStoreError
 from pagestore.ids import SegmentId
 from pagestore.ownership import create, make_directory
@@ -50,8 +52,8 @@ class DictionaryShelf:
         with contextlib.suppress(OSError):
             make_directory(self._directory.parent)
             make_directory(self._directory)
-            with os.fdopen(create(draft, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-                file.write(stored)
+            with io.FileIO(create(draft, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+                write_all(file.fileno(), [stored], 0)
             draft.replace(self._directory / str(segment))
             self._make_room()
 

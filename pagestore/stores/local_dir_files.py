@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,7 +59,7 @@ def write_file(path: Path, chunks: Iterable[Data], where: str) -> int:
     """
     size = 0
     with file_errors(where):
-        file = os.fdopen(create(path, os.O_WRONLY | os.O_EXCL), "wb", buffering=0)
+        file = io.FileIO(create(path, os.O_WRONLY | os.O_EXCL), "wb")  # unlike `open`, there to the interpreter's end
     with file:
         for chunk in chunks:
             with file_errors(where), memoryview(chunk) as view:

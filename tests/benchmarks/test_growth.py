@@ -74,7 +74,8 @@ def test_ten_times_as_many_pushes(tmp_path, monkeypatch, radix, size, pushes, re
     for each in behind:
         each.close()
     for (pulled, cloned, _), head in ((before, pushes + 1), (after, 10 * pushes + 1)):
-        assert max(pulled.requests, cloned.requests - 2) <= 1 + math.log2(head)
+        # The listing, the chain, and the commit after the head, since a listing may be stale.
+        assert max(pulled.requests, cloned.requests - 2) <= 2 + math.log2(head)
     scan, later_scan, growth = before[-1], after[-1], math.log(10 * pushes) / math.log(pushes)
     assert scan.requests <= requests_max
     assert later_scan.requests <= growth * scan.requests

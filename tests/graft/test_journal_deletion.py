@@ -2,7 +2,7 @@
 
 import pytest
 
-from graft.errors import LocalStorageError
+from graft.errors import LimitReached
 from graft.journal import journal as journal_module
 from graft.journal import tail as journal_tail
 from graft.operations.status import status
@@ -146,7 +146,7 @@ def test_a_new_file_that_could_not_be_opened_does_not_end_the_one_before_it(path
                 patch.setattr(journal_tail, "sync_directory", fails)
             else:
                 patch.setattr(journal_module.OpenFiles, "open", fails)
-            with pytest.raises(LocalStorageError):
+            with pytest.raises(LimitReached, match="files open"):
                 transaction.commit()
         transaction.rollback()
         transaction.write(1, body(PAGE, 1, "second"))

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import apsw
 import pytest
@@ -476,27 +475,30 @@ class TestFailures:
     def test_what_is_lent_is_checked(self, appending, volumes):
         replica = volumes.replica()
         reader = native.Reader(replica.shared.words)
-        lock = replica.writer_lock.path
+        home, lock = replica.home, replica.writer_lock.path
+        descriptor = os.open(lock, os.O_RDWR)
+        told = os.fsencode(lock), descriptor, os.fsencode(home.path / "shared"), home.id_of("shared"), False
         for page_size in (0, 256, 1000, 131072):
             with pytest.raises(ValueError, match="no page has"):
-                native.Appender(reader, page_size, lock, sync=False)
-        with pytest.raises(FileNotFoundError):
-            native.Appender(reader, 4096, Path("nowhere"), sync=False)
+                native.Appender(reader, page_size, *told)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            native.Appender(reader, 4096, told[0], 12345, *told[2:])
         with pytest.raises(TypeError, match="can become stale"):
-            native.Appender(native.Reader(None), 4096, lock, sync=False)
+            native.Appender(native.Reader(None), 4096, *told)
         with pytest.raises(TypeError):
-            native.Appender(None, 4096, lock, sync=False)
-        appender = native.Appender(reader, 4096, lock, sync=False)
+            native.Appender(None, 4096, *told)
+        appender = native.Appender(reader, 4096, *told)
+        os.close(descriptor)
         with pytest.raises(ValueError, match="only room behind"):
             appender.lend(1, 1)
         reader.publish(None, 4096, 1, 1, None)
         with pytest.raises(ValueError, match="only room behind"):
             appender.lend(1, 1)
         with pytest.raises(OSError, match="Bad file descriptor"):
-            appender.aim(memoryview(bytes(4096)), 12345, 0, 4096, True)
+            appender.aim(memoryview(bytes(4096)), b"nowhere", 12345, 0, 4096, True)
         with (volumes.path() / "state.db").open("rb") as file:
             for start, end in ((0, 8192), (4096, 0), (4, 4096)):
-                appender.aim(memoryview(bytes(4096)), file.fileno(), start, end, True)
+                appender.aim(memoryview(bytes(4096)), b"state.db", file.fileno(), start, end, True)
                 with pytest.raises(ValueError, match="no room"):
                     appender.lend(1, 1)
         appender.close()
