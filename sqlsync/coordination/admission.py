@@ -1,10 +1,10 @@
-"""Whether mutations that arrive may follow what is known of their timeline (pure).
+"""Checks that arriving mutations continue the known history of their timeline (pure).
 
-    owner: the secret and the principal are those that the timeline began with
-    order: dense, nothing missing
-    links: what comes again is the same as before, and what is new follows it
+    owner: the secret and the principal are those that the timeline started with
+    order: LSNs are dense
+    links: a resent mutation is the same as before, and new ones continue the chain
 
-An LSN that comes again with other content is never skipped: its author believes that it is something else.
+A resent LSN with different content is never skipped: its author would take another mutation for its own.
 """
 
 from collections.abc import Sequence
@@ -19,25 +19,25 @@ from sqlsync.ids import TimelineId
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of a timeline, in the volume and in the inbox."""
+    """The known history of a timeline, from the volume and the inbox."""
 
     next_lsn: int
     owner: Owner | None
-    """None if it has none yet."""
+    """None if no owner is recorded."""
     standing: Standing | None
     waiting: dict[int, Stamp]
-    """The stamps of what waits in the inbox, by LSN, in order."""
+    """The stamps of the entries in the inbox, by LSN, in order."""
 
     @classmethod
     def of(cls, next_lsn: int, standing: Standing | None, waiting: dict[int, Stamp]) -> Self:
-        """Return what the volume says and what waits in the inbox, by LSN, behind it."""
+        """Combine the volume's record with the stamps of the inbox, which continue it."""
         owner = None if standing is None else standing.owner
         if waiting:
             owner = waiting[next(reversed(waiting))].owner
         return cls(next_lsn, owner, standing, waiting)
 
     def link(self, lsn: int) -> bytes | None:
-        """Return the link of a mutation, None if it is not known."""
+        """Return the link of a mutation, None if it is unknown."""
         if lsn == -1:
             return GENESIS
         if lsn in self.waiting:
@@ -47,7 +47,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Mutations that are new and follow, with the link before the first and that of each."""
+    """The new mutations, with the link before the first one and the link of each."""
 
     mutations: Sequence[Mutation]
     before: bytes | None
@@ -55,14 +55,14 @@ class Admitted:
 
 
 def require_owner(timeline: TimelineId, found: Owner | None, shown: Owner) -> Owner:
-    """Return whose the timeline is from now on; raises `NotTheOwner`."""
+    """Return the timeline's owner from now on; raises `NotTheOwner`."""
     if found is None or found.admits(shown):
         return shown if found is None or found.principal is None else found
     if found.key is not None and found.key != shown.key:
-        raise NotTheOwner(f"timeline {timeline} belongs to whoever holds its secret, and that was not shown")
+        raise NotTheOwner(f"timeline {timeline} has a secret, and it was not presented")
     if found.key is None and shown.key is not None:
-        raise NotTheOwner(f"timeline {timeline} began without a secret, and belongs to nobody who shows one")
-    raise NotTheOwner(f"timeline {timeline} belongs to another principal than the one whose token was shown")
+        raise NotTheOwner(f"timeline {timeline} started without a secret, so a client with a secret cannot write to it")
+    raise NotTheOwner(f"timeline {timeline} belongs to another principal than the presented token")
 
 
 def admitted(
@@ -72,10 +72,10 @@ def admitted(
     history: History,
     claimed: tuple[int, bytes] | None,
 ) -> Admitted:
-    """Return which mutations are new; ``claimed`` is an LSN and the author's link before it.
+    """Return the new mutations; ``claimed`` is an LSN and the author's link before it.
 
-    Raises `TimelineGap` where something is missing, or comes again from so long ago that nobody can compare it;
-    `TimelineForked` where it differs.
+    Raises `TimelineGap` if mutations are missing, or if resent ones are too old to compare; `TimelineForked` if they
+    differ from the known ones.
     """
     if claimed is not None:
         _require_same(timeline, claimed[0] - 1, claimed[1], history)
@@ -93,7 +93,7 @@ def admitted(
     last_old = min(mutations[-1].lsn, history.next_lsn - 1)
     if first <= last_old and compared != last_old and not _is_unknown(history, last_old):
         raise TimelineGap(
-            f"timeline {timeline}: {first} to {last_old} came long ago, and cannot be compared with what comes again: "
+            f"timeline {timeline}: mutations {first} to {last_old} are too old to be compared with the resent ones; "
             f"send from {history.next_lsn} on",
             expected=history.next_lsn,
         )
@@ -102,23 +102,23 @@ def admitted(
 
 
 def _is_unknown(history: History, last_old: int) -> bool:
-    """Tell whether nobody ever noted the links of a timeline that goes on: it was written by an older release."""
+    """Return whether the timeline's links were never recorded, as an older release does not."""
     return last_old == history.next_lsn - 1 and history.link(last_old) is None
 
 
 def _require_same(timeline: TimelineId, lsn: int, link: bytes, history: History) -> bool:
-    """Tell whether the link of a mutation is known; raises `TimelineForked` if it is another one."""
+    """Return whether the link of a mutation is known; raises `TimelineForked` if it differs."""
     known = history.link(lsn)
     if known is not None and known != link:
         raise TimelineForked(
-            f"timeline {timeline} has another mutation {lsn} here than the one that comes now: two copies of one "
-            "directory wrote to it, or one that was restored from a backup; begin a new timeline"
+            f"timeline {timeline} already has a different mutation {lsn}: two copies of one client directory wrote "
+            "to it, or the directory was restored from a backup; start a new timeline"
         )
     return known is not None
 
 
 def check_order(timeline: TimelineId, mutations: Sequence[Mutation], expected: int) -> None:
-    """Raise `TimelineGap` unless the mutations are those of a timeline, dense, and leave nothing out."""
+    """Raise `TimelineGap` unless the mutations are of this timeline, dense, and leave no gap after ``expected``."""
     first = mutations[0]
     for place, mutation in enumerate(mutations):
         if (mutation.timeline, mutation.lsn) != (timeline, first.lsn + place):

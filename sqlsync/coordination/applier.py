@@ -1,11 +1,11 @@
-"""The volume of a coordinator: what is applied there, what comes from others, and what is known of it.
+"""Applies entries to a coordinator's volume, pushes them, and pulls what others pushed.
 
     entries --> one local commit --> push, a conditional append --> known
-                     ^                   | somebody else was faster
+                     ^                   | another writer was faster
                      `---- pull <--------'
 
-Invariants: `known` says what is in the shared volume, never what is on its way there. A local commit holds the effects
-of entries together with the positions of their timelines. One thread at a time.
+Invariants: `known` describes the shared volume, never unpushed commits. A local commit holds the effects of entries
+together with the positions of their timelines. Not thread-safe: the caller holds a lock.
 """
 
 import logging
@@ -39,12 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the shared volume says."""
+    """The state of the shared volume."""
 
     positions: Mapping[TimelineId, int] = field(default_factory=dict)
     standings: Mapping[TimelineId, Standing] = field(default_factory=dict)
     lsn: int = 0
-    """The remote LSN at which it says so."""
+    """The remote LSN of this state."""
     forgotten_us: int | None = None
     version: int = 0
 
@@ -63,15 +63,15 @@ class Applier:
         limits: Limits | None,
         runtime: Runtime,
     ) -> None:
-        """Begin with what the replica has of the remote; local commits are given up: the inbox has it all."""
+        """Start from the remote version in the replica. Local commits are discarded: the inbox holds all of them."""
         self.volume = volume
         self.known = Known()
         self.own_rejections: dict[int, str] = {}
-        """Rejections of the timeline ``own`` since it was read last."""
+        """Rejections of the timeline ``own`` that were not read yet, by LSN."""
         self.rejected: Mapping[TimelineId, Sequence[int]] = {}
-        """Rejections that are in the volume, as far as is known here: LSNs by timeline, in order."""
+        """The known rejections in the volume: sorted LSNs by timeline."""
         self.readers = Readers()
-        """What authors say they have read; the coordinator notes it."""
+        """Which rejections authors have read; the coordinator updates it."""
         self._limits = limits
         self._reducer = reducer
         self._own = own
@@ -86,11 +86,11 @@ class Applier:
 
     @property
     def is_behind(self) -> bool:
-        """Whether migrations of the reducer are still to run."""
+        """Whether migrations of the reducer have not run yet."""
         return self.known.version < self._reducer.version
 
     def settle(self) -> None:
-        """Bring a push to its end that was cut short, and learn what the volume says if that was cut short."""
+        """Finish an interrupted push, and read the volume's state if that was interrupted."""
         if self.volume.unpushed:
             try:
                 push(self.volume.replica, layout=btree_layout)
@@ -100,13 +100,13 @@ class Applier:
             self._learn()
 
     def catch_up(self) -> None:
-        """Settle, then learn what others pushed."""
+        """Settle, then pull what others pushed."""
         self.settle()
         if fetch(self.volume.replica).head > self.volume.lsn:
             self.pull()
 
     def pull(self) -> None:
-        """Go to the newest version, without the local commits."""
+        """Move to the newest version and discard local commits."""
         self.volume.pull()
         failpoint("coordinator: after pull")
         self._learn()
@@ -118,11 +118,11 @@ class Applier:
         waiting: Collection[TimelineId],
         refused: Callable[[Sequence[Mutation]], Mapping[int, Rejected]],
     ) -> None:
-        """Apply those entries that follow what the volume has, in a local commit.
+        """Apply the entries that are next in their timelines, in one local commit.
 
-        ``seen`` says which rejections their authors know of; timelines in ``waiting`` are not forgotten now;
-        ``refused`` says which mutations of a batch are rejected without being run, by their places. Raises
-        `ReducerTooOld`, `MigrationFailed` and the errors of graft; then nothing was done.
+        ``seen`` holds the last rejection that each author has read. Timelines in ``waiting`` do not expire now.
+        ``refused`` returns the mutations of a batch to reject without running them, by index. Raises `ReducerTooOld`,
+        `MigrationFailed` and the errors of graft; the volume is unchanged then.
         """
         now_us = int(self._runtime.now_s() * 1_000_000)
         with self.volume.transaction() as connection:
@@ -142,7 +142,7 @@ class Applier:
                 self._expire(now_us, waiting)
 
     def push(self, entries: Sequence[Entry]) -> None:
-        """Hand the local commit over, and take note of it; raises `Diverged` if somebody else was faster."""
+        """Push the local commit and update `known`; raises `Diverged` if another writer was faster."""
         push(self.volume.replica, layout=btree_layout)
         failpoint("coordinator: after push")
         if self._has_expired or self.is_behind:
@@ -151,10 +151,10 @@ class Applier:
             self._learn_of({entry.mutation.timeline for entry in entries})
 
     def _following(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return the entries that are next in their timelines; the volume itself says what that is.
+        """Return the entries that are next in their timelines, by the positions in the volume.
 
-        Those that belong to somebody else than the timeline, or to another history, are left out: another coordinator
-        took what the volume has, and the author of these learns of it when it compares.
+        Entries of another owner or another history are skipped: another coordinator accepted what the volume has, and
+        their author finds out when it compares links.
         """
         batch, reached = [], dict[TimelineId, int]()
         ends: dict[TimelineId, tuple[Owner | None, bytes | None]] = {}
@@ -171,14 +171,14 @@ class Applier:
             if (owner is not None and not owner.admits(stamp.owner)) or (
                 None not in {link, stamp.before} and link != stamp.before
             ):
-                _log.warning("mutation %d of timeline %s does not follow what the volume has of it", lsn, timeline)
+                _log.warning("mutation %d of timeline %s does not follow the history in the volume", lsn, timeline)
                 continue
             batch.append(entry)
             reached[timeline], ends[timeline] = lsn, (stamp.owner, stamp.link)
         return batch
 
     def _forget_rejections(self, connection: apsw.Connection, told: Mapping[TimelineId, int]) -> None:
-        """Remove the rejections that their authors know of, and those that are too many."""
+        """Remove the rejections that their authors have read, and those that exceed the limits."""
         found = tables.rejected(connection)
         gone = {
             timeline: told[timeline] for timeline in found.keys() & told.keys() if found[timeline][0] <= told[timeline]
@@ -192,7 +192,7 @@ class Applier:
         self.rejected = {timeline: lsns for timeline, lsns in found.items() if lsns}
 
     def _cause(self) -> Mutation:
-        """What migrations run as, when no mutation is there to bring them along."""
+        """The mutation that migrations run as if the batch is empty."""
         return Mutation.captured(self._own, 0, Named(MIGRATE, {}), runtime=self._runtime)
 
     def _expire(self, now_us: int, waiting: Collection[TimelineId]) -> None:
@@ -205,7 +205,7 @@ class Applier:
             self._has_expired = True
 
     def _learn(self) -> None:
-        """Read all that the volume says; nothing of the replica is unpushed."""
+        """Read the whole state of the volume; the replica has no unpushed commits."""
         connection = self.volume.connection
         with volume_errors():
             self.known = Known(
@@ -220,7 +220,7 @@ class Applier:
         self._has_expired = False
 
     def _learn_of(self, timelines: Collection[TimelineId]) -> None:
-        """Read the positions that may have changed; entries that follow no position belong to a forgotten timeline."""
+        """Read the positions that may have changed. A timeline without a position was forgotten."""
         positions, standings = dict(self.known.positions), dict(self.known.standings)
         with volume_errors():
             for timeline in timelines:

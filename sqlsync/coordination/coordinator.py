@@ -1,11 +1,11 @@
 """The coordinator: applies the timelines of many clients to one volume, each mutation once and in order.
 
-    submit --> inbox (fsync) --> acknowledged;   step: inbox --> applied, pushed (sqlsync.applier) --> dropped
+    submit --> inbox (fsync) --> acknowledged
+    step:      inbox --> apply, push (sqlsync.coordination.applier) --> drop
 
-Invariants: an entry leaves the inbox only when the volume has it, or its timeline is gone; the position of a timeline
+Invariants: an entry leaves the inbox only when the volume has it, or its timeline was forgotten. A timeline's position
 moves in the same transaction as the effects. So several coordinators may serve one document: the loser of an append
-gives up its commit, reads the winner's positions and applies what is left. `_applying` is taken before `_lock`, never
-the other way round.
+discards its commit, reads the winner's positions and applies the rest. `_applying` is always acquired before `_lock`.
 """
 
 import logging
@@ -27,6 +27,7 @@ from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.coordination.admission import History
 from sqlsync.coordination.applier import Applier
+from sqlsync.coordination.apply_thread import ApplyThread
 from sqlsync.coordination.health import Health
 from sqlsync.coordination.inbox import FILE, Entry, Inbox
 from sqlsync.coordination.intake import ANYBODY, Caller, taken
@@ -54,10 +55,7 @@ from sqlsync.volume import DocumentVolume, volume_errors
 BATCH_MUTATIONS_MAX = 2000
 EXPIRY_S = 90 * 24 * 3600.0
 EXPIRY_S_MIN = 2 * CLOCKS_APART_US / 1e6
-_RETRY_S = 1.0
 _log = logging.getLogger(__name__)
-_PRESENCE_S = 5.0
-"""How late clients that fell silent may be missed."""
 
 
 class Coordinator:
@@ -78,21 +76,19 @@ class Coordinator:
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """Open the coordinator's directory; a volume that is not there is made.
+        """Open the coordinator's directory, and create the volume if it does not exist.
 
-        ``actor`` says who calls mutations that are called here. A timeline that nobody wrote to for ``expiry_s``
-        seconds (two days at least) is forgotten. One commit takes at most ``batch_mutations_max`` mutations.
-        ``limits`` bounds what clients may have here at once; without it they are trusted.
-        ``on_moved`` is called, by whichever thread it was, when the volume or what is known of it moved; it must be
-        quick. Raises `DocumentBusy`, `ReducerTooOld`, and the errors of graft for the volume.
+        ``actor`` is the actor of mutations called on this object. A timeline that was not written to for ``expiry_s``
+        seconds (at least two days) is forgotten. One commit applies at most ``batch_mutations_max`` mutations.
+        ``limits`` bounds the mutations and rejections of clients; without it they are unbounded. ``on_moved`` is
+        called, in any thread, when the volume's version or the known positions changed; it must be quick. Raises
+        `DocumentBusy`, `ReducerTooOld`, and the errors of graft for the volume.
         """
         if expiry_s < EXPIRY_S_MIN:
-            raise ValueError(f"timelines cannot expire after {expiry_s:g} s; {EXPIRY_S_MIN:g} s is the least")
+            raise ValueError(f"timelines cannot expire after {expiry_s:g} s; the minimum is {EXPIRY_S_MIN:g} s")
         self.directory = path = replica_path(directory)
         self.reducer = reducer
         self.presence = PresenceHub(runtime)
-        self.trouble: BaseException | None = None
-        """Why the thread that `start` began could not apply anything the last time that it tried."""
         self._actor = actor
         self._runtime = runtime
         self._batch_max = batch_mutations_max
@@ -101,11 +97,16 @@ class Coordinator:
         self._path = path
         self._isolation = Isolation()
         self._isolated = 0
-        self._applying = threading.Lock()  # guards the volume: who applies, pulls, pushes or queries
+        self._applying = threading.Lock()  # guards the volume while it applies, pulls, pushes or queries
         self._lock = threading.Lock()  # guards all that follows
         self._moved = threading.Condition(self._lock)
-        self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread = ApplyThread(
+            path,
+            self._moved,
+            is_due=self._is_due,
+            step=lambda: self.step(),  # noqa: PLW0108 - looks `step` up at each call, so that it can be replaced
+            expire_presence=self.presence.expire,
+        )
         self._open = ExitStack()
         with ExitStack() as opened:
             self._volume = DocumentVolume(path, remote, settings=settings, store=store, runtime=runtime)
@@ -127,26 +128,31 @@ class Coordinator:
 
     @property
     def replica(self) -> Replica:
-        """The replica of the document's volume, to be read from; what is written there is lost."""
+        """The replica of the document's volume, for reading; local writes to it are lost."""
         return self._volume.replica
 
     @property
     def is_blank(self) -> bool:
-        """Whether nobody ever wrote to the document, as far as is known here."""
+        """Whether the document has no mutations, neither in the known version nor in the inbox."""
         return not self._known.positions and not len(self._inbox)
 
+    @property
+    def trouble(self) -> BaseException | None:
+        """Why the thread that `start` created failed to apply mutations the last time it tried."""
+        return self._thread.trouble
+
     def health(self) -> Health:
-        """Return how the coordinator is doing, for people and monitors."""
+        """Return the coordinator's state, for users and monitoring."""
         with self._lock:
-            thread, waiting = self._thread, len(self._inbox)
+            applying, waiting = self._thread.is_alive, len(self._inbox)
         return Health(
-            applying=thread is not None and thread.is_alive(),
+            applying=applying,
             waiting=waiting,
             isolated=self._isolated,
             trouble=None if self.trouble is None else f"{type(self.trouble).__name__}: {self.trouble}",
         )
 
-    # What clients ask
+    # Requests of clients
 
     def submit(
         self,
@@ -159,31 +165,32 @@ class Coordinator:
         principal: str = "",
         captured_here: bool = False,
     ) -> Acknowledged:
-        """Take mutations of one timeline, durably; see `sqlsync.links.link.CoordinatorLink`.
+        """Accept mutations of one timeline, durably; see `sqlsync.links.link.CoordinatorLink`.
 
-        ``principal`` is whose token was shown, and ``captured_here`` says that time and seed were captured on arrival.
+        ``principal`` is the one whose token was presented. With ``captured_here`` time and seed were captured on
+        arrival.
         """
         caller = Caller(proof, principal, captured_here)
         try:
             return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, caller=caller)
         except (TimelineGap, TimelineExpired):
-            # Another coordinator may have taken what is missing here.
+            # Another coordinator may have accepted the missing mutations.
             self.catch_up()
             return self.take(timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, caller=caller)
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
         """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
         with self._moved:
-            self._moved.wait_for(lambda: self._stopping or self._position(timeline) >= lsn, timeout_s)
+            self._moved.wait_for(lambda: self._thread.is_stopping or self._position(timeline) >= lsn, timeout_s)
             return self._acknowledged(timeline)
 
-    # What the application asks, beside it
+    # Calls of the application in this process
 
     def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> None:
         """Call a mutation here, and return when the volume has it.
 
-        Raises `BadMutation`, `MutationRejected`: nothing was done. Also what `step` raises, with a message that says
-        that the mutation is stored: it is applied once that works again, so do not call it once more.
+        Raises `BadMutation` or `MutationRejected` if it had no effect. Also raises what `step` raises; the message then
+        says that the mutation is stored. It is applied once `step` succeeds again, so do not call it again.
         """
         own, body = self._inbox.id, body_of(name_or_payload, arguments)
         with self._lock:
@@ -196,11 +203,13 @@ class Coordinator:
             self._add([entry])
         while self._position(own) < mutation.lsn:
             if self._inbox.last(own) < mutation.lsn:
-                raise TimelineExpired(f"the volume forgot the coordinator's own timeline {own}; call it again")
+                raise TimelineExpired(
+                    f"the volume forgot the coordinator's own timeline {own}; call the mutation again"
+                )
             try:
                 self.step()
             except (GraftError, SqlSyncError, apsw.Error) as error:
-                error.args = (f"{error}; the mutation is stored here and is applied later: do not call it again",)
+                error.args = (f"{error}; the mutation is stored and will be applied later: do not call it again",)
                 raise
         with self._applying:
             reason = self._applier.own_rejections.pop(mutation.lsn, None)
@@ -210,12 +219,12 @@ class Coordinator:
         link = None if standing is None else standing.link_at(mutation.lsn)
         if None not in {link, entry.stamp.link} and link != entry.stamp.link:
             raise TimelineForked(
-                f"mutation {mutation.lsn} of timeline {own} is another one in the volume: a copy of the directory "
+                f"the volume has another mutation {mutation.lsn} of timeline {own}: a copy of the directory "
                 f"{self._path} is in use; this mutation was not applied, call it again"
             )
 
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[SQLValue, ...]]:
-        """Return the rows of a query on what was applied here."""
+        """Return the rows of a query on the version that this coordinator has applied."""
         with self._applying, volume_errors():
             reader = self._volume.reader()
             try:
@@ -226,10 +235,10 @@ class Coordinator:
     # Applying
 
     def step(self) -> int:
-        """Apply one batch of the inbox and push it; return how many entries the inbox could let go of by that.
+        """Apply one batch of the inbox and push it; return how many entries left the inbox.
 
-        Raises `ReducerTooOld`, `MigrationFailed`, and the errors of graft when the volume cannot be reached; nothing is
-        lost, step again later.
+        Raises `ReducerTooOld`, `MigrationFailed`, and the errors of graft if the volume cannot be reached. Nothing is
+        lost then: call it again later.
         """
         with self._applying:
             with self._learning():
@@ -254,34 +263,25 @@ class Coordinator:
                     with self._learning():
                         self._applier.pull()
                     continue
-                self._tell_isolated(self._isolation.passed([entry.mutation for entry in entries]))
+                self._log_isolated(self._isolation.passed([entry.mutation for entry in entries]))
                 self._learnt(applied=len(entries))
                 return len(entries)
 
     def catch_up(self) -> None:
-        """Learn what others pushed."""
+        """Read what other processes pushed."""
         with self._applying, self._learning():
             self._applier.catch_up()
 
     def start(self) -> None:
-        """Apply in a thread of its own from now on, until `stop`."""
-        with self._lock:
-            assert self._thread is None, "BUG: started twice"
-            self._stopping = False
-            self._thread = threading.Thread(target=self._run, name="sqlsync-coordinator", daemon=True)
-            self._thread.start()
+        """Apply mutations in a thread until `stop`."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what is in the inbox stays there. May be called again."""
-        with self._moved:
-            self._stopping = True
-            self._moved.notify_all()
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+        """Stop the thread; the inbox retains its entries. May be called again."""
+        self._thread.stop()
 
     def close(self) -> None:
-        """Stop, and let go of everything; may be called again."""
+        """Stop, and close all files; may be called again."""
         self.stop()
         with self._applying:
             self._open.close()
@@ -303,20 +303,20 @@ class Coordinator:
         born_us: int | None = None,
         caller: Caller = ANYBODY,
     ) -> Acknowledged:
-        """Take mutations like `submit`, by what is known here alone: the store is not asked."""
+        """Accept mutations like `submit`, but decide by local knowledge alone, without a request to the store."""
         with self._lock:
             if not self._volume.alive:
-                raise CoordinatorUnavailable("the coordinator was closed")
+                raise CoordinatorUnavailable("the coordinator is closed")
             history = self._history(timeline)
             fresh = taken(timeline, mutations, caller, history, self._now_us())
             if history.next_lsn == 0 and may_be_forgotten(born_us, self._known.forgotten_us):
                 raise TimelineExpired(
-                    f"timeline {timeline} is not known here, and it is as old as others that were forgotten: what it "
-                    "says may have been applied before"
+                    f"timeline {timeline} is unknown, and old enough to have been forgotten: its mutations "
+                    "may have been applied before"
                 )
             self._require_room(timeline, fresh, rejections_seen)
             self._add(fresh)
-            if self._expected(timeline) > 0:  # made-up timelines leave nothing here
+            if self._expected(timeline) > 0:  # nothing is stored for an invented timeline
                 self._applier.readers.note(
                     timeline, rejections_seen, position=self._position(timeline), is_known=caller.is_known
                 )
@@ -325,7 +325,7 @@ class Coordinator:
             return self._acknowledged(timeline)
 
     def _require_room(self, timeline: TimelineId, fresh: Sequence[Entry], rejections_seen: int | None) -> None:
-        """Raise `CoordinatorBusy` unless there is room for mutations."""
+        """Raise `CoordinatorBusy` if these entries would exceed the limits."""
         if self._limits is not None:
             known, rejected = self._known.positions, self._applier.rejected.get(timeline, ())
             require_room(
@@ -346,7 +346,7 @@ class Coordinator:
         return int(self._runtime.now_s() * 1_000_000)
 
     def _history(self, timeline: TimelineId) -> History:
-        """Return what is known of a timeline; the caller holds `_lock`."""
+        """Return the known history of a timeline; the caller holds `_lock`."""
         standing, stamps = self._known.standings.get(timeline), self._inbox.stamps(timeline)
         return History.of(self._expected(timeline), standing, stamps)
 
@@ -361,7 +361,7 @@ class Coordinator:
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
-        """Show clients what the applier learns, even if it then fails."""
+        """Publish what the applier learns to clients, even if it fails afterwards."""
         try:
             yield
         finally:
@@ -369,7 +369,7 @@ class Coordinator:
                 self._learnt()
 
     def _learnt(self, applied: int | None = None) -> None:
-        """Show clients what the applier knows by now, and let go of what the volume has: the first entries, or any."""
+        """Publish what the applier knows to clients, and drop the first ``applied`` entries, or all known ones."""
         with self._moved:
             self._known = self._applier.known
             self._moved.notify_all()
@@ -381,39 +381,13 @@ class Coordinator:
             self._on_moved()
         failpoint("coordinator: after drop")
 
-    def _tell_isolated(self, found: Sequence[tuple[Mutation, Rejected]]) -> None:
+    def _log_isolated(self, found: Sequence[tuple[Mutation, Rejected]]) -> None:
         self._isolated += len(found)
         for mutation, outcome in found:
             _log.error(
-                "coordinator in %s: mutation %d of timeline %s was rejected, and the others go on: %s",
+                "coordinator in %s: rejected mutation %d of timeline %s, so that the others can be applied: %s",
                 self._path, mutation.lsn, mutation.timeline, outcome.reason,
             )  # fmt: skip
 
-    def _run(self) -> None:
-        """Apply until `stop`, whatever happens: what fails is told, kept, and tried again."""
-        while not self._stopping:
-            try:
-                if self._wait_until_due():
-                    self.step()
-                self._set_trouble(None)
-            except BaseException as error:  # noqa: BLE001 - nothing may end the thread but `stop`
-                self._set_trouble(error)
-                with self._moved:  # all is kept
-                    self._moved.wait_for(lambda: self._stopping, _RETRY_S)
-
-    def _wait_until_due(self) -> bool:
-        silent_s = self.presence.expire()
-        with self._moved:
-            is_due = self._moved.wait_for(
-                lambda: self._stopping or len(self._inbox) > 0 or self._applier.is_behind,
-                _PRESENCE_S if silent_s is None else min(silent_s, _PRESENCE_S),
-            )
-            return is_due and not self._stopping
-
-    def _set_trouble(self, error: BaseException | None) -> None:
-        before, self.trouble = self.trouble, error
-        if error is None:
-            if before is not None:
-                _log.info("coordinator in %s: applies again", self._path)
-        elif before is None or repr(before) != repr(error):
-            _log.error("coordinator in %s: nothing is applied: %s", self._path, error, exc_info=error)
+    def _is_due(self) -> bool:
+        return len(self._inbox) > 0 or self._applier.is_behind

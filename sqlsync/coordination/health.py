@@ -1,4 +1,4 @@
-"""How a coordinator is doing, as plain data."""
+"""The state of a coordinator, as plain data."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class Health:
     """The state of one coordinator."""
 
     applying: bool
-    """Whether the thread that `Coordinator.start` began is there."""
+    """Whether the thread that `Coordinator.start` created is running."""
     waiting: int
-    """How many mutations were taken and are not in the volume yet."""
+    """How many accepted mutations are not in the volume yet."""
     isolated: int
-    """How many mutations were rejected since the coordinator was opened because they kept others from being applied."""
+    """How many mutations were rejected since opening because they blocked the others."""
     trouble: str | None
-    """Why nothing can be applied just now, None if nothing is wrong."""
+    """Why mutations cannot be applied at present; None if they can."""

@@ -1,9 +1,9 @@
-"""The inbox: what a coordinator has promised to apply, durable before it is acknowledged.
+"""The inbox: mutations that a coordinator has accepted, durable before they are acknowledged.
 
     directory/inbox.db (SQLite, WAL, synchronous=FULL)
         meta      id, secret: the coordinator's own timeline
-        entries   mutations in the order of their arrival, and when that was, until the volume has them
-        stamps    whose each entry is, and how it goes on (sqlsync.identity.Stamp)
+        entries   mutations in order of arrival, with the time of arrival, until the volume has them
+        stamps    the owner and the links of each entry (sqlsync.identity.Stamp)
 
 Invariants: the entries of one timeline are dense and in order; all of them are in memory too. Threads may share it.
 """
@@ -38,7 +38,7 @@ _SCHEMA = """
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A mutation that was taken."""
+    """An accepted mutation."""
 
     mutation: Mutation
     stamp: Stamp
@@ -48,14 +48,14 @@ class Inbox:
     """An open inbox."""
 
     def __init__(self, path: Path, runtime: Runtime = SYSTEM) -> None:
-        """Open the file at ``path``, or make it."""
+        """Open the file at ``path``; create it if it does not exist."""
         self._path = path
         self._lock = threading.Lock()  # guards all that follows
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._taken_us: dict[int, int] = {}
         self._stamps: dict[TimelineId, dict[int, Stamp]] = {}
         self.tally = Tally()
-        """What waits, by timeline."""
+        """Counts and sizes of the entries, by timeline."""
         with database_errors(f"opening {path}"):
             self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL")
             try:
@@ -81,7 +81,7 @@ class Inbox:
         return next(reversed(stamps)) if stamps else -1
 
     def stamps(self, timeline: TimelineId) -> dict[int, Stamp]:
-        """Return the stamps of a timeline's entries by LSN, in order; not to be kept while others add or drop."""
+        """Return the stamps of a timeline's entries by LSN, in order; only valid until entries are added or dropped."""
         return self._stamps.get(timeline, {})
 
     def timelines(self) -> set[TimelineId]:
@@ -90,7 +90,7 @@ class Inbox:
             return set(self._stamps)
 
     def add(self, entries: Sequence[Entry], *, taken_us: int) -> None:
-        """Store mutations durably, behind the others; one thread at a time, which has checked that they follow."""
+        """Append entries durably. The caller has checked that they follow, and serializes calls."""
         if not entries:
             return
         numbered = list(enumerate(entries, self._seq + 1))
@@ -105,21 +105,21 @@ class Inbox:
             self._seq += len(entries)
 
     def first(self, limit: int) -> list[Entry]:
-        """Return the entries that came first."""
+        """Return the oldest entries."""
         with self._lock:
             return list(islice(self._entries.values(), limit))
 
     def drop_first(self, count: int) -> None:
-        """Drop the entries that came first, `first` said which: the volume has them, or their timeline is gone."""
+        """Drop the oldest entries, as `first` returned them: the volume has them, or their timeline is gone."""
         with self._lock:
             dropped = list(islice(self._entries, count))
         self._drop(dropped)
 
     def drop_known(self, positions: Mapping[TimelineId, int], forgotten_us: int | None) -> None:
-        """Drop the entries that the volume has: of each timeline those up to its position.
+        """Drop the entries that the volume has: in each timeline those up to its position.
 
-        With ``forgotten_us`` also entries that were taken so long ago that their timeline, which the volume does not
-        know, may have been forgotten with what it says: their author still has them, and learns of that.
+        With ``forgotten_us``, also drop old entries whose timeline the volume does not know and may have forgotten.
+        Their author still has them, and gets `TimelineExpired`.
         """
         with self._lock:
             dropped = [
@@ -156,7 +156,7 @@ class Inbox:
             self._database.close()
 
     def _own(self, runtime: Runtime) -> tuple[TimelineId, bytes | None]:
-        """Return the coordinator's own timeline and its secret, made if there is none."""
+        """Return the coordinator's own timeline and its secret; create them if there are none."""
         stored = dict(self._database.execute("SELECT key, value FROM meta"))
         if "id" not in stored:
             secret, raw = new_secret(runtime), TimelineId.new(runtime).raw

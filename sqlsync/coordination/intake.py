@@ -1,7 +1,7 @@
-"""What a coordinator makes of mutations that arrive (pure): whose they are, which are new, what they may claim.
+"""Turns arriving mutations into inbox entries (pure): checks the owner, finds the new ones, bounds their claims.
 
-What a mutation says of its time and actor is its author's claim. A time that is still to come is replaced by that of
-the arrival; an actor must be the principal whose token was shown, if there is one.
+Time and actor of a mutation are claims of its author. A time in the future is replaced by the time of arrival. The
+actor must be the principal whose token was presented, if there is one.
 """
 
 from collections.abc import Sequence
@@ -20,29 +20,29 @@ CLOCK_AHEAD_US = 5 * 60 * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who hands mutations over."""
+    """The sender of mutations."""
 
     proof: Proof | None = None
-    """What the author shows; published clients of SQLSync have nothing to show."""
+    """The author's proof; published clients of SQLSync have none."""
     principal: str = ""
-    """Whose token it was, empty for nobody's."""
+    """The principal of the presented token, empty without one."""
     captured_here: bool = False
-    """Whether time and seed of the mutations were captured on arrival, and differ when they come again."""
+    """Whether time and seed were captured on arrival, so that they differ when a mutation is resent."""
 
     @property
     def is_known(self) -> bool:
-        """Whether there is anything that tells this caller from others."""
+        """Whether this caller can be distinguished from others."""
         return bool(self.principal) or (self.proof is not None and self.proof.secret is not None)
 
 
 ANYBODY = Caller()
-"""A caller that shows nothing."""
+"""A caller without proof or token."""
 
 
 def taken(
     timeline: TimelineId, mutations: Sequence[Mutation], caller: Caller, history: History, now_us: int
 ) -> list[Entry]:
-    """Return the entries for mutations that are new; raises `NotTheOwner`, `TimelineGap` and `TimelineForked`."""
+    """Return the entries of the new mutations; raises `NotTheOwner`, `TimelineGap` and `TimelineForked`."""
     secret = None if caller.proof is None else caller.proof.secret
     owner = require_owner(timeline, history.owner, Owner.of(timeline, secret, caller.principal))
     claimed = None
@@ -61,8 +61,8 @@ def taken(
 def _bounded(mutation: Mutation, principal: str, now_us: int) -> Mutation:
     if principal and mutation.actor not in {"", principal}:
         raise NotTheOwner(
-            f"mutation {mutation.lsn} of timeline {mutation.timeline} is said to be by {mutation.actor!r:.100}, and "
-            f"the token is that of {principal!r}"
+            f"mutation {mutation.lsn} of timeline {mutation.timeline} names the actor {mutation.actor!r:.100}, but the "
+            f"token belongs to {principal!r}"
         )
     actor = principal or mutation.actor
     time_us = now_us if mutation.now_us > now_us + CLOCK_AHEAD_US else mutation.now_us

@@ -1,10 +1,10 @@
-"""Isolation: finding the one mutation that keeps a batch from being applied, so that all others go on (pure).
+"""Isolation: finds the one mutation that makes a batch fail, so that the others can be applied (pure).
 
-    a batch fails for no reason of the environment --> one mutation at a time --> the one that fails alone, TRIES times,
-    is rejected without being run again
+    a batch fails, and not because of the environment --> one mutation at a time --> a mutation that fails alone, TRIES
+    times, is rejected without being run again
 
-What is of the environment (the disk, the network, another writer, a reducer that is too old) blames no mutation:
-everything waits until that is over.
+Errors of the environment (the disk, the network, another writer, an outdated reducer) blame no mutation: the batch is
+tried again later.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ TRIES = 3
 
 
 class Isolation:
-    """What is known of a coordinator's failures; one thread at a time."""
+    """The failures of a coordinator; not thread-safe."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without any."""
         self._failures: Counter[tuple[TimelineId, int]] = Counter()
         self._suspects = 0
         self._refused: dict[tuple[TimelineId, int], Rejected] = {}
@@ -35,14 +35,14 @@ class Isolation:
         return 1 if self._suspects else batch_max
 
     def refused(self, batch: Sequence[Mutation]) -> dict[int, Rejected]:
-        """Return the places in a batch of the mutations that are not to be run any more, and why."""
+        """Return the mutations of a batch to reject without running them, by index, with the reasons."""
         if not self._refused:
             return {}
         found = {place: self._refused.get((mutation.timeline, mutation.lsn)) for place, mutation in enumerate(batch)}
         return {place: outcome for place, outcome in found.items() if outcome is not None}
 
     def failed(self, batch: Sequence[Mutation], error: BaseException) -> bool:
-        """Take note of an error; tell whether to try again at once, in smaller steps."""
+        """Record an error; return whether to retry at once, in smaller batches."""
         if not batch or not blames_a_mutation(error):
             return False
         if len(batch) > 1:
@@ -56,7 +56,7 @@ class Isolation:
         return self._failures[key] <= TRIES
 
     def passed(self, batch: Sequence[Mutation]) -> list[tuple[Mutation, Rejected]]:
-        """Take note of a batch that is in the volume; return those of it that were rejected here."""
+        """Record that a batch is in the volume; return its mutations that were rejected by isolation."""
         self._suspects = max(0, self._suspects - len(batch))
         found = []
         for mutation in batch:
@@ -68,7 +68,7 @@ class Isolation:
 
 
 def blames_a_mutation(error: BaseException) -> bool:
-    """Tell whether an error that ended a batch may be the doing of one mutation in it."""
+    """Return whether one mutation of a batch may have caused the error that ended it."""
     if isinstance(error, GraftError | SqlSyncError | KeyboardInterrupt) or isinstance(error.__cause__, GraftError):
         return False
     return isinstance(error, apsw.NoMemError) or not isinstance(error, apsw.Error)

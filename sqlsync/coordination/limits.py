@@ -1,9 +1,9 @@
-"""How much a coordinator takes of one timeline and for its document (pure).
+"""Limits of a coordinator, per timeline and per document (pure).
 
-waiting     mutations in the inbox. A timeline that has as many as it may has to wait until they are applied
-unread      rejections in the volume that their author has not stored. They count like waiting ones where the author
-says what it has read; where it does not, as SQLSync's clients, only the newest ones are kept
-timelines   positions in the volume: each takes room there for as long as the timeline is not forgotten
+waiting     mutations in the inbox; a timeline at its limit has to wait until they are applied
+unread      rejections in the volume that their author has not stored. They count like waiting mutations if the author
+            reports what it has read; if it does not, as SQLSync's clients, only the newest ones are retained
+timelines   positions in the volume; each takes space there until the timeline is forgotten
 """
 
 from bisect import bisect_right
@@ -20,24 +20,24 @@ _LATER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one coordinator takes."""
+    """The limits of one coordinator."""
 
     timeline_mutations: int = 2_500
-    """Waiting and unread ones of one timeline."""
+    """Waiting and unread mutations of one timeline."""
     timeline_bytes: int = 16 * _MIB
-    """Of waiting mutations of one timeline; one mutation may be larger."""
+    """Size of the waiting mutations of one timeline; a single mutation may be larger."""
     document_mutations: int = 50_000
     document_bytes: int = 64 * _MIB
     document_timelines: int = 100_000
     unread_kept: int = 100
-    """Rejections that are kept for an author who never says what it has read."""
+    """Rejections retained for an author that does not report what it has read."""
     document_unread: int = 5_000
-    """Rejections in the volume; the timelines that have most lose their oldest ones first."""
+    """Rejections in the volume; the timelines with the most lose their oldest first."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What waits in an inbox; the caller's lock guards it."""
+    """Counts and sizes of the entries of an inbox; the caller's lock guards it."""
 
     count: int = 0
     size: int = 0
@@ -45,13 +45,13 @@ class Tally:
     sizes: dict[TimelineId, int] = field(default_factory=dict)
 
     def add(self, timeline: TimelineId, size: int) -> None:
-        """Note a mutation that waits."""
+        """Count an entry."""
         self.count, self.size = self.count + 1, self.size + size
         self.counts[timeline] = self.counts.get(timeline, 0) + 1
         self.sizes[timeline] = self.sizes.get(timeline, 0) + size
 
     def remove(self, timeline: TimelineId, size: int) -> None:
-        """Note that it waits no more."""
+        """Subtract an entry that left the inbox."""
         self.count, self.size = self.count - 1, self.size - size
         self.counts[timeline] -= 1
         self.sizes[timeline] -= size
@@ -62,41 +62,41 @@ class Tally:
 def require_room(
     limits: Limits, tally: Tally, timeline: TimelineId, sizes: Sequence[int], *, unread: int, timelines: int | None
 ) -> None:
-    """Raise `CoordinatorBusy` unless mutations of these sizes may wait, too.
+    """Raise `CoordinatorBusy` if more mutations of these sizes would exceed the limits.
 
-    ``unread`` counts the rejections that the author has to read first; ``timelines`` those that the document has, None
-    if this is one of them.
+    ``unread`` is the number of rejections that the author has not read; ``timelines`` the number of the document's
+    timelines, None if this is one of them.
     """
     count, size = tally.counts.get(timeline, 0), tally.sizes.get(timeline, 0)
     if not sizes:
         return
     if unread and count + unread + len(sizes) > limits.timeline_mutations:
         raise _busy(
-            f"timeline {timeline} has {unread} rejected mutations that its author has not read, and {count} that wait; "
-            f"at most {limits.timeline_mutations} are taken: pull, and store the rejections",
+            f"timeline {timeline} has {unread} rejected mutations that its author has not read, and {count} waiting; "
+            f"the limit is {limits.timeline_mutations}: pull, and store the rejections",
             _SOON_S,
         )
     if count and (count + len(sizes) > limits.timeline_mutations or size + sum(sizes) > limits.timeline_bytes):
-        raise _busy(f"{count} mutations of timeline {timeline}, {size} bytes, wait to be applied; try again", _SOON_S)
+        raise _busy(f"{count} mutations of timeline {timeline} ({size} bytes) are waiting; try again", _SOON_S)
     if tally.count and (
         tally.count + len(sizes) > limits.document_mutations or tally.size + sum(sizes) > limits.document_bytes
     ):
-        raise _busy(f"{tally.count} mutations of the document, {tally.size} bytes, wait to be applied", _LATER_S)
+        raise _busy(f"{tally.count} mutations of the document ({tally.size} bytes) are waiting; try again", _LATER_S)
     if timelines is not None and not count and timelines >= limits.document_timelines:
-        raise _busy(f"the document has {timelines} timelines, as many as it takes; use one that it knows", _LATER_S)
+        raise _busy(f"the document has {timelines} timelines, which is its limit; use an existing one", _LATER_S)
 
 
 def unread_after(rejected: Sequence[int], seen: int) -> int:
-    """Return how many of a timeline's rejections, in order, are newer than the last one that its author has read."""
+    """Return how many of a timeline's rejections (sorted LSNs) are newer than the last one its author has read."""
     return len(rejected) - bisect_right(rejected, seen)
 
 
 def surplus(
     rejected: Mapping[TimelineId, Sequence[int]], blind: Collection[TimelineId], limits: Limits
 ) -> dict[TimelineId, int]:
-    """Return which timelines have too many rejections, and up to which LSN they are to go.
+    """Return the timelines with too many rejections, and the LSN up to which to remove them.
 
-    ``rejected`` has LSNs in order; authors of timelines in ``blind`` never say what they have read.
+    ``rejected`` holds sorted LSNs. The authors of timelines in ``blind`` do not report what they have read.
     """
     kept = {
         timeline: min(len(lsns), limits.unread_kept) if timeline in blind else len(lsns)
@@ -108,7 +108,7 @@ def surplus(
 
 
 def _fair_cap(counts: Sequence[int], total: int) -> int:
-    """Return the largest number of which each may have as many, so that all together have no more than ``total``."""
+    """Return the largest cap on each count for which the capped counts sum up to at most ``total``."""
     left = total
     for place, count in enumerate(counts):
         share = left // (len(counts) - place)

@@ -14,7 +14,7 @@ class LocalLink:
     """A `CoordinatorLink` that calls the coordinator directly; closing it leaves the coordinator open."""
 
     def __init__(self, coordinator: Coordinator) -> None:
-        """Talk to ``coordinator``."""
+        """Send to ``coordinator``."""
         self._coordinator = coordinator
 
     @property
@@ -31,7 +31,7 @@ class LocalLink:
         born_us: int | None = None,
         proof: Proof | None = None,
     ) -> Acknowledged:
-        """Hand over mutations."""
+        """Submit mutations."""
         return self._coordinator.submit(
             timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, proof=proof
         )
@@ -41,4 +41,4 @@ class LocalLink:
         return self._coordinator.wait(timeline, lsn, timeout_s=timeout_s)
 
     def close(self) -> None:
-        """Do nothing: the coordinator belongs to somebody else."""
+        """Do nothing: the link does not own the coordinator."""

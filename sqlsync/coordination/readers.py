@@ -1,4 +1,4 @@
-"""Which rejections the authors of timelines have read, as far as they say so; the coordinator's lock guards it."""
+"""Which rejections the authors of timelines have read, by their own reports; the coordinator's lock guards it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ class Readers:
     seen: dict[TimelineId, int] = field(default_factory=dict)
     """The last LSN that the author has read."""
     blind: set[TimelineId] = field(default_factory=set)
-    """Timelines whose authors never say what they have read."""
+    """Timelines whose authors do not report what they have read."""
 
     def note(self, timeline: TimelineId, seen: int | None, *, position: int, is_known: bool) -> None:
-        """Note what an author says; one that is not known to be the author is not believed.
+        """Record what an author reports; a report counts only if the caller ``is_known`` to be the author.
 
-        ``position`` is that of the timeline: nobody has seen what is still to come.
+        ``position`` is the timeline's, and the upper bound of what can have been read.
         """
         if seen is None:
             self.blind.add(timeline)
@@ -30,5 +30,5 @@ class Readers:
             self.seen[timeline] = seen
 
     def unread(self, timeline: TimelineId, seen: int | None, rejected: Sequence[int]) -> int:
-        """Return how many rejections an author who says this has to read; 0 for one who never says anything."""
+        """Return how many rejections are unread, given the author's report; 0 if it does not report."""
         return 0 if seen is None else unread_after(rejected, max(seen, self.seen.get(timeline, -1)))

@@ -101,7 +101,7 @@ def test_many_bytes_of_one_timeline_go_on_over_several_requests(server, links):
 
 def test_an_author_is_its_token_s_principal(principals, links):
     ann, bob, timeline = links(principals, TOKENS["ann"]), links(principals, TOKENS["bob"]), TimelineId.new()
-    with pytest.raises(NotTheOwner, match="said to be by 'bob'"):
+    with pytest.raises(NotTheOwner, match="names the actor 'bob'"):
         ann.submit(timeline, [mutation(timeline, 0, actor="bob")])
     ann.submit(timeline, [mutation(timeline, 0)])
     assert ann.wait(timeline, 0, timeout_s=20).applied == 0

@@ -71,7 +71,7 @@ class MemoryHog(support.OpaqueNotes):
 
 
 def test_health_tells_of_documents_that_are_well_and_of_those_that_are_not(tmp_path, document, monkeypatch):
-    monkeypatch.setattr("sqlsync.coordination.coordinator._RETRY_S", 0.01)
+    monkeypatch.setattr("sqlsync.coordination.apply_thread._RETRY_S", 0.01)
     with support.running(tmp_path, load_reducer=MemoryHog, document_token="secret") as server:
         support.upload(server)
         link = HttpLink(server.url, document, reducer=support.OpaqueNotes(), token="secret")

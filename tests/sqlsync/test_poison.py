@@ -127,7 +127,7 @@ def test_the_applying_thread_outlives_any_error_and_tells_it(stage, monkeypatch,
             raise SystemError("out of the blue")
         return step(self)
 
-    monkeypatch.setattr("sqlsync.coordination.coordinator._RETRY_S", 0.01)
+    monkeypatch.setattr("sqlsync.coordination.apply_thread._RETRY_S", 0.01)
     monkeypatch.setattr(type(coordinator), "step", sometimes)
     coordinator.start()
     with caplog.at_level(logging.ERROR):
