@@ -1,4 +1,4 @@
-"""Mutations and their envelope: what is captured once, when a mutation is called, so that every replay agrees.
+"""Mutations and their envelope, which captures what a replay needs to give the same result.
 
 The stored form (version 1, integers little-endian)::
 
@@ -28,17 +28,17 @@ VERSION = 1
 BODY_BYTES_MAX = 16 * 1024 * 1024
 TEXT_BYTES_MAX = 2**16 - 1
 NOW_US_MIN, NOW_US_MAX = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The years 1 to 9999: what Python and SQL can tell of a time."""
+"""The years 1 to 9999, which both Python and SQL can represent."""
 _FIXED = struct.Struct("<BBQqQ")
 _CHECKSUM = struct.Struct("<Q")
 _JSON = json.JSONDecoder()
 _timeline = functools.lru_cache(TimelineId)
-"""Mutations that are read together are mostly of one timeline."""
+"""Cached, since mutations that are read together are mostly of one timeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A mutation by name, with arguments that JSON can say."""
+    """A mutation by name, with arguments that JSON can represent."""
 
     name: str
     arguments: dict[str, Any]
@@ -46,14 +46,14 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A mutation whose encoding is between client and reducer, as in SQLSync."""
+    """A mutation whose encoding only client and reducer know, as in SQLSync."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A call of the application's logic, with all that the logic may depend on besides the data."""
+    """A call of the application's logic, with all inputs that the logic may use besides the data."""
 
     timeline: TimelineId
     lsn: int
@@ -61,19 +61,19 @@ class Mutation:
     body: Named | Opaque
     actor: str
     now_us: int
-    """When it was called, microseconds since the Unix epoch."""
+    """The time of the call, microseconds since the Unix epoch."""
     seed: int
     """64 random bits."""
     _stored: bytes | None = field(default=None, init=False, repr=False, compare=False)
-    """The stored form, once somebody asked for it; `dataclasses.replace` does not take it along."""
+    """The cached stored form; `dataclasses.replace` does not copy it."""
 
     @classmethod
     def captured(
         cls, timeline: TimelineId, lsn: int, body: Named | Opaque, *, actor: str = "", runtime: Runtime = SYSTEM
     ) -> Self:
-        """Make a mutation now, of what its body is once it was stored.
+        """Capture a mutation now, with its body as it reads after storing.
 
-        Dates, models and the like become what pydantic says of them in JSON. Raises `BadMutation` for a body that
+        Dates, models and the like become JSON as pydantic serializes them. Raises `BadMutation` for a body that
         cannot be stored.
         """
         now_us, seed = int(runtime.now_s() * 1_000_000), int.from_bytes(runtime.entropy(8), "little")
@@ -85,22 +85,22 @@ class Mutation:
 
     @property
     def now(self) -> dt.datetime:
-        """When it was called, in UTC."""
+        """The time of the call, in UTC."""
         return dt.datetime.fromtimestamp(self.now_us // 1_000_000, dt.UTC).replace(microsecond=self.now_us % 1_000_000)
 
     @property
     def name(self) -> str:
-        """Its name, for people; opaque ones have none."""
+        """Its name, empty for opaque mutations."""
         return self.body.name if isinstance(self.body, Named) else ""
 
 
 def require_sound(mutation: Mutation) -> None:
-    """Raise `BadMutation` for what a mutation that came from somebody else may not say.
+    """Raise `BadMutation` if a mutation from another process has invalid contents.
 
-    The checksum of a stored form tells that it is whole; anybody can compute it for anything.
+    The checksum of the stored form only detects damage; anybody can compute it.
     """
     if not NOW_US_MIN <= mutation.now_us <= NOW_US_MAX:
-        raise BadMutation(f"mutation {mutation.name!r}: {mutation.now_us} µs is no time in the years 1 to 9999")
+        raise BadMutation(f"mutation {mutation.name!r}: {mutation.now_us} µs is not a time in the years 1 to 9999")
     if isinstance(mutation.body, Named):
         arguments: object = mutation.body.arguments
         try:
@@ -112,13 +112,13 @@ def require_sound(mutation: Mutation) -> None:
 
 
 def encode(mutation: Mutation) -> bytes:
-    """Return the stored form. Raises `BadMutation` for what it cannot say."""
+    """Return the stored form. Raises `BadMutation` if it cannot be encoded."""
     stored = mutation._stored  # noqa: SLF001 - this module's own
     return _keep(mutation, _encoded(mutation)) if stored is None else stored
 
 
 def _keep(mutation: Mutation, stored: bytes) -> bytes:
-    """Note the stored form of a mutation that does not change any more, and return it."""
+    """Cache the stored form of an immutable mutation, and return it."""
     object.__setattr__(mutation, "_stored", stored)
     return stored
 
@@ -142,7 +142,7 @@ def _encoded(mutation: Mutation) -> bytes:
 
 
 def digest(mutation: Mutation) -> bytes:
-    """Return what tells a mutation from any other that could have its LSN."""
+    """Return a digest that differs between any two mutations of one LSN."""
     return digest_of(encode(mutation))
 
 
@@ -152,7 +152,7 @@ def digest_of(stored: bytes) -> bytes:
 
 
 def body_digest(mutation: Mutation) -> bytes:
-    """Return a digest of what a mutation does alone, for authors that do not capture its time and seed themselves."""
+    """Return a digest of name and body, for authors that do not capture time and seed themselves."""
     return blake2b(b"\0".join(_body(mutation.body)), digest_size=LINK_BYTES).digest()
 
 

@@ -5,30 +5,30 @@ SqlSyncError
 │   └── ReducerFailed      mend the reducer: it raised, trapped or ran out of fuel, memory or time
 ├── BadMutation            ask for something else: no such mutation, or its arguments do not fit
 ├── BadReducer             mend the module: it is no reducer, or it wants more than reducers get
-├── ReducerTooOld          upgrade the application: the document was migrated further; pending work is kept
+├── ReducerTooOld          upgrade the application: the document was migrated further; pending work is retained
 ├── MigrationFailed        mend the reducer: a migration step failed, and left the document as it was
 ├── DocumentBusy           retry soon: another process has this document directory open
-├── CoordinatorUnavailable retry later: no answer; pending mutations are kept
-│   └── CoordinatorBusy    retry after `retry_after_s`: it has as much of this client, or of this document, as it takes
+├── CoordinatorUnavailable retry later: no answer; pending mutations are retained
+│   └── CoordinatorBusy    retry after `retry_after_s`: this client, or the document, has reached a limit
 ├── CoordinatorRefused     mend the set-up: no permission, no such document, another reducer
-│   ├── NotTheOwner        show what the timeline began with: its secret, the token of its principal
+│   ├── NotTheOwner        present what the timeline started with: its secret, its principal's token
 │   └── TimelineGap        send again from `expected`: mutations in between are missing
-├── TimelineExpired        choose: the coordinator forgot this timeline; pending work is kept for a new one
-│   └── TimelineForked     the same: another copy of this directory went on with it
+├── TimelineExpired        choose: the coordinator forgot this timeline; pending work is retained for a new one
+│   └── TimelineForked     the same: another copy of this directory continued it
 └── CorruptTimeline        report it: bytes that fail a check are never applied
 """
 
 
 class SqlSyncError(Exception):
-    """Anything that a document or coordinator could not do."""
+    """Base class of the errors of documents and coordinators."""
 
 
 class MutationRejected(SqlSyncError):
-    """The mutation was refused, and none of its effects stayed; the message is the reason."""
+    """The mutation was rejected and had no effect; the message is the reason."""
 
 
 class ReducerFailed(MutationRejected):
-    """The reducer broke, or went over a limit, while it applied the mutation."""
+    """The reducer failed, or exceeded a limit, while it applied the mutation."""
 
 
 class BadMutation(SqlSyncError):
@@ -36,7 +36,7 @@ class BadMutation(SqlSyncError):
 
 
 class BadReducer(SqlSyncError):
-    """A WebAssembly module is no reducer, or wants more than reducers get."""
+    """A WebAssembly module is not a reducer, or requires more than reducers get."""
 
 
 class ReducerTooOld(SqlSyncError):
@@ -44,7 +44,7 @@ class ReducerTooOld(SqlSyncError):
 
 
 class MigrationFailed(SqlSyncError):
-    """A migration step of the reducer failed; nothing of it stayed."""
+    """A migration step of the reducer failed and was rolled back."""
 
 
 class DocumentBusy(SqlSyncError):
@@ -55,15 +55,15 @@ class CoordinatorUnavailable(SqlSyncError):
     """The coordinator did not answer."""
 
     retry_after_s: float | None = None
-    """When it said that trying again is worth while."""
+    """The delay before a retry that the coordinator asked for, if any."""
 
 
 class CoordinatorBusy(CoordinatorUnavailable):
-    """The coordinator takes no more for now."""
+    """The coordinator accepts no more mutations at present."""
 
 
 class CoordinatorRefused(SqlSyncError):
-    """The coordinator answered no."""
+    """The coordinator refused the request."""
 
 
 class NotTheOwner(CoordinatorRefused):
@@ -71,20 +71,20 @@ class NotTheOwner(CoordinatorRefused):
 
 
 class TimelineGap(CoordinatorRefused):
-    """Mutations before the ones that were sent are missing."""
+    """Mutations before the sent ones are missing."""
 
     def __init__(self, message: str, *, expected: int) -> None:
         super().__init__(message)
         self.expected = expected
-        """The LSN that the coordinator wants next."""
+        """The LSN that the coordinator expects next."""
 
 
 class TimelineExpired(SqlSyncError):
-    """The timeline was not used for so long that it was forgotten."""
+    """The timeline was unused for too long and was forgotten."""
 
 
 class TimelineForked(TimelineExpired):
-    """The timeline has other mutations in the volume than here: another copy of the directory wrote to it."""
+    """The volume has different mutations of this timeline: another copy of the directory wrote to it."""
 
 
 class CorruptTimeline(SqlSyncError):

@@ -1,9 +1,9 @@
-"""Whose a timeline is, and which history it has.
+"""The owner and the history of a timeline.
 
-secret   32 random bytes that the author of a timeline holds. Who shows them may write to it; the volume has a hash.
-links    a chain of digests over a timeline's mutations, one for each LSN: two histories that agree in one link agree in
-         all that came before. The volume keeps the last few of each timeline.
-sealing  what only the author is to read, why a mutation was rejected, is encrypted with a key made from the secret.
+secret   32 random bytes that the author of a timeline holds and presents to write to it; the volume has a hash.
+links    a chain of digests over a timeline's mutations, one for each LSN: two histories with the same link are the same
+         up to it. The volume stores the last few of each timeline.
+sealing  the reason of a rejection, for its author alone, is encrypted with a key derived from the secret.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from sqlsync.ids import TimelineId
 SECRET_BYTES: Final = 32
 LINK_BYTES: Final = 16
 LINKS_MAX: Final = 8
-"""How many links of a timeline the volume keeps."""
+"""How many links of a timeline the volume stores."""
 GENESIS: Final = bytes(LINK_BYTES)
 """The link before the first mutation."""
 _TAG_BYTES: Final = 16
@@ -26,43 +26,43 @@ _OWNER, _PRINCIPAL, _SEAL, _LINK, _LEGACY = b"owner", b"principal", b"seal", b"l
 
 
 def new_secret(runtime: Runtime = SYSTEM) -> bytes:
-    """Make a secret that nobody else knows."""
+    """Return a new random secret."""
     return runtime.entropy(SECRET_BYTES)
 
 
 def linked(before: bytes, digest: bytes) -> bytes:
-    """Return the link behind ``before``, for a mutation with this digest."""
+    """Return the link after ``before`` for a mutation with this digest."""
     return blake2b(before + digest, digest_size=LINK_BYTES, person=_LINK).digest()
 
 
 def legacy_link(timeline: TimelineId, start: int) -> bytes:
-    """Return the link before ``start`` for a timeline whose history nobody noted; the same in each of its copies."""
+    """Return the link before ``start`` for a timeline without recorded links; all its copies get the same."""
     return blake2b(timeline.raw + start.to_bytes(8, "little"), digest_size=LINK_BYTES, person=_LEGACY).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the author of a timeline shows with its mutations."""
+    """What the author of a timeline presents with its mutations."""
 
     secret: bytes | None
-    """None for a timeline that has none."""
+    """None for a timeline without a secret."""
     lsn: int
     link: bytes | None
-    """The author's link before the mutation ``lsn``, None if it does not know it."""
+    """The author's link before the mutation ``lsn``, None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who may write to a timeline, as hashes that say nothing to others."""
+    """The owner of a timeline, as hashes that reveal neither secret nor principal."""
 
     key: bytes | None = None
-    """Of the secret; None if the author has none."""
+    """Hash of the secret; None without one."""
     principal: bytes | None = None
-    """Of the principal whose token it was; None if nobody's."""
+    """Hash of the principal; None without one."""
 
     @classmethod
     def of(cls, timeline: TimelineId, secret: bytes | None, principal: str = "") -> Self:
-        """Return the owner of a timeline that begins with this secret and principal."""
+        """Return the owner of a timeline that starts with this secret and principal."""
         return cls(
             None if secret is None else blake2b(timeline.raw, key=secret, digest_size=32, person=_OWNER).digest(),
             blake2b(timeline.raw + principal.encode(), digest_size=32, person=_PRINCIPAL).digest()
@@ -71,41 +71,41 @@ class Owner:
         )
 
     def admits(self, other: "Owner") -> bool:
-        """Tell whether ``other`` is this one; a timeline that is no principal's becomes that of the first who comes."""
+        """Return whether ``other`` is this owner; a timeline without a principal admits the first one."""
         same_key = hmac.compare_digest(self.key or b"", other.key or b"")
         return same_key and (self.principal is None or hmac.compare_digest(self.principal, other.principal or b""))
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What goes with a mutation to the volume, besides the mutation."""
+    """What is stored in the volume for a mutation besides its effects."""
 
     owner: Owner
     before: bytes | None
-    """The link before it, None if nobody knows."""
+    """The link before it, None if unknown."""
     link: bytes | None
     seal: bytes | None
-    """Encrypts what only the author is to read."""
+    """The key that encrypts a rejection's reason for the author."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the volume says of a timeline besides its position."""
+    """The volume's record of a timeline, besides its position."""
 
     lsn: int
     """The position that this belongs to."""
     links: tuple[bytes, ...]
-    """The last links up to `lsn`, oldest first; none if they are not known."""
+    """The last links up to `lsn`, oldest first; empty if unknown."""
     owner: Owner
 
     def link_at(self, lsn: int) -> bytes | None:
-        """Return the link of a mutation, None if it is not known."""
+        """Return the link of a mutation, None if unknown."""
         place = len(self.links) - 1 - (self.lsn - lsn)
         return self.links[place] if 0 <= place < len(self.links) else None
 
 
 def continued(standing: Standing | None, lsn: int, stamps: Sequence[Stamp]) -> Standing:
-    """Return the standing once the mutations up to ``lsn`` with these stamps, at least one, were applied."""
+    """Return the standing after applying the mutations up to ``lsn`` with these stamps (at least one)."""
     fresh: list[bytes] = []
     for stamp in stamps:
         fresh = [*fresh, stamp.link] if stamp.link is not None else []
@@ -116,7 +116,7 @@ def continued(standing: Standing | None, lsn: int, stamps: Sequence[Stamp]) -> S
 
 
 def seal_key(secret: bytes) -> bytes:
-    """Return the key that seals what only the holder of a secret is to read."""
+    """Return the key that seals texts for the holder of a secret."""
     return blake2b(key=secret, digest_size=32, person=_SEAL).digest()
 
 

@@ -1,14 +1,13 @@
-"""The tables that sqlsync keeps inside the volume, so that they change in the same transaction as a mutation's effects.
+"""The tables of sqlsync inside the volume, which change in the same transaction as a mutation's effects.
 
-    __sqlsync_timelines   how far each timeline was applied; to the letter the table of SQLSync 0.3.2
-    __sqlsync_uses        when each timeline was written to last, for its expiry
-    __sqlsync_owners      who may write to each timeline, as hashes, and the last links of its history
-    __sqlsync_sealed      what was refused and why, for its author alone, until that says that it knows
-    __sqlsync_rejections  the same in clear, for authors that hold no secret
-    __sqlsync_meta        version: up to which version the reducer's migrations ran;
+    __sqlsync_timelines   how far each timeline was applied; exactly the table of SQLSync 0.3.2 __sqlsync_uses
+    when each timeline was written to last, for its expiry __sqlsync_owners      who may write to each timeline, as
+    hashes, and the last links of its history __sqlsync_sealed      rejected mutations and the reasons, encrypted for
+    the author, until it reports having read them __sqlsync_rejections  the same unencrypted, for authors without a
+    secret __sqlsync_meta        version: up to which version the reducer's migrations ran;
                           forgotten_us: timelines that were not used since before this moment may have been forgotten
 
-They are made with the first thing that is to be written there. Every function runs inside the caller's transaction.
+They are created by the first write to them. Every function runs inside the caller's transaction.
 """
 
 from collections.abc import Collection, Iterable
@@ -22,7 +21,7 @@ from sqlsync.ids import TimelineId
 
 PREFIX = "__sqlsync_"
 USE_GRAIN_US = 3600 * 1_000_000
-"""The last use is known to the hour, so that a busy timeline does not write it with every batch."""
+"""The last use is stored to the hour, so that a busy timeline does not update it with every batch."""
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS __sqlsync_timelines (id BLOB PRIMARY KEY, lsn INTEGER) STRICT",
     "CREATE TABLE IF NOT EXISTS __sqlsync_uses (id BLOB PRIMARY KEY, used_us INTEGER NOT NULL) STRICT, WITHOUT ROWID",
@@ -40,14 +39,14 @@ _REJECTIONS = ("rejections", "sealed")
 
 @dataclass(frozen=True, slots=True)
 class RejectionRow:
-    """A mutation that was refused."""
+    """A rejected mutation."""
 
     lsn: int
     reason: str
 
 
 def make(connection: apsw.Connection) -> None:
-    """Make the tables that are not there."""
+    """Create the missing tables."""
     for statement in _TABLES:
         connection.execute(statement)
 
@@ -77,7 +76,7 @@ def positions(connection: apsw.Connection) -> dict[TimelineId, int]:
 
 
 def set_applied(connection: apsw.Connection, timeline: TimelineId, lsn: int, *, used_us: int) -> None:
-    """Move a timeline's position, and note that it was used at ``used_us``."""
+    """Move a timeline's position, and record its use at ``used_us``."""
     make(connection)
     connection.execute(
         "INSERT INTO __sqlsync_timelines VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET lsn = excluded.lsn",
@@ -91,7 +90,7 @@ def set_applied(connection: apsw.Connection, timeline: TimelineId, lsn: int, *, 
 
 
 def standing(connection: apsw.Connection, timeline: TimelineId) -> Standing | None:
-    """Return whose a timeline is and how its history ends; None if nobody noted that, or not for its position."""
+    """Return the owner and the last links of a timeline; None if they were not recorded."""
     return _standings(connection, " AND o.id = ?", (timeline.raw,)).get(timeline)
 
 
@@ -108,7 +107,7 @@ def _standings(connection: apsw.Connection, which: str, bindings: tuple[bytes, .
         "FROM __sqlsync_owners AS o, __sqlsync_timelines AS t WHERE o.id = t.id" + which,
         bindings,
     )
-    # A release that does not know this table moves the position alone; then the links are those of the past.
+    # An older release, which does not know this table, only moves the position; the links are outdated then.
     return {
         TimelineId(raw): Standing(lsn, _split(links) if is_current else (), Owner(key, principal))
         for raw, lsn, is_current, links, key, principal in rows
@@ -120,7 +119,7 @@ def _split(links: bytes) -> tuple[bytes, ...]:
 
 
 def set_standing(connection: apsw.Connection, timeline: TimelineId, found: Standing) -> None:
-    """Note whose a timeline is and how its history ends, beside `set_applied`."""
+    """Record the owner and the last links of a timeline, in addition to `set_applied`."""
     connection.execute(
         "INSERT OR REPLACE INTO __sqlsync_owners VALUES (?, ?, ?, ?, ?)",
         (timeline.raw, found.lsn, b"".join(found.links), found.owner.key, found.owner.principal),
@@ -128,7 +127,7 @@ def set_standing(connection: apsw.Connection, timeline: TimelineId, found: Stand
 
 
 def reject_sealed(connection: apsw.Connection, timeline: TimelineId, row: RejectionRow, seal: bytes) -> None:
-    """Note what was refused, readable for the author of the timeline alone."""
+    """Record a rejection, readable only by the timeline's author."""
     make(connection)
     connection.execute(
         "INSERT OR REPLACE INTO __sqlsync_sealed VALUES (?, ?, ?)",
@@ -137,7 +136,7 @@ def reject_sealed(connection: apsw.Connection, timeline: TimelineId, row: Reject
 
 
 def reject(connection: apsw.Connection, timeline: TimelineId, rows: Iterable[RejectionRow]) -> None:
-    """Note what was refused."""
+    """Record rejections."""
     make(connection)
     connection.executemany(
         "INSERT OR REPLACE INTO __sqlsync_rejections VALUES (?, ?, ?)",
@@ -146,7 +145,7 @@ def reject(connection: apsw.Connection, timeline: TimelineId, rows: Iterable[Rej
 
 
 def rejections(connection: apsw.Connection, timeline: TimelineId, secret: bytes | None = None) -> list[RejectionRow]:
-    """Return what was refused of a timeline, in order; ``secret`` is its author's."""
+    """Return a timeline's rejections, in order; ``secret`` is its author's."""
     found: dict[Any, Any] = {}
     if _is_there(connection, "rejections"):
         clear: list[Any] = connection.execute(
@@ -164,7 +163,7 @@ def rejections(connection: apsw.Connection, timeline: TimelineId, secret: bytes 
 
 
 def rejected(connection: apsw.Connection) -> dict[TimelineId, list[int]]:
-    """Return the LSNs of all mutations that were refused, in order, by timeline."""
+    """Return the sorted LSNs of all rejections, by timeline."""
     found: dict[TimelineId, list[int]] = {}
     for table in _REJECTIONS:
         if _is_there(connection, table):
@@ -174,7 +173,7 @@ def rejected(connection: apsw.Connection) -> dict[TimelineId, list[int]]:
 
 
 def forget_rejections(connection: apsw.Connection, timeline: TimelineId, lsn: int) -> None:
-    """Remove a timeline's rejections up to an LSN: its author knows of them."""
+    """Remove a timeline's rejections up to an LSN."""
     for table in _REJECTIONS:
         if _is_there(connection, table):
             connection.execute(
@@ -184,7 +183,7 @@ def forget_rejections(connection: apsw.Connection, timeline: TimelineId, lsn: in
 
 
 def forget_timelines(connection: apsw.Connection, before_us: int, *, keep: Collection[TimelineId] = ()) -> int:
-    """Remove all of the timelines that were not used since ``before_us``, but for some; return how many they were."""
+    """Remove the timelines unused since ``before_us``, except those in ``keep``; return how many were removed."""
     if not _is_there(connection, "uses"):
         return 0
     kept = {timeline.raw for timeline in keep}
@@ -200,17 +199,17 @@ def forget_timelines(connection: apsw.Connection, before_us: int, *, keep: Colle
 
 
 def forgotten_us(connection: apsw.Connection) -> int | None:
-    """Return before which moment a timeline must have been used last to be forgotten; None if none ever was."""
+    """Return the time before which unused timelines were forgotten; None if none ever was."""
     return _meta(connection, "forgotten_us")
 
 
 def version(connection: apsw.Connection) -> int:
-    """Return up to which version the migrations ran, 0 for none."""
+    """Return the version that migrations have reached, 0 for none."""
     return _meta(connection, "version") or 0
 
 
 def set_version(connection: apsw.Connection, number: int) -> None:
-    """Note that the migration to a version ran."""
+    """Record that the migration to a version ran."""
     make(connection)
     _set_meta(connection, "version", number)
 

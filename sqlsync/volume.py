@@ -1,4 +1,4 @@
-"""The volume behind a document: its replica, and the one connection that writes there."""
+"""The volume of a document: its replica, and the single connection that writes to it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ from sqlsync.errors import DocumentBusy
 from sqlsync.reducers.sandbox import Sandbox
 
 PAGE_SIZE = 4096
-"""What SQLSync's client can read; a volume that exists may have another one."""
+"""The page size that SQLSync's client can read; an existing volume may have another one."""
 
 
 class DocumentVolume:
-    """A directory with the replica of a document's volume; one process has it at a time."""
+    """A directory with the replica of a document's volume; one process at a time opens it."""
 
     def __init__(
         self,
@@ -38,9 +38,10 @@ class DocumentVolume:
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """Open it; a volume that is not there is made. Raises `DocumentBusy` and what opening a replica raises."""
+        """Open it, and create the volume if it does not exist. Raises `DocumentBusy` and the errors of opening a
+        replica."""
         self.alive = True
-        """Whether `close` is still to come."""
+        """Whether it has not been closed."""
         self._open = ExitStack()
         with ExitStack() as opened:
             with local_errors(f"opening {directory}"):
@@ -49,7 +50,7 @@ class DocumentVolume:
             opened.callback(self.lock.close)
             self.replica = _replica(directory / "replica", _named(remote), settings, store, runtime)
             opened.callback(self.replica.close)
-            # What a power cut takes from the replica is replayed from the timeline, or from the inbox.
+            # Commits that a power cut loses are replayed from the timeline or the inbox.
             self.connection = connect(self.replica.path, durability=Durability.RELAXED)
             opened.callback(self.connection.close)
             self.connection.pragma("auto_vacuum", 2)  # incremental; counts while the volume is empty
@@ -85,22 +86,22 @@ class DocumentVolume:
         return connect(self.replica.path, flags=apsw.SQLITE_OPEN_READONLY)
 
     def pull(self, before_move: Callable[[], None] | None = None) -> PullResult:
-        """Go to the newest version of the remote, without any local commit; see `graft.sync.pull.pull`."""
+        """Move to the newest remote version and discard local commits; see `graft.sync.pull.pull`."""
         return pull(self.replica, policy="discard", before_move=before_move)
 
     def discard(self) -> int:
-        """Give up all local commits, asking nobody; return how many there were."""
+        """Discard all local commits without asking the remote; return how many there were."""
         return discard(self.replica)
 
     def close(self) -> None:
-        """Let go of everything; may be called again."""
+        """Close everything; may be called again."""
         self.alive = False
         self._open.close()
 
 
 @contextmanager
 def volume_errors() -> Iterator[None]:
-    """Raise the error of graft that is behind an SQLite error, where there is one."""
+    """Raise the graft error that caused an SQLite error, if there is one."""
     try:
         yield
     except apsw.Error as error:
@@ -134,7 +135,7 @@ def _replica(
         except NoSuchVolume:
             try:
                 return init(path, address, page_size=PAGE_SIZE, settings=settings, store=store, runtime=runtime)
-            except VolumeExists:  # somebody else made it meanwhile
+            except VolumeExists:  # another process created it meanwhile
                 return clone(path, address, settings=settings, store=store, runtime=runtime)
     replica = open_replica(path, settings=settings, store=store, runtime=runtime)
     if not is_same_volume(replica.store_url, replica.name, address):

@@ -1,4 +1,4 @@
-"""The document's face for asyncio: what may take time runs in threads, and callbacks come back to the event loop."""
+"""Documents for asyncio: blocking calls run in threads, and callbacks run in the event loop."""
 
 import asyncio
 import inspect
@@ -30,7 +30,7 @@ class AsyncDocument:
     def __init__(self, document: Document) -> None:
         """Wrap a document; see `open`."""
         self.document = document
-        """What is wrapped; threads may use it meanwhile."""
+        """The wrapped document; threads may use it at the same time."""
 
     @classmethod
     async def open(
@@ -48,7 +48,7 @@ class AsyncDocument:
 
     @property
     def timeline(self) -> TimelineId:
-        """Under which name this client's mutations go."""
+        """The id of this client's timeline."""
         return self.document.timeline
 
     async def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> Receipt:
@@ -72,27 +72,27 @@ class AsyncDocument:
         self.document.start(**options)
 
     async def stop(self) -> None:
-        """End what `start` began."""
+        """Stop the thread of `start`."""
         await asyncio.to_thread(self.document.stop)
 
     async def refusals(self) -> list[Refusal]:
-        """Return the rejected mutations that are kept."""
+        """Return the stored rejected mutations."""
         return await asyncio.to_thread(self.document.refusals)
 
     async def retry(self, refusal: Refusal) -> Receipt:
-        """Call a rejected mutation once more; see `Document.retry`."""
+        """Call a rejected mutation again; see `Document.retry`."""
         return await asyncio.to_thread(self.document.retry, refusal)
 
     async def forget(self, refusal: Refusal) -> None:
-        """Let go of a rejected mutation that was kept."""
+        """Delete a stored rejected mutation."""
         await asyncio.to_thread(self.document.forget, refusal)
 
     async def renew_timeline(self) -> TimelineId:
-        """Go on under a new name; see `Document.renew_timeline`."""
+        """Continue as a new timeline; see `Document.renew_timeline`."""
         return await asyncio.to_thread(self.document.renew_timeline)
 
     async def close(self) -> None:
-        """Stop, and let go of everything; may be called again."""
+        """Stop, and close all files; may be called again."""
         await asyncio.to_thread(self.document.close)
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""The document: a database that one edits at once, offline too, and that converges with everybody else's.
+"""The document: a database that can be edited at once, also offline, and that converges with all other clients'.
 
-directory/timeline.db      what was called here and is not confirmed (sqlsync.timeline)
-directory/replica/         the volume, with the pending mutations run on top (sqlsync.view)
+directory/timeline.db      mutations that are not confirmed (sqlsync.documents.timeline)
+directory/replica/         the volume, with the pending mutations applied (sqlsync.documents.view)
 directory/document.lock    held while it is open
 """
 
@@ -60,10 +60,10 @@ class Document:
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """Open the document in ``directory``, made or cloned from the volume ``remote`` the first time.
+        """Open the document in ``directory``; the first time, create or clone the volume ``remote``.
 
-        ``link`` leads to its coordinator; without one this client applies and pushes by itself. ``actor`` says who
-        calls mutations. Only the first opening needs the remote. Raises `DocumentBusy`, `CorruptTimeline`,
+        ``link`` connects to its coordinator; without one this client applies and pushes by itself. ``actor`` is the
+        actor of its mutations. Only the first opening needs the remote. Raises `DocumentBusy`, `CorruptTimeline`,
         `ReducerTooOld` and the errors of graft.
         """
         path, self._actor = replica_path(directory), actor
@@ -102,12 +102,12 @@ class Document:
 
     @property
     def timeline(self) -> TimelineId:
-        """Under which name this client's mutations go."""
+        """The id of this client's timeline."""
         return self._client.timeline.id
 
     @property
     def presence(self) -> OwnPresence:
-        """What this client says of itself just now, and what others do; raises `CoordinatorRefused` without a link."""
+        """The presence of this client and of others; raises `CoordinatorRefused` without a link."""
         if self._client.presence is None:
             raise CoordinatorRefused("presence passes through a coordinator, and this document has no link to one")
         return self._client.presence
@@ -115,10 +115,10 @@ class Document:
     def mutate(self, name_or_payload: str | bytes, /, **arguments: Any) -> Receipt:
         """Call a mutation: when this returns it is durable here, and queries show its effects.
 
-        A name comes with arguments; bytes are for reducers that have an encoding of their own. Raises `BadMutation`,
-        `MutationRejected` when the reducer refuses it now, and the errors of graft. Whatever it raises, the mutation
-        has not happened: nothing was done and nothing is sent. And where it returns, the mutation is stored, even if
-        the view cannot show it for want of disk: `Receipt.provisional_error` says so then.
+        A name takes arguments; bytes are for reducers with an encoding of their own. Raises `BadMutation`,
+        `MutationRejected` if the reducer rejects it now, and the errors of graft. If it raises, the mutation has no
+        effect and is not sent. If it returns, the mutation is stored, even if the view cannot show it because the disk
+        is full; then `Receipt.provisional_error` says so.
         """
         return self._mutate(body_of(name_or_payload, arguments))
 
@@ -134,7 +134,7 @@ class Document:
         key: Sequence[str] | None = None,
         callback: Callable[[Change], object] | None = None,
     ) -> Subscription:
-        """Ask a query now, and again whenever what it reads changed, be it by a mutation here or by what was pulled.
+        """Run a query now, and again whenever data that it reads changed, by a local mutation or a pull.
 
         The subscription yields the first result, and then one `Change` each time that the result is another one, with
         the rows that were added, removed or changed. ``key`` names the columns that tell rows apart; by default the
@@ -154,11 +154,11 @@ class Document:
             return self._client.receipts.issue(mutation)
 
     def sync(self, *, wait_s: float = 0.0) -> None:
-        """Do one round: hand over what is pending, fetch what is new, rebase.
+        """Do one round: submit pending mutations, fetch new versions, rebase.
 
-        With ``wait_s``, give the coordinator that long to apply what is pending, so that one round confirms it.
+        With ``wait_s``, wait that long for the coordinator to apply pending mutations, so that one round confirms them.
         Raises `CoordinatorUnavailable`, `CoordinatorRefused`, `TimelineExpired`, `ReducerTooOld` and the errors of
-        graft; pending mutations are kept in all cases.
+        graft; pending mutations are retained in all cases.
         """
         rounds.sync(self._client, wait_s=wait_s)
 
@@ -168,27 +168,27 @@ class Document:
         self._loop = SyncLoop(self._client, poll_s, on_error)
 
     def stop(self) -> None:
-        """End the thread that `start` began; may be called again."""
+        """Stop the thread of `start`; may be called again."""
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.stop()
 
     def refusals(self) -> list[Refusal]:
-        """Return the rejected mutations that are kept, by the policy ``keep``; oldest first."""
+        """Return the rejected mutations that the policy ``keep`` stored, oldest first."""
         return self._client.timeline.refusals()
 
     def retry(self, refusal: Refusal) -> Receipt:
-        """Call a rejected mutation once more, as a new one; raises `MutationRejected` if it is refused again."""
+        """Call a rejected mutation again, as a new one; raises `MutationRejected` if it is rejected again."""
         return self._mutate(refusal.mutation.body, instead_of=refusal)
 
     def forget(self, refusal: Refusal) -> None:
-        """Let go of a rejected mutation that was kept."""
+        """Delete a stored rejected mutation."""
         self._client.timeline.forget(refusal.mutation)
 
     def renew_timeline(self) -> TimelineId:
-        """Go on under a new name after `TimelineExpired`: all pending mutations are handed over again.
+        """Continue as a new timeline after `TimelineExpired`: all pending mutations are submitted again.
 
-        Those that were applied under the old name, without this client having learnt of it, are applied once more.
+        Mutations that were applied under the old id, unknown to this client, are applied a second time.
         """
         client = self._client
         with client.syncing, client.lock:
@@ -202,7 +202,7 @@ class Document:
             return fresh
 
     def close(self) -> None:
-        """Stop, and let go of everything; pending mutations are kept. May be called again."""
+        """Stop, and close all files; pending mutations stay stored. May be called again."""
         self.stop()
         self._live.close()
         client = self._client
@@ -224,7 +224,7 @@ class Document:
         self.close()
 
     def _take_up(self) -> None:
-        """Make the view what the timeline says, without asking anybody unless pages are missing."""
+        """Make the view match the timeline, without requests unless pages are missing."""
         client = self._client
         client.to_tell += [partial(deliver, client, refusal) for refusal in client.timeline.refusals()]
         mark, snapshot = client.timeline.take_view_mark(), client.view.snapshot()
@@ -290,7 +290,7 @@ class Document:
         return None
 
     def _tell_aside(self) -> None:
-        """Run the call-backs that wait; what they raise says nothing of the mutation that was called."""
+        """Run the waiting callbacks; their errors do not concern the mutation that was called."""
         try:
             self._client.tell()
         except Exception:  # noqa: BLE001 - whatever the application raises

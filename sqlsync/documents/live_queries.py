@@ -1,10 +1,11 @@
-"""Live queries: what subscribers asked is asked again when something that it reads changed, and at no other time.
+"""Live queries: a query runs again when data that it reads changed, and only then.
 
-    view changed --> which trees changed (graft_sqlite_vfs.pointermap) --> whose queries read them --> run those again
-                 --> tell whose result is another one
+    view changed --> which trees changed (graft_sqlite_vfs.btree.pointer_map) --> which queries read them --> run them
+    again
+                 --> notify subscribers whose result changed
 
 One thread per document does this, from the first subscription on, so that neither mutations nor synchronizing wait for
-it. Too many queries may run again, never too few: a changed schema, or what cannot be found out, counts for all.
+it. Too many queries may run again, never too few: a changed schema, or an unknown change, affects all of them.
 """
 
 import threading
@@ -29,9 +30,9 @@ class LiveQueries:
     """The subscriptions to one document's view; threads may share it."""
 
     def __init__(self, view: View, current: Callable[[], Snapshot | None]) -> None:
-        """Watch ``view``; ``current`` returns its version, or None while it is being made again."""
+        """Watch ``view``; ``current`` returns its version, or None while it is being rebased."""
         self.reruns = 0
-        """How many times a query was run again."""
+        """How many times queries ran again."""
         self._view = view
         self._current = current
         self._running = threading.Lock()  # held while queries run; taken before `_changed`
@@ -72,7 +73,7 @@ class LiveQueries:
         return made
 
     def note(self, after: Snapshot) -> None:
-        """Take note that the view is ``after`` now."""
+        """Record that the view is now at ``after``."""
         with self._changed:
             if self._reads and not self._is_closed:
                 self._newest = after
@@ -82,7 +83,7 @@ class LiveQueries:
                 self._seen = None
 
     def settle(self, timeout_s: float | None = None) -> bool:
-        """Wait until all that was noted is told; tell whether it is."""
+        """Wait until all recorded changes were delivered; return whether they were."""
         with self._changed:
             return self._changed.wait_for(lambda: self._idle or self._is_closed, timeout_s)
 

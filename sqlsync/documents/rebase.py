@@ -1,4 +1,4 @@
-"""Rebase: make the view again on a newer version of the volume, and learn what became of our mutations.
+"""Rebase: rebuild the view on a newer version of the volume, and learn which of our mutations were applied or rejected.
 
 read our position --> drop the timeline's prefix, store its rejections (one transaction) --> replay the rest (one)
 """
@@ -12,10 +12,10 @@ from sqlsync.failpoints import failpoint
 
 
 def rebase(client: Client) -> None:
-    """Make a stale view whole; the caller holds the client's lock, and calls `Client.tell` once it is free.
+    """Rebase a stale view; the caller holds the client's lock, and calls `Client.tell` after releasing it.
 
-    A mutation that fails in the replay stays pending, and its receipt says so. If this raises (the volume is out of
-    reach, the reducer is too old), the view stays stale and readers stay where they are.
+    A mutation that fails in the replay stays pending, and its receipt says so. If this raises (the volume cannot
+    be reached, the reducer is too old), the view stays stale and readers stay at their version.
     """
     if not client.view.stale:
         return
@@ -36,7 +36,7 @@ def rebase(client: Client) -> None:
 
 
 def settle(client: Client, applied: int, rejected: list[tuple[int, str]]) -> None:
-    """Take note that the volume has our mutations up to ``applied``; the caller holds the client's lock."""
+    """Record that the volume has our mutations up to ``applied``; the caller holds the client's lock."""
     keep = client.on_rejected != "drop"
     fresh = client.timeline.confirm(applied, rejected, keep=keep)
     reasons = {refusal.mutation.lsn: refusal.reason for refusal in fresh}
@@ -51,7 +51,7 @@ def _may_be_forgotten(client: Client) -> bool:
 
 
 def deliver(client: Client, refusal: Refusal) -> None:
-    """Tell the application of a rejection, if it wants to be called; what raises there is told again later."""
+    """Report a rejection to the application's callback, if there is one; if it raises, report again later."""
     if callable(client.on_rejected):
         client.on_rejected(refusal)
         client.timeline.forget(refusal.mutation)

@@ -1,9 +1,9 @@
-"""Receipts: what becomes of a mutation, for the one who called it.
+"""Receipts: the state of a mutation, for its caller.
 
     local --> acknowledged --> confirmed
       `------------+---------> rejected
 
-`confirmed` means that it was seen as applied in the shared volume; it and `rejected` are final.
+`confirmed` means that this client saw it applied in the shared volume. `confirmed` and `rejected` are final.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from sqlsync.errors import MutationRejected
 
 
 class ReceiptState(StrEnum):
-    """How far a mutation is."""
+    """The state of a mutation."""
 
     LOCAL = "local"
     """Durable here."""
@@ -27,7 +27,7 @@ class ReceiptState(StrEnum):
     CONFIRMED = "confirmed"
     """In the volume."""
     REJECTED = "rejected"
-    """Refused; none of its effects stayed."""
+    """Rejected; it has no effect."""
 
 
 FINAL = frozenset({ReceiptState.CONFIRMED, ReceiptState.REJECTED})
@@ -47,7 +47,7 @@ class Receipt:
 
     @property
     def state(self) -> ReceiptState:
-        """How far it is."""
+        """Its state."""
         return self._state
 
     @property
@@ -57,7 +57,7 @@ class Receipt:
 
     @property
     def provisional_error(self) -> str | None:
-        """Why it has no effect in the local view just now, though it is still to be decided on; None if it has."""
+        """Why it has no effect in the local view at present, although it is pending; None if it has."""
         return self._provisional_error
 
     def wait(self, timeout_s: float | None = None) -> "Receipt":
@@ -85,7 +85,7 @@ class Receipt:
 
         def tell(receipt: "Receipt") -> None:
             if receipt.state in FINAL:
-                with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                with contextlib.suppress(RuntimeError):  # the loop was closed: there is no waiter
                     loop.call_soon_threadsafe(finished.set)
 
         self.on_change(tell)
@@ -98,7 +98,7 @@ class Receipt:
         return self.settled()
 
     def on_change(self, listener: Callable[["Receipt"], None]) -> None:
-        """Call ``listener`` after each change of state, in the thread that learns of it; now, if it is final."""
+        """Call ``listener`` after each change of state, in the thread that makes it; at once if it is final."""
         with self._changed:
             if self._state not in FINAL:
                 self._listeners.append(listener)
@@ -106,7 +106,7 @@ class Receipt:
         listener(self)
 
     def moved(self, state: ReceiptState, reason: str | None = None) -> None:
-        """Take a new state; what is final stays, and nothing goes back."""
+        """Move to a new state; a final state stays, and a state never goes back."""
         with self._changed:
             if self._state in FINAL or state is self._state:
                 return
@@ -135,16 +135,16 @@ class Receipts:
         self._by_lsn: dict[int, Receipt] = {}
 
     def issue(self, mutation: Mutation) -> Receipt:
-        """Return the receipt of a mutation, made if there is none."""
+        """Return the receipt of a mutation; create it if there is none."""
         return self._by_lsn.setdefault(mutation.lsn, Receipt(mutation))
 
     def acknowledged(self, before_lsn: int) -> list[Callable[[], None]]:
-        """Return what tells the receipts before an LSN that the coordinator has them; call it without any lock."""
+        """Return a function that marks the receipts before an LSN as acknowledged; call it without any lock."""
         told = [receipt for lsn, receipt in self._by_lsn.items() if lsn < before_lsn]
         return [_teller(receipt, ReceiptState.ACKNOWLEDGED, None) for receipt in told]
 
     def settled(self, before_lsn: int, rejected: dict[int, str]) -> list[Callable[[], None]]:
-        """Let go of the receipts before an LSN; return what tells them their fate; call it without any lock."""
+        """Drop the receipts before an LSN; return a function that sets their final state; call it without any lock."""
         tellers = []
         for lsn in sorted(lsn for lsn in self._by_lsn if lsn < before_lsn):
             receipt, reason = self._by_lsn.pop(lsn), rejected.get(lsn)
@@ -159,7 +159,7 @@ class Receipts:
             receipt.replayed(error)
 
     def renumbered(self, start: int) -> None:
-        """Follow a timeline that begins anew: what had LSN ``start`` has 0 now."""
+        """Renumber for a renewed timeline: LSN ``start`` becomes 0."""
         self._by_lsn = {lsn - start: receipt for lsn, receipt in self._by_lsn.items()}
 
 

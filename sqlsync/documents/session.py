@@ -15,12 +15,12 @@ from sqlsync.links.presence import OwnPresence
 from sqlsync.reducers.reducer import Reducer
 
 OnRejected = Literal["drop", "keep"] | Callable[[Refusal], None]
-"""What becomes of a mutation that was rejected for good: nothing, kept until retried or forgotten, or a call."""
+"""What to do with a rejected mutation: drop it, store it until it is retried or forgotten, or call a function."""
 
 
 @dataclass(slots=True)
 class Client:
-    """An open document, inside."""
+    """The internal state of an open document."""
 
     timeline: Timeline
     view: View
@@ -30,24 +30,24 @@ class Client:
     runtime: Runtime
     receipts: Receipts = field(default_factory=Receipts)
     lock: threading.RLock = field(default_factory=threading.RLock)
-    """Guards the timeline, the receipts and changes of the view. Never held while somebody else is called back."""
+    """Guards the timeline, the receipts and changes of the view. Never held during callbacks."""
     syncing: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the one thread that talks to the coordinator and the remote; taken before `lock`."""
+    """Held by the thread that sends requests to the coordinator and the remote; acquired before `lock`."""
     acknowledged: int = 0
     """The coordinator has all mutations before this LSN."""
     is_expired: bool = False
-    """Whether the volume may have forgotten the timeline, and with it what it had applied; without a coordinator."""
+    """Whether the volume may have forgotten the timeline and its position; only without a coordinator."""
     is_forked: bool = False
-    """Whether the volume has other mutations of the timeline than this client: a copy of its directory went on."""
+    """Whether the volume has different mutations of the timeline: a copy of the directory continued it."""
     to_tell: list[Callable[[], None]] = field(default_factory=list)
-    """Call-backs that wait for `lock` to be free."""
+    """Callbacks to run once `lock` is released."""
     presence: OwnPresence | None = None
-    """What this client says of itself, where its link carries that."""
+    """This client's presence, if its link supports presence."""
     view_changed: Callable[[Snapshot], None] | None = None
-    """Called with a version of the view that was not there before, without `lock`."""
+    """Called with each new version of the view, without `lock`."""
 
     def tell(self) -> None:
-        """Run the call-backs that wait; the caller does not hold `lock`."""
+        """Run the waiting callbacks; the caller does not hold `lock`."""
         while True:
             with self.lock:
                 if not self.to_tell:

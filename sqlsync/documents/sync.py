@@ -1,7 +1,7 @@
-"""One round of synchronizing: hand over what is pending, fetch what is new, rebase.
+"""One round of synchronization: submit pending mutations, fetch new versions, rebase.
 
-With a coordinator pages only come in. Without one, each client applies its own mutations with their positions, and
-pushes; who loses the append rebases and tries again.
+With a coordinator, pages are only pulled. Without one, each client applies its own mutations with their positions and
+pushes; the client that loses the append rebases and tries again.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ _BUSY_S = 1.0
 
 
 def sync(client: Client, *, wait_s: float = 0.0) -> None:
-    """Do one round; with ``wait_s``, give the coordinator that long to apply what is pending.
+    """Do one round; with ``wait_s``, wait that long for the coordinator to apply pending mutations.
 
     Raises `CoordinatorUnavailable`, `CoordinatorRefused`, `TimelineExpired`, `ReducerTooOld` and the errors of graft;
-    pending mutations are kept in all cases.
+    pending mutations are retained in all cases.
     """
     try:
         with client.syncing:
@@ -44,7 +44,7 @@ def _sync_through(client: Client, link: CoordinatorLink, wait_s: float) -> None:
     try:
         answer = _submit_while_busy(client, link, wait_s)
     except TimelineForked:
-        # What is the same in both is confirmed, so that a new timeline does not repeat it.
+        # Confirm the common prefix, so that a new timeline does not repeat it.
         with contextlib.suppress(GraftError, CoordinatorUnavailable):
             with client.lock:
                 timeline, last = client.timeline.id, client.timeline.next_lsn - 1
@@ -73,12 +73,12 @@ def _require_unforked(client: Client) -> None:
     if client.is_forked:
         raise TimelineForked(
             f"the volume has other mutations of timeline {client.timeline.id} than this directory: another copy of it "
-            "went on, or it was restored from a backup; all that is pending is kept: begin a new timeline"
+            "went on, or it was restored from a backup; pending mutations are retained: begin a new timeline"
         )
 
 
 def _submit_while_busy(client: Client, link: CoordinatorLink, wait_s: float) -> Acknowledged:
-    """Hand over what is pending, a part at a time if the coordinator takes no more at once; for at most ``wait_s``."""
+    """Submit pending mutations, in parts if the coordinator limits them; for at most ``wait_s``."""
     deadline_s = client.runtime.monotonic_s() + wait_s
     while True:
         before = client.acknowledged
@@ -86,7 +86,7 @@ def _submit_while_busy(client: Client, link: CoordinatorLink, wait_s: float) -> 
             return _submit_all(client, link)
         except CoordinatorBusy as busy:
             client.tell()
-            _pull(client)  # what was rejected is stored, and makes room once that is said
+            _pull(client)  # stores rejections; reporting that frees space
             left_s = deadline_s - client.runtime.monotonic_s()
             if left_s <= 0:
                 raise
@@ -126,7 +126,7 @@ def _submit_all(client: Client, link: CoordinatorLink) -> Acknowledged:
         if batch and answer.next_lsn <= batch[0].lsn:
             raise CoordinatorUnavailable(f"the coordinator took nothing from LSN {batch[0].lsn} of timeline {timeline}")
         with client.lock:
-            client.acknowledged = max(answer.next_lsn, start)  # less than before, if it lost some: send them again
+            client.acknowledged = max(answer.next_lsn, start)  # less than before if it lost some: resend them
             client.to_tell += client.receipts.acknowledged(answer.next_lsn)
             if client.acknowledged >= end:
                 return answer
@@ -153,11 +153,11 @@ def _sync_directly(client: Client) -> None:
         with client.lock:
             settle(client, through, rejected)
         return
-    raise Diverged(f"others pushed {_PUSHES_MAX} times while this client tried to; all is kept, sync again")
+    raise Diverged(f"others pushed {_PUSHES_MAX} times while this client tried to; nothing is lost, sync again")
 
 
 def _forget_told(client: Client) -> None:
-    """Remove the rejections from the volume that are in the timeline's file."""
+    """Remove the rejections that the timeline's file stores from the volume."""
     rejected = client.view.settled(client.timeline).rejected
     seen = client.timeline.rejections_seen
     if any(lsn <= seen for lsn, _ in rejected):
@@ -167,7 +167,7 @@ def _forget_told(client: Client) -> None:
 
 
 def _pull(client: Client, at_least: int = 0) -> None:
-    """Go to the newest version if there is a newer one, and make the view whole."""
+    """Move to the newest version, and rebase the view."""
     replica = client.view.volume.replica
     moving = at_least > client.view.volume.lsn or fetch(replica).head > client.view.volume.lsn
     held = False

@@ -1,4 +1,4 @@
-"""The thread that synchronizes a document by itself, so that nobody has to call `sync`."""
+"""The thread that synchronizes a document, so that the application need not call `sync`."""
 
 import logging
 import threading
@@ -16,10 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 class SyncLoop:
-    """Synchronizes after each mutation, and every ``poll_s`` seconds for what others did; retries after errors."""
+    """Synchronizes after each mutation, and every ``poll_s`` seconds to fetch changes; retries after errors."""
 
     def __init__(self, client: Client, poll_s: float, on_error: Callable[[Exception], None] | None) -> None:
-        """Start the thread. ``on_error`` hears of rounds that failed; they are repeated, ever more slowly."""
+        """Start the thread. ``on_error`` is called for failed rounds, which are retried with growing delays."""
         self._client = client
         self._poll_s = poll_s
         self._on_error = on_error
@@ -29,11 +29,11 @@ class SyncLoop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Begin a round soon."""
+        """Start a round soon."""
         self._wanted.set()
 
     def stop(self) -> None:
-        """End the thread after the round that it is in."""
+        """Stop the thread after its current round."""
         self._ended = True
         self._wanted.set()
         if threading.current_thread() is not self._thread:
@@ -53,14 +53,14 @@ class SyncLoop:
                 least_s = getattr(error, "retry_after_s", None) or 0.0
                 self._tell(error)
             if failures:
-                # A mutation does not make the network any better: only the end wakes this sleeper.
+                # A mutation does not repair the network: only `stop` ends this wait.
                 backoff_s = self._poll_s * min(2 ** (failures - 1), _BACKOFF_FACTOR_MAX)
                 self._pause(max(least_s, backoff_s))
             else:
                 self._wanted.wait(self._poll_s)
 
     def _repeat_presence(self) -> None:
-        """Say again what this client says of itself; if that fails, mutations do not wait for it."""
+        """Refresh this client's presence; a failure does not delay mutations."""
         try:
             if self._client.presence is not None:
                 self._client.presence.repeat()

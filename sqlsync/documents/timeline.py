@@ -1,14 +1,14 @@
-"""The timeline: what one client called and has not seen confirmed, durable before it runs.
+"""The timeline: one client's unconfirmed mutations, durable before they run.
 
     directory/timeline.db (SQLite, WAL, synchronous=FULL)
-        meta        id, secret (who shows it may write to the timeline; none if an older release made it), link (before
+        meta        id, secret (its holder may write to the timeline; absent if an older release made it), link (before
                     start), start (the first LSN that was not dropped), seen (the last LSN whose rejection is stored),
                     born (when the timeline began, microseconds since the Unix epoch), view
         mutations   LSNs start, start + 1, … without a gap; the stored form of sqlsync.envelope
-        rejections  what the coordinator refused, until the application was told
+        rejections  rejected mutations, until the application was told
 
 Invariants: the next LSN is ``start`` plus the number of mutations. A prefix is dropped in the same transaction that
-stores the rejections among it. One process at a time has the file, see `sqlsync.claim`; threads may share the object.
+stores the rejections among it. One process at a time opens the file (document.lock); threads may share the object.
 """
 
 import functools
@@ -30,7 +30,7 @@ from sqlsync.ids import TimelineId
 
 FILE = "timeline.db"
 CLOCKS_APART_US = 24 * 3600 * 1_000_000
-"""How far the clocks of a client and a coordinator may be apart without harm, when timelines expire."""
+"""How far apart the clocks of a client and a coordinator may be when timelines expire."""
 VERSION = 2
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -42,7 +42,7 @@ _SCHEMA = """
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A mutation that was rejected for good, as the author's file keeps it."""
+    """A rejected mutation, as stored in the author's file."""
 
     mutation: Mutation
     reason: str
@@ -61,7 +61,7 @@ class Timeline:
     """An open timeline."""
 
     def __init__(self, path: Path, runtime: Runtime = SYSTEM) -> None:
-        """Open the file at ``path``, or make it with a new id."""
+        """Open the file at ``path``; create it with a new id if it does not exist."""
         self._path = path
         self._runtime = runtime
         self._lock = threading.Lock()  # guards the connection and what follows
@@ -100,12 +100,12 @@ class Timeline:
             self._links.append(linked(self._links[-1], digest_of(data)))
 
     def adopt_secret(self) -> None:
-        """Give a timeline of an older release a secret, as a new one; it can be once nothing is pending."""
+        """Renew a timeline of an older release with a secret, once nothing is pending."""
         if self.secret is None and self._start == self._next_lsn:
             self.renew()
 
     def proof(self, lsn: int) -> Proof:
-        """Return what shows that the mutations from ``lsn`` on, which is not before `start`, are this author's."""
+        """Return the proof for the mutations from ``lsn`` on; ``lsn`` is not before `start`."""
         return Proof(self.secret, lsn, self._links[lsn - self._start])
 
     def stamp(self, lsn: int) -> Stamp:
@@ -114,7 +114,7 @@ class Timeline:
         return self._stamp(self._links[place], self._links[place + 1])
 
     def next_stamp(self, mutation: Mutation) -> Stamp:
-        """Return the stamp of a mutation that is going to be appended."""
+        """Return the stamp of the next mutation to append."""
         return self._stamp(self._links[-1], linked(self._links[-1], digest(mutation)))
 
     def _stamp(self, before: bytes, link: bytes) -> Stamp:
@@ -124,10 +124,10 @@ class Timeline:
     def agreement(self, applied: int, standing: Standing | None) -> int:
         """Return the LSN up to which a volume that has ``applied`` has the same mutations as this file.
 
-        It is less than ``applied`` where another copy of this file went on with the timeline.
+        It is less than ``applied`` if another copy of this file continued the timeline.
         """
         if standing is None or not standing.links:
-            return min(applied, self._next_lsn - 1)  # an older release applied it, and noted no links
+            return min(applied, self._next_lsn - 1)  # an older release applied it, and recorded no links
         for lsn in range(applied, self._start - 1, -1):
             known, place = standing.link_at(lsn), lsn - self._start + 1
             if known is None:
@@ -141,7 +141,7 @@ class Timeline:
 
     @property
     def start(self) -> int:
-        """The LSN of the first mutation that is not confirmed; all before are."""
+        """The LSN of the first unconfirmed mutation."""
         return self._start
 
     @property
@@ -160,7 +160,7 @@ class Timeline:
         return self._seen
 
     def append(self, mutation: Mutation, *, instead_of: Refusal | None = None) -> None:
-        """Store a mutation durably; it has the next LSN. It takes the place of a rejection, if one is given."""
+        """Store a mutation durably; it has the next LSN. It replaces the rejection ``instead_of``, if given."""
         data = encode(mutation)
         with self._transaction() as database:
             assert (mutation.timeline, mutation.lsn) == (self.id, self._next_lsn), "BUG: out of order"
@@ -171,7 +171,7 @@ class Timeline:
         self._next_lsn += 1
 
     def take_back(self, mutation: Mutation, *, instead_of: Refusal | None = None) -> None:
-        """Undo the last `append`, of a mutation that nobody else has seen."""
+        """Undo the last `append`, of a mutation that was not sent."""
         with self._transaction() as database:
             assert mutation.lsn == self._next_lsn - 1, "BUG: only the last one can be taken back"
             database.execute("DELETE FROM mutations WHERE lsn = ?", (mutation.lsn,))
@@ -191,7 +191,7 @@ class Timeline:
     def confirm(self, applied: int, rejected: Sequence[tuple[int, str]] = (), *, keep: bool = True) -> list[Refusal]:
         """Drop all mutations up to ``applied``; store the rejections among them and return those that are new.
 
-        ``rejected`` has LSNs and reasons; what was stored before is ignored. Without ``keep`` they are only noted as
+        ``rejected`` has LSNs and reasons; what was stored before is ignored. Without ``keep`` they are only marked as
         seen.
         """
         fresh = []
@@ -216,18 +216,18 @@ class Timeline:
         return fresh
 
     def refusals(self) -> list[Refusal]:
-        """Return the rejected mutations that were kept, oldest first."""
+        """Return the stored rejected mutations, oldest first."""
         with self._lock, database_errors(f"reading {self._path}"):
             rows = self._database.execute("SELECT data, reason FROM rejections ORDER BY rowid").fetchall()
         return [Refusal(decode(data), reason) for data, reason in rows]
 
     def forget(self, mutation: Mutation) -> None:
-        """Let go of a rejection: the application knows of it."""
+        """Delete a rejection that the application knows of."""
         with self._transaction() as database:
             _forget(database, mutation)
 
     def renew(self) -> TimelineId:
-        """Go on as a new timeline, with the same pending mutations under new LSNs; return its id."""
+        """Continue as a new timeline, with the same pending mutations under new LSNs; return its id."""
         pending, fresh, born_us = self.pending(), TimelineId.new(self._runtime), self._now_us()
         secret, links = new_secret(self._runtime), [GENESIS]
         with self._transaction() as database:
@@ -243,7 +243,7 @@ class Timeline:
         return fresh
 
     def mark_view(self, mark: ViewMark) -> None:
-        """Remember what the replica holds, so that it need not be replayed when it is opened next."""
+        """Store what the replica holds, so that the next opening need not replay."""
         with self._transaction() as database:
             value = f"{mark.next_lsn} {mark.local_lsn} {mark.lsn}"
             database.execute("INSERT OR REPLACE INTO meta VALUES ('view', ?)", (value,))
@@ -314,8 +314,8 @@ def body_of(name_or_payload: str | bytes, arguments: dict[str, object]) -> Named
 
 
 def may_be_forgotten(born_us: int | None, forgotten_us: int | None) -> bool:
-    """Tell whether a timeline that a volume does not know may have been there, and been forgotten.
+    """Return whether a timeline that the volume does not know may have been forgotten.
 
-    ``born_us`` is when it began, None for now; ``forgotten_us`` since when a timeline must have been used to be kept.
+    ``born_us`` is when it began, None for now; timelines unused since ``forgotten_us`` may have been forgotten.
     """
     return born_us is not None and forgotten_us is not None and born_us < forgotten_us + CLOCKS_APART_US

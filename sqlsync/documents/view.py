@@ -1,7 +1,7 @@
-"""The view: the shared volume with a client's pending mutations run on top, as local commits of its replica.
+"""The view: the shared volume plus a client's pending mutations, as local commits of its replica.
 
-Invariants: while `stale`, the replica lacks pending mutations, so nobody reads it: readers keep the version that they
-were pinned to. One thread at a time changes the view (the document's lock); any thread reads.
+Invariants: while `stale`, the replica lacks pending mutations, so readers stay at the version that they were
+pinned to. One thread at a time changes the view (the document's lock); any thread reads.
 """
 
 import threading
@@ -28,7 +28,7 @@ from sqlsync.volume import DocumentVolume, volume_errors
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the shared volume says of a client's timeline."""
+    """The state of a client's timeline in the shared volume."""
 
     applied: int
     """How far it was applied, -1 for nowhere."""
@@ -43,13 +43,13 @@ class View:
     def __init__(
         self, volume: DocumentVolume, reducer: Reducer, *, record_positions: bool, runtime: Runtime = SYSTEM
     ) -> None:
-        """Show ``volume``; with ``record_positions`` what runs here may be pushed from here."""
+        """Show ``volume``; with ``record_positions`` the commits carry positions, so that they can be pushed."""
         self.volume = volume
         self._reducer = reducer
         self._record_positions = record_positions
         self._runtime = runtime
         self.stale = False
-        """Whether pending mutations are to be replayed before anything else."""
+        """Whether pending mutations have to be replayed first."""
         self._is_dirty = False  # whether local commits may be there that are to be given up before the replay
         self._reading = threading.Lock()  # guards the reader
         self._reader = volume.reader()
@@ -57,7 +57,7 @@ class View:
         self._reader.authorizer = self._authorize
 
     def apply(self, mutation: Mutation, stamp: Stamp, store: Callable[[], None]) -> Outcome:
-        """Run one more mutation, in a local commit; a rejected one leaves nothing.
+        """Run one more mutation, in a local commit; a rejected one has no effect.
 
         ``store`` is called for one that took effect, just before the commit: it makes the mutation durable elsewhere.
         """
@@ -83,7 +83,7 @@ class View:
         return outcomes
 
     def pull(self, before_move: Callable[[], None]) -> bool:
-        """Go to the newest remote version, without any local commit; tell whether the view became stale by that.
+        """Move to the newest remote version and discard local commits; return whether the view became stale.
 
         ``before_move`` is called just before the view changes. Raises the errors of `graft.sync.pull.pull`.
         """
@@ -98,18 +98,18 @@ class View:
         return done.before != done.after or done.discarded_commits > 0
 
     def clean(self) -> None:
-        """Give up the local commits of a view that is stale, asking nobody: only the shared volume is left."""
+        """Discard the local commits of a stale view without a request, which leaves the shared volume."""
         if self._is_dirty:
             self.volume.discard()
             self._is_dirty = False
 
     def outdate(self) -> None:
-        """Say that the local commits are no longer what is pending; readers stay where they are."""
+        """Mark the local commits as outdated; readers stay at their version."""
         self.stale = self._is_dirty = True
         self._pin()
 
     def settled(self, timeline: Timeline) -> Settled:
-        """Return what the replica says of a timeline."""
+        """Return the state of a timeline in the replica."""
         connection = self.volume.connection
         with volume_errors():
             applied = tables.applied(connection, timeline.id)
@@ -118,7 +118,7 @@ class View:
         return Settled(-1 if applied is None else applied, standing, rejected)
 
     def may_have_forgotten(self, born_us: int) -> bool:
-        """Tell whether the volume may have forgotten a timeline that it does not know, by when it began."""
+        """Return whether the volume may have forgotten an unknown timeline, by the time when it began."""
         with volume_errors():
             return may_be_forgotten(born_us, tables.forgotten_us(self.volume.connection))
 
@@ -162,7 +162,7 @@ class View:
             self._reader.authorizer = self._authorize
 
     def _authorize(self, code: int, first: str | None, second: str | None, *_: str | None) -> int:
-        """Keep queries from ending what pins them, and from leaving the document; the reader cannot write anyway."""
+        """Stop queries from ending the pinning transaction or attaching databases; the reader is read-only anyway."""
         if self._reads is not None:
             self._reads.note(code, first, second)
         return apsw.SQLITE_DENY if code in _REFUSED else apsw.SQLITE_OK

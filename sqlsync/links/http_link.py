@@ -1,4 +1,4 @@
-"""A link to a coordinator over HTTP: the way of Python's documents to a `graft serve`."""
+"""A link to a coordinator over HTTP, from a Python document to `graft serve`."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _CONNECT_S = 10.0
 _ANSWER_S = 60.0
 _PRESENCE_ANSWER_S = 5.0
-"""Presence is not worth waiting for; a document that is being closed leaves with one request."""
+"""Presence has a short timeout, so that a document closes quickly."""
 _PRESENCE_WAIT_S = 25.0
 _RETRY_S = 1.0
 _RETRY_AFTER_S_MAX = 3600.0
@@ -45,7 +45,7 @@ class HttpLink:
         token: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> None:
-        """Talk to the server at ``url`` about a document's id; nothing is sent yet.
+        """Connect to a document of the server at ``url``; nothing is sent yet.
 
         ``reducer`` is the one that the document runs here: the server refuses another module than its own.
         """
@@ -72,7 +72,7 @@ class HttpLink:
         born_us: int | None = None,
         proof: Proof | None = None,
     ) -> Acknowledged:
-        """Hand over mutations; see `sqlsync.links.link.CoordinatorLink`."""
+        """Submit mutations; see `sqlsync.links.link.CoordinatorLink`."""
         query: dict[str, Any] = {"seen": rejections_seen}
         if born_us is not None:
             query["born_us"] = born_us
@@ -93,7 +93,7 @@ class HttpLink:
         return _acknowledged(self.ask("GET", f"/timelines/{timeline}", query, wait_s=timeout_s))
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         self._closed.set()
         self._pool.clear()
 
@@ -108,9 +108,9 @@ class HttpLink:
         answer_s: float = _ANSWER_S,
         secret: bytes | None = None,
     ) -> Any:
-        """Send a request, once, and return what the answer says; raises the error of `sqlsync.errors` that it tells.
+        """Send a request once and return the decoded answer; raises the error of `sqlsync.errors` that it names.
 
-        The server may think for ``wait_s`` seconds; then the answer has ``answer_s`` seconds, or the link's own limit.
+        The server may take ``wait_s`` seconds; the answer has ``answer_s`` seconds more, or the link's own limit.
         ``secret`` is that of the timeline which the request is about.
         """
         answer_s = min(answer_s, self.timeout_s)
@@ -188,7 +188,7 @@ def _acknowledged(said: Any) -> Acknowledged:
 
 
 def _error(status: int, said: Any, base: str, retry_after: str | None = None) -> SqlSyncError:
-    """Return the error that an answer tells of; what is no answer of a coordinator counts as unavailable or refused."""
+    """Return the error that an answer names; an answer not from a coordinator counts as unavailable or refused."""
     said = said if isinstance(said, dict) else {}
     name, message = said.get("error", ""), said.get("message", f"{base} answered {status}")
     if name == "TimelineGap" and isinstance(said.get("expected"), int):

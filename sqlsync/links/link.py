@@ -1,4 +1,4 @@
-"""The port between a document and its coordinator. Pages do not pass here: they come from the volume's remote."""
+"""The port between a document and its coordinator. Pages do not pass through it: they come from the remote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Acknowledged:
 
 
 class CoordinatorLink(Protocol):
-    """What a document asks of a coordinator; threads may share it."""
+    """The requests of a document to a coordinator; threads may share it."""
 
     def submit(
         self,
@@ -33,12 +33,12 @@ class CoordinatorLink(Protocol):
         born_us: int | None = None,
         proof: Proof | None = None,
     ) -> Acknowledged:
-        """Hand over mutations of one timeline, in order; those it has already are ignored. None at all is a question.
+        """Submit mutations of one timeline, in order; known ones are ignored. An empty sequence only queries the state.
 
         ``rejections_seen`` is the LSN up to which the author has stored its rejections; ``born_us`` says when the
-        timeline began, by the author's clock (None: just now), so that one that was forgotten is told from a new one.
-        ``proof`` shows that the timeline is the author's, and what it has before the first mutation. An LSN that comes
-        again with other content is refused. Raises `TimelineGap`, `TimelineExpired`, `TimelineForked`, `NotTheOwner`,
+        timeline began, by the author's clock (None: just now), which distinguishes a forgotten timeline from a new one.
+        ``proof`` proves the ownership, and names the link before the first mutation. A resent LSN with different
+        content is refused. Raises `TimelineGap`, `TimelineExpired`, `TimelineForked`, `NotTheOwner`,
         `CoordinatorUnavailable`, `CoordinatorRefused`.
         """
 
@@ -46,4 +46,4 @@ class CoordinatorLink(Protocol):
         """Return when the timeline's mutation ``lsn`` is in the volume, or after ``timeout_s`` seconds."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""

@@ -1,4 +1,4 @@
-"""Several mutations on their way to a coordinator: each one's stored form (`sqlsync.envelope`) behind its length.
+"""Batches of mutations sent to a coordinator: the stored form (`sqlsync.envelope`) of each, after its length.
 
 u32 length | stored form | u32 length | stored form | …    (little-endian)
 """
@@ -9,16 +9,16 @@ from sqlsync.envelope import Mutation, decode, encode, require_sound
 from sqlsync.errors import CorruptTimeline
 
 BATCH_BYTES_MAX = 4 * 1024 * 1024
-"""A batch is cut here; only a mutation that is larger by itself makes a larger one."""
+"""The size of a batch; only a single larger mutation exceeds it."""
 
 
 def write_batches(mutations: Sequence[Mutation]) -> Iterator[bytes]:
-    """Yield the batches for mutations, in order; one that is empty if there are none."""
+    """Yield the batches for mutations, in order; an empty batch if there are none."""
     return (batch for batch, _ in numbered_batches(mutations))
 
 
 def numbered_batches(mutations: Sequence[Mutation]) -> Iterator[tuple[bytes, int]]:
-    """Yield the batches like `write_batches`, each with the place of its first mutation."""
+    """Yield the batches like `write_batches`, each with the index of its first mutation."""
     batch, first = bytearray(), 0
     for place, mutation in enumerate(mutations):
         sealed = encode(mutation)
@@ -31,7 +31,7 @@ def numbered_batches(mutations: Sequence[Mutation]) -> Iterator[tuple[bytes, int
 
 
 def read_batch(data: bytes) -> list[Mutation]:
-    """Read a batch that somebody else sent; raises `CorruptTimeline` and `BadMutation` for anything else."""
+    """Read a received batch; raises `CorruptTimeline` and `BadMutation` for anything else."""
     found, at = [], 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")

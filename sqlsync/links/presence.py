@@ -1,8 +1,8 @@
-"""Presence: what clients say of themselves just now: where their cursor is, who is typing. It is stored nowhere.
+"""Presence: the transient state of clients, such as cursor positions and typing. It is never stored.
 
-A state lives until its time to live is over, its client says something newer, or it leaves. Listeners get the whole
-picture whenever it changes. So a document has room for so many clients and bytes. Once that is used up, clients that
-have said nothing for `TTL_S` make room for others, whatever time to live they asked for.
+A state lives until its time to live ends, its client replaces it, or the client leaves. Listeners get all states
+whenever one changes. So the number of clients and bytes of a document is limited. At the limit, clients that have been
+silent for `TTL_S` are removed for others, whatever time to live they asked for.
 """
 
 import json
@@ -57,7 +57,7 @@ class PresenceHub:
     """The presence of one document, in the coordinator's process."""
 
     def __init__(self, runtime: Runtime = SYSTEM) -> None:
-        """Begin with nobody."""
+        """Start without clients."""
         self._runtime = runtime
         self._lock = threading.Lock()  # guards what follows
         self._said: dict[str, _Said] = {}
@@ -65,10 +65,10 @@ class PresenceHub:
         self._number = 0
 
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S, owner: str = "") -> None:
-        """Replace what ``client``, which is ``owner``'s while it is alive, says of itself.
+        """Replace the state of ``client``, which belongs to ``owner`` while it is alive.
 
-        A repetition only lives longer, nobody is told. Raises `ValueError` for a state that not every client can read,
-        `CoordinatorBusy` if there is no room for it, `NotTheOwner` for another owner's client.
+        Repeating a state only extends its life; listeners are not called. Raises `ValueError` for a state that is not
+        JSON, `CoordinatorBusy` if there is no room for it, `NotTheOwner` for another owner's client.
         """
         require_plain(state)
         size = len(client.encode(errors="replace")) + len(json.dumps(state).encode())
@@ -97,9 +97,10 @@ class PresenceHub:
             return {client: said.state for client, said in self._said.items()}
 
     def expire(self) -> float | None:
-        """Forget what is over, tell listeners, and return how many seconds the next one has; None if nobody is here.
+        """Remove expired states, call listeners, and return the seconds until the next one expires; None without
+        states.
 
-        Whoever runs the hub calls this when the time has come; every other call looks too.
+        The hub's owner calls this when that time has passed; every other call also removes expired states.
         """
         with self._lock:
             expired = self._drop_expired()
@@ -136,8 +137,8 @@ class PresenceHub:
         return bool(over)
 
     def _make_room(self, client: str, size: int, now_s: float) -> bool:
-        """Forget those who were silent longest, if need be; tell whether anybody was. Raises `CoordinatorBusy`."""
-        others = [name for name in self._said if name != client]  # those who were silent longest come first
+        """Remove the longest silent clients if needed; return whether any was. Raises `CoordinatorBusy`."""
+        others = [name for name in self._said if name != client]  # the longest silent come first
         count, total = len(others) + 1, size + sum(self._said[name].size for name in others)
         gone = []
         for name in others:
@@ -170,10 +171,10 @@ class PresenceHub:
 
 
 class OwnPresence:
-    """What one client says of itself, and hears of all; threads may share it."""
+    """One client's presence, and its access to all others; threads may share it."""
 
     def __init__(self, presence: Presence, client: str, runtime: Runtime = SYSTEM) -> None:
-        """Speak as ``client``."""
+        """Publish as ``client``."""
         self.client = client
         self._presence = presence
         self._runtime = runtime
@@ -183,30 +184,30 @@ class OwnPresence:
         self._repeat_at_s = 0.0
 
     def set(self, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
-        """Say something of oneself, for ``ttl_s`` seconds; a document that synchronizes by itself says it again."""
+        """Publish a state for ``ttl_s`` seconds; a document with a running `start` refreshes it."""
         self._presence.set(self.client, state, ttl_s=ttl_s)
         with self._lock:
             self._said, self._ttl_s = dict(state), ttl_s
             self._repeat_at_s = self._runtime.monotonic_s() + ttl_s / 3
 
     def repeat(self) -> None:
-        """Say the same again, if it is about time to."""
+        """Refresh the state if it is about to expire."""
         with self._lock:
             said, ttl_s, is_due = self._said, self._ttl_s, self._runtime.monotonic_s() >= self._repeat_at_s
         if said is not None and is_due:
             self.set(said, ttl_s=ttl_s)
 
     def leave(self) -> None:
-        """Be gone."""
+        """Remove this client's state."""
         with self._lock:
             said, self._said = self._said, None
         if said is not None:
             self._presence.leave(self.client)
 
     def states(self) -> States:
-        """Return what everybody says, by client."""
+        """Return all states, by client."""
         return self._presence.states()
 
     def subscribe(self, listener: Listener) -> Unsubscribe:
-        """Call ``listener`` with what everybody says, now and after each change."""
+        """Call ``listener`` with all states, now and after each change."""
         return self._presence.subscribe(listener)

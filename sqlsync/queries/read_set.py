@@ -1,8 +1,8 @@
-"""Which B-trees a query reads, by what SQLite's authorizer says when it prepares the query; pure.
+"""Which B-trees a query reads, from the calls of SQLite's authorizer while the query is prepared; pure.
 
 The authorizer names tables, whether they are read directly, in a view, a subquery or a CTE. A table stands for its
-indexes too. A full-text or R*Tree table stands for the tables that hold its content. What is none of these (a
-table-valued function that looks into the file, a virtual table of another kind) may depend on anything.
+indexes too. A full-text or R*Tree table stands for the tables that hold its content. Anything else (a
+table-valued function that reads the file, another kind of virtual table) may depend on all trees.
 """
 
 import re
@@ -19,9 +19,9 @@ _STORELESS = frozenset({
     "generate_series", "json_each", "json_tree", "jsonb_each", "jsonb_tree",
     "sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema",
 })  # fmt: skip
-"""What reads its arguments alone, or the schema, whose changes count for all."""
+"""Tables that read only their arguments, or the schema, whose changes affect all queries."""
 _HARMLESS_PRAGMA = "data_version"
-"""What full-text tables ask by themselves."""
+"""The pragma that full-text tables query internally."""
 _VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+([a-z0-9_]+)", re.IGNORECASE | re.DOTALL)
 _WORD = re.compile(r"\w+")
 
@@ -54,7 +54,7 @@ class Reads:
 
 
 def roots_read(reads: Reads, schema: Collection[SchemaRow], modules: Collection[str]) -> frozenset[int] | None:
-    """Return the root pages of what a query reads, None for: maybe any; ``modules`` are those of virtual tables."""
+    """Return the root pages that a query reads, None if unknown; ``modules`` are those of virtual tables."""
     if reads.is_open:
         return None
     known = {row.name.lower(): row for row in schema if row.type == "table"}
@@ -73,7 +73,7 @@ def roots_read(reads: Reads, schema: Collection[SchemaRow], modules: Collection[
 
 
 def _behind(row: SchemaRow, known: Collection[str], schema: Iterable[SchemaRow]) -> set[str] | None:
-    """Return the tables that hold what a virtual table shows, None for: maybe any."""
+    """Return the tables that hold a virtual table's content, None if unknown."""
     sql = row.sql or ""
     module = _VIRTUAL.match(sql)
     if module is None or module.group(1).lower() not in _STORED_MODULES:

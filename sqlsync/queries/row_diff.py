@@ -1,6 +1,6 @@
-"""What changed between two results of a query; pure.
+"""The difference between two results of a query; pure.
 
-Rows are told apart by their key columns where these are given and unique, else by all that they hold.
+Rows are identified by their key columns if these are given and unique, else by all their values.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ Row = tuple[SQLValue, ...]
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """A row that is another one now, under the same key."""
+    """A row whose values changed under the same key."""
 
     before: Row
     after: Row
@@ -22,9 +22,9 @@ class RowChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A query's new result, and how it differs from the one told before. Of the first one, all rows are added.
+    """A query's new result, and its difference from the previous one. In the first result, all rows are added.
 
-    Nothing is added, removed or changed if the rows merely come in another order.
+    Nothing is added, removed or changed if only the order of rows differs.
     """
 
     columns: tuple[str, ...]
@@ -35,7 +35,7 @@ class Change:
 
 
 def is_same(before: Sequence[Row], after: Sequence[Row]) -> bool:
-    """Tell whether two results hold the same values, of the same types, in the same order."""
+    """Return whether two results have the same values, of the same types, in the same order."""
     return before == after and all(
         [type(value) for value in old] == [type(value) for value in new] for old, new in zip(before, after, strict=True)
     )
@@ -44,7 +44,7 @@ def is_same(before: Sequence[Row], after: Sequence[Row]) -> bool:
 def difference(
     columns: tuple[str, ...], before: Sequence[Row], after: Sequence[Row], key: Sequence[int] | None
 ) -> Change:
-    """Return how ``after`` differs from ``before``; ``key`` are the places of the columns that name a row."""
+    """Return how ``after`` differs from ``before``; ``key`` holds the indexes of the columns that identify a row."""
     if key:
         old, new = _by_key(before, key), _by_key(after, key)
         if len(old) == len(before) and len(new) == len(after):
@@ -67,7 +67,7 @@ def _by_key(rows: Sequence[Row], key: Sequence[int]) -> dict[Hashable, Row]:
 
 
 def _beyond(rows: Sequence[Row], others: Sequence[Row]) -> tuple[Row, ...]:
-    """Return the rows that ``others`` has not, or not as often."""
+    """Return the rows that ``others`` lacks, or has less often."""
     left = Counter(_identity(row) for row in others)
     found = []
     for row in rows:
@@ -80,5 +80,5 @@ def _beyond(rows: Sequence[Row], others: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _identity(row: Sequence[SQLValue]) -> Hashable:
-    """What tells values apart as SQLite does: 1 is not 1.0."""
+    """Return a key that distinguishes values as SQLite does: 1 is not 1.0."""
     return tuple((type(value), value) for value in row)

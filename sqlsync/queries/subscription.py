@@ -1,7 +1,7 @@
-"""One subscriber: the result that it was told last, the newest one, and how it hears that they differ.
+"""One subscriber: the result that it received last, the newest result, and the notification that they differ.
 
-Invariants: `_known` only moves on when the subscriber takes a change, so a slow one gets one change for several, and
-never misses what is so in the end. Whoever runs the query never waits for a subscriber.
+Invariants: `_known` only advances when the subscriber takes a change, so a slow subscriber gets one change for several,
+and always the final state. The thread that runs queries never waits for a subscriber.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _LOG = logging.getLogger("sqlsync.queries.subscription")
 
 
 class Subscription:
-    """A live query. Take its changes in one way: iterate, iterate with ``async for``, `wait`, or by a call-back.
+    """A live query. Take its changes in one way: iterate, iterate with ``async for``, `wait`, or by a callback.
 
     Threads may share it. Use as a context manager, or `close` it.
     """
@@ -54,7 +54,7 @@ class Subscription:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The newest result, whether it was taken or not."""
+        """The newest result, taken or not."""
         newest = self._newest
         return newest.rows if newest is not None else ()
 
@@ -110,7 +110,7 @@ class Subscription:
                 self._wakers.remove(wake)
 
     def close(self) -> None:
-        """Get no more changes; whoever waits for one is let go. May be called again, also in a call-back."""
+        """End the subscription and wake its waiters. May be called again, also in a callback."""
         with self._changed:
             if self._is_closed:
                 return
@@ -130,7 +130,7 @@ class Subscription:
         self.close()
 
     def showed(self, found: Examined | Exception) -> None:
-        """Take note of what the query gives now."""
+        """Record the query's newest result."""
         with self._changed:
             if self._is_closed:
                 return
@@ -143,7 +143,7 @@ class Subscription:
             wake()
 
     def _told(self) -> list[Callable[[], object]]:
-        """Wake who waits in a thread, and return what wakes the others; the caller holds the lock."""
+        """Wake waiting threads, and return functions that wake the other waiters; the caller holds the lock."""
         self._changed.notify_all()
         wakers = list(self._wakers)
         if self._callback is not None and not self._is_delivering and not self._is_closed:
@@ -168,7 +168,7 @@ class Subscription:
         return difference(newest.columns, before, newest.rows, newest.places(self._key))
 
     def _deliver(self) -> None:
-        """Call back until nothing is left to tell; there is one such thread at a time."""
+        """Call the callback until no change is left; one such thread runs at a time."""
         assert self._callback is not None, "BUG: nobody to call"
         while True:
             try:

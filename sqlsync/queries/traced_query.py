@@ -1,4 +1,4 @@
-"""Running a query of which more is wanted than its rows: what it reads, and which of its columns tell rows apart."""
+"""Runs a query and traces it: which trees it reads, and which of its columns identify rows."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,14 +17,14 @@ Origin = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A query's result, and what it came from."""
+    """A query's result and its origin."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     roots: frozenset[int] | None
-    """The root pages of the trees that it reads, None for any."""
+    """The root pages of the trees that it reads, None if unknown."""
     key: tuple[int, ...]
-    """The places of the columns that are primary keys of the tables that the result comes from."""
+    """The indexes of the columns that are primary keys of the tables read."""
 
     def places(self, key: Sequence[str] | None) -> Sequence[int]:
         """Return the places of the columns named ``key``, of its own key for None; `ValueError` if there is no such."""
@@ -54,7 +54,7 @@ def examine(
 
     reads, cursor = Reads(), connection.cursor()
     cursor.exec_trace = traced
-    with noting(reads):  # a statement out of the cache would not be asked about
+    with noting(reads):  # a cached statement would not call the authorizer
         rows = tuple(cursor.execute(sql, bindings, can_cache=False).fetchall())
     if len(descriptions) != 1 or not descriptions[0]:
         raise ValueError(f"a live query is one statement that has rows, not {len(descriptions)} statements: {sql}")
@@ -69,7 +69,7 @@ def examine(
 
 
 def _key(connection: apsw.Connection, origins: Sequence[Origin | None]) -> tuple[int, ...]:
-    """Return the places of whole primary keys; the first place of each column."""
+    """Return the indexes of complete primary keys; the first index of each column."""
     found: list[int] = []
     for table in dict.fromkeys(origin[0] for origin in origins if origin is not None):
         names = [name for (name,) in connection.execute(_PRIMARY_KEY_SQL, (table,))]
