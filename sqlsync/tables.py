@@ -1,10 +1,12 @@
 """The tables of sqlsync inside the volume, which change in the same transaction as a mutation's effects.
 
-    __sqlsync_timelines   how far each timeline was applied; exactly the table of SQLSync 0.3.2 __sqlsync_uses
-    when each timeline was written to last, for its expiry __sqlsync_owners      who may write to each timeline, as
-    hashes, and the last links of its history __sqlsync_sealed      rejected mutations and the reasons, encrypted for
-    the author, until it reports having read them __sqlsync_rejections  the same unencrypted, for authors without a
-    secret __sqlsync_meta        version: up to which version the reducer's migrations ran;
+    __sqlsync_timelines   how far each timeline was applied; exactly the table of SQLSync 0.3.2
+    __sqlsync_uses        when each timeline was written to last, for its expiry
+    __sqlsync_owners      who may write to each timeline, as hashes, and the last links of its history
+    __sqlsync_sealed      rejected mutations and the reasons, encrypted for the author, until it reports having read
+                          them
+    __sqlsync_rejections  the same unencrypted, for authors without a secret
+    __sqlsync_meta        version: up to which version the reducer's migrations ran;
                           forgotten_us: timelines that were not used since before this moment may have been forgotten
 
 They are created by the first write to them. Every function runs inside the caller's transaction.

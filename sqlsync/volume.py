@@ -38,8 +38,9 @@ class DocumentVolume:
         store: ObjectStore | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """Open it, and create the volume if it does not exist. Raises `DocumentBusy` and the errors of opening a
-        replica."""
+        """Open it, and create the volume if it does not exist. Raises `DocumentBusy` and what opening a replica
+        raises.
+        """
         self.alive = True
         """Whether it has not been closed."""
         self._open = ExitStack()

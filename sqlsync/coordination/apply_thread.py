@@ -85,9 +85,10 @@ class ApplyThread:
             return is_due and not self.is_stopping
 
     def _set_trouble(self, error: BaseException | None) -> None:
-        before, self.trouble = self.trouble, error
+        before = self.trouble
         if error is None:
             if before is not None:
                 _log.info("coordinator in %s: applying mutations again", self._path)
         elif before is None or repr(before) != repr(error):
             _log.error("coordinator in %s: cannot apply mutations: %s", self._path, error, exc_info=error)
+        self.trouble = error

@@ -1,8 +1,7 @@
 """Live queries: a query runs again when data that it reads changed, and only then.
 
-    view changed --> which trees changed (graft_sqlite_vfs.btree.pointer_map) --> which queries read them --> run them
-    again
-                 --> notify subscribers whose result changed
+    view changed --> which trees changed (graft_sqlite_vfs.btree.pointer_map) --> which queries read them
+                 --> run these again --> notify subscribers whose result changed
 
 One thread per document does this, from the first subscription on, so that neither mutations nor synchronizing wait for
 it. Too many queries may run again, never too few: a changed schema, or an unknown change, affects all of them.
