@@ -1,4 +1,4 @@
-"""Who may do what: tokens for uploads and for documents, web origins that may connect, names that are the server's."""
+"""Access control: tokens for uploads and for documents, allowed web origins, the server's host names."""
 
 import hmac
 import ipaddress
@@ -17,7 +17,7 @@ _BEARER: Final = "bearer "
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who sent a request, by the token that it shows."""
+    """The sender of a request, by its token."""
 
     principal: str
     """The name that the settings give to the token, empty if they give none."""

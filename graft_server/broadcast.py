@@ -1,4 +1,4 @@
-"""A pulse: tells every task that watches that something moved; the tasks look for themselves what it is."""
+"""A pulse: notifies every watching task of a change; each task reads the new state itself."""
 
 import asyncio
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Pulse:
 
 
 async def wait(event: asyncio.Event, timeout_s: float | None) -> bool:
-    """Wait for an event for at most so long; tell whether it came."""
+    """Wait for an event with a timeout; return whether it was set."""
     try:
         async with asyncio.timeout(timeout_s):
             await event.wait()

@@ -1,4 +1,4 @@
-"""How many bytes of half-read requests the server holds: in all, and for each client and each document (pure)."""
+"""Bounds the bytes of partly read requests: in total, per client and per document (pure)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class Share:
         self.size = 0
 
     def add(self, size: int) -> None:
-        """Hold so many bytes more; raises `OverBudget`."""
+        """Reserve more bytes; raises `OverBudget`."""
         self._budget.take(self._holders, size)
         self.size += size
 

@@ -4,7 +4,7 @@
              RangeRequest -> Range
              Range -> stream: storage log -> Frame                  (the document's pages)
 
-A message that makes no sense ends this connection, with a reason, and touches nothing else. The client's reducer runs
+An invalid message closes this connection, with a reason, and affects nothing else. The client's reducer runs
 unmodified, so time and random seed of a mutation are captured here, when its frame arrives.
 
 The published client stops once its window is full, and goes on when it connects again. So a connection that may have
@@ -42,7 +42,7 @@ from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 
 _WAITING_FRAMES_MAX: Final = 2 * WINDOW_FRAMES_MAX
-"""A client that keeps to the window never has more."""
+"""A client that respects the window never has more."""
 _WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
 """With more than that in hand, nothing is read from the client."""
 _GO_ON: Final = "connect again to go on"

@@ -1,4 +1,4 @@
-"""A document that is being served: its coordinator, its storage log, its presence, and who is told of changes.
+"""A document that is being served: its coordinator, its storage log, its presence, and the users to notify.
 
     clients --> submit --> Coordinator --> volume --> moved (pulse) --> clients
     every `poll_s` seconds, while anybody is connected: what other writers pushed --> moved
@@ -82,7 +82,7 @@ class ServedDocument:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nobody ever wrote to it, as far as is known here."""
+        """Whether it has no mutations, as far as the coordinator knows."""
         return self._coordinator is None or self._coordinator.is_blank
 
     def begin(self, coordinator: Coordinator) -> None:
@@ -104,17 +104,17 @@ class ServedDocument:
             await asyncio.sleep(self._poll_s)
 
     def health(self) -> Health:
-        """Return how the coordinator is doing."""
+        """Return the coordinator's state."""
         return self.coordinator.health()
 
     def dismiss(self, why: str) -> None:
-        """Tell all users to go."""
+        """Dismiss all users."""
         self.closing = why
         self.moved.beat()
         self.presence_moved.beat()
 
     async def end(self, why: str, lane: Lane) -> None:
-        """Tell all users to go, and let go of everything, in ``lane``; what was acknowledged is durable.
+        """Dismiss all users, and close everything, in ``lane``; acknowledged mutations are durable.
 
         A document that nobody ever wrote to leaves no directory: made-up ids must not fill the disk.
         """
@@ -165,7 +165,7 @@ class ServedDocument:
         return await self._locally(lambda: self.coordinator.wait(timeline, -1, timeout_s=0.0))
 
     async def wait(self, timeline: TimelineId, lsn: int, timeout_s: float) -> Acknowledged:
-        """Return when the volume has a timeline's mutation, or after so many seconds."""
+        """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
         deadline_s = self.runtime.monotonic_s() + timeout_s
         with self.moved.watched() as event:
             while True:

@@ -1,4 +1,4 @@
-"""What an error means to a client: an HTTP status, a WebSocket close code, a name, and a message that is meant for it.
+"""Maps errors to replies: an HTTP status, a WebSocket close code, a name, and a message for the client.
 
 what the client does next        HTTP  WebSocket  errors
 mend what it sends               400   4400       BadMessage, NotADocument, NotAReducer, CorruptTimeline, BadMutation
@@ -138,7 +138,7 @@ def refusal_of(error: Exception) -> Refusal:
 
 
 def is_ours(error: Exception) -> bool:
-    """Tell whether an error is one for the server's log: the client was told less than it says."""
+    """Return whether the server logs an error because the reply withholds details."""
     return next((kind for kind in _KINDS if isinstance(error, kind.errors)), _OURS).message is not None
 
 

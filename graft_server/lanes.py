@@ -2,7 +2,7 @@
 
     run --> queue (at most `waiting_max`) --> a thread of the lane --> result, or `Overloaded` after `timeout_s`
 
-A call that nobody waits for any more still occupies its thread until it returns: nothing can end it. The threads are
+An abandoned call still occupies its thread until it returns: it cannot be cancelled. The threads are
 daemons, so that a store that never answers does not keep the process from ending either.
 """
 
@@ -47,7 +47,7 @@ class Lane:
             raise Overloaded(f"{self.name} is busy: no answer within {timeout_s:g} s; try again later") from None
 
     def close(self) -> None:
-        """Take no more calls, and refuse those that wait."""
+        """Accept no more calls, and refuse the waiting ones."""
         with self._changed:
             self._is_closed = True
             waiting, self._waiting = self._waiting, deque()

@@ -1,4 +1,4 @@
-"""What all endpoints have in common: the parts of requests, checked, and the telling of errors."""
+"""Shared by all endpoints: validated parts of requests, and error replies."""
 
 import asyncio
 import logging

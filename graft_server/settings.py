@@ -1,4 +1,4 @@
-"""What may be chosen about a server, as plain validated data."""
+"""The settings of a server, as plain validated data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ class ServerSettings(BaseModel):
     remote: str
     """The store in which documents are volumes: ``s3://bucket/prefix`` or a directory, without a volume."""
     directory: Path
-    """Where coordinators keep their inboxes and replicas; one server process has it at a time."""
+    """The directory of the coordinators' inboxes and replicas; one server process at a time uses it."""
     upload_token: Token | None = None
     """Who shows it may upload reducers and move documents to another one; without one nobody may."""
     document_token: Token | None = None

@@ -113,7 +113,7 @@ class Context:
         raise MutationRejected(reason)
 
     def is_late(self, now_s: float) -> bool:
-        """Tell whether the mutation's time is over; SQLite interrupts the statement then."""
+        """Return whether the mutation's time is over; SQLite then interrupts the statement."""
         self._is_late = now_s > self._deadline_s
         return self._is_late
 

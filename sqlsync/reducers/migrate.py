@@ -27,7 +27,7 @@ def check_version(found: int, reducer: Reducer) -> None:
 
 
 def migrate(sandbox: Sandbox, reducer: Reducer, cause: Mutation) -> bool:
-    """Run the steps that are missing, in the transaction that is open; tell whether there were any.
+    """Run the missing steps in the open transaction; return whether there were any.
 
     Raises `ReducerTooOld`, `MigrationFailed`, and the errors of the environment; the caller rolls back.
     """

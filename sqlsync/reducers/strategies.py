@@ -24,7 +24,7 @@ def stamp_of(mutation: Mutation) -> str:
 
 
 def last_writer_wins(context: ReducerContext, table: str, key: Row, values: Row, *, stamp: str = "stamp") -> bool:
-    """Write a row unless a newer call has written it; tell whether it was written.
+    """Write a row unless a newer call has written it; return whether it was written.
 
     ``key`` names the row (its columns have a UNIQUE or PRIMARY KEY constraint together), ``stamp`` a TEXT column.
     """
