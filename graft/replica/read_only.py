@@ -14,6 +14,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -86,22 +87,14 @@ def _copy(path: Path, copy: Path) -> None:
 def _copy_database(source: Path, target: Path) -> None:
     """Copy an SQLite database through SQLite, else, where that cannot open it, file by file."""
     try:
-        _backed_up(source, target, "mode=ro")
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as reading,
+            closing(sqlite3.connect(target)) as writing,
+        ):
+            reading.backup(writing)
     except sqlite3.Error:  # a WAL that needs a -shm file, which cannot be made there
         target.unlink(missing_ok=True)
         for end in ("", "-wal"):
             file = source.with_name(source.name + end)
             if file.exists():
                 copy_file(file, target.with_name(target.name + end))
-
-
-def _backed_up(source: Path, target: Path, parameters: str) -> None:
-    reading = sqlite3.connect(f"file:{quote(str(source))}?{parameters}", uri=True)
-    try:
-        writing = sqlite3.connect(target)
-        try:
-            reading.backup(writing)
-        finally:
-            writing.close()
-    finally:
-        reading.close()

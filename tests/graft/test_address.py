@@ -19,8 +19,8 @@ from tests.graft.support import commit, content
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
     return tmp_path
 
 
@@ -28,12 +28,12 @@ SPELLINGS = (
     "../store",
     "../store/",
     "./../store",
-    "../work/../store",
+    "../cwd/../store",
     "{here}/store",
     "{here}//store/.",
     "{here}/x/../store",
     "file://{here}/store",
-    "file://localhost{here}/work/../store/",
+    "file://localhost{here}/cwd/../store/",
     "FILE://{here}/st%6Fre",
     "~/store",
 )
@@ -119,10 +119,10 @@ def test_a_replica_is_found_again_by_every_spelling_from_every_place(here, monke
     monkeypatch.setenv("HOME", str(here))
     connect("app", remote=f"{stored.format(here=here)}#app").close()
     monkeypatch.chdir(here)
-    with contextlib.closing(connect("work/app")) as database:
+    with contextlib.closing(connect("cwd/app")) as database:
         database.execute("CREATE TABLE t(x)")
         database.pragma("graft_push")
-    monkeypatch.chdir(here / "work")
+    monkeypatch.chdir(here / "cwd")
     for spelling in SPELLINGS:
         connect("app", remote=f"{spelling.format(here=here)}#app").close()
     with pytest.raises(OtherVolume):
