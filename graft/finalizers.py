@@ -15,32 +15,43 @@ import gc
 import logging
 import os
 import sys
-from collections import deque
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 _LOG = logging.getLogger("graft")
 
-_collecting_thread: int | None = None
 _waiting: deque[Callable[[], None]] = deque()
 _at_work = _thread.allocate_lock()
 """Held while a thread does what waits; nobody ever waits for it."""
 
 
-def _note_collection(phase: str, _info: dict[str, int]) -> None:
-    global _collecting_thread  # noqa: PLW0603 - the interpreter has one collector
-    _collecting_thread = _thread.get_ident() if phase == "start" else None
+class _OfThisThread(threading.local):
+    """The figures of the collections that this thread began, under "start", and ended."""
+
+    start: object = None
 
 
-gc.callbacks.append(_note_collection)
+# The collector calls each of these with a phase, "start" or "stop", and one dictionary of figures. They must not run
+# bytecode: Python would raise a pending Ctrl-C there, which the collector prints and drops.
+_of_this_thread = _OfThisThread()
+_of_any_thread: OrderedDict[str, object] = OrderedDict(start=None, stop=None)
+_note_collection: list[Callable[..., None]] = [
+    _of_this_thread.__setattr__,
+    _of_any_thread.__setitem__,
+    _of_any_thread.move_to_end,
+]
+gc.callbacks += _note_collection
 
 
 def in_finalizer() -> bool:
-    """Tell whether Python's collector called this, so that the thread may hold any lock."""
-    return _collecting_thread == _thread.get_ident() and not sys.is_finalizing()
+    """Return whether Python's collector is at work in this thread, which may then hold any lock."""
+    collecting = next(reversed(_of_any_thread)) == "start"
+    return collecting and _of_this_thread.start is _of_any_thread["start"] and not sys.is_finalizing()
 
 
 def may_still_wait() -> bool:
-    """Tell whether a lock may be waited for: not once an ending interpreter has frozen threads that may hold it."""
+    """Return whether a lock may be waited for: not once an ending interpreter has frozen threads that may hold it."""
     return not sys.is_finalizing() or len(sys._current_frames()) == 1  # noqa: SLF001 - it takes no lock, `threading` does
 
 

@@ -25,6 +25,28 @@ def test_connections_that_are_collected_anywhere_do_not_hang_the_process(tmp_pat
     assert done.stdout == "done\n", done.stderr
 
 
+CTRL_C_BEFORE_COLLECTION = """
+import _thread, gc, operator, graft_sqlite_vfs
+try:
+    # Both calls in C: no bytecode runs in between, so the collector starts with a pending Ctrl-C.
+    list(map(operator.call, [_thread.interrupt_main, gc.collect]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_collection_does_not_drop_a_ctrl_c():
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C_BEFORE_COLLECTION],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 class Box:
     """A reference cycle: only the collector frees what it holds."""
 
