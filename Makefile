@@ -53,7 +53,7 @@ test-long: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(TEST_JOBS) $(ARGS)
 
 test-sanitized: $(VENV)/.test
-	scripts/test-sanitized $(BIN)/python -n $(TEST_JOBS) -m 'not long' -k 'not pure' tests/vfs $(ARGS)
+	scripts/test-sanitized $(BIN)/python -n $(TEST_JOBS) -m 'not long' -k 'not pure' tests/graft_sqlite_vfs $(ARGS)
 
 test-debian:
 	scripts/test-debian-python $(ARGS)

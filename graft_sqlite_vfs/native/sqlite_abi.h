@@ -2,7 +2,7 @@
  *
  * Sources: https://sqlite.org/c3ref/vfs.html, https://sqlite.org/c3ref/io_methods.html and the order of the members of
  * `sqlite3_api_routines` in sqlite3ext.h. SQLite only ever appends to these structures; version numbers say how far
- * they go. tests/vfs/test_accelerator_build.py compares all of it with the real headers where they are installed.
+ * they go. tests/graft_sqlite_vfs/native/test_build.py compares all of it with the real headers where they are installed.
  */
 #ifndef GRAFT_SQLITE_ABI_H
 #define GRAFT_SQLITE_ABI_H

@@ -20,7 +20,7 @@ from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
 from pagestore.segments.format import FrameExtent
-from tests.metastore.logs import CountingLog, DictLog
+from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.volume_model import LOG, PAGE_SIZE, Place, Version
 
 COMMITS = 700

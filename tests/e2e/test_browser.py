@@ -14,7 +14,7 @@ import pytest
 from graft_server.modules import load_module
 from sqlsync.documents.document import Document
 from sqlsync.links.http_link import HttpLink
-from tests.server import support
+from tests.graft_server import support
 
 HERE = Path(__file__).parent / "browser"
 PACKAGES = Path(__file__).parents[2] / ".cache" / "browser"

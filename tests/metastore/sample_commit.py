@@ -14,9 +14,9 @@ from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
 from pagestore.segments.codec import Codec
-from tests.metastore.logs import DictLog
+from tests.metastore.commit_logs import DictLog
 from tests.metastore.volume_model import Place, Version
-from tests.pagestore.sample_segment import PAGE_SIZE, SEGMENT, write_segment
+from tests.pagestore.segments.sample_segment import PAGE_SIZE, SEGMENT, write_segment
 
 GOLDEN = Path(__file__).parent / "golden"
 LOG = LogId.parse("l-00112233445566778899aabbccddeeff")

@@ -13,7 +13,7 @@ from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from tests.metastore import sample_commit
-from tests.metastore.logs import CountingLog, DictLog, FaultyLog
+from tests.metastore.commit_logs import CountingLog, DictLog, FaultyLog
 from tests.metastore.volume_model import LOG, ModelVolume, Push, Step
 
 ONE = LSN(1)

@@ -19,7 +19,7 @@ from metastore.placement import InCommit, OwnObject, SegmentRef
 from pagestore.parallel import Parallel
 from pagestore.segments.fetch import fetch_frames
 from pagestore.stores.memory import MemoryStore
-from tests.metastore.logs import CountingLog, DictLog
+from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.sample_commit import (
     FIRST_SEGMENT,
     GOLDEN,
@@ -29,7 +29,7 @@ from tests.metastore.sample_commit import (
     draft,
     golden_commits,
 )
-from tests.pagestore.sample_segment import PAGE_SIZE, SEGMENT, body_of
+from tests.pagestore.segments.sample_segment import PAGE_SIZE, SEGMENT, body_of
 
 LSN_14 = LSN(14)
 DATA = encode_commit(draft())

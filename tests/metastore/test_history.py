@@ -9,7 +9,7 @@ from metastore.errors import CommitMissing
 from metastore.history import lsn_at, newest_first
 from metastore.lsn import LSN
 from pagestore.parallel import Parallel
-from tests.metastore.logs import CountingLog, DictLog
+from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.sample_commit import LOG, draft
 from tests.metastore.volume_model import LOG as MODEL_LOG
 from tests.metastore.volume_model import written_volume

@@ -13,7 +13,7 @@ from metastore.errors import CommitMissing, CorruptCommit
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN, chain, covers_after
 from pagestore.parallel import Parallel
-from tests.metastore.logs import CountingLog, DictLog
+from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.volume_model import (
     CUTS,
     LOG,

@@ -17,7 +17,7 @@ from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
 from pagestore.segments.format import FrameExtent
-from tests.metastore.logs import DictLog
+from tests.metastore.commit_logs import DictLog
 from tests.metastore.volume_model import LOG, PAGE_SIZE, Place, Version, mixed
 
 PAGES = 25_000

@@ -7,7 +7,7 @@ from pyroaring import FrozenBitMap
 from pagestore.errors import CorruptObject
 from pagestore.pages import PAGE_IDX_MAX
 from pagestore.pageset import PageSet
-from tests.pagestore.sample_segment import GOLDEN
+from tests.pagestore.segments.sample_segment import GOLDEN
 
 PAGE = st.one_of(st.integers(1, 40), st.integers(65500, 65600), st.integers(1, PAGE_IDX_MAX))
 PAGES = st.one_of(

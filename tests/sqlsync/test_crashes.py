@@ -26,7 +26,7 @@ RARE = {
 @pytest.fixture(scope="module")
 def mortals():
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.sqlsync.mortal"],
+        [sys.executable, "-m", "tests.sqlsync.crash_worker"],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
 

@@ -27,8 +27,8 @@ from sqlsync.identity import (
 )
 from sqlsync.ids import TimelineId
 from tests.graft.support import fast_directory
+from tests.sqlsync.documents.test_document import confirm
 from tests.sqlsync.support import Stage, notes
-from tests.sqlsync.test_document import confirm
 
 
 @pytest.fixture

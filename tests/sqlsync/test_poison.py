@@ -14,7 +14,7 @@ from sqlsync.ids import TimelineId
 from sqlsync.links.mutation_batch import read_batch, write_batches
 from sqlsync.links.presence import PresenceHub
 from tests.graft.support import fast_directory
-from tests.server.support import wait_for
+from tests.graft_server.support import wait_for
 from tests.sqlsync.support import Notes, Stage, notes
 
 MIB = 1024 * 1024
