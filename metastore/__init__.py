@@ -15,7 +15,9 @@ from metastore.errors import (
     LogRefused,
     LogUnavailable,
     MetaStoreError,
+    NoSuchTag,
     NoSuchVolume,
+    TagExists,
     UnsupportedCommit,
     VolumeExists,
 )
@@ -26,7 +28,8 @@ from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.placement import CHUNK_PAGES, ChunkPlacement, InCommit, OwnObject, SegmentRef
 from metastore.rollup import Changes, NewSegment
-from metastore.volumes import Parent, VolumeRecord, create_volume, list_volumes, read_volume
+from metastore.tags import TagRecord, all_tags, create_tag, delete_tag, list_tags, read_tag, replace_tag, tags_of
+from metastore.volumes import Parent, VolumeRecord, all_volumes, create_volume, delete_volume, list_volumes, read_volume
 
 __all__ = [
     "BEFORE_FIRST",
@@ -52,26 +55,38 @@ __all__ = [
     "MetaStoreError",
     "NewCommit",
     "NewSegment",
+    "NoSuchTag",
     "NoSuchVolume",
     "ObjectCommitLog",
     "Origin",
     "OwnObject",
     "Parent",
     "SegmentRef",
+    "TagExists",
+    "TagRecord",
     "UnsupportedCommit",
     "VolumeExists",
     "VolumeId",
     "VolumeRecord",
+    "all_tags",
+    "all_volumes",
     "build_commit",
     "build_fork",
+    "create_tag",
     "create_volume",
     "decode_commit",
+    "delete_tag",
+    "delete_volume",
+    "list_tags",
     "list_volumes",
     "load_chunks",
     "lsn_at",
     "newest_first",
     "read_chain",
     "read_index",
+    "read_tag",
     "read_volume",
+    "replace_tag",
     "settle",
+    "tags_of",
 ]

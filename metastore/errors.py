@@ -5,6 +5,8 @@ MetaStoreError
 ├── LogRefused          mend the set-up: credentials, permission, bucket, or an endpoint that would lose data
 ├── NoSuchVolume        use another name: no volume is called this
 ├── VolumeExists        use another name: a volume is already called this
+├── NoSuchTag           use another name: no tag of the volume is called this
+├── TagExists           use another name: a tag of the volume, of another version, is already called this
 ├── CommitMissing       report it: the log has a hole where a commit must be
 ├── CorruptCommit       report it: a commit's bytes, or the page map they compose, fail a check
 └── UnsupportedCommit   upgrade: written by a newer version of this project
@@ -42,6 +44,14 @@ class NoSuchVolume(MetaStoreError):
 
 class VolumeExists(MetaStoreError):
     """A volume already has this name."""
+
+
+class NoSuchTag(MetaStoreError):
+    """No tag of the volume has this name."""
+
+
+class TagExists(MetaStoreError):
+    """A tag of the volume already has this name."""
 
 
 class CommitMissing(MetaStoreError):

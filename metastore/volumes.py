@@ -1,18 +1,15 @@
 """Volume names: ``volumes/{name}``, a small JSON object that is created once and never changed.
 
-Since version 2 it ends in a checksum of every byte before it; objects of version 1 have none.
+Since version 2 it ends in a checksum of every byte before it; objects of version 1 have none. Version 3 says that the
+volume continues its parent: its log holds only what came after the parent's commit, and may be empty.
 """
 
-import json
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-import xxhash
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
-from pydantic import BeforeValidator as Before
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from metastore.errors import (
     CommitMissing,
@@ -22,38 +19,22 @@ from metastore.errors import (
     VolumeExists,
     translated,
 )
-from metastore.ids import LogId, VolumeId
-from metastore.lsn import LSN, LSN_MAX
+from metastore.ids import LogId
+from metastore.records import NAME, NAME_IN_WORDS, LogIdField, LsnField, VolumeIdField, format_of, sealed, unsealed
 from pagestore.objectstore import ObjectStore
 from pagestore.pages import check_page_size
 from pagestore.parallel import Parallel
 
 FORMAT = 2
-_CHECKSUM = re.compile(rb'(\{.*),"checksum":"([0-9a-f]{16})"\}', re.DOTALL)
+FORMAT_CONTINUES = 3
 _NAMES_MAX = 64
 """Where there are more volumes, logs without a name are not looked for: that takes a request for each."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-_LogIdField = Annotated[
-    LogId,
-    Before(lambda value: LogId.parse(value) if isinstance(value, str) else value),
-    PlainSerializer(str),
-    WithJsonSchema({"type": "string"}),
-]
-_VolumeIdField = Annotated[
-    VolumeId,
-    Before(lambda value: VolumeId.parse(value) if isinstance(value, str) else value),
-    PlainSerializer(str),
-    WithJsonSchema({"type": "string"}),
-]
 
 
 def check_name(name: str) -> str:
     """Return a volume's name if it is one; raises `ValueError`."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"not a volume name: {name!r} (1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit)"
-        )
+    if not NAME.fullmatch(name):
+        raise ValueError(f"not a volume name: {name!r} ({NAME_IN_WORDS})")
     return name
 
 
@@ -61,9 +42,9 @@ class Parent(BaseModel):
     """The volume and commit that a fork started from."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-    volume: _VolumeIdField
-    log: _LogIdField
-    lsn: Annotated[LSN, Field(ge=1, le=LSN_MAX)]
+    volume: VolumeIdField
+    log: LogIdField
+    lsn: LsnField
 
 
 class VolumeRecord(BaseModel):
@@ -72,11 +53,24 @@ class VolumeRecord(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
     format: Literal[1] = 1
     """Of the fields; the object's own is `FORMAT`."""
-    volume: _VolumeIdField
-    log: _LogIdField
+    volume: VolumeIdField
+    log: LogIdField
     page_size: Annotated[int, AfterValidator(check_page_size)]
     created_us: int
     parent: Parent | None = None
+    continues: bool = False
+    """Whether LSN 0 is the parent's version, on which the log's first commit builds; else LSN 0 is empty."""
+
+    @model_validator(mode="after")
+    def _has_what_it_continues(self) -> Self:
+        if self.continues and self.parent is None:
+            raise ValueError("a volume that continues its parent must name it")
+        return self
+
+    @property
+    def start(self) -> Parent | None:
+        """The version that LSN 0 stands for, None where that is the empty volume."""
+        return self.parent if self.continues else None
 
 
 def volume_key(name: str) -> str:
@@ -103,11 +97,25 @@ def read_volume(store: ObjectStore, name: str) -> VolumeRecord:
             data = store.get(volume_key(name))
     except CommitMissing as error:
         raise NoSuchVolume(f"no volume named {name} in {store.url}") from error
-    where = f"volume {name} in {store.url}"
-    found = _format_of(data)
-    if found is not None and found > FORMAT:
-        raise UnsupportedCommit(f"{where} has format {found}, this release reads {FORMAT}; upgrade graft")
-    fields = _checked(data, where) if found == FORMAT else data
+    return decode_record(data, f"volume {name} in {store.url}")
+
+
+def encode_record(record: VolumeRecord) -> bytes:
+    """Return the bytes of a name object."""
+    number = FORMAT_CONTINUES if record.continues else FORMAT
+    body = record.model_dump_json(exclude=None if record.continues else {"continues"}).encode()
+    return sealed(body.replace(b'{"format":1,', b'{"format":%d,' % number, 1)[:-1])
+
+
+def decode_record(data: bytes, where: str) -> VolumeRecord:
+    """Read a name object; raises `CorruptCommit` and `UnsupportedCommit`, which name it as ``where`` does."""
+    found = format_of(data)
+    if found is not None and found > FORMAT_CONTINUES:
+        raise UnsupportedCommit(f"{where} has format {found}, this release reads {FORMAT_CONTINUES}; upgrade graft")
+    fields = data
+    if found in {FORMAT, FORMAT_CONTINUES}:
+        # As version 1 has them, which the model knows.
+        fields = unsealed(data, where).replace(b'{"format":%d,' % found, b'{"format":1,', 1) + b"}"
     try:
         record = VolumeRecord.model_validate_json(fields)
     except ValidationError as error:
@@ -116,40 +124,39 @@ def read_volume(store: ObjectStore, name: str) -> VolumeRecord:
         raise CorruptCommit(f"{where} does not say its format")
     if fields is data and b"checksum" in data:
         raise CorruptCommit(f"{where} has a checksum, which its format has not: the object is damaged")
+    if record.continues != (found == FORMAT_CONTINUES):
+        raise CorruptCommit(f"{where} has format {found}, and yet continues: {record.continues}")
     return record
 
 
-def encode_record(record: VolumeRecord) -> bytes:
-    """Return the bytes of a name object."""
-    body = record.model_dump_json().encode().replace(b'{"format":1,', b'{"format":%d,' % FORMAT, 1)[:-1]
-    return b'%b,"checksum":"%016x"}' % (body, xxhash.xxh3_64_intdigest(body))
+def delete_volume(store: ObjectStore, name: str) -> None:
+    """Delete the name of a volume, one request; its log and segments stay. One that is not there is no error."""
+    with translated():
+        store.delete(volume_key(name))
 
 
-def _checked(data: bytes, where: str) -> bytes:
-    """Return the fields of an object of version 2 as version 1 has them, once their checksum is right."""
-    found = _CHECKSUM.fullmatch(data)
-    if found is None:
-        raise CorruptCommit(f"{where} does not end in a checksum: the object is damaged")
-    body, digest = found[1], int(found[2], 16)
-    if xxhash.xxh3_64_intdigest(body) != digest:
-        raise CorruptCommit(f"{where} does not match its checksum: the object is damaged")
-    return body.replace(b'{"format":%d,' % FORMAT, b'{"format":1,', 1) + b"}"
+def all_volumes(store: ObjectStore, parallel: Parallel) -> dict[str, VolumeRecord]:
+    """Return the records of all volumes by name, sorted; a listing, then one request for each, in parallel.
 
+    A name that is deleted meanwhile is left out. Raises what `read_volume` raises for one that cannot be read.
+    """
 
-def _format_of(data: bytes) -> int | None:
-    try:
-        record = json.loads(data)
-    except ValueError:
-        return None
-    found = record.get("format") if isinstance(record, dict) else None
-    return found if isinstance(found, int) else None
+    def read(name: str) -> VolumeRecord | None:
+        try:
+            return read_volume(store, name)
+        except NoSuchVolume:
+            return None
+
+    names = list_volumes(store)
+    records = zip(names, parallel.map(read, names), strict=True)
+    return {name: record for name, record in records if record is not None}
 
 
 def list_volumes(store: ObjectStore) -> list[str]:
     """Return the names of all volumes, sorted; one request for each thousand."""
     with translated():
         names = [found.key.removeprefix("volumes/") for found in store.list("volumes/")]
-    return [name for name in names if _NAME.fullmatch(name)]
+    return [name for name in names if NAME.fullmatch(name)]
 
 
 def logs_without_name(store: ObjectStore, parallel: Parallel) -> list[LogId]:
@@ -159,7 +166,7 @@ def logs_without_name(store: ObjectStore, parallel: Parallel) -> list[LogId]:
     """
     with translated():
         keys = [found.key.removeprefix("volumes/") for found in store.list("volumes/", limit=_NAMES_MAX + 1)]
-    names = [name for name in keys if _NAME.fullmatch(name)]
+    names = [name for name in keys if NAME.fullmatch(name)]
     if len(keys) > _NAMES_MAX:
         return []
     try:

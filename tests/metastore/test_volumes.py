@@ -14,17 +14,21 @@ from metastore.errors import (
 )
 from metastore.ids import LogId, VolumeId
 from metastore.lsn import LSN
+from metastore.records import sealed
 from metastore.volumes import (
     Parent,
     VolumeRecord,
+    all_volumes,
     check_name,
     create_volume,
+    delete_volume,
     encode_record,
     list_volumes,
     read_volume,
     volume_key,
 )
 from pagestore.errors import StoreUnavailable
+from pagestore.parallel import Parallel
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
 from tests.metastore.sample_commit import GOLDEN
@@ -35,6 +39,8 @@ RECORD = VolumeRecord(
 FORK = RECORD.model_copy(
     update={"parent": Parent(volume=VolumeId(bytes(16)), log=LogId(bytes(range(2, 18))), lsn=LSN(7))}
 )
+
+BRANCH = FORK.model_copy(update={"continues": True})
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def test_what_is_no_name(store, name):
     assert store.snapshot().requests == 0
 
 
-@pytest.mark.parametrize("record", [RECORD, FORK])
+@pytest.mark.parametrize("record", [RECORD, FORK, BRANCH])
 def test_a_volume_is_created_and_found_with_one_request_each(store, record):
     create_volume(store, "app", record)
     assert store.snapshot().requests == 1
@@ -87,7 +93,7 @@ def test_the_record_is_json_that_anyone_can_read(store):
     }
 
 
-@pytest.mark.parametrize("record", [RECORD, FORK])
+@pytest.mark.parametrize("record", [RECORD, FORK, BRANCH])
 def test_every_damaged_byte_is_noticed(store, record):
     whole = encode_record(record)
     for place in range(len(whole)):
@@ -101,8 +107,11 @@ def test_every_damaged_byte_is_noticed(store, record):
             read_volume(store, "app")
 
 
-@pytest.mark.parametrize(("name", "record"), [("volume_v2.golden", RECORD), ("volume_v2_fork.golden", FORK)])
-def test_golden_objects_of_this_version(store, name, record):
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [("volume_v2.golden", RECORD), ("volume_v2_fork.golden", FORK), ("volume_v3.golden", BRANCH)],
+)
+def test_golden_objects_that_this_release_writes(store, name, record):
     golden = (GOLDEN / name).read_bytes()
     assert encode_record(record) == golden
     store.put("volumes/app", golden)
@@ -163,11 +172,36 @@ def test_volumes_are_listed_in_order_and_strays_are_not(store):
 
 @pytest.mark.parametrize("compact", [True, False])
 def test_a_newer_format_asks_for_an_upgrade(store, compact):
-    record = json.loads(RECORD.model_dump_json()) | {"format": 3, "page_size": {"new": "kind"}}
+    record = json.loads(RECORD.model_dump_json()) | {"format": 4, "page_size": {"new": "kind"}}
     separators = (",", ":") if compact else (" , ", " : ")
     store.put("volumes/app", json.dumps(record, separators=separators).encode())
-    with pytest.raises(UnsupportedCommit, match=r"volume app in .* has format 3, this release reads 2; upgrade graft"):
+    with pytest.raises(UnsupportedCommit, match=r"volume app in .* has format 4, this release reads 3; upgrade graft"):
         read_volume(store, "app")
+
+
+def test_where_a_log_begins():
+    assert (RECORD.start, FORK.start, BRANCH.start) == (None, None, FORK.parent)
+
+
+@pytest.mark.parametrize(
+    ("number", "fields"), [(2, {"continues": True}), (3, {"continues": False}), (3, {"parent": None}), (3, {})]
+)
+def test_a_record_that_contradicts_its_format_is_corrupt(store, number, fields):
+    record = json.loads(FORK.model_dump_json(exclude={"continues"})) | {"format": number} | fields
+    store.put("volumes/app", sealed(json.dumps(record, separators=(",", ":")).encode()[:-1]))
+    with pytest.raises(CorruptCommit, match="volume app in memory"):
+        read_volume(store, "app")
+
+
+def test_all_volumes_and_the_deletion_of_one(store):
+    for name, record in (("b", BRANCH), ("a", RECORD), ("f", FORK)):
+        create_volume(store, name, record)
+    delete_volume(store, "f")
+    delete_volume(store, "f")
+    before = store.snapshot()
+    with Parallel(2) as parallel:
+        assert list(all_volumes(store, parallel).items()) == [("a", RECORD), ("b", BRANCH)]
+    assert (store.snapshot() - before).requests == 1 + 2
 
 
 def test_an_unknown_field_is_passed_over(store):
