@@ -24,12 +24,13 @@ from metastore.errors import (
 from metastore.history import lsn_at, newest_first
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex, load_chunks, read_chain, read_index
+from metastore.lineage import Lineage, Parent
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from metastore.placement import CHUNK_PAGES, ChunkPlacement, InCommit, OwnObject, SegmentRef
 from metastore.rollup import Changes, NewSegment
 from metastore.tags import TagRecord, all_tags, create_tag, delete_tag, list_tags, read_tag, replace_tag, tags_of
-from metastore.volumes import Parent, VolumeRecord, all_volumes, create_volume, delete_volume, list_volumes, read_volume
+from metastore.volumes import VolumeRecord, all_volumes, create_volume, delete_volume, list_volumes, read_volume
 
 __all__ = [
     "BEFORE_FIRST",
@@ -47,6 +48,7 @@ __all__ = [
     "DirectoryEntry",
     "InCommit",
     "Landed",
+    "Lineage",
     "LogId",
     "LogRefused",
     "LogUnavailable",

@@ -1,12 +1,12 @@
 """Volume names: ``volumes/{name}``, a small JSON object that is created once and never changed.
 
 Since version 2 it ends in a checksum of every byte before it; objects of version 1 have none. Version 3 says that the
-volume continues its parent: its log holds only what came after the parent's commit, and may be empty.
+volume goes on from its parent's version (`metastore.lineage`): its log begins after that, and may be empty.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
@@ -20,13 +20,14 @@ from metastore.errors import (
     translated,
 )
 from metastore.ids import LogId
-from metastore.records import NAME, NAME_IN_WORDS, LogIdField, LsnField, VolumeIdField, format_of, sealed, unsealed
+from metastore.lineage import Lineage, Parent
+from metastore.records import NAME, NAME_IN_WORDS, LogIdField, VolumeIdField, format_of, sealed, unsealed
 from pagestore.objectstore import ObjectStore
 from pagestore.pages import check_page_size
 from pagestore.parallel import Parallel
 
 FORMAT = 2
-FORMAT_CONTINUES = 3
+FORMAT_BRANCH = 3
 _NAMES_MAX = 64
 """Where there are more volumes, logs without a name are not looked for: that takes a request for each."""
 
@@ -36,15 +37,6 @@ def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise ValueError(f"not a volume name: {name!r} ({NAME_IN_WORDS})")
     return name
-
-
-class Parent(BaseModel):
-    """The volume and commit that a fork started from."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-    volume: VolumeIdField
-    log: LogIdField
-    lsn: LsnField
 
 
 class VolumeRecord(BaseModel):
@@ -58,19 +50,21 @@ class VolumeRecord(BaseModel):
     page_size: Annotated[int, AfterValidator(check_page_size)]
     created_us: int
     parent: Parent | None = None
-    continues: bool = False
-    """Whether LSN 0 is the parent's version, on which the log's first commit builds; else LSN 0 is empty."""
+    earlier: tuple[Parent, ...] = ()
+    """Where the versions before the log's first commit are, the parent first; empty where the log begins at LSN 1."""
 
     @model_validator(mode="after")
-    def _has_what_it_continues(self) -> Self:
-        if self.continues and self.parent is None:
-            raise ValueError("a volume that continues its parent must name it")
+    def _goes_on_from_its_parent(self) -> Self:
+        if self.earlier and self.earlier[0] != self.parent:
+            raise ValueError("a volume goes on from its parent")
+        if any(older.lsn >= newer.lsn for newer, older in pairwise(self.earlier)):
+            raise ValueError("each ancestor is left before the one after it")
         return self
 
     @property
-    def start(self) -> Parent | None:
-        """The version that LSN 0 stands for, None where that is the empty volume."""
-        return self.parent if self.continues else None
+    def lineage(self) -> Lineage:
+        """In which log each of its versions is."""
+        return Lineage(self.volume, self.log, self.earlier)
 
 
 def volume_key(name: str) -> str:
@@ -102,18 +96,18 @@ def read_volume(store: ObjectStore, name: str) -> VolumeRecord:
 
 def encode_record(record: VolumeRecord) -> bytes:
     """Return the bytes of a name object."""
-    number = FORMAT_CONTINUES if record.continues else FORMAT
-    body = record.model_dump_json(exclude=None if record.continues else {"continues"}).encode()
+    number = FORMAT_BRANCH if record.earlier else FORMAT
+    body = record.model_dump_json(exclude=None if record.earlier else {"earlier"}).encode()
     return sealed(body.replace(b'{"format":1,', b'{"format":%d,' % number, 1)[:-1])
 
 
 def decode_record(data: bytes, where: str) -> VolumeRecord:
     """Read a name object; raises `CorruptCommit` and `UnsupportedCommit`, which name it as ``where`` does."""
     found = format_of(data)
-    if found is not None and found > FORMAT_CONTINUES:
-        raise UnsupportedCommit(f"{where} has format {found}, this release reads {FORMAT_CONTINUES}; upgrade graft")
+    if found is not None and found > FORMAT_BRANCH:
+        raise UnsupportedCommit(f"{where} has format {found}, this release reads {FORMAT_BRANCH}; upgrade graft")
     fields = data
-    if found in {FORMAT, FORMAT_CONTINUES}:
+    if found in {FORMAT, FORMAT_BRANCH}:
         # As version 1 has them, which the model knows.
         fields = unsealed(data, where).replace(b'{"format":%d,' % found, b'{"format":1,', 1) + b"}"
     try:
@@ -124,8 +118,8 @@ def decode_record(data: bytes, where: str) -> VolumeRecord:
         raise CorruptCommit(f"{where} does not say its format")
     if fields is data and b"checksum" in data:
         raise CorruptCommit(f"{where} has a checksum, which its format has not: the object is damaged")
-    if record.continues != (found == FORMAT_CONTINUES):
-        raise CorruptCommit(f"{where} has format {found}, and yet continues: {record.continues}")
+    if bool(record.earlier) != (found == FORMAT_BRANCH):
+        raise CorruptCommit(f"{where} has format {found} and {len(record.earlier)} ancestors")
     return record
 
 

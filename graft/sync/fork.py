@@ -14,7 +14,8 @@ from metastore.build import NewCommit, Origin, build_fork
 from metastore.commit import CommitKind
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
-from metastore.volumes import Parent, VolumeRecord, check_name, create_volume, read_volume
+from metastore.lineage import Parent
+from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from metastore.errors import (
     VolumeExists,
 )
 from metastore.ids import LogId, VolumeId
+from metastore.lineage import Parent
 from metastore.lsn import LSN
 from metastore.records import sealed
 from metastore.volumes import (
-    Parent,
     VolumeRecord,
     all_volumes,
     check_name,
@@ -40,7 +40,9 @@ FORK = RECORD.model_copy(
     update={"parent": Parent(volume=VolumeId(bytes(16)), log=LogId(bytes(range(2, 18))), lsn=LSN(7))}
 )
 
-BRANCH = FORK.model_copy(update={"continues": True})
+GRANDPARENT = Parent(volume=VolumeId(bytes(range(3, 19))), log=LogId(bytes(range(4, 20))), lsn=LSN(3))
+BRANCH = FORK.model_copy(update={"earlier": (FORK.parent, GRANDPARENT)})
+PARENT = json.loads(FORK.model_dump_json())["parent"]
 
 
 @pytest.fixture
@@ -179,15 +181,19 @@ def test_a_newer_format_asks_for_an_upgrade(store, compact):
         read_volume(store, "app")
 
 
-def test_where_a_log_begins():
-    assert (RECORD.start, FORK.start, BRANCH.start) == (None, None, FORK.parent)
-
-
 @pytest.mark.parametrize(
-    ("number", "fields"), [(2, {"continues": True}), (3, {"continues": False}), (3, {"parent": None}), (3, {})]
+    ("number", "fields"),
+    [
+        (2, {"earlier": [PARENT]}),
+        (3, {"earlier": []}),
+        (3, {"earlier": [PARENT], "parent": None}),
+        (3, {"earlier": [PARENT | {"lsn": 8}]}),
+        (3, {"earlier": [PARENT, PARENT]}),
+        (3, {}),
+    ],
 )
-def test_a_record_that_contradicts_its_format_is_corrupt(store, number, fields):
-    record = json.loads(FORK.model_dump_json(exclude={"continues"})) | {"format": number} | fields
+def test_a_record_that_contradicts_itself_is_corrupt(store, number, fields):
+    record = json.loads(FORK.model_dump_json(exclude={"earlier"})) | {"format": number} | fields
     store.put("volumes/app", sealed(json.dumps(record, separators=(",", ":")).encode()[:-1]))
     with pytest.raises(CorruptCommit, match="volume app in memory"):
         read_volume(store, "app")
