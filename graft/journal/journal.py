@@ -4,16 +4,19 @@
     journal/000000000000002a.bulk    one spilled transaction or import
 
     format.py          the bytes of a record
-    mapped_files.py    the files, for reading
-    tail.py            the one that is appended to
+    mapped_files.py    the files, mapped for reading
+    reader.py          reads commits in order
+    tail.py            the file that records are appended to
+    syncing.py         which commits are on the disk
     recovery.py        what a crash may have torn
     verification.py    whether records are as they were written
-    journal.py         which commits there are: reading, appending, deleting
+    deletion.py        files whose commits the remote has
+    journal.py         appends commits and takes them back
 
-Invariants: local LSNs ascend over the files in name order, without gaps behind the sync point; only the holder of the
-writer lock appends; bytes below the end of the last whole record never change; a file is deleted only once all its
-commits are in the remote or given up, and the one that a writer may be appending to only by a holder of the writer
-lock; before a record goes to a new file, the file before it is on the disk.
+Invariants: local LSNs ascend over the files in name order, without gaps behind the sync point. Only the holder of the
+writer lock appends. Bytes below the end of the last whole record never change. A file is deleted only once all its
+commits are in the remote or given up; the file that a writer may be appending to is deleted only by a holder of the
+writer lock. Before a record goes to a new file, the file before it is on the disk.
 """
 
 import contextlib
@@ -25,31 +28,21 @@ from pathlib import Path
 
 import numpy as np
 
-from graft.disk.files import sync_directory, sync_file, wipe, write_all
-from graft.errors import Corrupt, GraftError, local_errors
+from graft.disk.files import sync_directory, write_all
+from graft.errors import GraftError, local_errors
 from graft.failpoints import failpoint
-from graft.journal.format import (
-    RecordHeader,
-    aligned,
-    appended_header,
-    encode_header,
-    is_whole,
-    page_list,
-    spilled_header,
-)
+from graft.journal import deletion, recovery, syncing
+from graft.journal.deletion import PushedFiles
+from graft.journal.format import aligned, appended_header, encode_header, spilled_header
 from graft.journal.local_commit import LocalCommit
-from graft.journal.mapped_files import FileGone, JournalFile, OpenFiles, is_unborn, listed
-from graft.journal.recovery import require_torn
+from graft.journal.mapped_files import FileGone, JournalFile
+from graft.journal.reader import JournalReader
 from graft.journal.tail import Room, Tail, create
 from graft.journal.verification import require_whole
-from graft.pagemap.locations import in_journal
 from pagestore.objectstore import Data
-from pagestore.pages import page_count_of
 
-_CHECKED_BYTES_MAX = 256 * 1024 * 1024
-"""A spilled transaction that is larger is checked when it is pushed: to open a replica must not take seconds."""
 _PUSHED_BYTES_MAX = 1024 * 1024
-"""A file that holds more, and nothing that the remote lacks, gets no further record: it could not be deleted."""
+"""A larger file that holds only pushed commits gets no further record: with one, it could not be deleted."""
 
 
 class Journal:
@@ -63,111 +56,57 @@ class Journal:
     ) -> None:
         """Use the files in ``directory``, which must exist.
 
-        ``on_rotation`` is told of the newest commit when it is on the disk with all before it, and the next one goes to
-        a new file.
+        ``on_rotation`` is called with the newest local LSN when that commit and all before it are on the disk, and the
+        next one goes to a new file.
         """
         self._on_rotation = on_rotation
         self._directory = directory
         self._name = str(directory)  # for messages: formatting a path takes as long as a system call
         self._page_size = page_size
         self._file_bytes = file_bytes
-        self._files = OpenFiles()
+        self._reader = JournalReader(directory, page_size)
+        self._files = self._reader.files
+        self._pushed = PushedFiles(self._reader)
         self._spills = 0
         self._tail: Tail | None = None
-        self._tail_synced = True
-        self._pushed_local_lsn = 0
-        self._one_file_since_ns = 0
-        """When the directory was changed last, if the only file in it is one that a writer may be appending to."""
-        self.last_local_lsn = 0
 
     @property
     def views(self) -> dict[int, memoryview]:
-        """The mapped files by number; replaced, never changed, so that a snapshot may keep the one it was made with."""
+        """The mapped files by number; replaced, never changed, so a snapshot may hold the one it was made with."""
         return self._files.views
 
+    @property
+    def last_local_lsn(self) -> int:
+        """The newest commit that was read or appended."""
+        return self._reader.last_local_lsn
+
     def start_after(self, local_lsn: int) -> None:
-        """Begin reading behind this commit; all before it are in the remote."""
-        self.close()
-        self.last_local_lsn = self._pushed_local_lsn = local_lsn
-        self._tail_synced = False
-        known = [each for each in listed(self._directory) if each[0] <= local_lsn + 1]
-        file = None
-        if known and not is_unborn(known[-1][1]):
-            with contextlib.suppress(FileGone):  # a push has just deleted it, and with it nothing that is not pushed
-                file = self._files.open(*known[-1])
-        if file is not None:
-            while (header := file.header()) and header.local_lsn <= local_lsn:
-                file.end += header.record_bytes
-                file.last_local_lsn = header.local_lsn
-                self._tail_synced = header.synced
-            if file.last_local_lsn < local_lsn and file.first_local_lsn <= local_lsn:
-                self._files.forget(file)  # all its records are in the remote, and were recycled
+        """Read from behind this commit on; the remote has all commits up to it."""
+        self._close_tail()
+        self._reader.start_after(local_lsn)
 
     def read_new(self, upto: int | None = None) -> Iterator[LocalCommit]:
-        """Yield the commits that were not read yet, at most to ``upto``.
-
-        Without ``upto`` this is recovery: it reads as far as records are whole. Either way each one is checked, but for
-        the largest spilled ones.
-        """
-        while upto is None or self.last_local_lsn < upto:
-            commit = self._next()
-            if commit is None:
-                if upto is not None:
-                    raise Corrupt(
-                        f"{self._directory}: local commit {self.last_local_lsn + 1} of {upto} is damaged or not there; "
-                        "nothing was dropped"
-                    )
-                self._tail_synced = False  # its writer may have died waiting for the disk
-                if newest := self._files.newest:
-                    newest.synced_local_lsn = 0
-                return
-            yield commit
+        """Yield the commits that were not read yet, up to ``upto``; see `JournalReader.read_new`."""
+        return self._reader.read_new(upto)
 
     def drop_torn_tail(self, written: int = 0) -> None:
-        """After recovery: wipe what a crash left behind the last whole record; the caller is the only writer.
-
-        It must know that no push took away what it had not read yet: that would look as if it had never been written.
-        A push meanwhile may only delete files that were read. Raises `Corrupt`, and drops nothing, where more is
-        missing than a crash can take: a commit up to ``written``, which is known to have been there, or one that what
-        follows it vouches for.
-        """
-        damaged = self.last_local_lsn + 1
-        require_torn(self._directory, self._files, damaged, written=written, pushed=self._pushed_local_lsn)
-        with local_errors(f"tidying {self._directory}"):
-            self._remove_spills()
-            newest = self._files.newest
-            if newest and newest.end:
-                self._wipe_behind(newest)
-            for first, path in listed(self._directory):
-                if first == damaged:
-                    path.unlink()
-            for file in [file for file in self._files.all if file.last_local_lsn < file.first_local_lsn]:
-                self._files.forget(file)
+        """After recovery, wipe what a crash left behind the last whole record; see `recovery.drop_torn_tail`."""
+        recovery.drop_torn_tail(self._reader, written)
 
     def sync(self) -> None:
         """Wait until all that was read or written is on the disk."""
         newest = self._files.newest
-        if newest and not self._tail_synced:
-            with local_errors(f"syncing {newest.path}"), contextlib.suppress(FileNotFoundError):  # gone: it was pushed
-                sync_file(newest.path)
-            self._tail_synced = True
-            newest.synced_local_lsn = newest.last_local_lsn
+        if newest and not self._reader.tail_synced:
+            syncing.sync_whole(newest)
+            self._reader.tail_synced = True
 
     def is_synced_through(self, local_lsn: int) -> bool:
-        """Tell whether `sync_through` has nothing to wait for."""
-        return self._unsynced(local_lsn) is None
+        """Return whether `sync_through` has nothing to wait for."""
+        return syncing.unsynced(self._files, local_lsn) is None
 
     def sync_through(self, local_lsn: int) -> None:
         """Wait until a commit that was read, and all before it, are on the disk or in the remote; needs no lock."""
-        file = self._unsynced(local_lsn)
-        if file is not None:
-            with local_errors(f"syncing {file.path}"):
-                with contextlib.suppress(FileNotFoundError):  # gone: it was pushed
-                    sync_file(file.path)
-                if not file.name_synced:
-                    sync_directory(self._directory)
-            file.name_synced = True
-            file.synced_local_lsn = max(file.synced_local_lsn, local_lsn)
+        syncing.sync_through(self._files, local_lsn)
 
     def append(
         self,
@@ -186,7 +125,7 @@ class Journal:
         local_lsn = self.last_local_lsn + 1
         header = appended_header(
             self._page_size, local_lsn, len(pages), byte_size, min_page_count, timestamp_us,
-            synced=sync, after_synced=self._tail_synced,
+            synced=sync, after_synced=self._reader.tail_synced,
         )  # fmt: skip
         slots = struct.pack(f"<{len(pages)}I", *pages)
         padding = bytes(header.bodies_offset - header.list_offset - len(slots))
@@ -198,17 +137,17 @@ class Journal:
             except BaseException:
                 self._cut(file, file.end)
                 raise
-        return self._taken(file, header, slots)
+        return self._reader.advance(file, header, slots)
 
     def room(self) -> Room | None:
         """Return where the next record may be appended; the caller holds the writer lock and has read all commits."""
         tail, newest = self._tail, self._files.newest
-        return tail.room(synced=self._tail_synced) if tail is not None and tail.file is newest else None
+        return tail.room(synced=self._reader.tail_synced) if tail is not None and tail.file is newest else None
 
     def spill_path(self) -> Path:
-        """Return where the one writer's transaction may write its bodies; what dead writers left there is removed."""
+        """Return where the writer's transaction may spill its bodies; removes what dead writers left there."""
         with local_errors(f"tidying {self._directory}"):
-            self._remove_spills()
+            recovery.remove_spills(self._directory)
         self._spills += 1
         return self._directory / f"{os.getpid()}-{self._spills}.tmp"
 
@@ -242,16 +181,16 @@ class Journal:
             spill.rename(path)
             try:
                 sync_directory(self._directory)
-                return self._taken(self._files.open(local_lsn, path), header, encoded_slots)
+                return self._reader.advance(self._files.open(local_lsn, path), header, encoded_slots)
             except BaseException:
                 path.rename(spill)
                 raise
 
     def undo_last(self, commit: LocalCommit, spill: Path | None) -> None:
-        """Take back the newest commit, which was never published, for good; a spilled one becomes ``spill`` again."""
+        """Take back the newest commit for good, before it is published; a spilled one becomes ``spill`` again."""
         file = self._files.all[-1]
-        assert commit.local_lsn == self.last_local_lsn == file.last_local_lsn, "BUG: undo of another than the newest"
-        self.last_local_lsn -= 1
+        assert commit.local_lsn == self.last_local_lsn == file.last_local_lsn, "BUG: undo of an older commit"
+        self._reader.last_local_lsn -= 1
         with local_errors(f"taking back local commit {commit.local_lsn}"):
             if spill is not None:
                 self._files.forget(file)
@@ -260,105 +199,31 @@ class Journal:
             else:
                 self._cut(file, file.start_of(commit))
 
-    def delete_through(self, local_lsn: int, *, spare_last: bool, sync: Callable[[], None]) -> None:
-        """Delete the files whose commits are all at or before ``local_lsn``; who maps one keeps it.
-
-        With ``spare_last``, the file that a writer may be appending to stays. If there is any to delete, ``sync`` is
-        called before: it makes sure that what says that they are pushed survives a power cut, as they do not.
-        """
-        with local_errors(f"listing {self._directory}"):
-            changed_ns = self._directory.stat().st_mtime_ns
-        if spare_last and changed_ns == self._one_file_since_ns:
-            return
-        there = listed(self._directory)
-        # The newest file may be one that another process made since: it holds its first commit at least.
-        ends = [first - 1 for first, _ in there[1:]] + [max(self.last_local_lsn, first) for first, _ in there[-1:]]
-        if spare_last and there and there[-1][1].suffix == ".log":
-            there.pop()
-            self._one_file_since_ns = 0 if there else changed_ns
-        gone = {path for (_, path), last in zip(there, ends, strict=False) if last <= local_lsn}
-        if not gone:
-            return
-        sync()
-        for file in [file for file in self._files.all if file.path in gone]:
-            self._files.forget(file)
-        with local_errors(f"tidying {self._directory}"):
-            for path in sorted(gone):
-                path.unlink(missing_ok=True)
-                failpoint("deletion: between files")
-
-    def forget_through(self, local_lsn: int) -> None:
-        """Let go of files whose commits are all at or before ``local_lsn``, but for the newest one."""
-        self._pushed_local_lsn = local_lsn
-        for file in self._files.all[:-1]:
-            if file.last_local_lsn <= local_lsn:
-                self._files.forget(file)
-
     def require_whole(self, commits: Iterable[LocalCommit]) -> None:
-        """Raise `Corrupt` unless the records of these commits, which the remote lacks, are as they were written."""
+        """Raise `Corrupt` unless the records of these unpushed commits are as they were written."""
         require_whole(self._files.all, commits)
 
+    def delete_through(self, local_lsn: int, *, spare_last: bool, sync: Callable[[], None]) -> None:
+        """Delete the files whose commits are all at or before ``local_lsn``; see `PushedFiles.delete_through`."""
+        self._pushed.delete_through(local_lsn, spare_last=spare_last, sync=sync)
+
+    def forget_through(self, local_lsn: int) -> None:
+        """Unmap files whose commits are all at or before ``local_lsn``, except the newest file."""
+        self._reader.forget_through(local_lsn)
+
     def disk_bytes(self) -> int:
-        """Return what the files take on the disk."""
-        return sum(_blocks(path) * 512 for _, path in listed(self._directory))
+        """Return how much disk space the files take."""
+        return deletion.disk_bytes(self._directory)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Unmap and close the files."""
         self._close_tail()
         self._files.forget_all()
 
-    def _unsynced(self, local_lsn: int) -> JournalFile | None:
-        """Return the file that a commit is in, if it was read and is not known to be on the disk."""
-        file = next((file for file in reversed(self._files.all) if file.first_local_lsn <= local_lsn), None)
-        return file if file is not None and file.synced_local_lsn < local_lsn <= file.last_local_lsn else None
-
-    def _next(self) -> LocalCommit | None:
-        wanted = self.last_local_lsn + 1
-        file = self._files.newest
-        header = file.header() if file else None
-        if file is None or header is None or header.local_lsn != wanted:
-            found = [path for first, path in listed(self._directory) if first == wanted]
-            if not found or is_unborn(found[0]):
-                return None
-            if file is None or file.path != found[0]:
-                file = self._files.open(wanted, found[0])
-                header = file.header()
-            if header is None or header.local_lsn != wanted:
-                self._files.forget(file)
-                if not file.appendable:
-                    raise Corrupt(f"{file.path}: local commit {wanted} is damaged; nothing was dropped")
-                return None
-        checked = file.appendable or header.record_bytes <= _CHECKED_BYTES_MAX
-        if checked and not is_whole(file.view, header, file.end):
-            if not file.end:
-                self._files.forget(file)
-            if not file.appendable:  # it was renamed into place after it was synced, and cannot be torn
-                raise Corrupt(f"{file.path}: local commit {wanted} is damaged; nothing was dropped")
-            return None
-        if header.page_size != self._page_size:
-            raise Corrupt(f"{file.path}: local commit {wanted} has pages of {header.page_size} bytes")
-        return self._taken(file, header, page_list(file.view, header, file.end))
-
-    def _taken(self, file: JournalFile, header: RecordHeader, slots: bytes) -> LocalCommit:
-        """Take in the record at the end of what was read of a file."""
-        (
-            page_size, local_lsn, _, byte_size, min_page_count, timestamp_us, _, bodies_offset, record_bytes, synced, _,
-        ) = header  # fmt: skip
-        first_location = in_journal(file.number, file.end + bodies_offset)
-        file.end += record_bytes
-        file.last_local_lsn = self.last_local_lsn = local_lsn
-        self._tail_synced = synced
-        if synced:
-            file.synced_local_lsn = local_lsn
-        return LocalCommit(
-            local_lsn, byte_size, page_count_of(byte_size, page_size), min_page_count, timestamp_us, slots,
-            first_location, page_size,
-        )  # fmt: skip
-
     def _cut(self, file: JournalFile, end: int) -> None:
-        """Take back the newest record, for good, whether it was written well or not.
+        """Take back the newest record for good, whether it was written whole or not.
 
-        A file without a record does not stay: other processes would go on in the one before it.
+        A file without a record is deleted: other processes would append to the file before it.
         """
         if end == 0:
             self._files.forget(file)
@@ -366,17 +231,13 @@ class Journal:
             sync_directory(self._directory)
         else:
             file.end, file.last_local_lsn = end, self.last_local_lsn
-            self._wipe_behind(file)
-        self._tail_synced = False
-
-    def _remove_spills(self) -> None:
-        for path in self._directory.glob("*.tmp"):
-            path.unlink(missing_ok=True)
+            recovery.wipe_behind(file)
+        self._reader.tail_synced = False
 
     def _room_for(self, local_lsn: int, record_bytes: int) -> tuple[JournalFile, Tail]:
-        """Return the file that the next record goes to, a new one where the newest will not do."""
+        """Return the file that the next record goes to: the newest one if the record fits there, else a new one."""
         last = self._files.newest
-        if last and last.appendable and last.last_local_lsn == local_lsn - 1 and not self._has_had_its_time(last):
+        if last and last.appendable and last.last_local_lsn == local_lsn - 1 and not self._is_retired(last):
             tail = self._tail_of(last)
             if tail and last.end + record_bytes <= len(last.view) and tail.is_there():
                 return last, tail
@@ -387,26 +248,26 @@ class Journal:
             create(path, max(self._file_bytes, aligned(record_bytes)))
             file = self._files.open(local_lsn, path)
         except (OSError, GraftError):
-            # What fits into the file before it may come next: that file must not look as if it ended here.
+            # A smaller record may still fit into the file before: it must not look as if that file ended here.
             path.unlink(missing_ok=True)
             raise
         tail = self._tail_of(file)
         if tail is None:
-            raise FileGone(f"{path} is not there any more")
+            raise FileGone(f"{path} was deleted while it was being opened")
         return file, tail
 
     def _finish_file(self) -> None:
-        """Have everything on the disk before the next record goes to a new file."""
+        """Sync everything before the next record goes to a new file."""
         self.sync()
-        newest = self._files.newest
-        if self._on_rotation is not None and newest is not None and newest.last_local_lsn > self._pushed_local_lsn:
+        newest, pushed = self._files.newest, self._reader.pushed_local_lsn
+        if self._on_rotation is not None and newest is not None and newest.last_local_lsn > pushed:
             self._on_rotation(newest.last_local_lsn)
 
-    def _has_had_its_time(self, file: JournalFile) -> bool:
-        return file.end > _PUSHED_BYTES_MAX and file.last_local_lsn <= self._pushed_local_lsn
+    def _is_retired(self, file: JournalFile) -> bool:
+        return file.end > _PUSHED_BYTES_MAX and file.last_local_lsn <= self._reader.pushed_local_lsn
 
     def _tail_of(self, file: JournalFile) -> Tail | None:
-        """Return what records are written to a file with, None where the file is gone."""
+        """Return the open tail of a file; None if the file is gone."""
         tail = self._tail
         if tail is None or tail.file is not file:
             self._close_tail()
@@ -418,15 +279,3 @@ class Journal:
         tail, self._tail = self._tail, None
         if tail is not None:
             tail.close()
-
-    def _wipe_behind(self, file: JournalFile) -> None:
-        if file.appendable:
-            with local_errors(f"wiping the end of {file.path}"), contextlib.suppress(FileNotFoundError):
-                wipe(file.path, file.end)
-
-
-def _blocks(path: Path) -> int:
-    try:
-        return path.stat().st_blocks
-    except FileNotFoundError:  # deleted by a push, just now
-        return 0

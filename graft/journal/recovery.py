@@ -1,17 +1,55 @@
-"""Tells what a crash may have torn at the end of the journal from damage, which is never dropped.
+"""Recovery: removes what a crash left at the end of the journal, and reports damage, which is never dropped.
 
-A crash of the machine takes commits from the newest backwards that nobody had seen reach the disk. What is missing
-besides was damaged: a commit that was certainly written, one that a later file follows, or one that a whole record
-behind it says had reached the disk.
+A crash of the machine loses the newest commits that nobody had seen reach the disk, from the end backwards. Anything
+else that is missing was damaged: a commit that was certainly written, one that a later file follows, or one that a
+whole record behind it says had reached the disk.
 """
 
+import contextlib
 from pathlib import Path
 
-from graft.errors import Corrupt
-from graft.journal.mapped_files import OpenFiles, is_unborn, listed
+from graft.disk.files import wipe
+from graft.errors import Corrupt, local_errors
+from graft.journal.mapped_files import JournalFile, OpenFiles, is_unborn, listed
+from graft.journal.reader import JournalReader
 
 
-def require_torn(directory: Path, files: OpenFiles, missing: int, *, written: int, pushed: int) -> None:
+def drop_torn_tail(reader: JournalReader, written: int = 0) -> None:
+    """Wipe what a crash left behind the last whole record.
+
+    The caller is the only writer, has read all whole records, and knows that no push deleted a file that was not read:
+    such commits would look as if they had never been written. Raises `Corrupt`, and drops nothing, where more is
+    missing than a crash can lose: a commit up to ``written``, which is known to have been written, or one that a later
+    record vouches for.
+    """
+    files, damaged = reader.files, reader.last_local_lsn + 1
+    _require_torn(reader.directory, files, damaged, written=written, pushed=reader.pushed_local_lsn)
+    with local_errors(f"tidying {reader.directory}"):
+        remove_spills(reader.directory)
+        newest = files.newest
+        if newest and newest.end:
+            wipe_behind(newest)
+        for first, path in listed(reader.directory):
+            if first == damaged:
+                path.unlink()
+        for file in [file for file in files.all if file.last_local_lsn < file.first_local_lsn]:
+            files.forget(file)
+
+
+def remove_spills(directory: Path) -> None:
+    """Remove the spilled bodies of transactions whose writers died."""
+    for path in directory.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def wipe_behind(file: JournalFile) -> None:
+    """Overwrite with zeros what lies behind the last record of a file that records are appended to."""
+    if file.appendable:
+        with local_errors(f"wiping the end of {file.path}"), contextlib.suppress(FileNotFoundError):
+            wipe(file.path, file.end)
+
+
+def _require_torn(directory: Path, files: OpenFiles, missing: int, *, written: int, pushed: int) -> None:
     """Raise `Corrupt` unless a crash alone explains that the journal ends before the commit ``missing``.
 
     All up to ``written`` are known to have been there, and the remote has all up to ``pushed``.
@@ -30,7 +68,7 @@ def require_torn(directory: Path, files: OpenFiles, missing: int, *, written: in
 
 
 def _was_synced(directory: Path, files: OpenFiles, missing: int) -> bool:
-    """Tell whether a whole record behind a damaged one says that what is missing there had reached the disk."""
+    """Return whether a whole record behind the missing commit says that the commit had reached the disk."""
     newest = files.newest
     if newest and newest.vouches_for(missing):
         return True

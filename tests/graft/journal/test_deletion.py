@@ -3,8 +3,8 @@
 import pytest
 
 from graft.errors import LimitReached
-from graft.journal import journal as journal_module
 from graft.journal import tail as journal_tail
+from graft.journal.mapped_files import OpenFiles
 from graft.operations.status import status
 from graft.settings import Durability
 from graft.sync.push import push
@@ -145,7 +145,7 @@ def test_a_new_file_that_could_not_be_opened_does_not_end_the_one_before_it(path
             if failing == "name":
                 patch.setattr(journal_tail, "sync_directory", fails)
             else:
-                patch.setattr(journal_module.OpenFiles, "open", fails)
+                patch.setattr(OpenFiles, "open", fails)
             with pytest.raises(LimitReached, match="files open"):
                 transaction.commit()
         transaction.rollback()

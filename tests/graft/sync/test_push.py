@@ -3,7 +3,7 @@
 import pytest
 
 from graft.errors import DiskFull, Diverged, LocalStorageError, RemoteUnavailable, StaleSnapshot
-from graft.journal import journal
+from graft.journal import syncing
 from graft.operations.log import log_entries
 from graft.operations.status import status
 from graft.settings import Durability
@@ -220,7 +220,7 @@ def test_a_full_disk_does_not_fail_a_push_that_landed(replica, elsewhere, monkey
 def test_a_journal_that_cannot_be_synced_is_not_pushed(replica, elsewhere, monkeypatch):
     commit(replica, [2], "second", durability=Durability.RELAXED)
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "sync_file", raising(OSError(5, "Input/output error")))
+        patch.setattr(syncing, "sync_file", raising(OSError(5, "Input/output error")))
         with pytest.raises(LocalStorageError, match="syncing"):
             push(replica)
     assert replica.state.intent() is None
@@ -232,7 +232,7 @@ def test_a_journal_that_cannot_be_synced_is_not_pushed(replica, elsewhere, monke
 def test_a_journal_file_that_went_meanwhile_was_pushed(replica, elsewhere, monkeypatch):
     commit(replica, [2], "second", durability=Durability.RELAXED)
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "sync_file", raising(FileNotFoundError()))
+        patch.setattr(syncing, "sync_file", raising(FileNotFoundError()))
         assert push(replica).after == 2
     check_settled(replica, elsewhere, [3, 1])
 
