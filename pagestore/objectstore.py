@@ -6,7 +6,7 @@ suite in ``tests/pagestore/store_contract.py``.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -24,6 +24,17 @@ class ObjectInfo:
     """Seconds since the Unix epoch, by the store's own clock."""
     etag: str = ""
     """Another value once the object holds other bytes; empty where the store does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """A streamed upload that was begun and has neither become an object nor been removed."""
+
+    key: str
+    """Of the object that it would become; of a file's draft in a directory, the draft's own path."""
+    upload_id: str
+    begun_s: float
+    """Seconds since the Unix epoch, by the store's own clock."""
 
 
 def etag_of(data: Data) -> str:
@@ -84,6 +95,24 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; removing an absent one is no error."""
+        ...
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove objects, a thousand with one request where the store can; removing absent ones is no error.
+
+        Where the store refuses some of them, the others are removed all the same before this raises.
+        """
+        ...
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Yield the uploads to keys that start with ``prefix`` that are not finished, also those under way.
+
+        A store that keeps drafts apart from keys yields all of them, whatever the prefix.
+        """
+        ...
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Drop what an unfinished upload has sent; dropping one that is gone is no error."""
         ...
 
     def close(self) -> None:

@@ -32,6 +32,25 @@ class ListPage:
     """Empty after the last page."""
 
 
+@dataclass(frozen=True, slots=True)
+class NotDeleted:
+    """An object of a request to delete many that was not deleted."""
+
+    full_key: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """What one request for the unfinished uploads brings."""
+
+    uploads: tuple[tuple[str, str, float], ...]
+    """Full key, upload id, and when it was begun (seconds since the Unix epoch, by the server's clock)."""
+    next_marker: tuple[str, str] | None
+    """Key and upload id after which the next page begins; None after the last page."""
+
+
 class S3Api(Protocol):
     """Requests to one bucket. May be used from several threads at once."""
 
@@ -60,6 +79,10 @@ class S3Api(Protocol):
         """Remove the object."""
         ...
 
+    def delete_many(self, full_keys: Sequence[str]) -> Sequence[NotDeleted]:
+        """Remove up to 1000 objects; return those that the server would not remove."""
+        ...
+
     def size(self, full_key: str) -> int:
         """Return the object's bytes."""
         ...
@@ -82,6 +105,10 @@ class S3Api(Protocol):
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
         """Drop the parts sent."""
+        ...
+
+    def list_uploads(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
+        """Return unfinished uploads, from the beginning or after ``marker``."""
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from pagestore.s3.api import ListedObject, ListPage
+from pagestore.s3.api import ListedObject, ListPage, NotDeleted, UploadPage
 from pagestore.s3.errors import ERROR_BODY, NoAnswer
 from pagestore.s3.replies import next_token, ranged_body, require_etag, whole_body
 from pagestore.s3.settings import S3Settings
@@ -57,6 +57,16 @@ class Boto3Api:
     def delete(self, full_key: str) -> None:
         """Remove the object."""
         self._client.delete_object(Bucket=self._bucket, Key=full_key)
+
+    def delete_many(self, full_keys: Sequence[str]) -> Sequence[NotDeleted]:
+        """Remove objects with one request; the client adds the Content-MD5 that it needs."""
+        reply = self._client.delete_objects(
+            Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in full_keys], "Quiet": True}
+        )
+        return [
+            NotDeleted(found.get("Key", ""), found.get("Code", ""), found.get("Message", ""))
+            for found in reply.get("Errors", ())
+        ]
 
     def size(self, full_key: str) -> int:
         """Return the object's bytes."""
@@ -116,6 +126,16 @@ class Boto3Api:
         """Drop the parts sent."""
         self._client.abort_multipart_upload(Bucket=self._bucket, Key=full_key, UploadId=upload_id)
 
+    def list_uploads(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
+        """Return unfinished uploads."""
+        position: _UploadPosition = {"KeyMarker": marker[0], "UploadIdMarker": marker[1]} if marker else {}
+        reply = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix, **position)
+        uploads = tuple(
+            (found["Key"], found["UploadId"], found["Initiated"].timestamp()) for found in reply.get("Uploads", ())
+        )
+        following = (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", ""))
+        return UploadPage(uploads, following if reply.get("IsTruncated") and any(following) else None)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
@@ -123,6 +143,11 @@ class Boto3Api:
 
 class _Condition(TypedDict, total=False):
     IfNoneMatch: str
+
+
+class _UploadPosition(TypedDict, total=False):
+    KeyMarker: str
+    UploadIdMarker: str
 
 
 class _Position(TypedDict, total=False):

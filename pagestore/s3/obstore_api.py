@@ -18,9 +18,9 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as ObstoreStore
 
 from pagestore.runtime import Runtime
-from pagestore.s3 import signed_api
+from pagestore.s3 import deletion, signed_api
 from pagestore.s3.access import Access
-from pagestore.s3.api import ListPage
+from pagestore.s3.api import ListPage, NotDeleted, UploadPage
 from pagestore.s3.errors import ErrorReply, NoAnswer, NoETag, TruncatedBody, UntrustedCertificate, WrongReply
 from pagestore.s3.listing import list_page
 from pagestore.s3.obstore_errors import NotPartial, Unexplained, Unreadable, translate
@@ -126,6 +126,10 @@ class ObstoreApi:
         """Remove the object."""
         signed_api.delete(self._signed, full_key)
 
+    def delete_many(self, full_keys: Sequence[str]) -> Sequence[NotDeleted]:
+        """Remove objects with one request."""
+        return deletion.delete_many(self._signed, full_keys)
+
     def size(self, full_key: str) -> int:
         """Return the object's bytes."""
         return signed_api.size(self._signed, full_key)
@@ -149,6 +153,10 @@ class ObstoreApi:
     def abort_upload(self, full_key: str, upload_id: str) -> None:
         """Drop the parts sent."""
         signed_api.abort_upload(self._signed, full_key, upload_id)
+
+    def list_uploads(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
+        """Return unfinished uploads."""
+        return deletion.list_uploads(self._signed, prefix, marker)
 
     def close(self) -> None:
         """Close all connections; obstore's own go when they were idle for a while."""

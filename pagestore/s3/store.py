@@ -1,15 +1,16 @@
 """Objects in a bucket of AWS S3 or of any server that speaks its protocol."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from urllib.parse import urlencode
 
 from pagestore.errors import ObjectNotFound, UnsafeStore
 from pagestore.keys import check_key, check_key_prefix, check_limit, check_range
-from pagestore.objectstore import Data, ObjectInfo
+from pagestore.objectstore import Data, ObjectInfo, UnfinishedUpload
 from pagestore.runtime import SYSTEM, Runtime
-from pagestore.s3.api import ListPage, S3Api
+from pagestore.s3.api import ListPage, S3Api, UploadPage
+from pagestore.s3.batch_delete import delete_many
 from pagestore.s3.client import S3Requests
 from pagestore.s3.errors import Answer, WrongReply, not_an_s3_object, unexpected
 from pagestore.s3.settings import URL_OPTIONS, S3Settings
@@ -106,14 +107,46 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove the object if there is one."""
-        full_key = self._full_key(key)
-        answer = self._requests.send(lambda api: api.delete(full_key))
-        if isinstance(answer, Answer) and answer.code != "NoSuchKey":
+        self._delete(self._full_key(key))
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove the objects, a thousand with each request."""
+        delete_many(self._requests, [self._full_key(key) for key in keys], self._delete)
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Yield unfinished uploads below the store's prefix."""
+        check_key_prefix(prefix)
+        marker: tuple[str, str] | None = None
+        while True:
+            page = self._upload_page(self._base + prefix, marker)
+            for full_key, upload_id, begun_s in page.uploads:
+                if full_key.startswith(self._base + prefix):  # some servers pass over the prefix
+                    yield UnfinishedUpload(full_key.removeprefix(self._base), upload_id, begun_s)
+            if page.next_marker is None:
+                return
+            marker = page.next_marker
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Drop the parts that were sent."""
+        full_key = self._base + upload.key
+        answer = self._requests.send(lambda api: api.abort_upload(full_key, upload.upload_id))
+        if isinstance(answer, Answer) and answer.status != 404:
             raise unexpected(answer, self._requests.where)
 
     def close(self) -> None:
         """Close all connections."""
         self._requests.close()
+
+    def _delete(self, full_key: str) -> None:
+        answer = self._requests.send(lambda api: api.delete(full_key))
+        if isinstance(answer, Answer) and answer.code != "NoSuchKey":
+            raise unexpected(answer, self._requests.where)
+
+    def _upload_page(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
+        page = self._requests.send(lambda api: api.list_uploads(prefix, marker))
+        if isinstance(page, Answer):
+            raise unexpected(page, self._requests.where)
+        return page
 
     def _full_key(self, key: str) -> str:
         return self._base + check_key(key)

@@ -10,12 +10,12 @@ themselves be threads of a `Parallel`. A loser is left to end by itself: its thr
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from pagestore.errors import ObjectNotFound
-from pagestore.objectstore import Data, ObjectInfo, ObjectStore
+from pagestore.objectstore import Data, ObjectInfo, ObjectStore, UnfinishedUpload
 from pagestore.parallel import Helpers
 from pagestore.runtime import SYSTEM, Runtime
 from pagestore.stores.hedge_ledger import HedgeLedger, HedgePolicy
@@ -124,6 +124,18 @@ class HedgedStore:
     def delete(self, key: str) -> None:
         """Pass on."""
         self._inner.delete(key)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Pass on."""
+        self._inner.delete_many(keys)
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Pass on."""
+        return self._inner.unfinished_uploads(prefix)
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Pass on."""
+        self._inner.abort_upload(upload)
 
     def close(self) -> None:
         """Close the inner store; a loser that still runs finds it closed."""

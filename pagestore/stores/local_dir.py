@@ -8,16 +8,17 @@ before the call returns. Safe for several threads and processes at once, on a fi
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pagestore.errors import ObjectNotFound, StoreUnavailable
-from pagestore.keys import check_key, check_key_prefix, check_limit, check_range
-from pagestore.objectstore import Data, ObjectInfo
+from pagestore.errors import ObjectNotFound, PageStoreError, StoreUnavailable
+from pagestore.keys import check_key, check_key_prefix, check_limit, check_range, is_key_part
+from pagestore.objectstore import Data, ObjectInfo, UnfinishedUpload
 from pagestore.runtime import SYSTEM, Runtime
 from pagestore.stores.local_dir_files import (
     TEMP_DIR,
+    draft_files,
     file_errors,
     fsync_dir,
     make_dirs,
@@ -105,11 +106,40 @@ class LocalDirStore:
 
     def delete(self, key: str) -> None:
         """Remove the object if there is one; its directories stay."""
-        path = self._path(key)
-        with file_errors(self.url), suppress(FileNotFoundError, NotADirectoryError):
-            if not path.is_dir():
-                path.unlink()
-                fsync_dir(path.parent)
+        self.delete_many((key,))
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove the objects that there are, and sync each of their directories once."""
+        paths = [self._path(key) for key in keys]
+        changed: set[Path] = set()
+        refusal: PageStoreError | None = None
+        for path in paths:
+            try:
+                with file_errors(self.url), suppress(FileNotFoundError, NotADirectoryError):
+                    if not path.is_dir():
+                        path.unlink()
+                        changed.add(path.parent)
+            except PageStoreError as error:
+                refusal = refusal or error
+        with file_errors(self.url):
+            for directory in changed:
+                fsync_dir(directory)
+        if refusal is not None:
+            raise refusal
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Yield the drafts, those of other processes too; which object each is to become, nobody knows."""
+        check_key_prefix(prefix)
+        with file_errors(self.url):
+            for name, modified_s in draft_files(self._temp_dir):
+                yield UnfinishedUpload(f"{TEMP_DIR}/{name}", name, modified_s)
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Remove the draft."""
+        if not is_key_part(upload.upload_id):
+            raise ValueError(f"not a draft: {upload.upload_id!r}")
+        with file_errors(self.url), suppress(FileNotFoundError):
+            (self._temp_dir / upload.upload_id).unlink()
 
     def close(self) -> None:
         """Do nothing: no file is open between calls."""

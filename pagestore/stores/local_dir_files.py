@@ -115,6 +115,15 @@ def remove_stale_files(directory: Path, *, before_s: float) -> None:
                     Path(entry.path).unlink()
 
 
+def draft_files(directory: Path) -> Iterator[tuple[str, float]]:
+    """Yield the name of each file, and when it was last written (seconds since the Unix epoch)."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file():
+                    yield entry.name, entry.stat().st_mtime
+
+
 def walk_in_key_order(root: Path, prefix: str, start_after: str, where: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield key and entry of each file whose key starts with ``prefix`` and sorts after ``start_after``.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pagestore.errors import ObjectNotFound
 from pagestore.keys import LIST_PAGE_KEYS, check_key, check_key_prefix, check_limit, check_range
-from pagestore.objectstore import Data, ObjectInfo, etag_of
+from pagestore.objectstore import Data, ObjectInfo, UnfinishedUpload, etag_of
 from pagestore.runtime import SYSTEM, Runtime
 
 _ETAG_BYTES_MAX = 1024 * 1024
@@ -101,6 +101,19 @@ class MemoryStore:
         with collection.lock:
             if collection.objects.pop(check_key(key), None) is not None:
                 del collection.sorted_keys[bisect_left(collection.sorted_keys, key)]
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Remove each object that there is."""
+        for key in [check_key(key) for key in keys]:
+            self.delete(key)
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Yield nothing: an upload is finished when its call returns."""
+        check_key_prefix(prefix)
+        return iter(())
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Do nothing: there is none."""
 
     def close(self) -> None:
         """Do nothing: the objects live as long as the process."""

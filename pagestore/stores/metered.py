@@ -5,6 +5,7 @@ every backend, so that a budget measured in memory holds on S3:
 
 - each call of a method is one request, also one that raises;
 - a listing is one request for each 1000 objects taken from it, at least one, and none with a limit of 0;
+- a deletion of many objects is one for each 1000 of them; a listing of unfinished uploads is one;
 - a streamed upload is one request up to ``part_bytes``, and else one for each part and two to begin and
   complete it.
 
@@ -13,12 +14,12 @@ checks, are not counted either.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from operator import add, attrgetter, sub
 
 from pagestore.keys import LIST_PAGE_KEYS
-from pagestore.objectstore import Data, ObjectInfo, ObjectStore
+from pagestore.objectstore import Data, ObjectInfo, ObjectStore, UnfinishedUpload
 
 PART_BYTES_DEFAULT = 8 * 2**20
 
@@ -133,6 +134,21 @@ class MeteredStore:
         """Count one delete."""
         self._count(deletes=1)
         self._inner.delete(key)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Count one delete for each 1000 keys."""
+        self._count(deletes=-(-len(keys) // LIST_PAGE_KEYS))
+        self._inner.delete_many(keys)
+
+    def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Count one listing."""
+        self._count(lists=1)
+        return self._inner.unfinished_uploads(prefix)
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Count one delete."""
+        self._count(deletes=1)
+        self._inner.abort_upload(upload)
 
     def close(self) -> None:
         """Close the inner store."""

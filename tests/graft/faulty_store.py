@@ -47,6 +47,22 @@ class FaultyStore:
     def delete(self, key):
         return self._call("delete", key)
 
+    def delete_many(self, keys):
+        if self.down:
+            raise StoreUnavailable(f"{self.url} is down")
+        waiting = self.faults.get("delete_many", [])
+        for position, (key_part, fault) in enumerate(waiting):
+            if any(key_part in key for key in keys):
+                del waiting[position]
+                return fault(self.inner.delete_many, keys)
+        return self.inner.delete_many(keys)
+
+    def unfinished_uploads(self, prefix=""):
+        return self._call("unfinished_uploads", prefix)
+
+    def abort_upload(self, upload):
+        self.inner.abort_upload(upload)
+
     def close(self):
         self.inner.close()
 

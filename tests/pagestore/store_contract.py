@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 
 import pytest
 
-from pagestore.errors import ObjectNotFound
+from pagestore.errors import ObjectNotFound, PageStoreError
 from pagestore.urls import open_store
 
 RACERS = 12
@@ -28,6 +28,10 @@ class StoreContract:
     many_keys = 40
     """How many keys the paging test writes; more than a page of 1000 where a write is fast."""
     race_rounds = 5
+    streams_in_steps = True
+    """Whether an upload that is under way leaves something that can be found."""
+    forgets_aborted_uploads = True
+    """Whether an upload that was aborted cannot be completed any more."""
     lists_folder_by_folder = False
     """Whether the server sorts "b/a" before "b-a", which no layout of ours makes it do."""
 
@@ -223,6 +227,45 @@ class StoreContract:
             store.delete("a/b")
         store.delete("a")
         assert [info.key for info in store.list("")] == ["a/c"]
+
+    def test_many_are_deleted_at_once(self, store):
+        keys = [f"many/{number:05}" for number in range(min(self.many_keys, 1200))]
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda key: store.put(key, b"x"), [*keys, "other/a"]))
+        store.delete_many([*keys[:-2], "many/absent", "nothing/at/all"])
+        assert [info.key for info in store.list("many/")] == keys[-2:]
+        store.delete_many(keys)
+        store.delete_many([])
+        assert [info.key for info in store.list("")] == ["other/a"]
+        with pytest.raises(ValueError, match="key"):
+            store.delete_many(["other/a", "../a"])
+        assert store.get("other/a") == b"x"
+
+    def test_an_unfinished_upload_is_found_and_dropped(self, store):
+        """Only where a stream becomes visible in steps is there anything to find; nowhere is it an object."""
+        if not self.forgets_aborted_uploads:
+            pytest.skip("this server completes uploads that were aborted")
+        found = []
+
+        def chunks():
+            for _ in range(20):
+                yield b"x" * 1_000_000
+            found.extend(store.unfinished_uploads())
+            for upload in found:
+                assert abs(upload.begun_s - time.time()) < 60
+                store.abort_upload(upload)
+                store.abort_upload(upload)
+            yield b"y"
+
+        if self.streams_in_steps:
+            with pytest.raises(PageStoreError):
+                store.put_stream("segments/s", chunks())
+            assert len(found) == 1
+        else:
+            store.put_stream("segments/s", chunks())
+            assert found == []
+        assert list(store.unfinished_uploads()) == []
+        assert [info.key for info in store.list("")] == ([] if self.streams_in_steps else ["segments/s"])
 
     def test_another_store_of_the_url_sees_the_same(self, store):
         store.put("k", b"body")

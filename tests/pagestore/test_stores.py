@@ -15,6 +15,7 @@ from tests.pagestore.store_contract import StoreContract
 
 class TestMemoryStore(StoreContract):
     many_keys = 2100
+    streams_in_steps = False
 
     @pytest.fixture
     def store_url(self):
@@ -106,6 +107,7 @@ class RealS3Contract(S3Contract):
 
 
 class TestS3StoreOnMoto(S3Contract):
+    forgets_aborted_uploads = False
     many_keys = 1050
 
     @pytest.fixture
