@@ -24,7 +24,6 @@ from benchmarks.layout import command as layout
 from benchmarks.local import sizes, targets
 from benchmarks.local.suite import SCENARIOS
 from benchmarks.local.systems import SYSTEMS, Graft
-from benchmarks.local.targets import Verdict
 from benchmarks.measure import Measured, Suite, measure
 from benchmarks.plots import can_plot, plot
 from benchmarks.remote import sizes as remote_sizes
@@ -38,6 +37,7 @@ from benchmarks.sync import sizes as sync_sizes
 from benchmarks.sync import suite as sync
 from benchmarks.sync import systems as sync_systems
 from benchmarks.sync import targets as sync_targets
+from benchmarks.targets import Verdict
 
 Judge = Callable[[Sequence[Row]], Sequence[Verdict]]
 

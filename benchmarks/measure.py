@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.memory import rss_anon_bytes
 from benchmarks.rows import Reading, Row, summed_up
+from testbed.memory import rss_anon_bytes
 
 _SAMPLE_S = 0.02
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.local.targets import Verdict
 from benchmarks.rows import Row
+from benchmarks.targets import Verdict
 
 _BASELINE = "sqlite-wal-normal"
 

@@ -4,7 +4,7 @@
     seaweedfs_url    the same on SeaweedFS; real_s3
     minio_url        the same on MinIO; real_s3, skipped where there is no MinIO
     real_s3_url      the test runs twice, on SeaweedFS and on MinIO
-    faulty_s3        moto behind a proxy, at ``faulty_s3.url``, that misbehaves as told (servers/faulty_proxy.py)
+    faulty_s3        moto behind a proxy, at ``faulty_s3.url``, that misbehaves as told (testbed/faulty_proxy.py)
 
 A test that uses a real server is thereby marked ``real_s3``. The processes of ``pytest -n`` share each server.
 """
@@ -15,9 +15,9 @@ import uuid
 import hypothesis
 import pytest
 
-from benchmarks.servers.process import shared_server
-from tests.servers import s3_servers
-from tests.servers.faulty_proxy import FaultyProxy
+from testbed import s3_servers
+from testbed.faulty_proxy import FaultyProxy
+from testbed.shared_server import shared_server
 
 # How long an example takes says how busy the machine is, nothing about the code.
 hypothesis.settings.register_profile("graft", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

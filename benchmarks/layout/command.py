@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.layout.measure import Database, costs, ways_down
 from benchmarks.layout.model import NETWORKS, Cost, WayDown
-from benchmarks.messages import message_database
+from testbed.messages import message_database
 
 _SIZE, _QUICK_SIZE = 100_000_000, 6_000_000
 _SAMPLE_PAGES, _QUICK_SAMPLE_PAGES = 4096, 256

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
-from benchmarks.local.scenario import Place, timed
-from benchmarks.local.systems import WRITERS, Database, disk_bytes, is_graft
+from benchmarks.database import Database
+from benchmarks.local.scenario import Place
+from benchmarks.local.systems import WRITERS, disk_bytes, is_graft
 from benchmarks.rows import Reading
+from benchmarks.scenario import timed
 
 _BLOB_BYTES = 100_000
 

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator
 
-from benchmarks.dataset import random_ids
-from benchmarks.local.scenario import Place, opened_small_cache, timed
-from benchmarks.local.systems import READERS, Database
+from benchmarks.database import Database
+from benchmarks.local.dataset import random_ids
+from benchmarks.local.scenario import Place, opened_small_cache
+from benchmarks.local.systems import READERS
 from benchmarks.rows import Reading
+from benchmarks.scenario import timed
 
 _QUERY = "SELECT count(*), sum(length(items.body)) FROM wanted JOIN items ON items.id = wanted.id"
 _REPEATS = 3

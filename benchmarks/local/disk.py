@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from benchmarks.dataset import TOUCH, random_ids
-from benchmarks.local.scenario import Place, timed
-from benchmarks.local.systems import Database, disk_bytes
+from benchmarks.database import Database
+from benchmarks.local.dataset import TOUCH, random_ids
+from benchmarks.local.scenario import Place
+from benchmarks.local.systems import disk_bytes
 from benchmarks.rows import Reading, latencies
+from benchmarks.scenario import timed
 
 
 class Disk:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.dataset import LOOKUP, random_ids
-from benchmarks.local.scenario import Place, timed
+from benchmarks.local.dataset import LOOKUP, random_ids
+from benchmarks.local.scenario import Place
 from benchmarks.local.systems import READERS
 from benchmarks.rows import Reading, latencies
+from benchmarks.scenario import timed
 
 
 class Open:

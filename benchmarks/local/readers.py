@@ -13,11 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier, Event
 from typing import TYPE_CHECKING
 
-from benchmarks.dataset import SCAN, TOUCH
+from benchmarks.local.dataset import SCAN, TOUCH
 from benchmarks.local.scenario import Place, opened_small_cache
 from benchmarks.local.systems import READERS
-from benchmarks.memory import rss_peak_bytes
 from benchmarks.rows import Reading
+from testbed.memory import rss_peak_bytes
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue

@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.dataset import COUNT, LOOKUP, SCAN, TOUCH, random_ids
-from benchmarks.local.scenario import Place, opened_small_cache, timed
-from benchmarks.local.systems import READERS, Database, System, is_graft
+from benchmarks.database import Database
+from benchmarks.local.dataset import COUNT, LOOKUP, SCAN, TOUCH, random_ids
+from benchmarks.local.scenario import Place, opened_small_cache
+from benchmarks.local.systems import READERS, System, is_graft
 from benchmarks.rows import Reading
+from benchmarks.scenario import timed
 
 _REPEATS = 3
 _DEEP = ("graft", "graft-pure", "sqlite-wal-normal")

@@ -7,9 +7,10 @@ from benchmarks.local.disk import Disk
 from benchmarks.local.opening import Open
 from benchmarks.local.readers import Readers
 from benchmarks.local.reading import Deep, Lookup, Scan
-from benchmarks.local.scenario import Scenario
+from benchmarks.local.scenario import Place
+from benchmarks.scenario import Scenario
 
-_ALL: tuple[Scenario, ...] = (
+_ALL: tuple[Scenario[Place], ...] = (
     Autocommit(),
     Bulk(),
     Scan(),

@@ -11,7 +11,7 @@ The cache of pages is set by the scenario, alike for all.
 import importlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,29 +19,7 @@ from typing import Any, Protocol
 
 import apsw
 
-
-class Rows(Protocol):
-    """What a statement gives."""
-
-    def fetchall(self) -> Sequence[Sequence[Any]]:
-        """Return all rows."""
-        ...
-
-
-class Database(Protocol):
-    """An open connection, as far as the scenarios need it."""
-
-    def execute(self, sql: str, parameters: Any = ..., /) -> Rows:
-        """Run a statement."""
-        ...
-
-    def executemany(self, sql: str, parameters: Any, /) -> Any:
-        """Run a statement for many rows."""
-        ...
-
-    def close(self) -> None:
-        """Close."""
-        ...
+from benchmarks.database import Database
 
 
 class System(Protocol):

@@ -1,53 +1,14 @@
 """The figures to reach, as ratios within one run; pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from benchmarks.rows import Row
+from benchmarks.targets import Cell, Target, Verdict, judge_by, medians
 
 _MIB = 1024 * 1024
 _BASE_BYTES = 64 * _MIB
 _BYTES_PER_PAGE = 12
 _PAGE_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Where a median stands in the table."""
-
-    scenario: str
-    system: str
-    metric: str
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """``factor × value ÷ against`` shall be at most ``limit`` (at least, for ``more_is_better``)."""
-
-    what: str
-    value: Cell
-    against: Cell | None
-    """None: the value itself, in its unit."""
-    limit: float | None
-    """None: only told."""
-    factor: float = 1.0
-    more_is_better: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A target beside what was measured."""
-
-    target: Target
-    measured: float
-    limit: float | None
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
-        if self.limit is None:
-            return None
-        return self.measured >= self.limit if self.target.more_is_better else self.measured <= self.limit
 
 
 def _versus(
@@ -111,26 +72,10 @@ MEMORY = Target(
 
 def judge(rows: Sequence[Row]) -> list[Verdict]:
     """Return the targets that these rows say something of, with what they say."""
-    medians = _medians(rows)
+    found = medians(rows)
     verdicts = judge_by(TARGETS, rows)
-    live = medians.get(Cell("memory", "graft", "live_bytes"))
-    peak = medians.get(MEMORY.value)
+    live = found.get(Cell("memory", "graft", "live_bytes"))
+    peak = found.get(MEMORY.value)
     if live is not None and peak is not None:
         verdicts.append(Verdict(MEMORY, peak, live / _PAGE_BYTES * _BYTES_PER_PAGE + _BASE_BYTES))
     return verdicts
-
-
-def judge_by(targets: Sequence[Target], rows: Sequence[Row]) -> list[Verdict]:
-    """Return those of the targets that these rows say something of, with what they say."""
-    medians = _medians(rows)
-    verdicts = []
-    for target in targets:
-        value = medians.get(target.value)
-        against = medians.get(target.against) if target.against else 1.0
-        if value is not None and against:
-            verdicts.append(Verdict(target, target.factor * value / against, target.limit))
-    return verdicts
-
-
-def _medians(rows: Sequence[Row]) -> dict[Cell, float]:
-    return {Cell(row.scenario, row.system, row.metric): row.median for row in rows}

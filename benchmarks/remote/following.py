@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-from benchmarks.messages import LOOKUP, TOUCH, random_ids
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import BOTH
 from benchmarks.rows import Reading
@@ -12,6 +11,7 @@ from graft.replica.replica import Replica
 from graft.sync.pull import pull
 from graft.sync.push import push
 from graft_sqlite_vfs.connection import connect
+from testbed.messages import LOOKUP, TOUCH, random_ids
 
 
 class PullNoop:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
-from benchmarks.local.systems import Database
-from benchmarks.messages import LOOKUP, random_ids
+from benchmarks.database import Database
 from benchmarks.remote.reading import look_up, scan
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import FAST
 from benchmarks.rows import Reading
 from graft_sqlite_vfs.connection import connect
+from testbed.messages import LOOKUP, random_ids
 
 
 class ScanFragmented:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.messages import LOOKUP, random_ids
 from benchmarks.remote.scenario import Place, elsewhere, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.remote.templates import VOLUME
@@ -12,6 +11,7 @@ from benchmarks.rows import Reading
 from graft.sync.clone import clone
 from graft.sync.pull import pull
 from graft_sqlite_vfs.connection import connect
+from testbed.messages import LOOKUP, random_ids
 
 
 class ColdOpen:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from benchmarks.messages import TOUCH, message_database, random_ids
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.remote.templates import VOLUME
@@ -17,6 +16,7 @@ from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
+from testbed.messages import TOUCH, message_database, random_ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from benchmarks.local.systems import Database
-from benchmarks.messages import LOOKUP, RANGE, SCAN, random_ids, sent_between
+from benchmarks.database import Database
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.rows import Reading
 from graft.operations.hydrate import hydrate
 from graft.replica.opening import open_replica
 from graft_sqlite_vfs.connection import connect
+from testbed.messages import LOOKUP, RANGE, SCAN, random_ids, sent_between
 
 Reader = Callable[[Place, Database], None]
 

@@ -1,27 +1,27 @@
-"""What a remote scenario is, and how it measures: time, traffic and memory of one action over a slow network."""
+"""How a remote scenario measures: time, traffic and memory of one action over a slow network."""
 
 import gc
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
-from benchmarks.memory import rss_anon_bytes
 from benchmarks.remote.sizes import RemoteSizes
 from benchmarks.remote.templates import VOLUME, make_template, put_template
 from benchmarks.rows import Reading
-from benchmarks.servers.latency import ProxyControl
-from benchmarks.servers.seaweedfs import BUCKET
-from benchmarks.servers.traffic import summed
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.sync.clone import clone
 from pagestore.urls import open_store
+from testbed.latency import ProxyControl
+from testbed.memory import rss_anon_bytes
+from testbed.s3_servers import BUCKET
+from testbed.traffic import summed
 
 _SAMPLE_S = 0.01
 
@@ -92,28 +92,6 @@ class Place:
     def _checkpoints(self, size: int) -> tuple[int, ...]:
         large = size == self.sizes.table_bytes
         return tuple(sorted({0, *(self.sizes.histories if large else self.sizes.small_histories)}))
-
-
-class Scenario(Protocol):
-    """One thing to measure."""
-
-    @property
-    def name(self) -> str:
-        """The name on the command line, and the start of the name in the rows."""
-        ...
-
-    @property
-    def systems(self) -> tuple[str, ...]:
-        """The systems that take part."""
-        ...
-
-    def prepare(self, place: Place) -> None:
-        """Make what all rounds use."""
-        ...
-
-    def run(self, place: Place) -> Iterable[Reading]:
-        """Measure once, in a fresh process."""
-        ...
 
 
 @contextmanager

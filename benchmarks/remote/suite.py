@@ -12,13 +12,14 @@ from benchmarks.remote.fragmented import ScanFragmented, Warm
 from benchmarks.remote.opening import CloneAfterPushes, ColdOpen, PullAfterPushes, TimeTravelOpen
 from benchmarks.remote.pushing import PUSH_ROLLUP, PUSH_SMALL, PushBulk
 from benchmarks.remote.reading import COLD_LOOKUP, COLD_RANGE, COLD_SCAN, Hydrate
-from benchmarks.remote.scenario import Scenario
+from benchmarks.remote.scenario import Place
 from benchmarks.remote.tail import Tail
-from benchmarks.servers.latency import ProxyAddress, latency_proxy
-from benchmarks.servers.process import shared_server
-from benchmarks.servers.seaweedfs import FAKE_AWS, seaweedfs
+from benchmarks.scenario import Scenario
+from testbed.latency import ProxyAddress, latency_proxy
+from testbed.s3_servers import FAKE_AWS, seaweedfs
+from testbed.shared_server import shared_server
 
-_ALL: tuple[Scenario, ...] = (
+_ALL: tuple[Scenario[Place], ...] = (
     Bare(),
     PUSH_SMALL,
     PUSH_ROLLUP,

@@ -8,8 +8,8 @@ from contextlib import closing
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import FAST
 from benchmarks.rows import Reading
-from benchmarks.servers.traffic import summed
 from pagestore.urls import open_store
+from testbed.traffic import summed
 
 _LEARNED = 100
 """Reads before the measured ones, from which the store learns what is late."""

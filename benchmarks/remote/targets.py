@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from benchmarks.local.targets import Cell, Target, Verdict, judge_by
 from benchmarks.rows import Row
+from benchmarks.targets import Cell, Target, Verdict, judge_by
 
 _MIB = 1024 * 1024
 _WAIT_S = 0.020

@@ -16,7 +16,7 @@ import graft
 import graft_sqlite_vfs
 import metastore
 import pagestore
-from benchmarks.messages import TOUCH, message_database, random_ids
+import testbed.messages
 from graft.sync.clone import init
 from graft.sync.push import push
 from graft_sqlite_vfs.btree.layout import btree_layout
@@ -25,6 +25,7 @@ from graft_sqlite_vfs.importing import import_database
 from pagestore.objectstore import ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.stores.memory import MemoryStore
+from testbed.messages import TOUCH, message_database, random_ids
 
 VOLUME = "bench"
 _INDEX = "checkpoints.json"
@@ -100,5 +101,5 @@ def _digest_of_code() -> str:
     for package in (pagestore, metastore, graft, graft_sqlite_vfs):
         for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             found.update(path.read_bytes())
-    found.update(Path(__file__).parents[1].joinpath("messages.py").read_bytes())
+    found.update(Path(str(testbed.messages.__file__)).read_bytes())
     return found.hexdigest()

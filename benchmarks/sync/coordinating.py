@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from benchmarks.local.scenario import timed
 from benchmarks.rows import Reading
+from benchmarks.scenario import timed
 from benchmarks.sync.scenario import Place, apply_all, make_document, mutations
 from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.documents.sync import SUBMIT_MUTATIONS_MAX

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.local.scenario import timed
 from benchmarks.rows import Reading
-from benchmarks.sync.scenario import CountingStore, Place
+from benchmarks.scenario import timed
+from benchmarks.sync.scenario import Place
 from graft_sqlite_vfs.connection import connect
+from pagestore.stores.metered import MeteredStore
 from pagestore.urls import open_store
 from sqlsync.documents.document import Document
 
@@ -47,22 +48,27 @@ class Reading1Percent:
             ("range", "SELECT sum(length(text)) FROM tasks WHERE id BETWEEN ? AND ?", (middle, middle + part - 1)),
             ("scattered", _SCATTERED, (part, rows)),
         ):
-            store: Any = CountingStore(open_store(place.remote.partition("#")[0]))
+            store = MeteredStore(open_store(place.remote.partition("#")[0]))
             path, found = place.fresh(variant), list[Any]()
 
             def read(
-                path: Any = path, sql: str = sql, bindings: Any = bindings, found: Any = found, store: Any = store
+                path: Any = path,
+                sql: str = sql,
+                bindings: Any = bindings,
+                found: Any = found,
+                store: MeteredStore = store,
             ) -> None:
                 with Document(path, place.remote, place.system.reducer(), store=store) as document:
                     found += document.query(sql, bindings)
                     found += document.query("SELECT page_count * 4096 FROM pragma_page_count")
 
             seconds = timed(read)
+            traffic = store.snapshot()
             assert found[0] == (part * _TEXT_BYTES,), "BUG: not a hundredth"
             scenario = f"{self.name}/{variant}"
             yield Reading(scenario, "seconds", seconds)
-            yield Reading(scenario, "requests", store.requests)
-            yield Reading(scenario, "bytes_down", store.bytes_down)
+            yield Reading(scenario, "requests", traffic.requests)
+            yield Reading(scenario, "bytes_down", traffic.bytes_down)
             yield Reading(scenario, "live_bytes", float(str(found[1][0])))
 
 

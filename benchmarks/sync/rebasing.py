@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from benchmarks.local.scenario import timed
 from benchmarks.rows import Reading
+from benchmarks.scenario import timed
 from benchmarks.sync.scenario import Place, apply_all, make_document, mutations, task
 from sqlsync.ids import TimelineId
 

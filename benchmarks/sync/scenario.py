@@ -1,15 +1,13 @@
-"""What a scenario of `python -m benchmarks sqlsync` is, and what all of them need."""
+"""Where the scenarios of `python -m benchmarks sqlsync` run, and what they all need."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from benchmarks.rows import Reading
 from benchmarks.sync.sizes import SyncSizes
 from benchmarks.sync.systems import System
-from pagestore.objectstore import ObjectStore
 from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.coordination.local_link import LocalLink
 from sqlsync.documents.document import Document
@@ -50,28 +48,6 @@ class Place:
         return Document(self.fresh(name), self.remote, self.system.reducer(), actor=name, **options)
 
 
-class Scenario(Protocol):
-    """One thing to measure."""
-
-    @property
-    def name(self) -> str:
-        """The name on the command line, and the start of the name in the rows."""
-        ...
-
-    @property
-    def systems(self) -> tuple[str, ...]:
-        """The systems that take part, if they can run here."""
-        ...
-
-    def prepare(self, place: Place) -> None:
-        """Make what all rounds use."""
-        ...
-
-    def run(self, place: Place) -> Iterable[Reading]:
-        """Measure once."""
-        ...
-
-
 class CountingLink:
     """A link that counts what would be round trips over a network."""
 
@@ -102,32 +78,6 @@ class CountingLink:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-class CountingStore:
-    """A store that counts the bytes of what was read from it, one thread or many."""
-
-    def __init__(self, inner: ObjectStore) -> None:
-        """Count for ``inner``."""
-        self.requests, self.bytes_down = 0, 0
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-        if not callable(method):
-            return method
-
-        def counted(*arguments: Any, **options: Any) -> Any:
-            answer = method(*arguments, **options)
-            self.requests += 1
-            self.bytes_down += _size(answer)
-            return answer
-
-        return counted
-
-
-def _size(answer: object) -> int:
-    return len(answer) if isinstance(answer, bytes) else 0
 
 
 def mutations(timeline: TimelineId, numbers: range, owner: str, first_lsn: int = 0) -> list[Mutation]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from benchmarks.local.targets import Cell, Target, Verdict, judge_by
 from benchmarks.rows import Row
 from benchmarks.sync.systems import SYSTEMS
+from benchmarks.targets import Cell, Target, Verdict, judge_by
 
 
 def _at_most(what: str, scenario: str, metric: str, limit: float | None, system: str = "python") -> Target:

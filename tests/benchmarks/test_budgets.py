@@ -8,7 +8,6 @@ from contextlib import closing
 
 import pytest
 
-from benchmarks.messages import LOOKUP, RANGE, SCAN, TOUCH, message_database, random_ids, sent_between
 from graft.operations.hydrate import hydrate
 from graft.sync.clone import clone, init
 from graft.sync.pull import pull
@@ -18,6 +17,7 @@ from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
+from testbed.messages import LOOKUP, RANGE, SCAN, TOUCH, message_database, random_ids, sent_between
 
 SIZE = 4_000_000
 PUSHES = 130

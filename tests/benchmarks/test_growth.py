@@ -9,7 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from benchmarks.messages import LOOKUP, SCAN, TOUCH, message_database, random_ids
 from graft.building import consolidation as carry
 from graft.sync.clone import clone, init
 from graft.sync.pull import pull
@@ -19,6 +18,7 @@ from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
+from testbed.messages import LOOKUP, SCAN, TOUCH, message_database, random_ids
 
 
 def touch_and_push(writer, ids):

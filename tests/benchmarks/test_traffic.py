@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from benchmarks.servers.latency import ProxyControl, latency_proxy
-from benchmarks.servers.process import HOST
-from benchmarks.servers.traffic import SeenRequest, Traffic, round_trips, summed
+from testbed.latency import ProxyControl, latency_proxy
+from testbed.shared_server import HOST
+from testbed.traffic import SeenRequest, Traffic, round_trips, summed
 
 
 def seen(begun_s, ended_s, up=0, down=0):

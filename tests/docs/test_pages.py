@@ -9,9 +9,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from benchmarks.servers.process import shared_server
+from testbed import s3_servers
+from testbed.shared_server import shared_server
 from tests.docs.pages import ROOT, RUN, blocks, indented, name, pages
-from tests.servers import s3_servers
 
 BUCKETS = ("bucket", "my-bucket")
 COMMAND = re.compile(r"(graft|python3?|pip|git|make|curl|npm|export|cd|echo) ")

@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from benchmarks.messages import LOOKUP, RANGE, message_database, row_count
 from graft.operations.verify import verify
 from graft.replica.opening import open_replica
 from graft.settings import Settings
@@ -15,6 +14,7 @@ from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
+from testbed.messages import LOOKUP, RANGE, message_database, row_count
 
 SIZE = 8 * 1024 * 1024
 ROWS = row_count(SIZE)

@@ -8,7 +8,7 @@ import pytest
 MEGABYTES = 1000
 SCRIPT = """
 import os, sys, threading
-from benchmarks.memory import rss_anon_bytes
+from testbed.memory import rss_anon_bytes
 from graft_sqlite_vfs import connect
 
 peak, going = 0, True

@@ -15,7 +15,7 @@ from pagestore.s3.access import Unsupported, find_access
 from pagestore.s3.settings import S3Settings
 from pagestore.s3.sigv4 import Credentials
 from pagestore.urls import open_store
-from tests.servers import s3_servers
+from testbed import s3_servers
 
 FAKE = Credentials(s3_servers.FAKE_KEY_ID, s3_servers.FAKE_SECRET)
 

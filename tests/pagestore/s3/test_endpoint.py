@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from benchmarks.servers.process import HOST
 from pagestore.errors import PageStoreError, StoreRefused, StoreUnavailable
 from pagestore.s3.endpoint_check import wrong_scheme
 from pagestore.s3.settings import S3Settings
 from pagestore.stores.probe import require_conditional_writes
 from pagestore.urls import open_store
+from testbed.faulty_proxy import Held, Page
+from testbed.shared_server import HOST
 from tests.pagestore.s3.certificate import CERTIFICATE
-from tests.servers.faulty_proxy import Held, Page
 
 SHORT = S3Settings(first_answer_s=0.3, connect_timeout_s=0.3, backoff_base_s=0, hedge_budget=0)
 

@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from benchmarks.servers.process import free_ports
 from pagestore.errors import CorruptObject, ObjectNotFound, StoreRefused, StoreUnavailable, UnsafeStore
 from pagestore.runtime import SYSTEM
 from pagestore.s3.settings import PART_BYTES_MIN, S3Settings
 from pagestore.urls import open_store
-from tests.servers.faulty_proxy import Changed, Closed, Compressed, LostReply, Passed, Status, Truncated
+from testbed.faulty_proxy import Changed, Closed, Compressed, LostReply, Passed, Status, Truncated
+from testbed.shared_server import free_ports
 
 SETTINGS = S3Settings(attempts_max=4, part_bytes=PART_BYTES_MIN, part_parallelism=2, read_timeout_s=10, hedge_budget=0)
 BODY = b"0123456789" * 100

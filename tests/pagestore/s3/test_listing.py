@@ -8,7 +8,6 @@ from threading import Thread
 
 import pytest
 
-from benchmarks.servers.process import HOST
 from pagestore.runtime import SYSTEM
 from pagestore.s3.access import Access
 from pagestore.s3.api import ListedObject, ListPage
@@ -17,7 +16,8 @@ from pagestore.s3.listing import list_page, read_page
 from pagestore.s3.settings import S3Settings
 from pagestore.s3.signed_http import SignedRequests, _tls_context, error_reply
 from pagestore.s3.sigv4 import Credentials, canonical_query, signed_headers
-from tests.servers import s3_servers
+from testbed import s3_servers
+from testbed.shared_server import HOST
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 AWS_EXAMPLE = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")

@@ -10,8 +10,8 @@ import pytest
 from pagestore.errors import PageStoreError, StoreRefused, StoreUnavailable, UnsafeStore
 from pagestore.s3.settings import S3Settings
 from pagestore.urls import open_store
+from testbed.faulty_proxy import Page, Status
 from tests.pagestore.s3.aws_error_codes import OTHERS, PUBLISHED, WITHOUT_A_CODE
-from tests.servers.faulty_proxy import Page, Status
 
 SETTINGS = S3Settings(attempts_max=2, backoff_base_s=0, hedge_budget=0)
 CALLS = {

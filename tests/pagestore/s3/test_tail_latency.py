@@ -8,7 +8,7 @@ import pytest
 
 from pagestore.stores.hedged import HedgeCounts, HedgedStore
 from pagestore.urls import open_store
-from tests.servers.faulty_proxy import Held
+from testbed.faulty_proxy import Held
 
 LEARNED = 120
 READS = 150

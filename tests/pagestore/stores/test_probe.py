@@ -13,7 +13,7 @@ from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
 from pagestore.stores.probe import PROBE_REQUESTS, require_conditional_writes
 from pagestore.urls import open_store
-from tests.servers.faulty_proxy import Changed, LostReply, Status
+from testbed.faulty_proxy import Changed, LostReply, Status
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 
-from benchmarks.dataset import made_once
+from testbed.databases import made_once
 
 SCAN = "SELECT count(*), sum(length(body)) FROM messages"
 """Reads every page of the table and a column of every row."""

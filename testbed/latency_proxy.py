@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedReader
 
-from benchmarks.servers.process import HOST
-from benchmarks.servers.traffic import SeenRequest
+from testbed.shared_server import HOST
+from testbed.traffic import SeenRequest
 
 _CHUNK_BYTES = 256 * 1024
 _HEAD_START_S = 0.001

@@ -2,8 +2,10 @@
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from testbed.databases import made_once
 
 _ROW_BYTES = 222
 SCAN = "SELECT count(*), sum(length(body)) FROM items"
@@ -34,22 +36,6 @@ def plain_database(directory: Path, size: int) -> Path:
         database.executemany("INSERT INTO items VALUES (?, ?, ?)", _rows(row_count(size)))
 
     return made_once(directory / f"source-{size}.db", fill)
-
-
-def made_once(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path:
-    """Return the plain SQLite file ``path``, made by ``fill`` when it is not there; it is whole or not there."""
-    if path.exists():
-        return path
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    database = sqlite3.connect(draft)
-    database.execute("PRAGMA journal_mode = OFF")
-    database.execute("PRAGMA synchronous = OFF")
-    fill(database)
-    database.commit()
-    database.close()
-    draft.rename(path)
-    return path
 
 
 def _rows(count: int) -> Iterator[tuple[int, str, str]]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.servers.process import HOST
-from benchmarks.servers.traffic import SeenRequest
+from testbed.shared_server import HOST
+from testbed.traffic import SeenRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ProxyAddress:
 @contextmanager
 def latency_proxy(upstream: str) -> Iterator[ProxyAddress]:
     """Run a proxy to an http://host:port, without latency at first, for a block."""
-    command = [sys.executable, "-m", "benchmarks.servers.latency_proxy", urlsplit(upstream).netloc]
+    command = [sys.executable, "-m", "testbed.latency_proxy", urlsplit(upstream).netloc]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None, "BUG: no pipe"

@@ -13,11 +13,13 @@ import gzip
 import http.client
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from benchmarks.servers.process import HOST
+from testbed.shared_server import HOST
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,13 @@ class Passed:
     """No fault: let this request through."""
 
 
+Fault = Status | Page | Closed | LostReply | Truncated | Changed | Compressed | Held | Passed
+
+
 @dataclass(frozen=True)
 class SeenRequest:
+    """A request, as the proxy got it."""
+
     method: str
     path: str
     headers: dict[str, str]
@@ -92,35 +99,38 @@ class SeenRequest:
 class FaultyProxy:
     """Forwards to ``upstream`` (an http://host:port)."""
 
-    def __init__(self, upstream):
-        self.faults = deque()
-        self.always = None
+    def __init__(self, upstream: str) -> None:
+        """Listen; requests are answered from ``with`` on."""
+        self.faults: deque[Fault] = deque()
+        """What happens to the next requests, one each."""
+        self.always: Fault | None = None
         """The fault of every request for which ``faults`` has none."""
-        self.drop_headers = set()
+        self.drop_headers: set[str] = set()
         """Request headers, in lower case, that the server behind does not get to see."""
-        self.requests = []
-        self.held = []
+        self.requests: list[SeenRequest] = []
+        self.held: list[SeenRequest] = []
         """The requests for which nothing is done until they are told to go on."""
         self.url = ""
+        """For the address that a test reaches through the proxy."""
         self._upstream = urlsplit(upstream).netloc
-        self._server = _Server((HOST, 0), _Handler)
-        self._server.proxy = self
+        self._server = _Server((HOST, 0), _Handler, self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
-    def endpoint(self):
+    def endpoint(self) -> str:
+        """What an S3 client is told."""
         return f"http://{HOST}:{self._server.server_address[1]}"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
-    def forward(self, request, body):
+    def forward(self, request: SeenRequest, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of the server behind."""
         connection = http.client.HTTPConnection(self._upstream, timeout=30)
         try:
@@ -132,7 +142,8 @@ class FaultyProxy:
         finally:
             connection.close()
 
-    def next_fault(self):
+    def next_fault(self) -> Fault:
+        """Return what happens to this request."""
         try:
             return self.faults.popleft()
         except IndexError:
@@ -143,15 +154,20 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 64
 
-    def handle_error(self, *_):
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], proxy: FaultyProxy) -> None:
+        super().__init__(address, handler)
+        self.proxy = proxy
+
+    def handle_error(self, *_: object) -> None:
         """A client that hangs up is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    server: _Server
 
-    def do_any(self):
+    def do_any(self) -> None:
         proxy = self.server.proxy
         seen = SeenRequest(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         body = self.rfile.read(int(seen.headers.get("content-length", 0)))
@@ -182,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             case Changed(new_status, changes):
                 status = new_status or status
-                headers = {name: value for name, value in (headers | changes).items() if value is not None}
+                headers = {name: value for name, value in {**headers, **changes}.items() if value is not None}
             case Compressed():
                 reply = gzip.compress(reply)
                 headers = headers | {"content-encoding": "gzip", "content-length": str(len(reply))}
@@ -190,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815 - http.server's names
 
-    def _reply(self, status, headers, body, keep_bytes=None):
+    def _reply(self, status: int, headers: Mapping[str, str], body: bytes, keep_bytes: int | None = None) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name not in {"connection", "transfer-encoding"}:
@@ -201,5 +217,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body if keep_bytes is None else body[:keep_bytes])
         self.wfile.flush()
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         """Nobody reads it."""

@@ -1,0 +1,39 @@
+"""What a scenario is: something to prepare once per system, and something to measure in a fresh process each time."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from benchmarks.rows import Reading
+
+PlaceT_contra = TypeVar("PlaceT_contra", contravariant=True)
+"""Where and how the scenarios of one suite run."""
+
+
+class Scenario(Protocol[PlaceT_contra]):
+    """One thing to measure."""
+
+    @property
+    def name(self) -> str:
+        """The name on the command line, and the start of the name in the rows."""
+        ...
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that take part, if they can run here."""
+        ...
+
+    def prepare(self, place: PlaceT_contra) -> None:
+        """Make what all rounds use."""
+        ...
+
+    def run(self, place: PlaceT_contra) -> Iterable[Reading]:
+        """Measure once."""
+        ...
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return how many seconds a call took."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
