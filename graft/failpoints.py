@@ -49,8 +49,8 @@ FAILPOINTS = (
     "cache: after index",
     "evict: after unlink",
     "evict: after index",
-    "thinning: after index",
-    "thinning: after file",
+    "cleaning: after index",
+    "cleaning: after file",
     "pull: after fetch",
     "pull: after state",
 )

@@ -45,7 +45,7 @@ class Settings(BaseModel):
     """Of the dictionary that a large segment compressed with zstd gets, uncompressed; 0 for none."""
     inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
     """Largest segment that travels inside its commit."""
-    carry_bytes_max: int = Field(default=16 * MIB, ge=0)
+    consolidation_bytes_max: int = Field(default=16 * MIB, ge=0)
     """Most pages of earlier pushes that a push consolidates, in uncompressed bytes; 0 for none."""
     fetch_gap_bytes_max: int = Field(default=32 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
@@ -68,7 +68,7 @@ class Settings(BaseModel):
         return min(self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 
     @property
-    def readahead_company_max(self) -> int:
+    def piggyback_frames_max(self) -> int:
         """How many frames may go along besides, from objects that are asked anyway (graft/reading/piggyback.py)."""
         return min(2 * self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 

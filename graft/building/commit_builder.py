@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from graft.building.consolidation import chunks_to_read, joined, spans, to_carry
+from graft.building.consolidation import chunks_to_read, joined, pages_to_consolidate, spans
 from graft.building.progress import Progress, WrittenBytes
 from graft.building.segment_builder import Layout, write_segments
 from graft.building.segment_cleaning import pages_to_clean
@@ -30,7 +30,7 @@ from pagestore.distinct import distinct
 from pagestore.segments.format import DecodedFrame, FrameExtent
 
 _LAYOUT_PAGES_MIN = 256
-_CARRY_WITH_INLINES = 4
+_CONSOLIDATE_INLINES_MAX = 4
 """A push of more uncompressed bytes than this many inline limits cannot be inline, and carries nothing."""
 
 
@@ -164,9 +164,9 @@ def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -
     return Origin(origin.kind, {**origin.attributes, **landmarks})
 
 
-def keep_in_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -> None:
+def put_into_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -> None:
     """Put pushed pages into the cache, so that none is fetched again when its journal file is deleted."""
-    access.bodies.keep(
+    access.bodies.put(
         (FrameKey(segment.ref_in(outgoing.index.commit), frame.offset, frame.length), _decoded(frame, snapshot))
         for segment in outgoing.written
         for frame in segment.frames
@@ -178,11 +178,14 @@ def _along(
 ) -> list[Carried]:
     """Return what a small push carries, as far as bodies are here: consolidated pages, and cleaned ones."""
     settings, lsn, remote_map = access.settings, _next_lsn(onto.chain), onto.remote_map
-    if not any(spans(lsn)) or len(changed) * access.page_size > _CARRY_WITH_INLINES * settings.inline_bytes_max:
+    if not any(spans(lsn)) or len(changed) * access.page_size > _CONSOLIDATE_INLINES_MAX * settings.inline_bytes_max:
         return []
     access.load_chunks(chunks_to_read(lsn, onto.chain))
-    pages_max, frame_pages = settings.carry_bytes_max // access.page_size, settings.frame_bytes // access.page_size
-    carried = to_carry(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
+    pages_max, frame_pages = (
+        settings.consolidation_bytes_max // access.page_size,
+        settings.frame_bytes // access.page_size,
+    )
+    carried = pages_to_consolidate(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
     left = pages_to_clean(
         lsn,
         onto.chain,

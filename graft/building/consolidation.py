@@ -49,7 +49,7 @@ def spans(lsn: int) -> Iterator[int]:
         span //= RADIX
 
 
-def to_carry(
+def pages_to_consolidate(
     log: LogId, lsn: int, chain: Sequence[CommitIndex], remote_map: PageMap, kept: int, pages_max: int
 ) -> Carried:
     """Return the pages that the push of ``lsn``, after the commits of ``chain``, should carry; usually none.
@@ -68,7 +68,7 @@ def to_carry(
 
 
 def chunks_to_read(lsn: int, chain: Sequence[CommitIndex]) -> list[tuple[CommitIndex, int]]:
-    """Return the index chunks that `to_carry` reads."""
+    """Return the index chunks that `pages_to_consolidate` reads."""
     after = lsn - next(spans(lsn), 1)
     return [(index, entry.number) for index in chain if index.commit.lsn > after for entry in index.commit.directory]
 

@@ -92,11 +92,11 @@ def _unchanged_since(pages: npt.NDArray[np.int64], chain: Sequence[CommitIndex])
     since = np.zeros(len(pages), np.uint64)
     numbers = (pages - 1) >> CHUNK_SHIFT
     for number in distinct(numbers).tolist():
-        unsettled = numbers == number
+        unknown = numbers == number
         for index in chain:
-            listed = unsettled if index.lacks(number) else unsettled & np.isin(pages, _listed(index, number))
+            listed = unknown if index.lacks(number) else unknown & np.isin(pages, _listed(index, number))
             since[listed] = index.commit.lsn
-            unsettled &= ~listed
+            unknown &= ~listed
     return since
 
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.cache.cleaner import file_to_thin, move_out
+from graft.cache.cleaner import file_to_clean, move_out
 from graft.cache.cleaning_plan import LiveJudge, in_blocks, survey_is_due, too_much, victim
 from graft.cache.files import CacheFiles
 from graft.cache.frames import CachedFrames, NoRoom, file_bytes_for
@@ -74,11 +74,11 @@ class Cache:
         bytes_max: int,
         file_bytes: int,
         alone: bool,
-        let_go: Callable[[int], None],
+        on_release: Callable[[int], None],
         still_there: Callable[[], bool] = lambda: True,
         frozen: bool = False,
     ) -> None:
-        """Use ``directory``, created if absent; ``let_go`` is told of files whose bodies must not be held any longer.
+        """Use ``directory``, created if absent; ``on_release`` is called with files to unmap.
 
         Where the directory was removed it is made anew, as long as the replica is ``still_there``. One who is ``alone``
         throws an index that is damaged away with all it indexed; others do without the cache. A ``frozen`` cache is
@@ -89,7 +89,7 @@ class Cache:
         self._frozen = frozen
         self._bytes_max = bytes_max
         self._file_bytes = file_bytes_for(file_bytes, bytes_max)
-        self._let_go_of_bodies = let_go
+        self._on_release = on_release
         self._still_there = still_there
         self._lock = threading.RLock()  # guards the index and the files
         self._files = CacheFiles(directory)
@@ -145,7 +145,7 @@ class Cache:
             }
 
     def maps(self, file: int) -> bool:
-        """Tell whether bodies in a file may be held; once they may not, `let_go` was called, or is about to be."""
+        """Tell whether bodies in a file may be held; once they may not, `on_release` was called, or is about to be."""
         return self._files.maps(file)
 
     def put(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
@@ -170,7 +170,7 @@ class Cache:
         with self._changing("emptying"):
             self._reopen_if_removed()
             files = self._frames.index.files()
-            self._frames.let_go_of_all_but(files)
+            self._frames.unmap_all_but(files)
             if any(use.given_up for use in files) or sum(use.blocks for use in files) > self._bytes_max:
                 try:
                     with self._frames.index.transaction():
@@ -178,7 +178,7 @@ class Cache:
                 except NoRoom:
                     self._give_up(0)
 
-    def thin(self, live: LiveJudge, *, live_bytes: int, slack: int, bytes_max: int) -> bool:
+    def clean(self, live: LiveJudge, *, live_bytes: int, slack: int, bytes_max: int) -> bool:
         """Let go of pages that are of no use, copying so many bytes of others at most; tell if there is more to do.
 
         ``live_bytes`` is what all pages of the newest version take: when all is done, the files take one in ``slack``
@@ -192,17 +192,17 @@ class Cache:
             if not due and not victim(files, self._page_size, slack):
                 return False
             with index.transaction():
-                found = file_to_thin(frames, live, live_bytes, slack)
+                found = file_to_clean(frames, live, live_bytes, slack)
                 room = self._bytes_max - frames.blocks()
                 if found is None or in_blocks(found.live) > room:
                     return False
                 emptied, moved = move_out(frames, found.file, live, min(bytes_max, room))
-            failpoint("thinning: after index")
+            failpoint("cleaning: after index")
             if emptied:
                 with index.transaction():
                     if not frames.delete(found.file):
                         frames.give_up_file(found.file)
-                failpoint("thinning: after file")
+                failpoint("cleaning: after file")
             return emptied or moved > 0
 
     def shrink(self) -> None:
@@ -231,7 +231,7 @@ class Cache:
             if self._usable is not None:
                 self._usable.index.close()
             self._usable = None
-            self._files.let_go_of_all()
+            self._files.unmap_all()
 
     @property
     def _frames(self) -> CachedFrames:
@@ -251,7 +251,7 @@ class Cache:
             self._page_size,
             bytes_max=self._bytes_max,
             file_bytes=self._file_bytes,
-            let_go=self._let_go_of_bodies,
+            on_release=self._on_release,
         )
 
     def _reopen_if_removed(self) -> None:
@@ -262,7 +262,7 @@ class Cache:
             return
         self._usable.index.close()
         for file in self._files.mapped():
-            self._usable.let_go(file)
+            self._usable.unmap(file)
         self._usable = None
         if not self._still_there():
             raise LocalStorageError(f"{self._directory} is not the directory that was opened")

@@ -11,18 +11,18 @@ from graft.cache.cleaning_plan import (
     FileUse,
     Listed,
     LiveJudge,
+    live_only,
     place,
     runs,
     survey_is_due,
     taken_bytes,
-    thinned,
     too_much,
     victim,
 )
 from graft.cache.frames import CachedFrames
 
 
-def file_to_thin(frames: CachedFrames, live: LiveJudge, live_bytes: int, slack: int) -> FileUse | None:
+def file_to_clean(frames: CachedFrames, live: LiveJudge, live_bytes: int, slack: int) -> FileUse | None:
     """Return the file to thin, if there is one; where that is not known, look what is of use."""
     index, size = frames.index, frames.page_size
     files = index.files()
@@ -54,7 +54,7 @@ def move_out(frames: CachedFrames, file: int, live: LiveJudge, bytes_max: int) -
     """Move what is of use out of a file, so many bytes at most; tell whether that was all, and how much it was."""
     listed, moved = frames.index.frames_in(file), 0
     for frame, mask in zip(listed, live(listed), strict=True):
-        kept = thinned(frame.listed, mask)
+        kept = live_only(frame.listed, mask)
         if moved + taken_bytes(kept, frames.page_size) > bytes_max:
             return False, moved
         moved += _move(frames, frame, kept)

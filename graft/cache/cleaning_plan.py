@@ -99,7 +99,7 @@ def runs(listed: Listed) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2], edges[1::2], strict=True)
 
 
-def thinned(listed: Listed, live: Mask) -> Listed:
+def live_only(listed: Listed, live: Mask) -> Listed:
     """Return a page list with only the live pages."""
     kept = np.where(live, listed, 0).astype("<u4")
     used = np.flatnonzero(kept)

@@ -55,16 +55,16 @@ class CacheFiles:
             self._mapped[file] = mapping
         return mapping.view
 
-    def let_go(self, file: int) -> None:
+    def unmap(self, file: int) -> None:
         """Forget a mapping; it ends when nothing refers to its bytes any more."""
         mapping = self._mapped.pop(file, None)
         if mapping is not None:
             os.close(mapping.descriptor)
 
-    def let_go_of_all(self) -> None:
+    def unmap_all(self) -> None:
         """Forget all mappings."""
         for file in self.mapped():
-            self.let_go(file)
+            self.unmap(file)
 
     def write(self, file: int, *parts: tuple[int, Sequence[Data]]) -> None:
         """Write to places of a file that is mapped, one thing after the other at each; raises `OSError`."""
@@ -84,17 +84,17 @@ class CacheFiles:
             os.close(descriptor)
         failpoint("cache: after file")
 
-    def delete(self, file: int, let_go: Callable[[int], None]) -> bool:
+    def delete(self, file: int, on_release: Callable[[int], None]) -> bool:
         """Delete a file unless another process maps it; tell whether it is gone.
 
-        ``let_go`` is called before, if it can be.
+        ``on_release`` is called before, if it can be.
         """
         try:
             descriptor = self._claimed(file)
         except BlockingIOError:
             return False
         try:
-            let_go(file)
+            on_release(file)
             if descriptor is not None:
                 self.path(file).unlink(missing_ok=True)
         finally:

@@ -44,16 +44,16 @@ class CachedFrames:
         *,
         bytes_max: int,
         file_bytes: int,
-        let_go: Callable[[int], None],
+        on_release: Callable[[int], None],
     ) -> None:
-        """Use what is in ``directory``; ``let_go`` is told of files whose bodies must not be held any longer."""
+        """Use what is in ``directory``; ``on_release`` is told of files whose bodies must not be held any longer."""
         self.index = index
         self.page_size = page_size
         self.bytes_max = bytes_max
         self._files = files
         self._directory = directory
         self._file_bytes = file_bytes
-        self._let_go_of_bodies = let_go
+        self._on_release = on_release
 
     def add(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
         """Put frames in behind the others, as many at once as go into one file; raises `NoRoom`.
@@ -63,7 +63,7 @@ class CachedFrames:
         bodies: list[FrameBody] = []
         lengths = [len(frame.body) for _, frame in frames]
         files = self.index.files()
-        self.let_go_of_all_but(files)
+        self.unmap_all_but(files)
         used, to_delete = sum(use.blocks for use in files), any(use.given_up for use in files)
         while (start := len(bodies)) < len(frames):
             if to_delete or used + in_blocks(lengths[start]) > self.bytes_max:
@@ -160,25 +160,25 @@ class CachedFrames:
     def give_up_file(self, file: int) -> None:
         """Ask those who map a file to let go of it."""
         self.index.give_up(file)
-        self.let_go(file)
+        self.unmap(file)
 
     def delete(self, file: int) -> bool:
         """Delete a file unless somebody else maps it; tell whether it is gone."""
-        if not self._files.delete(file, self.let_go):
+        if not self._files.delete(file, self.unmap):
             return False
         self.index.forget_file(file)
         failpoint("evict: after index")
         return True
 
-    def let_go(self, file: int) -> None:
+    def unmap(self, file: int) -> None:
         """Map a file no longer."""
-        self._files.let_go(file)
-        self._let_go_of_bodies(file)
+        self._files.unmap(file)
+        self._on_release(file)
 
-    def let_go_of_all_but(self, files: Iterable[FileUse]) -> None:
+    def unmap_all_but(self, files: Iterable[FileUse]) -> None:
         """Map no file longer that is not one of those, or that is given up."""
         for file in set(self._files.mapped()) - {use.file for use in files if not use.given_up}:
-            self.let_go(file)
+            self.unmap(file)
 
     def tidy(self) -> None:
         """Bring index and files together where a crash or somebody's deleting has parted them."""
@@ -186,7 +186,7 @@ class CachedFrames:
         for file in known - there:
             self.delete(file)
         for file in there - known:
-            self._files.delete(file, self.let_go)
+            self._files.delete(file, self.unmap)
 
     def _body(self, frame: CachedFrame) -> FrameBody | None:
         view = self._files.view(frame.file)

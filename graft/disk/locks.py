@@ -198,18 +198,18 @@ class PresenceLock:
         self._descriptor = self._gate = -1
 
     def enter(self) -> bool:
-        """Join; tell whether nobody else was there. Call `settled` after recovering."""
+        """Join; tell whether nobody else was there. Call `admit_others` after recovering."""
         with local_errors(f"opening {self._path}"):
             self._gate = _locked_by_name(self._path.with_suffix(".gate"))
             self._descriptor = create(self._path, os.O_RDWR)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.settled()
+            self.admit_others()
             return False
         return True
 
-    def settled(self) -> None:
+    def admit_others(self) -> None:
         """Let others in."""
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
         gate, self._gate = self._gate, -1

@@ -93,7 +93,7 @@ class SharedCounters:
         """Note that what is published from here on is known for as long as the machine runs."""
         self.words[_BOOT] = boot_number
 
-    def say_only(self, state_generation: int, published_local_lsn: int) -> bool:
+    def match(self, state_generation: int, published_local_lsn: int) -> bool:
         """Tell whether these are the newest, and nothing is in progress or in doubt."""
         words = self.words
         return (
@@ -157,11 +157,11 @@ class SharedCounters:
         self.words[_CONFIRMED_MONOTONIC], self.words[_CONFIRMED_WALL] = moment.monotonic_us, moment.wall_us
 
     @property
-    def looked_us(self) -> int:
+    def polled_us(self) -> int:
         """When somebody last began to look at the remote, by the monotonic clock; 0 if that is not known."""
         return self.words[_LOOKED]
 
-    def looking(self, moment: Moment) -> None:
+    def begin_poll(self, moment: Moment) -> None:
         """Note that somebody looks at the remote; the caller holds the sync lock."""
         self.words[_LOOKED] = max(moment.monotonic_us, 0)
 

@@ -85,7 +85,7 @@ def _counting(progress: Progress, total: int) -> Callable[[int], None]:
 def _uncached(replica: Replica, numbers: Sequence[int]) -> list[int]:
     """Return the frames that the cache does not have: they are in memory, and gone with the process, or evicted."""
     keys = {number: replica.table.key(number) for number in numbers}
-    cached = replica.bodies.kept(keys.values())
+    cached = replica.bodies.cached(keys.values())
     return [number for number, key in keys.items() if key not in cached]
 
 
@@ -125,11 +125,11 @@ def _too_small(replica: Replica, lacking: int, frames: int) -> BadRequest:
 def _lacking(replica: Replica, page_map: PageMap) -> set[int]:
     """Return the frames in the cache without a page that is of use now: one went back to what had been replaced."""
     lacking = set()
-    thinned = {number for number, body in enumerate(replica.table.bodies) if body is not None and not body.whole}
-    for chunk in page_map.chunks if thinned else ():
+    partial = {number for number, body in enumerate(replica.table.bodies) if body is not None and not body.whole}
+    for chunk in page_map.chunks if partial else ():
         locations = chunk.locations()
         here = locations[is_in_frame(locations)]
-        for location in here[np.isin(frames_of(here), np.array(sorted(thinned), np.uint64))].tolist():
+        for location in here[np.isin(frames_of(here), np.array(sorted(partial), np.uint64))].tolist():
             body = replica.table.bodies[frame_of(location)]
             if body is not None and body.lacks(location & SLOT_MASK):
                 lacking.add(frame_of(location))

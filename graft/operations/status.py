@@ -126,7 +126,7 @@ def audit(replica: Replica, snapshot: Snapshot | None = None) -> Audit:
 
 def _cached(replica: Replica, numbers: Iterable[int]) -> U64:
     keys = {replica.table.key(number): number for number in numbers}
-    return np.array(sorted(keys[key] for key in replica.bodies.kept(keys)), np.uint64)
+    return np.array(sorted(keys[key] for key in replica.bodies.cached(keys)), np.uint64)
 
 
 def _tagged(locations: U64, tag: int) -> int:

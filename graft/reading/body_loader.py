@@ -90,8 +90,8 @@ class BodyLoader:
                 self._wait_for(number)
         return fetched
 
-    def attach_later(self, numbers: Sequence[int], then: Callable[[], None]) -> bool:
-        """Begin to fetch frames in the background, to be attached when somebody asks for them, and call ``then``.
+    def attach_later(self, numbers: Sequence[int], on_done: Callable[[], None]) -> bool:
+        """Begin to fetch frames in the background, to be attached when somebody asks for them, and call ``on_done``.
 
         Tells whether that was begun. Whatever goes wrong is found out by whoever comes to one of the frames.
         """
@@ -99,12 +99,12 @@ class BodyLoader:
         self._flight.background_begins()
         with self._coming_lock:
             self.table.coming |= mine
-        begun = self._helpers.try_run(lambda: self._attach_later(mine, numbers, then))
+        begun = self._helpers.try_run(lambda: self._attach_later(mine, numbers, on_done))
         if not begun:
             self._later_ended(mine)
         return begun
 
-    def settle(self) -> None:
+    def wait_for_background(self) -> None:
         """Wait for all that is being fetched in the background."""
         self._flight.wait_for_background()
 
@@ -138,7 +138,7 @@ class BodyLoader:
                 self._flight.release(mine)
         return body
 
-    def keep(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
+    def put(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
         """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
         self._housekeeper.begin()
         for batch in self._batches_of(frames):
@@ -149,7 +149,7 @@ class BodyLoader:
         """Put all fetched frames into the cache, as far as it takes them."""
         self._behind.flush()
 
-    def kept(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
+    def cached(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
         """Return those of the frames that the cache has, or is yet to take; raises as it does."""
         self.flush()
         return self.cache.has(keys)
@@ -169,10 +169,10 @@ class BodyLoader:
             self.counts.add(ahead_used_frames=1, ahead_used_bytes=self.table.key(number).length)
         return self.table.bodies[number] is not None
 
-    def _attach_later(self, mine: set[int], numbers: Sequence[int], then: Callable[[], None]) -> None:
+    def _attach_later(self, mine: set[int], numbers: Sequence[int], on_done: Callable[[], None]) -> None:
         try:
             self._load([number for number in numbers if number in mine], mine, waits=False)
-            then()
+            on_done()
         except Exception:  # noqa: BLE001 - a guess that came to nothing; who needs the frame asks for it again
             return
         finally:
@@ -230,7 +230,7 @@ class BodyLoader:
         )
         for batch in self._batches_of(frames, _BATCH_BYTES if waits else _BACKGROUND_BATCH_BYTES):
             self._count(batch, missing, guessed)
-            self._keep_attached(batch, missing, guessed)
+            self._put_attached(batch, missing, guessed)
             pages += sum(len(frame.pages) for _, frame in batch)
             if on_fetched:
                 on_fetched(sum(key.length for key, _ in batch))
@@ -256,7 +256,7 @@ class BodyLoader:
         if batch:
             yield batch
 
-    def _keep_attached(
+    def _put_attached(
         self,
         batch: Sequence[tuple[FrameKey, DecodedFrame]],
         numbers: dict[FrameKey, int],
@@ -303,7 +303,7 @@ class BodyLoader:
         self.table.disown()
         self.cache.disown()
 
-    def rest(self) -> None:
+    def stop_threads(self) -> None:
         """Let no thread run for this any more; what is asked for is done in the threads that ask."""
         self._helpers.end(_ENDING_S_MAX)
         self._housekeeper.close()
@@ -312,7 +312,7 @@ class BodyLoader:
     def close(self) -> None:
         """End what goes on by itself; what is being fetched is waited for, and put into the cache."""
         self._helpers.close()
-        self.settle()
+        self.wait_for_background()
         self.flush()
         self._housekeeper.close()
 

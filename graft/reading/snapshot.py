@@ -33,10 +33,10 @@ class BodySource(Protocol):
         """
         ...
 
-    def attach_later(self, numbers: Sequence[int], then: Callable[[], None]) -> bool:
+    def attach_later(self, numbers: Sequence[int], on_done: Callable[[], None]) -> bool:
         """Begin to fetch frames in another thread, to be attached when somebody asks for them; False if none is free.
 
-        ``then`` is called in that thread when they are here.
+        ``on_done`` is called in that thread when they are here.
         """
         ...
 

@@ -67,7 +67,7 @@ def decode_carried(commit: Commit) -> Carried:
     return Carried(pages, np.uint64(commit.lsn) - columns[1].astype(np.uint64))
 
 
-def frames_here(index: CommitIndex, lsn: int) -> Mapping[FrameKey, list[int]]:
+def frames_held_elsewhere(index: CommitIndex, lsn: int) -> Mapping[FrameKey, list[int]]:
     """Return the frames of a commit's inline segment of which a reader at ``lsn`` has every page, in another place.
 
     Each with its pages by slot. Nothing if part of the index was not read.

@@ -58,7 +58,7 @@ class Reclaimable(Protocol):
     state: State
     sync_lock: FileLock
     writer_lock: FileLock
-    unsettled_pages: int
+    unreclaimed_pages: int
 
     def view(self) -> View:
         """Return what is known now."""
@@ -73,51 +73,51 @@ class Reclaimable(Protocol):
         ...
 
 
-def settle_after_push(replica: Reclaimable, pages: int) -> None:
+def reclaim_after_push(replica: Reclaimable, pages: int) -> None:
     """Do a piece of the work if much has come together; the caller holds the sync lock, and its push has landed."""
-    replica.unsettled_pages += max(pages, _PUSH_PAGES_MIN)
-    if replica.unsettled_pages < _LOOK_PAGES:
+    replica.unreclaimed_pages += max(pages, _PUSH_PAGES_MIN)
+    if replica.unreclaimed_pages < _LOOK_PAGES:
         return
-    replica.unsettled_pages = 0
+    replica.unreclaimed_pages = 0
     with contextlib.suppress(GraftError):
-        _thin(replica, _BUSY_SLACK)
+        _clean(replica, _BUSY_SLACK)
         _drop_journal_tail(replica, _TAIL_BYTES_MAX)
 
 
-def settle_after_pull(replica: Reclaimable) -> None:
+def reclaim_after_pull(replica: Reclaimable) -> None:
     """Do a piece of the work if much is of no use; the caller holds the sync lock.
 
     A reader that pulls without an idle second comes to it here alone.
     """
     with contextlib.suppress(GraftError):
         replica.bodies.flush()
-        _thin(replica, _BUSY_SLACK)
+        _clean(replica, _BUSY_SLACK)
 
 
-def settle(replica: Reclaimable) -> bool:
+def reclaim(replica: Reclaimable) -> bool:
     """Do a good piece of the work: for when nothing happens. Tell whether that was all."""
     with contextlib.suppress(GraftError):
-        settled = _thin_in_steps(replica)
+        done = _clean_in_steps(replica)
         _drop_journal_tail(replica, min(replica.view().snapshot.byte_size // _TAIL_SHARE, _TAIL_BYTES_MAX))
         replica.state.shrink()
         replica.cache.shrink()
-        return settled
+        return done
     return True  # it would fail again
 
 
-def _thin_in_steps(replica: Reclaimable) -> bool:
+def _clean_in_steps(replica: Reclaimable) -> bool:
     for step in range(_STEPS_MAX):
         if step:
             replica.runtime.sleep_s(_PAUSE_S)  # all the steps may take longer than anybody waits
         with replica.sync_lock.held_briefly() as held:
             if not held:
                 return False
-            if not _thin(replica, _IDLE_SLACK):
+            if not _clean(replica, _IDLE_SLACK):
                 return True
     return False
 
 
-def _thin(replica: Reclaimable, slack: int) -> bool:
+def _clean(replica: Reclaimable, slack: int) -> bool:
     """Thin the cache a little; tell whether there is more to do. The caller holds the sync lock."""
     view = replica.view()
 
@@ -127,7 +127,7 @@ def _thin(replica: Reclaimable, slack: int) -> bool:
         except Corrupt as error:  # which is not the cache's
             raise LocalStorageError(f"finding out what of {replica.path} is of use: {error}") from error
 
-    return replica.cache.thin(
+    return replica.cache.clean(
         live,
         live_bytes=view.remote_map.live_pages * replica.page_size,
         slack=slack,

@@ -49,7 +49,7 @@ from graft.reading.body_loader import BodyLoader
 from graft.reading.snapshot import Snapshot
 from graft.remote.remote import Remote
 from graft.replica.directory import STATE_FILE, is_replica, not_a_replica
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.replica.replica_remote import remote_for
 from graft.replica.state import State, SyncState
 from graft.replica.transaction import WriteTransaction
@@ -153,15 +153,15 @@ class Replica:
             bytes_max=settings.cache_bytes_max,
             file_bytes=settings.cache_file_bytes,
             alone=alone,
-            let_go=self.table.detach,
+            on_release=self.table.detach,
             still_there=self.home.is_unmoved,
             frozen=self.read_only is not None,
         )
         opened.callback(self.cache.close)
         self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
         self.remote.bases_to_build_on = CachedBases(self.table, self.cache, self.page_size, trusts_table=False)
-        self._seen_by_housekeeper = self._settled = (0, 0)
-        self.unsettled_pages = 0
+        self._seen_by_housekeeper = self._reclaimed = (0, 0)
+        self.unreclaimed_pages = 0
         """Pushed since somebody last looked what is of no use any more (`graft.replica.reclaim`)."""
         self.bodies = BodyLoader(
             self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)
@@ -171,11 +171,11 @@ class Replica:
             # Somebody may be writing after all, whose open.lock was deleted.
             with self.writer_lock.held(settings.lock_timeout_s, self.runtime):
                 self._view = self._first_view(alone=True)
-            self._presence.settled()
+            self._presence.admit_others()
         else:
             self._view = self._first_view(alone=False)
         if was_closed:
-            self._settled = self._counters()
+            self._reclaimed = self._counters()
 
     @property
     def is_disowned(self) -> bool:
@@ -263,7 +263,7 @@ class Replica:
         self.require_own()
         view = self._view
         local_lsn = view.snapshot.local_lsn
-        if self.journal.last_local_lsn == local_lsn and self.shared.say_only(view.generation, local_lsn):
+        if self.journal.last_local_lsn == local_lsn and self.shared.match(view.generation, local_lsn):
             return view
         if self.shared.state_in_doubt:
             self._resolve_doubt()
@@ -298,8 +298,8 @@ class Replica:
         """Let go of what others want gone; settle once if nothing was committed, pushed or pulled since last time."""
         self.bodies.evict()
         now = self._counters()
-        if now == self._seen_by_housekeeper and now != self._settled and settle(self):
-            self._settled = now
+        if now == self._seen_by_housekeeper and now != self._reclaimed and reclaim(self):
+            self._reclaimed = now
         self._seen_by_housekeeper = now
 
     def require_whole(self, commits: Iterable[LocalCommit]) -> None:
@@ -345,8 +345,8 @@ class Replica:
         try:
             self.bodies.flush()
             self._vouch_for_journal()
-            if not self._closed and not self._disowned and (self.cache.grew or self._counters() != self._settled):
-                settle(self)
+            if not self._closed and not self._disowned and (self.cache.grew or self._counters() != self._reclaimed):
+                reclaim(self)
         finally:
             self._closed = True
             self._open.close()
@@ -354,7 +354,7 @@ class Replica:
     def before_exit(self) -> None:
         """Let no thread run by itself any more: one that an ending interpreter freezes may hold what closing needs."""
         if not self._disowned and not self._closed:
-            self.bodies.rest()
+            self.bodies.stop_threads()
 
     def disown(self) -> None:
         """In the child of a fork: let go of what is the parent's. Snapshots stay readable, all else is refused."""

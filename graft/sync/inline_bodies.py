@@ -30,7 +30,7 @@ def keep_inline(access: PageAccess, indexes: Iterable[CommitIndex], *, but: Segm
                 (FrameKey(ref, extent.offset, extent.length), frame)
                 for extent, frame in read_segment(index.inline, ref.segment, access.remote.bases.get)
             ]
-        access.bodies.keep(frames)
+        access.bodies.put(frames)
 
 
 def _keep_inline_start(access: PageAccess, index: CommitIndex) -> None:
@@ -45,4 +45,4 @@ def _keep_inline_start(access: PageAccess, index: CommitIndex) -> None:
             for key in whole
             for stored in (data[key.offset : key.offset + key.length],)
         ]
-    access.bodies.keep((key, frame) for key, frame in frames if frame is not None)
+    access.bodies.put((key, frame) for key, frame in frames if frame is not None)

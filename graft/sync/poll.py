@@ -55,11 +55,11 @@ def look(
         return found
     try:
         begun = now(replica.runtime)
-        since_us = begun.monotonic_us - replica.shared.looked_us
+        since_us = begun.monotonic_us - replica.shared.polled_us
         if 0 <= since_us < unless_looked_within_s * 1e6:
             found.shared = True
             return found
-        replica.shared.looking(begun)
+        replica.shared.begin_poll(begun)
         look_locked(replica, listing=listing, found=found)
         return found
     finally:

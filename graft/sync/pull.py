@@ -10,16 +10,16 @@ from graft.errors import BadRequest, Diverged, HistoryLost
 from graft.failpoints import failpoint
 from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap, compose
-from graft.remote.carried import frames_here
+from graft.remote.carried import frames_held_elsewhere
 from graft.replica.freshness import confirm, now
-from graft.replica.reclaim import settle_after_pull
+from graft.replica.reclaim import reclaim_after_pull
 from graft.replica.replica import Replica
 from graft.replica.view import View
 from graft.sync.fork import fork_locked
 from graft.sync.history import Head, checked_head, reached, way_to
 from graft.sync.inline_bodies import keep_inline
 from graft.sync.push import recover
-from graft.sync.rekey_cached import carry_over
+from graft.sync.rekey_cached import rekey_cached_frames
 from graft.sync.rescue import save_lost
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
@@ -165,7 +165,7 @@ def move(
         new = [index for index in chain if index.commit.lsn > view.state.lsn]
         keep_inline(replica, new)
         _keep_carried(replica, new, view)
-        carry_over(replica, view.remote_map, view.state.lsn, chain)
+        rekey_cached_frames(replica, view.remote_map, view.state.lsn, chain)
     failpoint("pull: after fetch")
     if before_move is not None:
         before_move()
@@ -178,7 +178,7 @@ def move(
         failpoint("pull: after state")
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
-    settle_after_pull(replica)
+    reclaim_after_pull(replica)
     if head != view.state.lsn and chain:
         reached(replica, chain[0], begun_s)
     return head
@@ -192,7 +192,9 @@ def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> N
             continue
         came = len(index.inline_start)
         frames = {
-            key: pages for key, pages in frames_here(index, view.state.lsn).items() if key.offset + key.length > came
+            key: pages
+            for key, pages in frames_held_elsewhere(index, view.state.lsn).items()
+            if key.offset + key.length > came
         }
         known = [page for pages in frames.values() for page in pages if view.remote_map.is_built_at(page)]
         locations = (view.remote_map.location(page) for page in known)
@@ -200,7 +202,7 @@ def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> N
         replica.bodies.recheck(cached)
         replica.bodies.attach_cached(cached)
         here = {page: body for page in known if (body := old.peek(page)) is not None}
-        replica.bodies.keep(
+        replica.bodies.put(
             [
                 (key, DecodedFrame(np.array(pages, np.uint32), b"".join(here[page] for page in pages)))
                 for key, pages in frames.items()

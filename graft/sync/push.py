@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from graft.building.commit_builder import Onto, Outgoing, keep_in_cache, prepare
+from graft.building.commit_builder import Onto, Outgoing, prepare, put_into_cache
 from graft.building.progress import Progress
 from graft.building.segment_builder import Layout
 from graft.disk.shared_counters import Moment
@@ -22,7 +22,7 @@ from graft.journal.local_commit import LocalCommit
 from graft.pagemap.page_map import PageMap
 from graft.reading.snapshot import Snapshot
 from graft.replica.freshness import confirm, now
-from graft.replica.reclaim import settle_after_push
+from graft.replica.reclaim import reclaim_after_push
 from graft.replica.replica import Replica
 from graft.replica.state import Intent
 from graft.replica.view import View
@@ -140,7 +140,7 @@ def _prepared(
 
 def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing) -> PushResult:
     land(replica, outgoing, pushed.snapshot, pushed.snapshot.local_lsn)
-    settle_after_push(replica, outgoing.pages)
+    reclaim_after_push(replica, outgoing.pages)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 
@@ -188,11 +188,11 @@ def _keeping(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Ite
     if kept is None:
         yield
     elif outgoing.inline:
-        with replica.remote.parallel.beside(lambda: keep_in_cache(replica, outgoing, kept)):
+        with replica.remote.parallel.beside(lambda: put_into_cache(replica, outgoing, kept)):
             yield
     else:
         yield
-        keep_in_cache(replica, outgoing, kept)
+        put_into_cache(replica, outgoing, kept)
 
 
 def _append(replica: Replica, intent: Intent) -> Moment:

@@ -27,7 +27,7 @@ from pagestore.segments.format import DecodedFrame
 _BATCH_FRAMES = 64
 
 
-def carry_over(access: PageAccess, mine: PageMap, my_lsn: int, chain: Sequence[CommitIndex]) -> int:
+def rekey_cached_frames(access: PageAccess, mine: PageMap, my_lsn: int, chain: Sequence[CommitIndex]) -> int:
     """Make frames of the newest compaction in ``chain`` that ``mine`` lacks out of what is cached; return how many.
 
     Nothing depends on it: what goes wrong leaves frames to be fetched.
@@ -63,10 +63,10 @@ def _carried(access: PageAccess, mine: PageMap, before: PageMap, compaction: Com
             batch.append((key, DecodedFrame(np.array(pages, np.uint32), body)))
             made += 1
         if len(batch) == _BATCH_FRAMES:
-            access.bodies.keep(batch)
+            access.bodies.put(batch)
             batch = []
     if batch:
-        access.bodies.keep(batch)
+        access.bodies.put(batch)
     return made
 
 

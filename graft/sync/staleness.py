@@ -69,7 +69,7 @@ def _look_now(replica: Replica, max_staleness_s: float) -> None:
     found = Look()
     found.before = found.after = replica.view().state.lsn
     begun = now(replica.runtime)
-    replica.shared.looking(begun)
+    replica.shared.begin_poll(begun)
     try:
         look_locked(replica, listing=False, found=found)
     except RemoteUnavailable as error:

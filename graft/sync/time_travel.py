@@ -44,7 +44,7 @@ def _begin_way_down(replica: Replica, known: Sequence[CommitIndex], lsn: LSN) ->
     if laid_out > lsn or laid_out in chain_of(lsn):
         return
     with contextlib.suppress(GraftError):
-        if not replica.bodies.kept([key]):
+        if not replica.bodies.cached([key]):
             replica.remote.begin(key, replica.page_size)
 
 

@@ -26,7 +26,7 @@ class BtreeAdvisor:
     def __init__(self, replica: Replica) -> None:
         """Be bounded by the replica's settings."""
         settings = replica.settings
-        self._readahead = Readahead(settings.readahead_frames_max, settings.readahead_company_max)
+        self._readahead = Readahead(settings.readahead_frames_max, settings.piggyback_frames_max)
         self._parents = _parents.setdefault(replica, Parents())
         self._version = -1
         self._families: dict[int, array[int]] = {}

@@ -120,7 +120,7 @@ def test_cold_scan(reader, spent):
     spent.look()
     fetches = replica.counts.snapshot().fetches
     assert database.execute(SCAN).fetchall()[0][0]
-    replica.bodies.settle()
+    replica.bodies.wait_for_background()
     # More than the six that were waited for once: the first windows are smaller, and the reader waits for two requests.
     assert spent.look().requests <= 10
     assert replica.counts.snapshot().fetches - fetches <= 2
@@ -196,7 +196,7 @@ def test_after_many_pushes(store, imported, spent, tmp_path):
         database.execute(LOOKUP, (1,)).fetchall()
         spent.look()
         database.execute(SCAN).fetchall()
-        fresh.bodies.settle()
+        fresh.bodies.wait_for_background()
         assert spent.look().requests <= 36  # 130 objects without carrying
         database.execute(SCAN).fetchall()
         assert spent.look().requests == 0

@@ -44,7 +44,7 @@ def costs(store, address, behind, path):
 
         def scan():
             database.execute(SCAN).fetchall()
-            fresh.bodies.settle()
+            fresh.bodies.wait_for_background()
 
         measured(scan)
         wasted = fresh.counts.snapshot().wasted_bytes

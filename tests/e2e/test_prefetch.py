@@ -83,7 +83,7 @@ def cost(volume, tmp_path):
         before, counted = store.snapshot(), reader.counts.snapshot()
         for statement in statements:
             connection.execute(statement).fetchall()
-        reader.bodies.settle()
+        reader.bodies.wait_for_background()
         spent, counts = store.snapshot() - before, reader.counts.snapshot()
         assert status(reader).wasted_bytes == counts.wasted_bytes
         assert spent.bytes_down == counts.fetched_bytes - counted.fetched_bytes + counts.gap_bytes - counted.gap_bytes

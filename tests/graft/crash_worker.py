@@ -16,7 +16,7 @@ from graft.disk import files as journal_files
 from graft.failpoints import set_failpoint_hook
 from graft.operations.compact import compact
 from graft.replica.opening import open_replica
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.pull import pull
@@ -117,7 +117,7 @@ def take(replica, elsewhere, number, step):
         case ("compact",):
             compact(replica)
         case ("settle",):
-            settle(replica)
+            reclaim(replica)
         case ("read",):
             content(replica.snapshot())
         case ("theirs", pages):

@@ -113,7 +113,7 @@ class Recorder:
         for name in ("put", "put_if_absent", "put_stream", "delete"):
             self._patch(type(self.store), name, self._remote)
         self._patch(State, "_transaction", self._state)
-        for name in ("put", "evict", "thin"):
+        for name in ("put", "evict", "clean"):
             self._patch(Cache, name, self._index)
         self._patch(Parallel, "beside", self._beside)
         return self

@@ -18,7 +18,7 @@ from graft.errors import Diverged, LocalStorageError, NotAReplica
 from graft.operations.hydrate import hydrate
 from graft.operations.status import status
 from graft.operations.verify import verify
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.settings import Durability
 from graft.sync.clone import clone, init
 from graft.sync.commit import commit as commit_at
@@ -180,7 +180,7 @@ def mixed_run(run):
             run.commit(Durability.RELAXED, pages=range(1, 10))  # spills
         if step % 6 == 5:
             run.push()
-            settle(run.replica)
+            reclaim(run.replica)
         if step % 11 == 10:
             run.commit(Durability.LOCAL, fails=failing_sync())
     run.push()
@@ -193,7 +193,7 @@ def local_run(run):
             run.commit(Durability.LOCAL, fails=failing_sync())
         if step == 12:
             run.push()
-            settle(run.replica)
+            reclaim(run.replica)
 
 
 def relaxed_run(run):
@@ -201,7 +201,7 @@ def relaxed_run(run):
         run.commit(Durability.RELAXED)
         if step in {8, 9, 20}:
             run.push()
-            settle(run.replica)
+            reclaim(run.replica)
 
 
 def pulling_run(run):
@@ -218,7 +218,7 @@ def pulling_run(run):
             with contextlib.suppress(Exception):
                 hydrate(run.replica)
             content(run.replica.snapshot())
-            settle(run.replica)
+            reclaim(run.replica)
 
 
 RUNS = [mixed_run, local_run, relaxed_run, pulling_run]

@@ -22,7 +22,7 @@ from graft.operations.compact import compact
 from graft.operations.hydrate import hydrate
 from graft.operations.status import audit, status
 from graft.operations.verify import verify
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.commit import commit as commit_at
@@ -209,8 +209,8 @@ class Replicas(RuleBasedStateMachine):
             assert audit(replica).missing_pages == 0
 
     @rule(directory=_directory, process=_process)
-    def settle(self, directory, process):
-        settle(self.replica(directory, process))
+    def reclaim(self, directory, process):
+        reclaim(self.replica(directory, process))
 
     @rule(directory=_directory, process=_process)
     def look(self, directory, process):

@@ -1,11 +1,11 @@
-"""Connections over a cache that is thinned under them: the accelerator finds page lists with holes, and asks Python."""
+"""Connections over a cache that is cleaned under them: the accelerator finds page lists with holes, and asks Python."""
 
 import random
 import threading
 
 import pytest
 
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.replica.replica import Replica
 from graft.sync.push import push
 from graft_sqlite_vfs import connect
@@ -46,20 +46,20 @@ def test_a_read_transaction_goes_on_over_thinning(volumes, db, replica):
     assert rows(reader, SUM) == before
     there = files(replica)
     scatter(db, replica, 12)
-    assert settle(replica)
-    assert not there & files(replica), "nothing was thinned"
+    assert reclaim(replica)
+    assert not there & files(replica), "nothing was cleaned"
     assert rows(reader, SUM) == before
     integrity(reader)
     assert replica.counts.snapshot().fetches > 0, "what was let go of is fetched again"
     reader.execute("COMMIT")
     assert rows(reader, SUM) == rows(db, SUM) != before
-    settle(replica)
+    reclaim(replica)
     assert rows(reader, SUM) == rows(db, SUM)
 
 
 def test_the_newest_version_needs_no_request_after_thinning(volumes, db, replica):
     scatter(db, replica, 12)
-    settle(replica)
+    reclaim(replica)
     reader = volumes.connect()
     reader.execute("PRAGMA cache_size = 10")
     assert rows(reader, SUM) == rows(db, SUM)
@@ -67,7 +67,7 @@ def test_the_newest_version_needs_no_request_after_thinning(volumes, db, replica
     assert replica.counts.snapshot().fetches == 0
 
 
-def test_threads_read_while_the_cache_is_thinned(volumes, db, replica):
+def test_threads_read_while_the_cache_is_cleaned(volumes, db, replica):
     """Old versions and new ones: none of them ever sees a page of another one, nor bytes that are not a page."""
     stop, failed, scans = threading.Event(), [], [0]
 
@@ -92,7 +92,7 @@ def test_threads_read_while_the_cache_is_thinned(volumes, db, replica):
         thread.start()
     for number in range(6):
         scatter(db, replica, 3 + number % 2)
-        settle(replica)
+        reclaim(replica)
     stop.set()
     for thread in threads:
         thread.join()

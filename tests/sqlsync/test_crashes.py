@@ -19,7 +19,7 @@ RARE = {
     "coordinator: after pull",  # needs a rival
     "push: before segment", "push: after segment",  # needs a large commit
     "compact: after segment", "compact: after check",  # nobody compacts here
-    "thinning: after index", "thinning: after file",  # needs a cache of which much is of no use
+    "cleaning: after index", "cleaning: after file",  # needs a cache of which much is of no use
 }  # fmt: skip
 
 

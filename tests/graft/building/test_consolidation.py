@@ -13,7 +13,7 @@ from graft.errors import Corrupt
 from graft.operations.hydrate import hydrate
 from graft.operations.log import log_entries
 from graft.operations.verify import verify
-from graft.remote.carried import CARRIED, Carried, decode_carried, encode_carried, frames_here
+from graft.remote.carried import CARRIED, Carried, decode_carried, encode_carried, frames_held_elsewhere
 from graft.settings import Durability
 from graft.sync.pull import pull
 from graft.sync.push import push
@@ -182,7 +182,7 @@ def test_what_was_cut_off_is_not_carried(place, store):
     leave(replica)
 
 
-@pytest.mark.parametrize("settings", [{"carry_bytes_max": 0}, {"inline_bytes_max": 0}])
+@pytest.mark.parametrize("settings", [{"consolidation_bytes_max": 0}, {"inline_bytes_max": 0}])
 def test_nothing_is_carried(place, store, settings):
     replica = volume(place, store, **settings)
     scatter(replica, 2, 20)
@@ -191,7 +191,7 @@ def test_nothing_is_carried(place, store, settings):
 
 
 def test_more_than_may_be_carried_at_once_is_carried_in_smaller_spans(place, store):
-    replica = volume(place, store, carry_bytes_max=20 * 512)
+    replica = volume(place, store, consolidation_bytes_max=20 * 512)
     scatter(replica, 2, 64)
     assert len(objects_of(replica)) - 1 == 4
     leave(replica)
@@ -211,6 +211,6 @@ def test_a_frame_with_a_page_of_unknown_age_is_not_taken_for_the_old_one(place, 
     replica = volume(place, store)
     scatter(replica, 2, 64)
     index = replica.view().state.chain[0]
-    assert frames_here(index, 63)
-    assert not frames_here(index, 1)
+    assert frames_held_elsewhere(index, 63)
+    assert not frames_held_elsewhere(index, 1)
     leave(replica)

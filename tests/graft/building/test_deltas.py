@@ -12,7 +12,7 @@ from graft.operations.compact import compact
 from graft.operations.hydrate import hydrate
 from graft.operations.status import audit, status
 from graft.operations.verify import verify
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.sync.clone import clone
 from graft.sync.fork import fork
 from graft.sync.history import made_safe
@@ -355,7 +355,7 @@ def test_a_base_without_the_page_is_as_good_as_none(stage):
     stage.push(tag="third")
     pull(reader)
     hydrate(reader)
-    assert settle(reader)
+    assert reclaim(reader)
     assert reader.cache.use().pages < PAGES + len(SCATTERED)
     past = snapshot_at(reader, 2)
     stage.spent()

@@ -150,7 +150,7 @@ def test_a_reader_does_not_take_what_it_had_for_what_came_since(place, store, se
 
 def test_no_more_than_may_be_carried(place, store):
     most = WRITTEN * 7 // 8 + 10
-    replica = volume(place, store, carry_bytes_max=most * 512)
+    replica = volume(place, store, consolidation_bytes_max=most * 512)
     write(replica, but_for_every(8), 15)
     write(replica, [1], 16)
     assert len(pages_by_object(replica)[16]) == most

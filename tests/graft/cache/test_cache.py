@@ -219,7 +219,9 @@ def wait_for_a_tick(directory):
 
 
 def small_cache(path, file_bytes=1 << 20):
-    return Cache(path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=file_bytes, alone=True, let_go=lambda file: None)
+    return Cache(
+        path / "cache", PAGE, bytes_max=10 * PAGE, file_bytes=file_bytes, alone=True, on_release=lambda file: None
+    )
 
 
 @pytest.fixture
@@ -332,7 +334,9 @@ def test_rows_that_only_damage_makes(tmp_path, cache, damage):
         with contextlib.suppress(Corrupt):
             use()
     assert (tmp_path / "cache" / "damaged").exists()
-    again = Cache(tmp_path / "cache", PAGE, bytes_max=1 << 20, file_bytes=1 << 20, alone=True, let_go=lambda _: None)
+    again = Cache(
+        tmp_path / "cache", PAGE, bytes_max=1 << 20, file_bytes=1 << 20, alone=True, on_release=lambda _: None
+    )
     assert again.use().frames == 0
     again.close()
 
@@ -350,7 +354,7 @@ def test_a_put_that_goes_into_several_files(tmp_path):
     for number in range(1, 700):
         pages = list(range(8 * number, 8 * number + chance.randrange(1, 5)))
         frames.append((keyed(1, b"")[0], DecodedFrame(pages, bytes([number % 256]) * PAGE * len(pages))))
-    large = Cache(tmp_path / "c", PAGE, bytes_max=1 << 26, file_bytes=1 << 20, alone=True, let_go=lambda file: None)
+    large = Cache(tmp_path / "c", PAGE, bytes_max=1 << 26, file_bytes=1 << 20, alone=True, on_release=lambda file: None)
     bodies = large.put(frames)
     assert [bytes(body.data) for body in bodies] == [frame.body for _, frame in frames]
     assert [body.pages.tolist() for body in bodies] == [frame.pages for _, frame in frames]
@@ -370,14 +374,14 @@ def test_what_fits():
 
 
 def test_there_are_not_too_many_files(tmp_path):
-    small = Cache(tmp_path / "c", PAGE, bytes_max=1 << 30, file_bytes=1, alone=True, let_go=lambda file: None)
+    small = Cache(tmp_path / "c", PAGE, bytes_max=1 << 30, file_bytes=1, alone=True, on_release=lambda file: None)
     assert small.batch_bytes == 1 << 22
     small.close()
 
 
 def test_readahead_does_not_flush_a_small_cache():
     assert Settings(cache_bytes_max=1 << 20, frame_bytes=64 << 10).readahead_frames_max == 4
-    assert Settings(cache_bytes_max=1 << 20, frame_bytes=64 << 10).readahead_company_max == 4
+    assert Settings(cache_bytes_max=1 << 20, frame_bytes=64 << 10).piggyback_frames_max == 4
     assert Settings().readahead_frames_max == 64
-    assert Settings().readahead_company_max == 128
+    assert Settings().piggyback_frames_max == 128
     assert Settings(readahead_bytes_max=0).readahead_frames_max == 0

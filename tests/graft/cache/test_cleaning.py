@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.cache import cleaning_plan as thinning
+from graft.cache import cleaning_plan
 from graft.cache.cache import Cache
-from graft.cache.cleaning_plan import BLOCK, FileUse, place, runs, survey_is_due, taken_bytes, thinned, too_much, victim
+from graft.cache.cleaning_plan import (
+    BLOCK,
+    FileUse,
+    live_only,
+    place,
+    runs,
+    survey_is_due,
+    taken_bytes,
+    too_much,
+    victim,
+)
 from graft.pagemap.frame_table import FrameKey
 from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
@@ -36,7 +46,7 @@ def test_runs_are_what_is_kept(mask):
 @settings(deadline=None)
 @given(masks, st.sampled_from([512, 1024, 4096, 65536]), st.integers(0, 100_000))
 def test_what_is_kept_lies_behind_what_was_used_and_takes_what_is_said(mask, page_size, used):
-    kept = thinned(np.arange(1, len(mask) + 1).astype("<u4"), np.array(mask))
+    kept = live_only(np.arange(1, len(mask) + 1).astype("<u4"), np.array(mask))
     assert kept[kept != 0].tolist() == [slot + 1 for slot, live in enumerate(mask) if live]
     if not len(kept):
         return
@@ -56,7 +66,7 @@ def use(file, taken, live, **given):
     return FileUse(file, 1 << 24, taken, taken, live, **given)
 
 
-def test_the_file_with_the_largest_useless_part_is_thinned_first():
+def test_the_file_with_the_largest_useless_part_is_cleaned_first():
     files = [use(1, 100 * PAGE, 90 * PAGE), use(2, 10 * PAGE, 2 * PAGE), use(3, 50 * PAGE, 30 * PAGE)]
     assert victim(files, PAGE, 40) == files[1]
     given_up = use(4, 9 * PAGE, 0, given_up=1)
@@ -93,7 +103,7 @@ class Frames:
 
     def __init__(self, path, **chosen):
         self.evicted = []
-        given = {"bytes_max": 64 * FILE, "file_bytes": FILE, "alone": True, "let_go": self.evicted.append}
+        given = {"bytes_max": 64 * FILE, "file_bytes": FILE, "alone": True, "on_release": self.evicted.append}
         self.cache = Cache(path / "cache", PAGE, **{**given, **chosen})
         self.path = path / "cache"
         self.keys, self.contents = [], []
@@ -118,9 +128,9 @@ class Frames:
             for frame in frames
         ]
 
-    def thin(self, slack=20, bytes_max=1 << 30):
+    def clean(self, slack=20, bytes_max=1 << 30):
         steps = 0
-        while self.cache.thin(self.live, live_bytes=self.live_bytes, slack=slack, bytes_max=bytes_max):
+        while self.cache.clean(self.live, live_bytes=self.live_bytes, slack=slack, bytes_max=bytes_max):
             steps += 1
             assert steps < 1000
         return steps
@@ -169,7 +179,7 @@ def test_what_is_of_no_use_leaves_the_disk(frames, seed):
             for slot in range(FRAME_PAGES):
                 if chance.random() < chance.choice([0, 0.05, 0.4]):
                     of_use[slot] = False
-        frames.thin()
+        frames.clean()
         frames.check()
         assert frames.cache.use().bytes == frames.disk_bytes
         assert frames.disk_bytes <= frames.live_bytes * 1.05 + PAGE
@@ -181,7 +191,7 @@ def test_a_step_copies_no_more_than_it_may(frames):
     frames.put(30, chance)
     for of_use in frames.of_use:
         of_use[0] = False
-    assert frames.thin(bytes_max=2 * FRAME_PAGES * PAGE) >= 14
+    assert frames.clean(bytes_max=2 * FRAME_PAGES * PAGE) >= 14
     frames.check()
     assert frames.disk_bytes == frames.live_bytes
 
@@ -191,7 +201,7 @@ def test_little_is_left_alone(frames):
     frames = frames()
     frames.put(100, chance)
     frames.of_use[3][2] = False
-    assert frames.thin() == 0
+    assert frames.clean() == 0
     assert frames.cache.use().bytes == 100 * FRAME_PAGES * PAGE
 
 
@@ -205,16 +215,16 @@ def test_pages_that_cannot_be_freed_are_not_looked_for_again_and_again(frames):
         looked.extend(given)
         return [np.ones(len(frame.pages) // 4, np.bool_) for frame in given]
 
-    def thin(live_bytes):
-        return frames.cache.thin(unknown, live_bytes=live_bytes, slack=20, bytes_max=1 << 30)
+    def clean(live_bytes):
+        return frames.cache.clean(unknown, live_bytes=live_bytes, slack=20, bytes_max=1 << 30)
 
     whole = frames.live_bytes
-    assert not thin(whole // 2)
+    assert not clean(whole // 2)
     assert len(looked) == 20
-    assert not thin(whole // 2)
-    assert not thin(whole // 2 - 2 * PAGE)
+    assert not clean(whole // 2)
+    assert not clean(whole // 2 - 2 * PAGE)
     assert len(looked) == 20
-    assert not thin(whole // 4)
+    assert not clean(whole // 4)
     assert len(looked) == 40
     frames.check()
 
@@ -224,7 +234,7 @@ def test_a_part_of_a_volume_is_left_alone(frames):
     frames = frames()
     frames.put(20, random.Random(13))
     frames.of_use = [[slot < 4 for slot in range(FRAME_PAGES)] for _ in frames.of_use]
-    assert not frames.cache.thin(frames.live, live_bytes=20 * FRAME_PAGES * PAGE, slack=20, bytes_max=1 << 30)
+    assert not frames.cache.clean(frames.live, live_bytes=20 * FRAME_PAGES * PAGE, slack=20, bytes_max=1 << 30)
     assert frames.cache.use().pages == 20 * FRAME_PAGES
 
 
@@ -233,7 +243,7 @@ def test_everything_of_no_use(frames):
     frames = frames()
     frames.put(9, chance)
     frames.of_use = [[False] * FRAME_PAGES for _ in frames.of_use]
-    frames.thin()
+    frames.clean()
     assert frames.disk_bytes == frames.cache.use().bytes == 0
     assert not list(frames.path.glob("*.frames"))
 
@@ -243,11 +253,11 @@ def test_bodies_that_somebody_holds_stay_as_they_are(frames):
     chance = random.Random(8)
     frames = frames()
     held = frames.put(8, chance)
-    other = Cache(frames.path, PAGE, bytes_max=64 * FILE, file_bytes=FILE, alone=False, let_go=lambda file: None)
+    other = Cache(frames.path, PAGE, bytes_max=64 * FILE, file_bytes=FILE, alone=False, on_release=lambda file: None)
     theirs = [other.get(key) for key in frames.keys]
     for of_use in frames.of_use:
         of_use[::2] = [False] * (FRAME_PAGES // 2)
-    frames.thin()
+    frames.clean()
     frames.check()
     assert set(frames.evicted) == {1, 2}
     for body, bodies in zip([*held, *theirs], 2 * frames.contents, strict=True):
@@ -261,20 +271,20 @@ def test_bodies_that_somebody_holds_stay_as_they_are(frames):
     other.close()
 
 
-def test_a_frame_that_was_thinned_and_comes_whole_again(frames):
+def test_a_frame_that_was_cleaned_and_comes_whole_again(frames):
     chance = random.Random(9)
     frames = frames()
     frames.put(8, chance)
     for of_use in frames.of_use:
         of_use[:4] = [False] * 4
-    frames.thin()
+    frames.clean()
     assert not frames.cache.get(frames.keys[0]).whole
     key, bodies = frames.keys[0], frames.contents[0]
     frames.of_use[0] = [True] * FRAME_PAGES
     (body,) = frames.cache.put([(key, DecodedFrame(np.arange(1, FRAME_PAGES + 1, dtype=np.uint32), b"".join(bodies)))])
     assert body.whole
     frames.check()
-    frames.thin()
+    frames.clean()
     frames.check()
     assert frames.cache.get(key).whole
     assert frames.cache.use().pages == frames.live_bytes // PAGE
@@ -286,7 +296,7 @@ def test_there_is_no_room_to_copy(frames):
     frames.put(8, chance)
     for of_use in frames.of_use:
         of_use[0] = False
-    assert frames.thin() == 0
+    assert frames.clean() == 0
     frames.check()
     assert frames.disk_bytes <= 8 * FRAME_PAGES * PAGE
 
@@ -301,13 +311,13 @@ def test_a_damaged_frame_is_not_copied(frames):
     with path.open("r+b") as file:
         file.seek(2 * PAGE)
         file.write(b"damage")
-    frames.thin()
+    frames.clean()
     assert frames.cache.get(frames.keys[0]) is None
     frames.of_use[0] = [False] * FRAME_PAGES
     frames.check()
 
 
 def test_blocks_are_counted_as_file_systems_give_them_out():
-    assert thinning.in_blocks(0) == 0
-    assert thinning.in_blocks(1) == BLOCK
-    assert thinning.in_blocks(BLOCK) == BLOCK
+    assert cleaning_plan.in_blocks(0) == 0
+    assert cleaning_plan.in_blocks(1) == BLOCK
+    assert cleaning_plan.in_blocks(BLOCK) == BLOCK

@@ -105,7 +105,7 @@ def test_the_first_to_come_is_alone_until_it_settled(tmp_path):
     joining.start()
     joining.join(0.05)
     assert not entered
-    first.settled()
+    first.admit_others()
     joining.join(10)
     assert entered == [False]
     first.close()

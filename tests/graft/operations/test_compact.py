@@ -40,7 +40,12 @@ from tests.graft.support import (
 PAGES = 400
 PUSH_POINTS = FAILPOINTS[FAILPOINTS.index("push: after intent") : FAILPOINTS.index("push: after journal deletion") + 1]
 # Nothing is carried: what a thousand pushes leave, sixty do here.
-SETTINGS = {"cache_bytes_max": 1 << 22, "cache_file_bytes": 1 << 20, "fetch_gap_bytes_max": 0, "carry_bytes_max": 0}
+SETTINGS = {
+    "cache_bytes_max": 1 << 22,
+    "cache_file_bytes": 1 << 20,
+    "fetch_gap_bytes_max": 0,
+    "consolidation_bytes_max": 0,
+}
 
 
 @pytest.fixture

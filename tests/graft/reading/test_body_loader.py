@@ -172,7 +172,7 @@ def test_what_is_fetched_in_the_background_is_waited_for_by_whoever_comes_to_it(
     assert reader.table.is_ahead(number)
     threading.Timer(0.01, store.release.set).start()
     assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
-    reader.bodies.settle()
+    reader.bodies.wait_for_background()
     assert told.is_set()
     assert not reader.table.coming
     counts = reader.counts.snapshot()
@@ -185,7 +185,7 @@ def test_what_could_not_be_fetched_in_the_background_is_asked_for_again(world):
     store.fails = True
     number, told = reader.snapshot().missing_frame(PAGES), threading.Event()
     assert reader.bodies.attach_later([number], told.set)
-    reader.bodies.settle()
+    reader.bodies.wait_for_background()
     assert not told.is_set()
     assert reader.snapshot().missing_frame(PAGES) == number
     with pytest.raises(Exception, match="does not come"):
@@ -217,5 +217,5 @@ def test_a_forked_process_fetches_nothing_in_the_background(world):
     reader.bodies.disown()  # as the child does, in which the thread that fetches is not
     assert not reader.table.coming
     assert not reader.bodies.attach_later([number + 1], lambda: None)
-    reader.bodies.settle()
+    reader.bodies.wait_for_background()
     reader.bodies.close()

@@ -15,7 +15,7 @@ from graft.operations.status import status
 from graft.replica import reclaim as settling
 from graft.replica import replica as replica_module
 from graft.replica.liveness import live_in
-from graft.replica.reclaim import settle
+from graft.replica.reclaim import reclaim
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.pull import pull
@@ -42,8 +42,8 @@ CHOSEN = {
     "inline_bytes_max": 32 << 10, "journal_file_bytes": 16 << 20, "spill_bytes": 4 << 20, "codec": "raw",
 }  # fmt: skip
 OPENED = {name: value for name, value in CHOSEN.items() if name != "page_size"}
-POINTS = ["cache: after file", "cache: after frame", "thinning: after index", "evict: after unlink",
-          "evict: after index", "thinning: after file"]  # fmt: skip
+POINTS = ["cache: after file", "cache: after frame", "cleaning: after index", "evict: after unlink",
+          "evict: after index", "cleaning: after file"]  # fmt: skip
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_settled_replica_takes_little_more_than_its_pages(volume):
     replica = volume.replica
     volume.scatter(100)
     shown = content(replica.snapshot())
-    assert settle(replica)
+    assert reclaim(replica)
     assert ratio(replica) <= 1.1
     assert not list((replica.path / "journal").iterdir())
     assert content(replica.snapshot()) == shown
@@ -143,15 +143,15 @@ def test_who_changed_nothing_has_nothing_to_settle(volume, monkeypatch):
     volume = volume()
     volume.scatter(1)
     volume.end(leave)
-    settled = []
-    monkeypatch.setattr(replica_module, "settle", settled.append)
+    reclaimed = []
+    monkeypatch.setattr(replica_module, "reclaim", reclaimed.append)
     volume.reopen().snapshot().read(1)
     volume.end(leave)
-    assert not settled
+    assert not reclaimed
     volume.reopen()
     volume.write([1])
     volume.end(leave)
-    assert len(settled) == 1
+    assert len(reclaimed) == 1
     volume.reopen()
 
 
@@ -181,7 +181,7 @@ def test_a_small_cache_keeps_its_budget_and_settles(volume):
     volume.scatter(30)
     replica = volume.replica
     shown = content(replica.snapshot())
-    assert settle(replica)
+    assert reclaim(replica)
     assert disk_bytes(replica.path / "cache") <= (4 << 20) + (256 << 10)
     assert disk_bytes(replica.path) <= 1.1 * PAGES * PAGE
     assert content(replica.snapshot()) == shown
@@ -193,12 +193,12 @@ def test_one_that_opens_a_replica_anew_throws_nothing_away(volume):
     volume.scatter(30)
     shown = content(volume.replica.snapshot())
     volume.end(kill)
-    settle(volume.reopen())
+    reclaim(volume.reopen())
     assert ratio(volume.replica) <= 1.1
     volume.end(kill)
     files = {file: file.stat().st_mtime_ns for file in (volume.path / "cache").glob("*.frames")}
     again = volume.reopen()
-    assert settle(again)
+    assert reclaim(again)
     assert content(again.snapshot()) == shown
     assert again.counts.snapshot().fetches == 0, "a page was lost"
     assert files == {file: file.stat().st_mtime_ns for file in (volume.path / "cache").glob("*.frames")}
@@ -206,7 +206,7 @@ def test_one_that_opens_a_replica_anew_throws_nothing_away(volume):
 
 def test_what_is_in_index_chunks_that_were_never_read_stays(volume, path):
     """Whoever does not know where pages are must not say that they are of no use, nor ask the remote for it."""
-    volume = volume(pages=5000, carry_bytes_max=0)
+    volume = volume(pages=5000, consolidation_bytes_max=0)
     volume.scatter(3)
     reader = clone(path / "b", f"{volume.store.url}#vol", settings=volume.replica.settings, store=volume.store)
     for page in range(1, 4000, 3):
@@ -216,7 +216,7 @@ def test_what_is_in_index_chunks_that_were_never_read_stays(volume, path):
     chunks = fresh.view().remote_map.chunks
     assert not any(chunk.built for chunk in chunks)
     view = fresh.view()
-    fresh.cache.thin(lambda frames: live_in(fresh.table, view, frames), live_bytes=0, slack=20, bytes_max=1 << 30)
+    fresh.cache.clean(lambda frames: live_in(fresh.table, view, frames), live_bytes=0, slack=20, bytes_max=1 << 30)
     assert fresh.cache.use().pages >= before - 9
     assert fresh.counts.snapshot().fetches == 0
     leave(fresh)
@@ -230,7 +230,7 @@ def test_what_was_deleted_leaves_the_disk(volume):
         transaction.truncate(300)
         transaction.commit()
     push(volume.replica)
-    assert settle(volume.replica)
+    assert reclaim(volume.replica)
     assert volume.replica.snapshot().page_count == 300
     assert ratio(volume.replica) <= 1.2
     assert volume.replica.counts.snapshot().fetches == 0
@@ -244,11 +244,11 @@ def test_older_versions_stay_readable(volume):
     lsn, shown = old.lsn, content(old)
     assert content(theirs) == shown
     volume.scatter(20, pages=60)
-    settle(volume.replica)
+    reclaim(volume.replica)
     held = [old.read(page) for page in range(1, 601)]
     assert b"".join(held) == shown
     other.bodies.evict()
-    settle(volume.replica)
+    reclaim(volume.replica)
     assert ratio(volume.replica) <= 1.2
     assert content(theirs) == shown
     assert content(snapshot_at(volume.replica, lsn)) == shown
@@ -265,7 +265,7 @@ def test_pulling_readers_settle(volume, path):
         volume.scatter(4, pages=40)
         pull(reader)
         hydrate(reader)
-    settle(reader)
+    reclaim(reader)
     assert ratio(reader) <= 1.1
     fetches = reader.counts.snapshot().fetches
     assert content(reader.snapshot()) == content(volume.replica.snapshot())
@@ -282,7 +282,7 @@ def test_hydrating_brings_back_what_is_of_use_again(volume):
     def every_second(frames):
         return [np.arange(len(frame.pages) // 4) % 2 == 0 for frame in frames]
 
-    while replica.cache.thin(every_second, live_bytes=0, slack=20, bytes_max=1 << 30):
+    while replica.cache.clean(every_second, live_bytes=0, slack=20, bytes_max=1 << 30):
         pass
     assert replica.cache.use().pages == 200
     hydrate(replica)
@@ -299,14 +299,14 @@ def test_death_while_settling(volume, point, times):
     volume.scatter(10, pages=40)
     shown = content(volume.replica.snapshot())
     with dying_at(point, times=times), contextlib.suppress(Killed):
-        settle(volume.replica)
+        reclaim(volume.replica)
     volume.end(kill)
     again = volume.reopen()
     assert content(again.snapshot()) == shown
     assert again.counts.snapshot().fetches == 0, "a page was lost"
-    settle(again)
+    reclaim(again)
     volume.scatter(1)
-    settle(again)
+    reclaim(again)
     assert ratio(again) <= 1.15
 
 
@@ -316,7 +316,7 @@ def test_a_writer_beside_one_that_settles_is_never_busy(volume):
     for number in range(30):
         volume.write([number + 1], replica=writer, durability=Durability.LOCAL)
         push(volume.replica)
-        settle(volume.replica)
+        reclaim(volume.replica)
         assert not list((writer.path / "journal").iterdir())
     assert status(writer).local_commits == 0
     assert content(writer.snapshot()) == content(volume.replica.snapshot())
@@ -327,7 +327,7 @@ def test_what_is_not_pushed_stays(volume):
     volume = volume(pages=300)
     volume.write([1, 2])
     shown = content(volume.replica.snapshot())
-    settle(volume.replica)
+    reclaim(volume.replica)
     volume.end(kill)
     again = volume.reopen()
     assert content(again.snapshot()) == shown
@@ -339,7 +339,7 @@ def test_settling_waits_for_no_writer(volume):
     volume.scatter(1)
     with begin(volume.replica) as transaction:
         transaction.write(1, bytes(PAGE))
-        settle(volume.replica)
+        reclaim(volume.replica)
         assert list((volume.replica.path / "journal").iterdir()), "a writer may be appending to it"
         transaction.commit()
     assert status(volume.replica).local_commits == 1
@@ -350,8 +350,8 @@ def test_a_push_keeps_settling_away(volume):
     volume.scatter(20, pages=30)
     other = as_other_process(volume.replica.path, volume.store, **OPENED)
     with other.sync_lock.held(0):
-        assert not settle(volume.replica)
-    assert settle(volume.replica)
+        assert not reclaim(volume.replica)
+    assert reclaim(volume.replica)
     leave(other)
 
 
@@ -369,7 +369,7 @@ def test_a_push_gets_in_between_two_steps_of_settling(volume, monkeypatch):
         pushed.append(push(other))
 
     volume.replica.runtime = Runtime(sleep_s=pause)
-    settle(volume.replica)
+    reclaim(volume.replica)
     assert len(pushed) > 1
     assert content(other.snapshot()) == content(volume.replica.snapshot())
     leave(other)

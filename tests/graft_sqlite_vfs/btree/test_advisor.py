@@ -67,7 +67,7 @@ def advised(volume, monkeypatch):
     """A reader that has come to page 1, and what is known to it of the tree."""
     known = Parents()
     monkeypatch.setattr(module, "_parents", SimpleNamespace(setdefault=lambda *_: known))
-    advisor = BtreeAdvisor(SimpleNamespace(settings=SimpleNamespace(readahead_frames_max=16, readahead_company_max=16)))
+    advisor = BtreeAdvisor(SimpleNamespace(settings=SimpleNamespace(readahead_frames_max=16, piggyback_frames_max=16)))
     assert volume.read(advisor, 1, HERE) == [HERE]
     return advisor, known
 
