@@ -1,26 +1,29 @@
 """The cache of frames: disposable, bounded, checksummed, shared by all processes on a replica.
 
-    cache/index.db          which frame is where, with its checksum    (graft.cache_index)
-    cache/00000001.frames   bodies, one frame after the other          (graft.cache_files)
+    cache/index.db          the place and the checksum of each frame   (graft.cache.index)
+    cache/00000001.frames   bodies, one frame after the other          (graft.cache.files)
 
-Both together are `graft.cache.frames`; here is what threads and processes may ask of them, and what failures mean.
+`graft.cache.frames` combines the two. This module adds locking between threads, recovery, and the translation of
+errors.
 
-Deleting the directory loses nothing; what fails its checksum is as good as absent. Files are evicted whole, oldest
-first. The index is committed without syncing: after a power cut it may name bytes that never reached the disk, or
-mix rows, which their checksums show, since they cover what frame it is; or name frames that lie where it says that
-the next one goes, which count as absent; or be damaged itself: then the next process that is alone begins anew.
+Deleting the directory loses nothing. A frame that fails its checksum counts as absent. Files are evicted whole, oldest
+first. The index is committed without syncing, so a power cut can leave it wrong in three ways. It may name bytes that
+never reached the disk, or mix rows: the checksums show that, since they cover the frame's identity. It may name frames
+behind the point where the next one goes: they count as absent. Or the database itself is damaged: then the next process
+that opens the replica alone starts an empty cache.
 
-Invariants: the files take no more than the budget, before and after each frame that is added, those included that are
-given up and that somebody still maps; nothing that is mapped ever changes; a file that the index does not name, or
-that it names and that is not there, is tidied away by the next one who makes a file.
+Invariants: before and after each addition the files take no more disk space than the budget, including files that are
+given up but still mapped. Mapped bytes never change. The next process that makes a file deletes each file that the
+index does not name, and each row whose file is missing.
 
-A page that the newest version has elsewhere is of no use any more. When such pages are more than a small part of all,
-those that are of use are copied out of the file with the fewest of them, and it is deleted like an evicted one
-(`graft.cache.cleaner`): work in proportion to what was added, a bounded piece of it at a time. Holes are not punched
-into files: somebody may map them, and would read zeros.
+A page is dead once the newest version has it elsewhere. When dead pages are more than a small part of the cache, the
+live pages of the file with the most dead ones are copied to another file, and the file is deleted
+(`graft.cache.cleaner`). The work is proportional to what was added, and done in bounded steps. Holes are not punched
+into files, since another process may map them and would read zeros.
 
-What another process maps keeps its disk space. It is not evicted, but given up: its mappers let go of it when they
-look next (`graft.reading.body_loader.BodyLoader.evict`), and until then there is less room.
+A file that another process maps occupies disk space even after deletion. So it is not evicted, but marked as given up:
+the other processes unmap it on their next call of `graft.reading.body_loader.BodyLoader.evict`. Until then less room is
+available.
 """
 
 import contextlib
@@ -46,24 +49,24 @@ from pagestore.segments.format import DecodedFrame
 
 _DAMAGED = "damaged"
 _NAMED_MAX = 1000
-"""Frames of a segment that are known by heart."""
+"""The offsets of a segment's frames are held in memory if there are at most this many."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """What the cache holds."""
+    """How much the cache holds."""
 
     frames: int
     pages: int
     bytes: int
-    """Those of files that are given up and still mapped by somebody included."""
+    """Disk space, including files that are given up and still mapped."""
 
 
 class Cache:
     """One process's view of the cache; safe for threads.
 
-    Raises `LocalStorageError`, `DiskFull`, `Corrupt` and `WriterBusy` where it cannot do its work; its callers do
-    without it then.
+    Methods raise `LocalStorageError`, `DiskFull`, `Corrupt` or `WriterBusy` when the cache cannot be used; callers then
+    work without it.
     """
 
     def __init__(
@@ -78,11 +81,12 @@ class Cache:
         still_there: Callable[[], bool] = lambda: True,
         frozen: bool = False,
     ) -> None:
-        """Use ``directory``, created if absent; ``on_release`` is called with files to unmap.
+        """Use ``directory``, created if absent.
 
-        Where the directory was removed it is made anew, as long as the replica is ``still_there``. One who is ``alone``
-        throws an index that is damaged away with all it indexed; others do without the cache. A ``frozen`` cache is
-        only read: whatever would change its files raises `LocalStorageError`.
+        ``on_release`` is called with each file whose bodies must not be used any longer. If the directory is removed,
+        it is created again as long as ``still_there`` returns true. If the index is damaged, a process that is
+        ``alone`` deletes the whole cache; other processes work without it. A ``frozen`` cache is only read: methods
+        that would change its files raise `LocalStorageError`.
         """
         self._directory = directory
         self._page_size = page_size
@@ -98,11 +102,11 @@ class Cache:
         """See `_named_in`; as of `_named_at`."""
         self._named_at: tuple[int, int] | None = None
         self.grew = False
-        """Whether anything was put in from here."""
+        """Whether this process has added anything."""
         if alone and (directory / _DAMAGED).exists():
             shutil.rmtree(directory, ignore_errors=True)
         self._closed = False
-        with contextlib.suppress(LocalStorageError, LimitReached):  # a full disk, say: what is put in later tries again
+        with contextlib.suppress(LocalStorageError, LimitReached):  # such as a full disk: the next `put` tries again
             try:
                 self._usable = self._opened()
             except Corrupt:
@@ -112,28 +116,28 @@ class Cache:
 
     @property
     def batch_bytes(self) -> int:
-        """How much to put in at once at most, so that no part of it is evicted for another."""
+        """Most bytes to put at once, so that no part of the batch is evicted for another."""
         return self._file_bytes
 
     def lacks(self, key: FrameKey) -> bool:
-        """Tell whether a frame is known not to be there, without the long way to the index if that can be helped.
+        """Return whether a frame is known to be absent, usually without a query to the index.
 
-        What came from another process since the system's clock ticked last may be overlooked.
+        May miss a frame that another process added within the current tick of the system's clock.
         """
         if not isinstance(key.ref.home, OwnObject):
-            return False  # its segment has a few frames: to ask for them all is no cheaper than to ask for one
+            return False  # its segment has few frames: querying all of them is no cheaper than querying one
         with self._lock:
             named = self._named_in(key.ref.segment.raw)
             return named is not None and key.offset not in named
 
     def get(self, key: FrameKey) -> FrameBody | None:
-        """Return a frame whose checksum was just verified, None when it is not there; some pages may be lacking."""
+        """Return a frame after verifying its checksum, None if it is absent; it may lack some pages."""
         with self._working("reading"):
             frame = self._frames.index.frame(key.ref.segment.raw, key.offset)
             return self._frames.verified(frame) if frame else None
 
     def has(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
-        """Return those of the frames that the index names, with all pages or some."""
+        """Return which of the frames the index names, with all of their pages or some."""
         by_segment: defaultdict[bytes, dict[int, FrameKey]] = defaultdict(dict)
         for key in keys:
             by_segment[key.ref.segment.raw][key.offset] = key
@@ -145,13 +149,13 @@ class Cache:
             }
 
     def maps(self, file: int) -> bool:
-        """Tell whether bodies in a file may be held; once they may not, `on_release` was called, or is about to be."""
+        """Return whether bodies in a file may be used; if not, `on_release` was called or is about to be."""
         return self._files.maps(file)
 
     def put(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
-        """Add verified frames and return them as bodies in the cache's files; let go of what others want evicted.
+        """Add verified frames and return them as bodies in the cache's files; unmap files that were given up.
 
-        Another thread may evict them at once: look at `maps` when they are where they are to be.
+        Another thread may evict them at once: check `maps` after storing the bodies.
         """
         with self._changing("writing to"):
             self._reopen_if_removed()
@@ -166,8 +170,8 @@ class Cache:
             return bodies
 
     def evict(self) -> None:
-        """Hold the cache to its budget, and let go of what others want to have evicted."""
-        with self._changing("emptying"):
+        """Evict files until the cache fits its budget, and unmap files that were given up."""
+        with self._changing("evicting from"):
             self._reopen_if_removed()
             files = self._frames.index.files()
             self._frames.unmap_all_but(files)
@@ -179,12 +183,13 @@ class Cache:
                     self._give_up(0)
 
     def clean(self, live: LiveJudge, *, live_bytes: int, slack: int, bytes_max: int) -> bool:
-        """Let go of pages that are of no use, copying so many bytes of others at most; tell if there is more to do.
+        """Free dead pages, copying at most ``bytes_max`` of live ones; return whether there is more to do.
 
-        ``live_bytes`` is what all pages of the newest version take: when all is done, the files take one in ``slack``
-        bytes more at most. The caller sees to it that no frame is put in meanwhile that ``live`` does not know of.
+        ``live_bytes`` is the size of all pages of the newest version. When cleaning is done, the files exceed the live
+        bytes by at most one part in ``slack``. The caller ensures that no frame is added meanwhile that ``live`` does
+        not know.
         """
-        with self._changing("thinning"):
+        with self._changing("cleaning"):
             self._reopen_if_removed()
             frames, index = self._frames, self._frames.index
             files = index.files()
@@ -206,18 +211,18 @@ class Cache:
             return emptied or moved > 0
 
     def shrink(self) -> None:
-        """Make the index as small as it can be, if nobody is in the way."""
+        """Shrink the index, unless another process is using it."""
         with self._working("shrinking"):
             self._frames.index.shrink()
 
     def use(self) -> CacheUse:
-        """Count what is there; nothing of an index that is damaged is."""
+        """Return how much the cache holds; zeros if its index is damaged."""
         with contextlib.suppress(Corrupt), self._working("reading"):
             return CacheUse(*self._frames.index.count(), self._frames.blocks())
         return CacheUse(0, 0, 0)
 
     def disown(self) -> None:
-        """Leave the index to the process that this one was forked from, and do without."""
+        """In the child of a fork: leave the index to the parent, and work without the cache."""
         self._lock = threading.RLock()
         self._closed = True
         if self._usable is not None:
@@ -225,7 +230,7 @@ class Cache:
         self._usable = None
 
     def close(self) -> None:
-        """Let go of the index and the files."""
+        """Close the index and unmap the files."""
         with self._lock:
             self._closed = True
             if self._usable is not None:
@@ -255,7 +260,7 @@ class Cache:
         )
 
     def _reopen_if_removed(self) -> None:
-        """Begin anew where somebody deleted the directory: what is written there must not mix with another's files."""
+        """If the directory was deleted, start an empty cache, so that nothing mixes with another process's files."""
         if self._usable is None and not self._closed:
             self._usable = self._opened()
         if self._usable is None or self._usable.index.is_there():
@@ -265,11 +270,11 @@ class Cache:
             self._usable.unmap(file)
         self._usable = None
         if not self._still_there():
-            raise LocalStorageError(f"{self._directory} is not the directory that was opened")
+            raise LocalStorageError(f"{self._directory} was replaced since the replica was opened; open it again")
         self._usable = self._opened()
 
     def _named_in(self, segment: bytes) -> set[int] | None:
-        """Return the offsets of all frames of a segment that the index names; None where those are many, or unknown."""
+        """Return the offsets of all frames of a segment in the index; None if there are too many, or none is known."""
         changed_at = self._frames.index.changed_at()
         if changed_at is None:
             return None

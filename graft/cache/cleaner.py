@@ -1,6 +1,6 @@
-"""Thinning a cache file: the pages that are of use are copied behind the others, so that the file can go.
+"""Cache cleaning: copies the live pages out of a file, so that the file can be deleted.
 
-Callers hold a transaction of the index; what is decided is decided in `graft.cache.cleaning_plan`.
+Callers hold a transaction of the index. `graft.cache.cleaning_plan` decides; this module carries out.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ from graft.cache.frames import CachedFrames
 
 
 def file_to_clean(frames: CachedFrames, live: LiveJudge, live_bytes: int, slack: int) -> FileUse | None:
-    """Return the file to thin, if there is one; where that is not known, look what is of use."""
+    """Return the file to clean next, None for none; survey the frames first if it is time to."""
     index, size = frames.index, frames.page_size
     files = index.files()
     found, excess = victim(files, size, slack), too_much(files, live_bytes)
@@ -37,21 +37,21 @@ def file_to_clean(frames: CachedFrames, live: LiveJudge, live_bytes: int, slack:
 
 
 def _survey(frames: CachedFrames, file: int, live: LiveJudge) -> None:
-    """Find out what of a file is of use, and forget frames of which nothing is."""
-    listed, useless, count = frames.index.frames_in(file), [], 0
+    """Measure the live bytes of a file, and forget its dead frames."""
+    listed, dead, count = frames.index.frames_in(file), [], 0
     for frame, mask in zip(listed, live(listed), strict=True):
         if mask.all():
             count += len(mask) * frames.page_size
         elif mask.any():
             count += taken_bytes(np.where(mask, frame.listed, 0), frames.page_size)
         else:
-            useless.append(frame)
-    frames.index.forget(useless)
+            dead.append(frame)
+    frames.index.forget(dead)
     frames.index.set_live(file, count)
 
 
 def move_out(frames: CachedFrames, file: int, live: LiveJudge, bytes_max: int) -> tuple[bool, int]:
-    """Move what is of use out of a file, so many bytes at most; tell whether that was all, and how much it was."""
+    """Move live pages out of a file, at most ``bytes_max``; return whether none is left, and how many bytes moved."""
     listed, moved = frames.index.frames_in(file), 0
     for frame, mask in zip(listed, live(listed), strict=True):
         kept = live_only(frame.listed, mask)
@@ -62,7 +62,7 @@ def move_out(frames: CachedFrames, file: int, live: LiveJudge, bytes_max: int) -
 
 
 def _move(frames: CachedFrames, frame: CachedFrame, kept: Listed) -> int:
-    """Copy the pages of a frame that are to be kept behind what is used, and name it there; return their bytes."""
+    """Copy the ``kept`` pages of a frame to another file and point the index there; return their bytes."""
     old = frames.verified(frame) if len(kept) else None
     if old is None:
         frames.index.forget([frame])

@@ -1,12 +1,11 @@
-"""Frames in the cache of which only some pages are of use: what remains of them, and when that is worth the work.
+"""Decides what to copy when cached frames are partly dead, and when cleaning is worth the work; pure.
 
-All pure. A frame that is thinned keeps its slots: the page list has 0 where a body was let go of, and in the file there
-is a hole, or what belongs to another frame. Holes are whole blocks of the file system, so pages smaller than that free
-less.
+The slots of a cleaned frame stay the same. Its page list has 0 where a body was dropped; at that place the file has a
+hole, or bytes of another frame. Holes are whole blocks of the file system, so smaller pages free less.
 
-    slots      0   1   2   3   4   5          kept  1, 3
-    pages      0   p   0   q                  cut behind the last one that is kept
-    file     ┄┄┄┄ [p] ┄┄┄ [q]                 placed so that the first one begins where the file's used part ended
+    slots      0   1   2   3   4   5          live  1, 3
+    pages      0   p   0   q                  cut behind the last live page
+    file     ┄┄┄┄ [p] ┄┄┄ [q]                 the first live page begins where the used part of the file ended
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from pagestore.distinct import distinct
 
 BLOCK = 4096
-"""What file systems give out."""
+"""Unit of allocation in a file system, in bytes."""
 
 Mask = npt.NDArray[np.bool_]
 Listed = npt.NDArray[np.uint32]
@@ -26,33 +25,33 @@ Listed = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class CachedFrame:
-    """A frame as the index has it."""
+    """A frame as a row of the index."""
 
     segment: bytes
     offset: int
     file: int
     position: int
-    """Where slot 0 is; not more than a block's multiple before what was used of the file then."""
+    """Where slot 0 is, or would be if the frame were whole."""
     pages: bytes
     """The page list, u32 each."""
     whole: bool
     digest: bytes
     end: int = 0
-    """Where its last slot ends, for one that is being put in."""
+    """Where its last slot ends, while it is being added."""
 
     @property
     def listed(self) -> Listed:
-        """The page list; 0 for a body that was let go of."""
+        """The page list; 0 for a body that was dropped."""
         return np.frombuffer(self.pages, "<u4")
 
 
 LiveJudge = Callable[[Sequence[CachedFrame]], Sequence[Mask]]
-"""Tells, for each frame, which of its slots hold pages that are still of use."""
+"""Returns, for each frame, which of its slots hold live pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileUse:
-    """What a file of the cache takes, and what of it is of use, as far as is known."""
+    """How much of a cache file is used, and how much of that is known to be live; bytes."""
 
     file: int
     bytes: int
@@ -60,30 +59,30 @@ class FileUse:
     used: int
     """Where the next frame goes."""
     taken: int
-    """What is on the disk, holes not counted."""
+    """Space on the disk, without holes."""
     live: int
-    """What of that is of use."""
+    """Live bytes, as of the last survey."""
     given_up: int = 0
-    """Whether those who map it are to let go of it."""
+    """Whether processes that map it should unmap it."""
 
     @property
     def blocks(self) -> int:
-        """What is on the disk, in bytes of whole blocks."""
+        """Space on the disk, in whole blocks."""
         return in_blocks(self.taken)
 
     @property
     def excess(self) -> int:
-        """What is on the disk and of no use."""
+        """Space on the disk that is not live."""
         return max(0, self.blocks - self.live)
 
 
 def in_blocks(length: int) -> int:
-    """Return what so many bytes take on the disk."""
+    """Return the disk space that ``length`` bytes take."""
     return -(-length // BLOCK) * BLOCK
 
 
 def fitting(lengths: Sequence[int], room: int, blocks_max: int) -> int:
-    """Return how many bodies of these lengths go into so much room of a file, and so much of the disk."""
+    """Return how many bodies of these lengths fit into ``room`` of a file and ``blocks_max`` of the disk."""
     for count, length in enumerate(lengths):
         room, blocks_max = room - length, blocks_max - in_blocks(length)
         if min(room, blocks_max) < 0:
@@ -92,7 +91,7 @@ def fitting(lengths: Sequence[int], room: int, blocks_max: int) -> int:
 
 
 def runs(listed: Listed) -> Iterator[tuple[int, int]]:
-    """Yield the first slot and the end of each run of slots that are kept."""
+    """Yield the first slot and the end of each run of slots whose bodies are there."""
     kept = np.zeros(len(listed) + 2, np.int8)
     kept[1:-1] = listed != 0
     edges = np.flatnonzero(np.diff(kept)).tolist()
@@ -107,39 +106,42 @@ def live_only(listed: Listed, live: Mask) -> Listed:
 
 
 def taken_bytes(listed: Listed, page_size: int) -> int:
-    """Return what a frame with this page list takes on the disk when it begins with a block."""
+    """Return the disk space of a frame with this page list that starts at a block."""
     if page_size >= BLOCK:
         return int(np.count_nonzero(listed)) * page_size
     return len(distinct(np.flatnonzero(listed) * page_size // BLOCK)) * BLOCK
 
 
 def place(listed: Listed, page_size: int, used: int) -> int:
-    """Return where a thinned frame begins if nothing of it is to lie before ``used``."""
+    """Return the position of a cleaned frame so that none of its live pages lies before ``used``."""
     first = int(np.flatnonzero(listed)[0]) * page_size // BLOCK * BLOCK
     return max(0, in_blocks(used) - first)
 
 
 def too_much(files: Sequence[FileUse], live_bytes: int) -> int:
-    """Return by how much the files take more than all pages of the newest version: that much at least is of no use.
+    """Return how much more space the files take than all pages of the newest version: at least that much is dead.
 
-    Those that are given up do not count: what they take cannot be helped.
+    Files that are given up do not count, since cleaning cannot free their space.
     """
     return sum(file.blocks for file in files if not file.given_up) - live_bytes
 
 
 def survey_is_due(excess: int, futile: int, live_bytes: int, slack: int) -> bool:
-    """Tell whether so much is `too_much` that it is time to look what is of use; not again, if it was futile before."""
+    """Return whether an excess justifies a survey of live pages.
+
+    ``futile`` is the excess at which the last survey found nothing to free, else 0.
+    """
     return excess > futile + live_bytes // slack
 
 
 def victim(files: Sequence[FileUse], page_size: int, slack: int) -> FileUse | None:
-    """Return the file with the largest part that is of no use, as far as is known.
+    """Return the file with the largest dead part, as far as is known.
 
-    None if that is little in all: less than half of one in ``slack`` bytes of what is of use. So one need not look for
-    it again before the other half has come together.
+    None if all dead parts together are less than half of one part in ``slack`` of the live bytes. So the next survey is
+    not due before the other half has accumulated.
     """
     candidates = [file for file in files if not file.given_up]
     if sum(file.excess for file in candidates) <= sum(file.live for file in candidates) // (2 * slack):
         return None
     found = max(candidates, key=lambda file: file.excess / max(file.taken, 1))
-    return found if found.excess >= max(page_size, BLOCK) else None  # less may be the rest of its last block
+    return found if found.excess >= max(page_size, BLOCK) else None  # less may be the end of its last block

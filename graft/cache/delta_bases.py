@@ -1,4 +1,4 @@
-"""The bases of differences, as far as they are here: among the frames in use, or in the cache."""
+"""Finds the bases of deltas locally: among the attached frames, or in the cache."""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from pagestore.segments.format import DecodedFrame
 
 
 class CachedBases:
-    """Delta bases out of the cache (`pagestore.segments.delta_bases.Bases`), without a request to the remote."""
+    """Delta bases from the cache (`pagestore.segments.delta_bases.Bases`), without a request to the remote."""
 
     def __init__(self, table: FrameTable, cache: Cache, page_size: int, *, trusts_table: bool = True) -> None:
-        """Look into ``table`` and ``cache``, and keep in the latter.
+        """Look up frames in ``table`` and ``cache``, and add frames to ``cache``.
 
-        One who does not ``trust`` the table takes nothing from a cache file that was not verified just now: what is
-        written as a difference to a base that rotted could never be read.
+        Unless ``trusts_table``, frames in cache files are verified again: a delta to a base that has rotted could never
+        be decoded.
         """
         self._trusts_table = trusts_table
         self._table = table
@@ -27,15 +27,15 @@ class CachedBases:
         self._page_size = page_size
 
     def get(self, place: FrameLocation, pages: Sequence[int]) -> bytes | None:
-        """Return the bodies that these pages have in a frame, if all are here: of one that is, some may be lacking."""
+        """Return the bodies of these pages in a frame, None if any is missing; a cached frame may lack some."""
         body = self._body(place)
         return None if body is None else bodies_of(pages, body.pages.tolist(), body.data, self._page_size)
 
     def keep(self, place: FrameLocation, frame: DecodedFrame) -> None:
-        """Put a frame into the cache: who reads a page that changed reads its neighbours soon, as a rule."""
+        """Add a frame to the cache: a reader of a changed page usually reads its neighbours soon."""
         key = _key(place)
         with contextlib.suppress(GraftError):
-            if not self._cache.has([key]):  # with some pages or all: what was let go of is not brought back
+            if not self._cache.has([key]):  # a cleaned frame does not get its dead pages back
                 self._cache.put([(key, frame)])
 
     def _body(self, place: FrameLocation) -> FrameBody | None:

@@ -1,8 +1,8 @@
-"""The dictionaries of segments, kept beside the cache so that each is fetched once.
+"""Stores the dictionaries of segments beside the cache, so that each is fetched once.
 
-    cache/dictionaries/s-0199f3a1…  as the segment holds it, and as disposable as all of the cache
+    cache/dictionaries/s-0199f3a1…  as the segment holds it; disposable like the rest of the cache
 
-A file vouches for itself: its checksum is seeded with the segment's id. What cannot be read or written is done without.
+The checksum in a file is seeded with the segment's id. Files that cannot be read or written are ignored.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ class DictionaryShelf:
     """See `pagestore.segments.fetch.Dictionaries`; safe for threads and processes."""
 
     def __init__(self, directory: Path) -> None:
-        """Keep files in ``directory``, made when there is something to keep."""
+        """Store files in ``directory``, which is created with the first of them."""
         self._directory = directory
         self._lock = threading.Lock()  # guards _recent
         self._recent: OrderedDict[SegmentId, Dictionary] = OrderedDict()
 
     def get(self, segment: SegmentId) -> Dictionary | None:
-        """Return the dictionary of a segment if it is here and whole."""
+        """Return the dictionary of a segment, None if it is absent or damaged."""
         with self._lock:
             found = self._recent.get(segment)
             if found is not None:
@@ -46,7 +46,7 @@ class DictionaryShelf:
         return found
 
     def keep(self, segment: SegmentId, dictionary: Dictionary, stored: bytes) -> None:
-        """Take in a dictionary; the oldest file makes room."""
+        """Store a dictionary; delete the oldest file if there are too many."""
         self._remember(segment, dictionary)
         draft = self._directory / f"{segment}.{os.getpid()}.{threading.get_ident()}.draft"
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""The files of the cache: mapped whole, deleted only when nobody maps them.
+"""The files of the cache: mapped whole, and deleted only when no other process maps them.
 
-A mapping holds a shared flock on its file for as long as anything refers to its bytes: the descriptor that the mapping
-keeps carries it. Who wants to delete the file takes the lock exclusively, and so knows that its space is free
-afterwards and that its name may be used again. Deleting is done by one process at a time, which the index sees to.
+A mapping holds a shared flock on its file as long as anything refers to its bytes, through its own descriptor. A
+process that deletes the file takes the lock exclusively, so it knows that deletion frees the space and that the name
+may be used again. A transaction of the index ensures that one process deletes at a time.
 """
 
 import errno
@@ -26,11 +26,11 @@ _NAME = re.compile(r"(\d{8,})\.frames")
 class _Mapping:
     view: memoryview
     descriptor: int
-    """Carries the lock; the mapping itself keeps a duplicate of it."""
+    """Carries the lock; the mapping itself holds a duplicate."""
 
 
 class CacheFiles:
-    """One process's view of the files; the cache's lock guards it, but for `maps`."""
+    """One process's view of the files; the cache's lock guards all methods except `maps`."""
 
     def __init__(self, directory: Path) -> None:
         """Use the files in ``directory``."""
@@ -38,15 +38,15 @@ class CacheFiles:
         self._mapped: dict[int, _Mapping] = {}
 
     def maps(self, file: int) -> bool:
-        """Tell whether this process has a file mapped; needs no lock."""
+        """Return whether this process maps a file; needs no lock."""
         return file in self._mapped
 
     def mapped(self) -> list[int]:
-        """Return the files that this process has mapped."""
+        """Return the files that this process maps."""
         return list(self._mapped)
 
     def view(self, file: int) -> memoryview | None:
-        """Return a file's bytes; None where it is not there, or is being deleted."""
+        """Return a file's bytes; None if it is absent or being deleted."""
         mapping = self._mapped.get(file)
         if mapping is None:
             mapping = self._map(file)
@@ -56,7 +56,7 @@ class CacheFiles:
         return mapping.view
 
     def unmap(self, file: int) -> None:
-        """Forget a mapping; it ends when nothing refers to its bytes any more."""
+        """Forget a mapping; it ends when nothing refers to its bytes."""
         mapping = self._mapped.pop(file, None)
         if mapping is not None:
             os.close(mapping.descriptor)
@@ -67,7 +67,7 @@ class CacheFiles:
             self.unmap(file)
 
     def write(self, file: int, *parts: tuple[int, Sequence[Data]]) -> None:
-        """Write to places of a file that is mapped, one thing after the other at each; raises `OSError`."""
+        """Write each run of data to its position in a mapped file; raises `OSError`."""
         descriptor = self._mapped[file].descriptor
         if not os.fstat(descriptor).st_nlink:
             raise FileNotFoundError(f"{self.path(file)} was deleted while it was in use")
@@ -85,9 +85,9 @@ class CacheFiles:
         failpoint("cache: after file")
 
     def delete(self, file: int, on_release: Callable[[int], None]) -> bool:
-        """Delete a file unless another process maps it; tell whether it is gone.
+        """Delete a file unless another process maps it; return whether it is gone.
 
-        ``on_release`` is called before, if it can be.
+        ``on_release`` is called first if the file can be deleted.
         """
         try:
             descriptor = self._claimed(file)
@@ -104,16 +104,16 @@ class CacheFiles:
         return True
 
     def listed(self) -> list[int]:
-        """Return the files that are there."""
+        """Return the files in the directory."""
         found = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def path(self, file: int) -> Path:
-        """Return where a file is."""
+        """Return the path of a file."""
         return self._directory / f"{file:08d}.frames"
 
     def _claimed(self, file: int) -> int | None:
-        """Return a descriptor that keeps all others out, None where there is no file; raises `BlockingIOError`."""
+        """Return a descriptor that locks out other processes, None if there is no file; raises `BlockingIOError`."""
         mapping = self._mapped.get(file)
         if mapping is None:
             try:
@@ -121,11 +121,11 @@ class CacheFiles:
             except FileNotFoundError:
                 return None
         else:
-            descriptor = os.dup(mapping.descriptor)  # its own lock is not in the way
+            descriptor = os.dup(mapping.descriptor)  # this process's own lock does not block it
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
-            if mapping is not None:  # the attempt may have cost the lock that was there
+            if mapping is not None:  # the failed attempt may have dropped the shared lock
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             os.close(descriptor)
             raise
@@ -139,7 +139,7 @@ class CacheFiles:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             status = os.fstat(descriptor)
-            if status.st_nlink and status.st_size:  # else deleted just now, or cut short by a power cut
+            if status.st_nlink and status.st_size:  # else just deleted, or truncated by a power cut
                 return _Mapping(memoryview(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)), descriptor)
         except BlockingIOError:
             pass
@@ -155,4 +155,4 @@ class CacheFiles:
         except OSError as error:
             if error.errno not in {errno.EACCES, errno.EROFS}:
                 raise
-            return os.open(self.path(file), os.O_RDONLY | os.O_CLOEXEC)  # what is there can be read at least
+            return os.open(self.path(file), os.O_RDONLY | os.O_CLOEXEC)  # it can still be read

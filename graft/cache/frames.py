@@ -1,7 +1,7 @@
-"""Cached frames: the index and the files of the cache as one, and how room is made in them.
+"""Cached frames: adds, verifies and evicts frames through the index and the files of the cache.
 
-Callers lock between threads, and processes by a transaction of the index; they translate what `sqlite3` and the system
-raise.
+Callers lock out other threads, and other processes by a transaction of the index. They translate the errors of
+`sqlite3` and of the operating system.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,16 +24,16 @@ _FILES_MIN, _FILES_MAX = 4, 256
 
 
 class NoRoom(LocalStorageError):
-    """All files that could be evicted are mapped by others."""
+    """All files that could be evicted are mapped by other processes."""
 
 
 def file_bytes_for(wanted: int, bytes_max: int) -> int:
-    """Return how large files are to be, so that there are some but not too many."""
+    """Return the size of a cache file, so that the budget holds several but not too many."""
     return max(min(wanted, bytes_max // _FILES_MIN), bytes_max // _FILES_MAX, 1)
 
 
 class CachedFrames:
-    """One process's view of the frames, while it has the index open."""
+    """One process's view of the frames while it has the index open."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class CachedFrames:
         file_bytes: int,
         on_release: Callable[[int], None],
     ) -> None:
-        """Use what is in ``directory``; ``on_release`` is told of files whose bodies must not be held any longer."""
+        """Use ``directory``; ``on_release`` is called with files whose bodies must not be used any longer."""
         self.index = index
         self.page_size = page_size
         self.bytes_max = bytes_max
@@ -56,10 +56,7 @@ class CachedFrames:
         self._on_release = on_release
 
     def add(self, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
-        """Put frames in behind the others, as many at once as go into one file; raises `NoRoom`.
-
-        What others want to have evicted is let go of.
-        """
+        """Append frames, as many at once as fit into a file, and unmap files that were given up; raises `NoRoom`."""
         bodies: list[FrameBody] = []
         lengths = [len(frame.body) for _, frame in frames]
         files = self.index.files()
@@ -72,11 +69,11 @@ class CachedFrames:
             room = len(self._files.view(file) or b"") - position
             count = fitting(lengths[start:], room, self.bytes_max - used)
             bodies += self._add_to(file, position, frames[start : start + count])
-            used += sum(map(in_blocks, lengths[start : start + count]))  # or less
+            used += sum(map(in_blocks, lengths[start : start + count]))  # an upper bound
         return bodies
 
     def _add_to(self, file: int, position: int, frames: Sequence[tuple[FrameKey, DecodedFrame]]) -> list[FrameBody]:
-        """Write frames to a file one after the other, where there is room for them, and name them."""
+        """Write frames to a file one after the other, where they fit, and add them to the index."""
         self._files.write(file, (position, [frame.body for _, frame in frames]))
         view, rows, bodies = self._files.view(file), [], []
         assert view is not None, "BUG: a file that was just written is not mapped"
@@ -91,17 +88,17 @@ class CachedFrames:
         return bodies
 
     def write(self, frame: CachedFrame, parts: Sequence[tuple[int, memoryview]], taken: int) -> None:
-        """Write the parts of a frame to their places in its file, which take so much of the disk, and name it."""
+        """Write the parts of a frame to its file, which take ``taken`` bytes of the disk, and add it to the index."""
         self._files.write(frame.file, *((position, [data]) for position, data in parts))
         body = self._body(frame)
-        assert body is not None, "BUG: a frame that was just written is there"
+        assert body is not None, "BUG: a frame that was just written is missing"
         self.index.put([replace(frame, digest=self._digest(frame, body))], taken)
 
     def verified(self, frame: CachedFrame) -> FrameBody | None:
-        """Return a frame that the index names; what is not as it says is forgotten.
+        """Return a frame that the index names; if its checksum does not match, forget it and return None.
 
-        So is what lies where the next frame goes, as after a power cut that left rows of several ages: it would be
-        written over while it is in use.
+        A frame behind the used part of its file is forgotten too: the next frame would overwrite it while it is in use.
+        A power cut may leave such rows.
         """
         body = self._body(frame)
         if body is not None and self._digest(frame, body) == frame.digest:
@@ -112,11 +109,11 @@ class CachedFrames:
         return None
 
     def blocks(self) -> int:
-        """Return what the files take on the disk."""
+        """Return the disk space of the files."""
         return sum(use.blocks for use in self.index.files())
 
     def tail(self, length: int, *, but: int = 0) -> tuple[int, int]:
-        """Return a file that has room for so many bytes, and where they go: behind what is used of it."""
+        """Return a file with room for ``length`` bytes, and the end of its used part; creates a file if necessary."""
         newest = self.index.newest_file(but=but)
         fits = newest is not None and newest.used + length <= newest.bytes
         if newest and fits and len(self._files.view(newest.file) or b"") == newest.bytes:
@@ -131,9 +128,9 @@ class CachedFrames:
         return file, 0
 
     def make_room(self, length: int) -> int:
-        """Delete files that nobody else maps, those that were given up and then the oldest ones, until there is room.
+        """Delete files that no other process maps until ``length`` bytes fit: given-up ones first, then the oldest.
 
-        Returns how much is used then; raises `NoRoom`.
+        Returns the disk space in use afterwards; raises `NoRoom`.
         """
         files = self.index.files()
         used = sum(use.blocks for use in files)
@@ -143,11 +140,13 @@ class CachedFrames:
             if self.delete(use.file):
                 used -= use.blocks
         if used + in_blocks(length) > self.bytes_max:
-            raise NoRoom(f"{self._directory}: {length} bytes are too much, or other processes still use what is there")
+            raise NoRoom(
+                f"{self._directory}: no room for {length} bytes within {self.bytes_max}; other processes map its files"
+            )
         return used
 
     def give_up(self, length: int) -> None:
-        """Ask those who map the oldest files to let go of them."""
+        """Mark the oldest files as given up, until ``length`` bytes will fit once they are unmapped."""
         files = self.index.files()
         wanted = min(length, self.bytes_max) - (self.bytes_max - sum(use.blocks for use in files))
         for use in sorted(files, key=lambda use: (not use.given_up, use.file)):
@@ -158,12 +157,12 @@ class CachedFrames:
                 self.give_up_file(use.file)
 
     def give_up_file(self, file: int) -> None:
-        """Ask those who map a file to let go of it."""
+        """Mark a file as given up, and unmap it here."""
         self.index.give_up(file)
         self.unmap(file)
 
     def delete(self, file: int) -> bool:
-        """Delete a file unless somebody else maps it; tell whether it is gone."""
+        """Delete a file unless another process maps it; return whether it is gone."""
         if not self._files.delete(file, self.unmap):
             return False
         self.index.forget_file(file)
@@ -171,17 +170,17 @@ class CachedFrames:
         return True
 
     def unmap(self, file: int) -> None:
-        """Map a file no longer."""
+        """Unmap a file, and release its bodies."""
         self._files.unmap(file)
         self._on_release(file)
 
     def unmap_all_but(self, files: Iterable[FileUse]) -> None:
-        """Map no file longer that is not one of those, or that is given up."""
+        """Unmap every file that is not one of ``files``, or that is given up."""
         for file in set(self._files.mapped()) - {use.file for use in files if not use.given_up}:
             self.unmap(file)
 
     def tidy(self) -> None:
-        """Bring index and files together where a crash or somebody's deleting has parted them."""
+        """Make index and files agree again after a crash or a deletion by somebody else."""
         known, there = {use.file for use in self.index.files()}, set(self._files.listed())
         for file in known - there:
             self.delete(file)
@@ -197,7 +196,7 @@ class CachedFrames:
         return FrameBody(listed, view[frame.position : end], frame.file, bool(frame.whole))
 
     def _digest(self, frame: CachedFrame, body: FrameBody) -> bytes:
-        """Return the checksum of a frame as this very frame: a row that names another one's bytes must not pass."""
+        """Return the checksum over a frame's identity and bodies, so that a row cannot name another frame's bytes."""
         if body.whole:
             return _digest_of_whole(frame.segment, frame.offset, frame.pages, body.data)
         digest = xxhash.xxh3_64(_names(frame.segment, frame.offset, frame.pages) + b"thinned")

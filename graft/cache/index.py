@@ -1,11 +1,11 @@
-"""The cache's index: which frame is where, what each file takes, and what of that is of use. One SQLite database.
+"""The cache's index: the place of each frame, and how much of each file is used and live. One SQLite database.
 
-It is committed without syncing. Callers lock between threads; what `sqlite3` raises passes through.
+It is committed without syncing. Callers lock between threads; the errors of `sqlite3` pass through.
 
-    files    file · bytes: its size · used: where the next frame goes · taken: on the disk, holes not counted
-             live: of that, as far as is known · given_up: whether those who map it are to let go of it
-    frames   segment, offset: which one · file, position · pages: the page list · whole · digest
-    survey   futile: what was too much when one last looked what is of use and found nothing to let go of, else 0
+    files    file · bytes: its size · used: where the next frame goes · taken: space on the disk, without holes
+             live: live bytes, as of the last survey · given_up: whether processes that map it should unmap it
+    frames   segment, offset: its identity · file, position · pages: the page list · whole · digest
+    survey   futile: the excess at which the last survey found nothing to free, else 0
 """
 
 import os
@@ -43,36 +43,36 @@ class CacheIndex:
     """One process's connection to the index."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, creating it if absent."""
+        """Open the database, which is created if absent."""
         self._path = path
         self._database = opened(path, _SCHEMA, _VERSION, synchronous="OFF")
         self._inode = path.stat().st_ino
         self._wal: int | None = None
-        """The descriptor of the index's WAL, on which SQLite has no locks that closing it would end."""
+        """A descriptor of the WAL; SQLite holds no locks on that file that closing it would release."""
 
     def is_there(self) -> bool:
-        """Tell whether the file still has its name."""
+        """Return whether the database file is still at its path."""
         try:
             return self._path.stat().st_ino == self._inode
         except FileNotFoundError:
             return False
 
     def changed_at(self) -> tuple[int, int] | None:
-        """Return what another commit makes differ, whoever makes it, unless that is in the same tick of the clock.
+        """Return a value that every commit of any process changes, except one within the same tick of the clock.
 
-        None while that is unknown: SQLite makes a WAL when it needs one.
+        None while there is no WAL: SQLite makes one when it needs it.
         """
         if self._wal is None:
             try:
                 self._wal = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:  # not there, or no descriptor is left
+            except OSError:  # absent, or no descriptor is available
                 return None
         wal = os.fstat(self._wal)
         return wal.st_mtime_ns, wal.st_size
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make what is done in a block visible at once, or not at all; nobody else writes meanwhile."""
+        """Make the changes of a block visible at once, or not at all; no other process writes meanwhile."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -83,36 +83,36 @@ class CacheIndex:
             raise
 
     def frame(self, segment: bytes, offset: int) -> CachedFrame | None:
-        """Return a frame by its place in the world."""
+        """Return the frame at an offset of a segment."""
         row = self._database.execute(f"{_FRAME} segment = ? AND offset = ?", (segment, offset)).fetchone()
-        if row and row[:2] != (segment, offset):  # in torn pages rows are out of order: a search may end anywhere
+        if row and row[:2] != (segment, offset):  # rows of torn pages are out of order, so a search may end anywhere
             raise Corrupt(f"the cache's index is damaged: frame {row[:4]} instead of {segment!r}, {offset}")
         return _frame(row) if row else None
 
     def named(self, segment: bytes, offsets: Sequence[int]) -> set[int]:
-        """Return those of some places in a segment at which there is a frame that is named here."""
+        """Return which of these offsets in a segment have a frame in the index."""
         found: set[int] = set()
         for start in range(0, len(offsets), _ASKED_AT_ONCE):
             asked = offsets[start : start + _ASKED_AT_ONCE]
             places = ",".join("?" * len(asked))
             query = f"SELECT offset FROM frames WHERE segment = ? AND offset IN ({places})"  # noqa: S608 - only marks
             rows = self._database.execute(query, (segment, *asked))
-            found.update({offset for (offset,) in rows}.intersection(asked))  # a damaged index may say anything
+            found.update({offset for (offset,) in rows}.intersection(asked))  # a damaged index may return anything
         return found
 
     def offsets(self, segment: bytes, count_max: int) -> set[int] | None:
-        """Return the places in a segment at which there is a frame that is named here; None if those are too many."""
+        """Return the offsets in a segment that have a frame in the index; None if there are more than ``count_max``."""
         query = "SELECT offset FROM frames WHERE segment = ? LIMIT ?"
         found = {offset for (offset,) in self._database.execute(query, (segment, count_max + 1))}
         return found if len(found) <= count_max else None
 
     def frames_in(self, file: int) -> list[CachedFrame]:
-        """Return the frames of a file in the order of their places."""
+        """Return the frames of a file by position."""
         rows = self._database.execute(f"{_FRAME} file = ? ORDER BY position", (file,)).fetchall()
         return [_frame(row) for row in rows]
 
     def put(self, frames: Sequence[CachedFrame], taken: int) -> None:
-        """Name frames that lie in order behind what was used of a file, and take so much of the disk, all of use."""
+        """Add frames that were appended to a file in this order; they take ``taken`` bytes of the disk, all live."""
         self._database.executemany(
             "INSERT OR REPLACE INTO frames(segment, offset, file, position, pages, whole, digest) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -122,17 +122,17 @@ class CacheIndex:
             "UPDATE files SET used = ?, taken = taken + ?, live = live + ? WHERE file = ?",
             (frames[-1].end, taken, taken, frames[-1].file),
         )
-        if updated.rowcount != 1:  # the next frame would be written over this one
-            raise Corrupt(f"the cache's index is damaged: file {frames[-1].file} is not found")
+        if updated.rowcount != 1:  # the next frame would overwrite this one
+            raise Corrupt(f"the cache's index is damaged: file {frames[-1].file} is missing")
 
     def forget(self, frames: Iterable[CachedFrame]) -> None:
-        """Name frames no more."""
+        """Remove frames."""
         self._database.executemany(
             "DELETE FROM frames WHERE segment = ? AND offset = ?", ((frame.segment, frame.offset) for frame in frames)
         )
 
     def count(self) -> tuple[int, int]:
-        """Return how many frames and pages there are."""
+        """Return the numbers of frames and pages."""
         frames = pages = 0
         for row in self._database.execute(f"{_FRAME} TRUE"):
             frame = _frame(row)
@@ -145,53 +145,53 @@ class CacheIndex:
         return [_file(row) for row in self._database.execute(f"{_FILE} ORDER BY file").fetchall()]
 
     def used(self, file: int) -> int:
-        """Return where the next frame of a file goes; 0 for a file that is not named."""
+        """Return where the next frame of a file goes; 0 if the file is not in the index."""
         found = self._named("?", file)
         return found.used if found else 0
 
     def newest_file(self, *, but: int) -> FileUse | None:
-        """Return the newest file that is not given up, and is another one than ``but``."""
-        # Found as `put` and `used` find it: where rows are out of order, a scan may come to another one.
+        """Return the newest file that is not given up, other than ``but``."""
+        # By its number, as `put` and `used` do: if rows are out of order, a scan may find another file.
         return self._named("(SELECT max(file) FROM files WHERE NOT given_up AND file != ?)", but)
 
     def add_file(self, file: int, size: int) -> None:
-        """Name a new file."""
+        """Add a new file."""
         self._database.execute("INSERT INTO files(file, bytes) VALUES (?, ?)", (file, size))
 
     def give_up(self, file: int) -> None:
-        """Forget the frames of a file, and have all let go of it."""
+        """Remove the frames of a file, and mark it so that all processes unmap it."""
         self._database.execute("DELETE FROM frames WHERE file = ?", (file,))
         self._database.execute("UPDATE files SET given_up = 1, live = 0 WHERE file = ?", (file,))
 
     def forget_file(self, file: int) -> None:
-        """Forget a file that is gone, and its frames."""
+        """Remove a deleted file and its frames."""
         self._database.execute("DELETE FROM frames WHERE file = ?", (file,))
         self._database.execute("DELETE FROM files WHERE file = ?", (file,))
 
     def moved_out(self, file: int, taken: int) -> None:
-        """Note that so much less of a file is of use, since it is elsewhere now."""
+        """Subtract ``taken`` bytes from the live bytes of a file, since they were copied elsewhere."""
         self._database.execute("UPDATE files SET live = max(0, live - ?) WHERE file = ?", (taken, file))
 
     def set_live(self, file: int, live: int) -> None:
-        """Note what of a file is of use."""
+        """Store the live bytes of a file."""
         self._database.execute("UPDATE files SET live = ? WHERE file = ?", (live, file))
 
     @property
     def futile(self) -> int:
-        """What was too much when one last looked what is of use and found nothing to let go of, else 0."""
+        """The excess at which the last survey found nothing to free, else 0."""
         rows = self._database.execute("SELECT futile FROM survey").fetchall()
         return rows[0][0] if len(rows) == 1 and isinstance(rows[0][0], int) else 0
 
     def surveyed(self, futile: int) -> None:
-        """Note that one looked what is of use, and whether there was anything to let go of."""
+        """Store the result of a survey: the excess if it found nothing to free, else 0."""
         self._database.execute("UPDATE survey SET futile = ?", (futile,))
 
     def shrink(self) -> None:
-        """Make the database as small as it can be, if nobody is in the way."""
+        """Shrink the database, unless another process is using it."""
         shrink(self._database)
 
     def abandon(self) -> None:
-        """Never use the connection again, nor close it."""
+        """Neither use the connection again nor close it: after a fork it belongs to the parent."""
         abandon(self._database)
         self._close_wal()
 
@@ -206,7 +206,7 @@ class CacheIndex:
             self._wal = None
 
     def _named(self, number: str, parameter: int) -> FileUse | None:
-        """Return the file whose number an expression of one parameter gives."""
+        """Return the file whose number an SQL expression with one parameter yields."""
         row = self._database.execute(f"{_FILE} WHERE file = {number}", (parameter,)).fetchone()
         return _file(row) if row else None
 
@@ -215,7 +215,7 @@ _FRAME_TYPES = (bytes, int, int, int, bytes, int, bytes)
 
 
 def _frame(row: tuple[Any, ...]) -> CachedFrame:
-    """Return a row of `frames`; raises `Corrupt` for what only damage makes of one, as a power cut may."""
+    """Return a row of `frames`; raises `Corrupt` for values that only damage can cause, such as a power cut's."""
     frame = CachedFrame(*row)
     if not all(map(isinstance, row, _FRAME_TYPES)) or len(frame.pages) % 4 or min(frame.position, frame.offset) < 0:
         raise Corrupt(f"the cache's index is damaged: frame {row[:4]}")
@@ -223,7 +223,7 @@ def _frame(row: tuple[Any, ...]) -> CachedFrame:
 
 
 def _file(row: tuple[Any, ...]) -> FileUse:
-    """Return a row of `files`; raises `Corrupt` likewise."""
+    """Return a row of `files`; raises `Corrupt` for values that only damage can cause."""
     if not all(isinstance(value, int) and value >= 0 for value in row):
         raise Corrupt(f"the cache's index is damaged: file {row}")
     return FileUse(*row)

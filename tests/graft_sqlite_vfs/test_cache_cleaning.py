@@ -38,7 +38,7 @@ def files(replica) -> set[str]:
     return {path.name for path in (replica.path / "cache").glob("*.frames")}
 
 
-def test_a_read_transaction_goes_on_over_thinning(volumes, db, replica):
+def test_a_read_transaction_goes_on_over_cleaning(volumes, db, replica):
     reader = volumes.connect()
     reader.execute("PRAGMA cache_size = 10")
     before = rows(reader, SUM)
@@ -57,7 +57,7 @@ def test_a_read_transaction_goes_on_over_thinning(volumes, db, replica):
     assert rows(reader, SUM) == rows(db, SUM)
 
 
-def test_the_newest_version_needs_no_request_after_thinning(volumes, db, replica):
+def test_the_newest_version_needs_no_request_after_cleaning(volumes, db, replica):
     scatter(db, replica, 12)
     reclaim(replica)
     reader = volumes.connect()
