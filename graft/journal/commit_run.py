@@ -1,7 +1,7 @@
-"""A run of local commits that grows: immutable to who holds it, and longer by one in constant time.
+"""An immutable run of local commits that can be extended by one in constant time.
 
-Invariant: all runs that share a list agree with it up to their own length; only the one that is as long as the list
-may lengthen it, every other one makes a copy.
+Invariant: runs that share a list agree with it up to their own length. Only a run as long as the list may extend it;
+every other run makes a copy.
 """
 
 import threading
@@ -13,12 +13,12 @@ from graft.journal.local_commit import LocalCommit
 
 
 class CommitRun(Sequence[LocalCommit]):
-    """Local commits, oldest first; threads may share it."""
+    """Local commits, oldest first; safe for threads."""
 
     __slots__ = ("_commits", "_length", "_lock")
 
     def __init__(self, commits: list[LocalCommit], lock: threading.Lock) -> None:
-        """Take all of ``commits``, whose growth the lock guards; use `empty` or `followed_by`."""
+        """Hold all of ``commits``; ``lock`` guards the list's growth. Callers use `empty` and `followed_by`."""
         self._commits = commits
         self._length = len(commits)
         self._lock = lock
@@ -29,7 +29,7 @@ class CommitRun(Sequence[LocalCommit]):
         return cls([], threading.Lock())
 
     def followed_by(self, commits: Sequence[LocalCommit]) -> "CommitRun":
-        """Return this run with more commits behind it."""
+        """Return this run followed by more commits."""
         with self._lock:
             if len(self._commits) == self._length:
                 self._commits.extend(commits)

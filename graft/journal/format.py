@@ -2,12 +2,12 @@
 
     header 88 bytes · page list u32[slots] and bodies page size × slots, at the offsets that the header names
 
-An appended record has its page list before its bodies, a spilled one after them, since its pages were not known when
-the first bodies were written. Slot 0 in the page list marks a body that the transaction gave up. The checksum covers
-the header (without the checksum itself), the page list and the bodies. All integers are little-endian.
+An appended record has its page list before its bodies. A spilled record has it after them, since its pages were not yet
+known when the first bodies were written. A 0 in the page list marks a body that the transaction dropped. The checksum
+covers the header (without the checksum itself), the page list and the bodies. All integers are little-endian.
 
-Two flags tell damage from a torn tail: a record says whether it was to be synced, and whether the one before it was.
-The latter had then reached the disk before this one was begun.
+Two flags distinguish damage from a torn tail: a record says whether it was to be synced, and whether the record before
+it was. In the second case that record had reached the disk before this one was begun.
 """
 
 import struct
@@ -32,17 +32,17 @@ ALIGNMENT = 8
 _SYNCED, _AFTER_SYNCED = 1, 2
 
 
-class RecordHeader(NamedTuple):  # one is made for every commit: a frozen dataclass takes four times as long
+class RecordHeader(NamedTuple):  # made for every commit: a frozen dataclass takes four times as long
     """One local commit, without its pages."""
 
     page_size: int
     local_lsn: int
     slots: int
-    """How many bodies the record holds, given up ones included."""
+    """Bodies in the record, including dropped ones."""
     byte_size: int
     """Size of the volume after the commit."""
     min_page_count: int
-    """Smallest page count that the volume had during the commit."""
+    """Smallest page count of the volume during the commit."""
     timestamp_us: int
     list_offset: int
     bodies_offset: int
@@ -64,7 +64,7 @@ def appended_header(
     synced: bool,
     after_synced: bool,
 ) -> RecordHeader:
-    """Return the header of a record with its list before its bodies."""
+    """Return the header of a record whose page list comes before its bodies."""
     bodies_offset = aligned(HEADER_BYTES + 4 * slots)
     return RecordHeader(
         page_size, local_lsn, slots, byte_size, min_page_count, timestamp_us, HEADER_BYTES, bodies_offset,
@@ -75,7 +75,7 @@ def appended_header(
 def spilled_header(
     page_size: int, local_lsn: int, slots: int, byte_size: int, min_page_count: int, timestamp_us: int
 ) -> RecordHeader:
-    """Return the header of a record with its list after its bodies; it is alone in its file and always synced."""
+    """Return the header of a record whose page list comes after its bodies; it has a file to itself and is synced."""
     list_offset = HEADER_BYTES + slots * page_size
     return RecordHeader(
         page_size, local_lsn, slots, byte_size, min_page_count, timestamp_us, list_offset, HEADER_BYTES,
@@ -95,9 +95,9 @@ def encode_header(header: RecordHeader, page_list: Data, bodies: Collection[Data
 
 
 def decode_header(data: Data, offset: int = 0) -> RecordHeader | None:
-    """Read a header, None where none begins that makes sense; the checksum is not looked at yet.
+    """Read a header, None if there is no valid one; does not check the checksum.
 
-    The parts of the record are within it, whatever the bytes are. Raises `Unsupported` for a newer version.
+    The parts of a returned header always lie within the record. Raises `Unsupported` for a newer version.
     """
     if len(data) - offset < HEADER_BYTES:
         return None
@@ -107,10 +107,10 @@ def decode_header(data: Data, offset: int = 0) -> RecordHeader | None:
     if version != VERSION or cipher:
         raise Unsupported(f"journal record of version {version}, cipher {cipher}; upgrade graft")
     header = RecordHeader(*fields, *(bool(flags & flag) for flag in (_SYNCED, _AFTER_SYNCED)))
-    return header if not flags & ~(_SYNCED | _AFTER_SYNCED) and _makes_sense(header) else None
+    return header if not flags & ~(_SYNCED | _AFTER_SYNCED) and _is_consistent(header) else None
 
 
-def _makes_sense(header: RecordHeader) -> bool:
+def _is_consistent(header: RecordHeader) -> bool:
     return (
         min(header.list_offset, header.bodies_offset) >= HEADER_BYTES
         and header.list_offset + 4 * header.slots <= header.record_bytes
@@ -120,15 +120,15 @@ def _makes_sense(header: RecordHeader) -> bool:
 
 
 def page_list(data: Data, header: RecordHeader, offset: int = 0) -> bytes:
-    """Return the page of each slot, as the record has it; raises `Corrupt` where the record is cut off."""
+    """Return the record's page list; raises `Corrupt` if the record is cut off."""
     start = offset + header.list_offset
     if start + 4 * header.slots > len(data):
-        raise Corrupt(f"local commit {header.local_lsn} is cut off")
+        raise Corrupt(f"local commit {header.local_lsn} is cut off: its file ends at byte {len(data)}")
     return bytes(data[start : start + 4 * header.slots])
 
 
 def is_whole(data: memoryview, header: RecordHeader, offset: int = 0) -> bool:
-    """Tell whether all of a record is there and matches its checksum."""
+    """Return whether a record is complete and matches its checksum."""
     if header.record_bytes > len(data) - offset:
         return False
     pages = data[offset + header.list_offset :][: 4 * header.slots]
@@ -150,7 +150,7 @@ RECORD_LAYOUT = (
     HEADER_BYTES,
     ALIGNMENT,
 )
-"""What another encoder of records has to agree with: two headers up to their checksums, with no two fields alike."""
+"""What any other encoder of records must match: two headers up to their checksums, with no two fields alike."""
 
 
 def _checksum(header: bytes, pages: Data, bodies: Collection[Data]) -> int:

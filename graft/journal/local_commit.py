@@ -1,4 +1,4 @@
-"""A commit of the journal, as it is known in memory: what its record says, and where its pages are."""
+"""A commit of the journal in memory: what its record says, and where its pages are."""
 
 import struct
 from collections.abc import Iterator
@@ -10,44 +10,44 @@ import numpy.typing as npt
 from metastore.placement import U64
 
 
-class LocalCommit(NamedTuple):  # one is made for every commit: a frozen dataclass takes four times as long
-    """One record of the journal. Pages and locations are worked out when somebody asks, which a commit does not."""
+class LocalCommit(NamedTuple):  # made for every commit: a frozen dataclass takes four times as long
+    """One record of the journal. Pages and locations are computed on demand; a commit needs neither."""
 
     local_lsn: int
     byte_size: int
     """Size of the volume after the commit."""
     page_count: int
-    """The same in pages."""
+    """The same size in pages."""
     min_page_count: int
-    """Smallest page count that the volume had during the commit: pages above it are dropped first."""
+    """Smallest page count of the volume during the commit: pages above it are dropped first."""
     timestamp_us: int
     slots: bytes
-    """The page in each slot as u32, little-endian; 0 for a body that was given up."""
+    """The page in each slot as u32, little-endian; 0 for a dropped body."""
     first_location: int
-    """Where the first slot is; the others follow, page by page."""
+    """Location of the first slot; the others follow, page by page."""
     page_size: int
 
     def places(self) -> Iterator[tuple[int, int]]:
-        """Yield each page with its location; for a few pages, which arrays would take longer for."""
+        """Yield each page with its location; for few pages this is faster than arrays."""
         for slot, page in enumerate(struct.unpack(f"<{self.slot_count}I", self.slots)):
             if page:
                 yield page, self.first_location + slot * self.page_size
 
     @property
     def slot_count(self) -> int:
-        """How many bodies its record holds."""
+        """Number of bodies in the record."""
         return len(self.slots) // 4
 
     @property
     def pages(self) -> npt.NDArray[np.int64]:
-        """The pages that it changed, each once, in the record's order."""
+        """The changed pages, each once, in the record's order."""
         listed = np.frombuffer(self.slots, "<u4")
         found: npt.NDArray[np.int64] = listed[listed != 0].astype(np.int64)
         return found
 
     @property
     def locations(self) -> U64:
-        """Where each of them is."""
+        """The location of each of `pages`."""
         used = np.flatnonzero(np.frombuffer(self.slots, "<u4")).astype(np.uint64)
         found: U64 = used * np.uint64(self.page_size) + np.uint64(self.first_location)
         return found

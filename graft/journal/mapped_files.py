@@ -14,49 +14,49 @@ from graft.pagemap.locations import OFFSET_MASK
 
 
 class FileGone(LocalStorageError):
-    """Somebody deleted a file that was there just now."""
+    """Another process deleted a file between listing and opening it."""
 
 
 @dataclass(slots=True)
 class JournalFile:
-    """One mapped file, and how far it was read."""
+    """One mapped file, and how far this process has read it."""
 
     number: int
-    """What locations call it in this process."""
+    """Its number in this process's locations."""
     path: Path
     first_local_lsn: int
     view: memoryview
     appendable: bool
-    """Whether records are appended to it, unlike to one that was spilled."""
+    """Whether records are appended to it; False for a spilled record."""
     end: int = 0
     """Where the next record of the file starts."""
     last_local_lsn: int = 0
-    """The newest commit in it that was read; the one before its first where there is none yet."""
+    """The newest commit that was read from it; one less than its first if none was."""
     synced_local_lsn: int = 0
-    """The newest commit of which it is known that it is on the disk with all before it."""
+    """The newest commit that is known to be on the disk together with all before it."""
     name_synced: bool = False
-    """Whether it is known that its name is on the disk."""
+    """Whether its name is known to be on the disk."""
 
     def header(self) -> RecordHeader | None:
-        """Return the header behind what was read, if there is one whose record the file can hold."""
+        """Return the header of the next record, None if there is none that fits into the file."""
         header = decode_header(self.view, self.end)
         if header is None or self.end + header.record_bytes > len(self.view):
             return None
         return header
 
     def start_of(self, commit: LocalCommit) -> int:
-        """Return where the record of a commit in this file starts, whatever the file holds now."""
+        """Return where the record of a commit starts, without reading the file."""
         before_bodies = aligned(HEADER_BYTES + len(commit.slots)) if self.appendable else HEADER_BYTES
         return (commit.first_location & OFFSET_MASK) - before_bodies
 
     def vouches_for(self, local_lsn: int) -> bool:
-        """Tell whether a whole record, somewhere behind what was read, says that this commit had reached the disk."""
+        """Return whether a whole record behind those that were read says that this commit had reached the disk."""
         mapped = self.view.obj
         assert isinstance(mapped, mmap.mmap), "BUG: journal files are mapped"
         try:
             if not self.appendable or is_blank(self.path, self.end):
                 return False
-        except FileNotFoundError:  # a push deleted it, and with it no commit that was not read
+        except FileNotFoundError:  # a push deleted it; all its commits had been read
             return False
         position = self.end
         while (position := mapped.find(MAGIC, position + 1)) >= 0:
@@ -69,11 +69,11 @@ class JournalFile:
 
 
 class OpenFiles:
-    """The mapped files; both attributes are replaced, never changed, so that who holds one may keep it."""
+    """The mapped files; both attributes are replaced, never changed, so a caller may hold on to their values."""
 
     def __init__(self) -> None:
-        """Nothing is open yet."""
-        self._lock = threading.Lock()  # guards the replacing of the attributes, and _next_number
+        """Start with no files."""
+        self._lock = threading.Lock()  # guards the replacement of the attributes, and _next_number
         self._next_number = 0
         self.all: list[JournalFile] = []
         """Oldest first."""
@@ -82,20 +82,20 @@ class OpenFiles:
 
     @property
     def newest(self) -> JournalFile | None:
-        """The file that commits are read from and appended to."""
+        """The file that commits are read from and appended to, None if no file is open."""
         return self.all[-1] if self.all else None
 
     def open(self, first_local_lsn: int, path: Path) -> JournalFile:
-        """Map a file behind all others; raises `FileGone`, and `Corrupt` for an empty one."""
+        """Map a file as the newest one; raises `FileGone`, and `Corrupt` if it is empty."""
         with local_errors(f"opening {path}"):
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
-                raise FileGone(f"{path} is not there any more") from error
+                raise FileGone(f"{path} was deleted while it was being opened") from error
             try:
                 mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
             except ValueError as error:
-                raise Corrupt(f"{path} is empty") from error
+                raise Corrupt(f"{path} is empty: its commits are lost unless a backup has them") from error
             finally:
                 os.close(descriptor)
         with self._lock:
@@ -109,25 +109,25 @@ class OpenFiles:
             return file
 
     def forget(self, file: JournalFile) -> None:
-        """Let go of a file; who holds the views keeps it."""
+        """Forget a file; its mapping ends with the last view of it."""
         with self._lock:
             self.all = [each for each in self.all if each is not file]
             self.views = {number: view for number, view in self.views.items() if number != file.number}
 
     def forget_all(self) -> None:
-        """Let go of all files."""
+        """Forget all files."""
         with self._lock:
             self.all, self.views = [], {}
 
 
 def listed(directory: Path) -> list[tuple[int, Path]]:
-    """Return the journal's files on the disk, oldest first, each with the first local LSN in it."""
+    """Return the journal's files in the directory, oldest first, each with its first local LSN."""
     with local_errors(f"listing {directory}"):
         return sorted((int(path.stem, 16), path) for path in directory.iterdir() if path.suffix in {".log", ".bulk"})
 
 
 def is_unborn(path: Path) -> bool:
-    """Tell whether a crash came between the creating of an appended file and the setting of its size."""
+    """Return whether a crash came between creating a file for appended records and setting its size."""
     try:
         return path.suffix == ".log" and path.stat().st_size == 0
     except FileNotFoundError:

@@ -1,6 +1,7 @@
-"""Where a transaction's pages go when they outgrow memory: a file that becomes a journal file on commit.
+"""Spills a transaction's pages from memory to a file, which becomes a journal file on commit.
 
-What stays in memory is 4 bytes for each slot, and 4 for each page of the volume near which something was written.
+In memory remain 4 bytes for each slot, and 4 for each page of the volume in every run of 4,096 pages that was written
+to.
 """
 
 import os
@@ -22,14 +23,14 @@ assert _NO_SLOTS.itemsize == 4
 
 
 class Spill:
-    """Bodies in slots behind room for a header; a page that is written again keeps its slot."""
+    """Bodies in slots, behind room for a header; a page that is written again reuses its slot."""
 
     def __init__(self, path: Path, page_size: int) -> None:
         """Create the file."""
         self.path = path
         self._page_size = page_size
         self.slots = array("I")
-        """The page in each slot, 0 for a slot that was given up."""
+        """The page in each slot, 0 for a dropped body."""
         self._slot_of = _Slots()
         with local_errors(f"creating {path}"):
             self.descriptor = create(path, os.O_RDWR | os.O_TRUNC)
@@ -57,7 +58,7 @@ class Spill:
                 self._write_at(start, b"".join(batch))
 
     def write_run(self, first_page: int, data: Data) -> None:
-        """Write the bodies of consecutive pages that were not written before."""
+        """Write the bodies of consecutive pages, none of which was written before."""
         start, count = len(self.slots), len(data) // self._page_size
         with local_errors(f"spilling to {self.path}"):
             self._write_at(start, data)
@@ -67,21 +68,21 @@ class Spill:
             self._slot_of.put(page, slot)
 
     def read(self, page: int) -> bytes:
-        """Return a page that is here."""
+        """Return the body of a spilled page."""
         slot = self._slot_of.get(page)
         assert slot is not None, "BUG: a page that was not spilled"
         with local_errors(f"reading {self.path}"):
             return os.pread(self.descriptor, self._page_size, self._offset(slot))
 
     def drop_above(self, page_count: int) -> None:
-        """Give up the pages above a new end."""
+        """Drop the pages above a new end."""
         for slot, page in enumerate(self.slots):
             if page > page_count:
                 self._slot_of.drop(page)
                 self.slots[slot] = 0
 
     def close(self, *, remove: bool = True) -> None:
-        """Close the file, and ``remove`` it unless it became a journal file."""
+        """Close the file; ``remove`` it too, unless it became a journal file."""
         os.close(self.descriptor)
         if not remove:
             return
@@ -96,7 +97,7 @@ class Spill:
 
 
 class _Slots:
-    """The slot of each page, in arrays that exist where pages do: a dictionary would take 25 times as much."""
+    """The slot of each page, in one array per run of pages: a dictionary would take 25 times the memory."""
 
     def __init__(self) -> None:
         self._runs: dict[int, array[int]] = {}

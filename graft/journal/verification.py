@@ -1,4 +1,4 @@
-"""Checks local commits that were read before against what their journal files hold now."""
+"""Verifies that journal files still hold the local commits that were read from them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,8 @@ from graft.pagemap.locations import JOURNAL_TAG, OFFSET_BITS
 def require_whole(files: Sequence[JournalFile], commits: Iterable[LocalCommit]) -> None:
     """Raise `Corrupt` unless the records of these commits are as they were written.
 
-    For whoever is about to give their bodies a checksum of their own: what rotted since would be vouched for.
+    A caller that gives the bodies new checksums must call this first: otherwise the new checksums would cover rotted
+    bytes.
     """
     by_number = {file.number: file for file in files}
     for commit in commits:
@@ -21,7 +22,7 @@ def require_whole(files: Sequence[JournalFile], commits: Iterable[LocalCommit]) 
         if not _is_whole(file, commit):
             raise Corrupt(
                 f"{file.path}: local commit {commit.local_lsn} was damaged after it was written: its checksum does not "
-                "match. Nothing of it was sent, nothing was dropped; restore the file from a backup, or give up the "
+                "match. None of it was sent, and nothing was dropped. Restore the file from a backup, or give up the "
                 "local commits with `graft pull --policy discard`"
             )
 
@@ -30,7 +31,7 @@ def _is_whole(file: JournalFile, commit: LocalCommit) -> bool:
     start = file.start_of(commit)
     try:
         header = decode_header(file.view, start)
-    except Unsupported:  # what was written here had our version
+    except Unsupported:  # the record that was written here had this version
         return False
     if header is None or start + header.record_bytes > len(file.view) or not is_whole(file.view, header, start):
         return False
