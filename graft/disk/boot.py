@@ -1,4 +1,4 @@
-"""Which start of the machine this is: what the operating system was given since then, it still has."""
+"""Identifies the current boot of the machine: what was written since then, the operating system still has."""
 
 import functools
 from pathlib import Path
@@ -10,7 +10,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @functools.cache
 def boot_number() -> int:
-    """Return a number that no other start of this machine or of another one has; 0 where there is no telling."""
+    """Return a number that no other boot of this or another machine has; 0 if it is unknown."""
     try:
         return xxhash.xxh3_64_intdigest(_BOOT_ID.read_bytes().strip()) or 1
     except OSError:

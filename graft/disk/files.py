@@ -1,6 +1,6 @@
-"""What the journal asks of the file system: whole writes, synced directories, and wiping without shrinking.
+"""File operations of the journal: complete writes, synced directories, and wiping without truncation.
 
-A file that others have mapped is never shortened: they would die of SIGBUS where it used to be.
+A file that other processes map is never shortened: they would die of SIGBUS when they read past its new end.
 """
 
 import errno
@@ -13,12 +13,12 @@ from pagestore.objectstore import Data
 
 _IOV_MAX = 512
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What file systems say that know no second name for a file."""
+"""Errors of file systems without hard links."""
 _ZEROS = bytes(1024 * 1024)
 
 
 def write_all(descriptor: int, parts: Sequence[Data], position: int) -> None:
-    """Write parts one after the other, all of them: near the end of a disk's space a write may come short."""
+    """Write all parts one after the other; a single write may be short when the disk is almost full."""
     for start in range(0, len(parts), _IOV_MAX):
         batch = parts[start : start + _IOV_MAX]
         expected = sum(map(len, batch))
@@ -31,7 +31,7 @@ def write_all(descriptor: int, parts: Sequence[Data], position: int) -> None:
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that is on the disk on return, but for its name; one that is there is replaced."""
+    """Write a file, replacing an older one; its content is on the disk on return, its name may not be."""
     descriptor = ownership.create(path, os.O_WRONLY | os.O_TRUNC)
     try:
         write_all(descriptor, [content], 0)
@@ -41,7 +41,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file's bytes to a new one, which has holes where the source has."""
+    """Copy a file to a new one, with holes where the source has holes."""
     reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -56,7 +56,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def take_name(draft: Path, path: Path) -> None:
-    """Give a file a name that nobody else has; it may keep its old one. Raises `FileExistsError`."""
+    """Give ``draft`` the name ``path``, which must be free; it may keep its old name. Raises `FileExistsError`."""
     try:
         os.link(draft, path)
     except OSError as error:
@@ -68,7 +68,7 @@ def take_name(draft: Path, path: Path) -> None:
 
 
 def is_blank(path: Path, start: int) -> bool:
-    """Tell whether only zeros lie behind ``start``."""
+    """Return whether a file has only zeros from ``start`` on."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return all(
@@ -81,7 +81,7 @@ def is_blank(path: Path, start: int) -> bool:
 
 
 def wipe(path: Path, start: int) -> None:
-    """Overwrite what lies behind ``start`` with zeros; it is gone from the disk on return."""
+    """Overwrite a file with zeros from ``start`` on; the zeros are on the disk on return."""
     if is_blank(path, start):
         return
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -94,7 +94,7 @@ def wipe(path: Path, start: int) -> None:
 
 
 def _pieces(descriptor: int, start: int) -> Iterator[tuple[int, int]]:
-    """Yield position and length of what may hold anything but zeros behind ``start``, in pieces of bounded length."""
+    """Yield position and length of the parts from ``start`` on that are no holes, in pieces of bounded length."""
     size = os.fstat(descriptor).st_size
     while start < size:
         try:
@@ -108,7 +108,7 @@ def _pieces(descriptor: int, start: int) -> Iterator[tuple[int, int]]:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until what was written to a file is on the disk."""
+    """Wait until the content of a file is on the disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.fdatasync(descriptor)
@@ -117,7 +117,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until names that were created, changed or removed in a directory are on the disk."""
+    """Wait until the names in a directory are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -126,13 +126,13 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and what is missing above it; the names of those that were made are on the disk on return."""
+    """Create a directory and its missing parents; their names are on the disk on return."""
     for above in make_unsynced_directory(path):
         sync_directory(above)
 
 
 def make_unsynced_directory(path: Path) -> list[Path]:
-    """Do the same; the names are on the disk once the directories that are returned are synced."""
+    """Create a directory and its missing parents; return the directories to sync so that their names last."""
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     for directory in reversed(missing):
         ownership.make_directory(directory)

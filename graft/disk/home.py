@@ -1,10 +1,10 @@
-"""The directory of an open replica: the very one that was opened, whatever its path stands for later.
+"""The directory of an open replica: detects that its path, or a file in it, no longer names what was opened.
 
-Directories are moved, deleted and made anew under processes that use them, and cleaners of temporary directories
-delete lock files. The locks, counters and databases of an open replica are then files that nobody else sees, and what
-lies at the path belongs to somebody else. So whoever is about to write asks first.
+Directories are moved, deleted and created again while processes use them, and cleaners of temporary directories delete
+lock files. Then no other process sees the locks, counters and databases of the open replica, and the directory at the
+path is another one. So a writer checks first.
 
-Invariant: all files that are compared are held open by the replica, so that no other file can get their inodes.
+Invariant: the replica holds all compared files open, so no other file can get their inodes.
 """
 
 import os
@@ -16,7 +16,7 @@ from graft.errors import ReplicaMoved, local_errors
 
 
 class Home:
-    """A directory that is held open, and the files in it that must stay what they are."""
+    """An open directory, and the files in it whose names must not change their meaning."""
 
     def __init__(self, path: Path) -> None:
         """Open the directory."""
@@ -28,20 +28,20 @@ class Home:
         self._files: dict[str, FileId] = {}
 
     def watch(self, names: Iterable[str]) -> None:
-        """Note which files these names stand for now; their users hold them open."""
+        """Remember which files these names stand for now; the replica must hold them open."""
         with local_errors(f"opening {self.path}"):
             self._files |= {name: FileId.of(os.stat(name, dir_fd=self._descriptor)) for name in names}
 
     def id_of(self, name: str) -> FileId:
-        """Return the file that a watched name stood for."""
+        """Return the identity of the file that a watched name stood for."""
         return self._files[name]
 
     def is_unmoved(self) -> bool:
-        """Tell whether the path still leads here, and the watched names to the same files."""
+        """Return whether the path still names this directory, and the watched names the same files."""
         return self._change() is None
 
     def require_unmoved(self) -> None:
-        """Raise `ReplicaMoved` unless it does."""
+        """Raise `ReplicaMoved` unless `is_unmoved`."""
         change = self._change()
         if change is not None:
             raise ReplicaMoved(
@@ -50,19 +50,19 @@ class Home:
             )
 
     def open(self, name: str, flags: int) -> int:
-        """Open a watched file once more; raises `ReplicaMoved` where the name stands for another one."""
+        """Open a watched file again; raises `ReplicaMoved` if its name stands for another file."""
         self.require_unmoved()
         with local_errors(f"opening {self.path / name}"):
             return os.open(name, flags | os.O_CLOEXEC, dir_fd=self._descriptor)
 
     def close(self) -> None:
-        """Let go of the directory; may be called again."""
+        """Close the directory; may be called again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def _change(self) -> str | None:
-        """Return what has changed, in words."""
+        """Return a description of what changed, None if nothing did."""
         if self._descriptor < 0:
             return "it was closed"
         try:
@@ -71,7 +71,7 @@ class Home:
         except FileNotFoundError:
             return "the directory was moved or deleted"
         except OSError as error:
-            return f"the directory cannot be looked at any more ({error.strerror})"
+            return f"the directory cannot be read any more ({error.strerror})"
         return self._changed_file()
 
     def _changed_file(self) -> str | None:

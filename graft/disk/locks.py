@@ -19,19 +19,19 @@ from pagestore.runtime import SYSTEM, Runtime
 
 _POLL_S = 0.002
 _BRIEF_POLL_S, _BRIEF_S_MAX = 0.0005, 5.0
-"""How one waits for who holds a lock briefly, and for how long at most: that process may be stopped."""
+"""How often to retry while another process holds a lock briefly, and for how long: that process may be stopped."""
 
 
 class HeldLock(Protocol):
-    """A lock that somebody has."""
+    """A lock that is held."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Release it."""
         ...
 
 
 class _Mutex:
-    """An flock on a file that also keeps out the other threads of its process, which share the descriptor."""
+    """An flock on a file that also excludes the other threads of its process, which share the descriptor."""
 
     def __init__(self, path: Path) -> None:
         self._thread_lock = threading.Lock()
@@ -46,7 +46,7 @@ class _Mutex:
 
     @property
     def has_its_name(self) -> bool:
-        """Whether others that open the path lock the same file."""
+        """Whether a process that opens the path now locks the same file."""
         try:
             return FileId.of(os.stat(self._name)) == self._id  # noqa: PTH116 - making a path takes longer than this
         except OSError:
@@ -79,18 +79,18 @@ class _Mutex:
 class FileLock:
     """An exclusive lock over all threads of all processes; not reentrant.
 
-    Who tidies up takes it with `held_briefly`, and nobody is told "busy" for that: one who finds the lock taken
-    waits until no such holder is there, which a second lock says, and looks again.
+    Housekeeping takes it with `held_briefly`, which never makes another caller fail with "busy": a caller that finds
+    the lock taken waits until there is no brief holder, which a second lock shows, and tries again.
 
-    A lock on a file that is not the one at its path any more keeps nobody out: who gets it is refused (`ReplicaMoved`).
+    A lock on a file that is no longer the one at its path excludes nobody, so acquiring it raises `ReplicaMoved`.
 
-    The children of a fork would share it with their parent: they must `close` it at once.
+    The child of a fork would share the lock with its parent: it must `close` it at once.
     """
 
     def __init__(self, path: Path, what: str, *, check: Callable[[], None] | None = None) -> None:
-        """Use the file at ``path``, and one beside it, created if absent; ``what`` is for messages.
+        """Use the file at ``path`` and one beside it, created if absent; messages call the lock ``what``.
 
-        ``check`` is called each time that the lock was taken; where it raises, the lock is given back.
+        ``check`` is called each time the lock was acquired; if it raises, the lock is released.
         """
         self.path = path
         self._what = what
@@ -103,9 +103,9 @@ class FileLock:
             raise
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it, but for a brief holder.
+        """Acquire the lock if it is free, after waiting for a brief holder; return whether it was acquired.
 
-        Raises `BadRequest` after `close`, and `ReplicaMoved` where the file is not the one at its path any more.
+        Raises `BadRequest` after `close`, and `ReplicaMoved` if the file is no longer the one at its path.
         """
         if self._mutex.is_closed:
             raise BadRequest(f"{self._what}: the replica was closed here, or opened before a fork; open it again")
@@ -119,12 +119,12 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._mutex.release()
 
     @contextmanager
     def held(self, timeout_s: float, runtime: Runtime = SYSTEM) -> Iterator[None]:
-        """Hold the lock for a block; raises `WriterBusy` when it is not to be had in time."""
+        """Hold the lock for a block; raises `WriterBusy` if it is not free within ``timeout_s`` seconds."""
         deadline_s = runtime.monotonic_s() + timeout_s
         while not self.try_acquire():
             if runtime.monotonic_s() >= deadline_s:
@@ -137,7 +137,7 @@ class FileLock:
 
     @contextmanager
     def held_briefly(self) -> Iterator[bool]:
-        """Hold the lock for a block that takes milliseconds and waits for no lock; tell whether it was to be had."""
+        """Hold the lock for a block that takes milliseconds and waits for no other lock; yield whether it was free."""
         if self._mutex.is_closed or not self._brief.try_acquire():
             yield False
             return
@@ -152,15 +152,15 @@ class FileLock:
             self._brief.release()
 
     def close(self) -> None:
-        """Close the files; a held lock is released. May be called again."""
+        """Close the files, which releases a held lock; may be called again."""
         self._mutex.close()
         self._brief.close()
 
     def _require_valid(self) -> None:
         if not self._mutex.has_its_name:
             raise ReplicaMoved(
-                f"{self._what}: {self.path} was deleted or replaced while it was in use, so that the lock keeps nobody "
-                "out; nothing was written. Close everything that uses it, in all processes, and open it again"
+                f"{self._what}: {self.path} was deleted or replaced while it was in use, so the lock does not exclude "
+                "other processes; nothing was written. Close the replica in all processes, and open it again"
             )
         if self._check is not None:
             self._check()
@@ -173,7 +173,7 @@ class FileLock:
         return True
 
     def _try_without_brief_holder(self) -> bool:
-        """Try again when nobody holds the lock briefly, which is soon."""
+        """Wait until no process holds the lock briefly, and try again."""
         deadline_s = SYSTEM.monotonic_s() + _BRIEF_S_MAX
         while not self._brief.try_acquire():
             if SYSTEM.monotonic_s() >= deadline_s:
@@ -186,19 +186,20 @@ class FileLock:
 
 
 class PresenceLock:
-    """Tells the first process that opens a directory from those that join it.
+    """Distinguishes the first process that opens a directory from those that join it.
 
-    The first one holds it exclusively while it recovers, then all share it for as long as they have the replica open.
-    Turning an exclusive flock into a shared one lets it go for a moment; a second one, the gate, keeps others out then.
+    The first process holds the lock exclusively while it recovers. Then all processes share it as long as they have the
+    replica open. Converting an exclusive flock into a shared one releases it for a moment; a second flock, the gate,
+    excludes other processes meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
-        """Use the file at ``path`` and one beside it, created if absent, from `enter` on."""
+        """Use the file at ``path`` and one beside it; `enter` creates them if absent."""
         self._path = path
         self._descriptor = self._gate = -1
 
     def enter(self) -> bool:
-        """Join; tell whether nobody else was there. Call `admit_others` after recovering."""
+        """Join; return whether no other process has the directory open. Call `admit_others` after recovery."""
         with local_errors(f"opening {self._path}"):
             self._gate = _locked_by_name(self._path.with_suffix(".gate"))
             self._descriptor = create(self._path, os.O_RDWR)
@@ -210,10 +211,10 @@ class PresenceLock:
         return True
 
     def admit_others(self) -> None:
-        """Let others in."""
+        """Let other processes join."""
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
         gate, self._gate = self._gate, -1
-        os.close(gate)  # which lets go of its lock
+        os.close(gate)  # which releases its lock
 
     def close(self) -> None:
         """Leave; may be called again."""
@@ -223,7 +224,7 @@ class PresenceLock:
 
 
 def _locked_by_name(path: Path) -> int:
-    """Open and lock a file that has its name when it is locked: a lock on one that was deleted keeps nobody out."""
+    """Open and lock a file that is still at its path once locked: a lock on a deleted file excludes nobody."""
     while True:
         descriptor = create(path, os.O_RDWR)
         try:

@@ -1,16 +1,16 @@
-"""Counters that all processes on a replica share through one mapped page: the ~100 ns answer to "did anything change?".
+"""Counters in one mapped page that all processes on a replica share: "did anything change?" costs about 100 ns.
 
     0  magic u64 · 8  state generation u64 · 16  published local LSN u64 · 24  append in progress u64
     32  state in doubt u64
-    40  confirmed, monotonic µs u64 · 48  confirmed, wall clock µs u64 · 56  looked, monotonic µs u64
+    40  confirmed, monotonic µs u64 · 48  confirmed, wall clock µs u64 · 56  polled, monotonic µs u64
     64  boot number u64 · 72  witness u64 · 80  endpoint u64
 
-The first process to open the directory sets those up to the doubt from the state and the journal, so that their values
-need not survive a crash of the machine; they only ever grow while anybody has them open. The boot number says whether
-they survived one: while it is the machine's, every local commit that was ever published was written. The moments of
-looks at the remote, the witness and the endpoint are left as they are found, for the next process to know how fresh the
-replica is and what was checked; where they are lost, it looks older than it is, and is checked again. Aligned 8-byte
-stores are atomic on every platform we run on.
+The first process to open the directory sets the words up to offset 32 from the state and the journal, so they need not
+survive a crash of the machine. They only grow while any process has them open. The boot number shows whether they
+survived: if it is that of the current boot, every published local commit was written. The times of polls, the witness
+and the endpoint are left as they are, so that the next process knows how fresh the replica is and what was checked. If
+they are lost, the replica appears older than it is, and is checked again. Aligned 8-byte stores are atomic on every
+supported platform.
 """
 
 import mmap
@@ -39,7 +39,7 @@ class Moment:
     """Since the Unix epoch."""
 
     def is_not_before(self, other: "Moment") -> bool:
-        """Tell whether both clocks say that this is the same moment as another one, or a later one."""
+        """Return whether this moment is the same as another one or later, by both clocks."""
         return self.monotonic_us >= other.monotonic_us and self.wall_us >= other.wall_us
 
 
@@ -47,12 +47,13 @@ _DISOWNED = Moment(2**64 - 1, 2**64 - 1)
 
 
 class SharedCounters:
-    """The mapped counters; writers hold the lock that guards what they announce."""
+    """The mapped counters; a writer holds the lock that guards what it announces."""
 
     def __init__(self, path: Path, *, alone: bool = True) -> None:
-        """Map the file at ``path``, created if absent by one who is ``alone``.
+        """Map the file at ``path``; a process that is ``alone`` creates it if absent.
 
-        Raises `ReplicaMoved` where others have the replica open, and yet it is not there, or new: theirs was deleted.
+        Raises `ReplicaMoved` if other processes have the replica open and the file is absent or new: theirs was
+        deleted.
         """
         with local_errors(f"mapping {path}"):
             descriptor = create(path, os.O_RDWR)
@@ -63,21 +64,21 @@ class SharedCounters:
             finally:
                 os.close(descriptor)
         self.words = memoryview(self._map).cast("Q")
-        """Words 1 and 2 are what readers compare; for the fast path."""
+        """For the fast path; readers compare words 1 and 2."""
         if self.words[0] not in {0, _MAGIC}:
             raise Unsupported(
-                f"{path} was made by another version of graft; upgrade, or remove it while nobody uses it"
+                f"{path} was made by another version of graft; upgrade, or close the replica everywhere and remove it"
             )
         if not alone and not self.words[0]:
             raise ReplicaMoved(
-                f"{path} was deleted while other processes have the replica open, which cannot be joined now: close it "
-                "in all of them, and open it again"
+                f"{path} was deleted while other processes have the replica open, so this process cannot join them: "
+                "close the replica in all of them, and open it again"
             )
         self.words[0] = _MAGIC
 
     @property
     def state_generation(self) -> int:
-        """Grows whenever the state (sync point, log) has changed."""
+        """Grows with each change of the state (sync point, log)."""
         return self.words[GENERATION]
 
     @property
@@ -86,15 +87,15 @@ class SharedCounters:
         return self.words[LOCAL_LSN]
 
     def published_since(self, boot_number: int) -> int:
-        """Return the newest local commit that was published while the machine ran as it does now; 0 if unknown."""
+        """Return the newest local commit that was published since the machine booted; 0 if unknown."""
         return self.words[LOCAL_LSN] if boot_number and self.words[_BOOT] == boot_number else 0
 
     def begin_boot(self, boot_number: int) -> None:
-        """Note that what is published from here on is known for as long as the machine runs."""
+        """Note that commits published from now on are known until the machine stops."""
         self.words[_BOOT] = boot_number
 
     def match(self, state_generation: int, published_local_lsn: int) -> bool:
-        """Tell whether these are the newest, and nothing is in progress or in doubt."""
+        """Return whether these are the newest values, and nothing is in progress or in doubt."""
         words = self.words
         return (
             words[GENERATION] == state_generation
@@ -104,12 +105,12 @@ class SharedCounters:
         )
 
     def announce_state(self) -> None:
-        """Tell others that the state has changed; the caller holds the sync lock."""
+        """Announce a change of the state; the caller holds the sync lock."""
         self.words[GENERATION] += 1
         self.words[IN_DOUBT] = 0
 
     def begin_state(self) -> None:
-        """Note that the state is about to change: one who dies now leaves a change that nobody was told of."""
+        """Note that the state is about to change: if this process dies now, the change stays unannounced."""
         self.words[IN_DOUBT] = 1
 
     @property
@@ -118,21 +119,21 @@ class SharedCounters:
         return self.words[IN_DOUBT] != 0
 
     def announce_commit(self, local_lsn: int) -> None:
-        """Tell others of a local commit, with which an append has ended."""
+        """Announce a local commit, which ends the append."""
         self.words[LOCAL_LSN] = local_lsn
         self.words[APPENDING] = 0
 
     def begin_append(self) -> None:
-        """Note that a commit, or a file for one, is on its way: one who dies now leaves it for the next to find."""
+        """Note that an append begins: if this process dies now, the next writer looks for what it left."""
         self.words[APPENDING] = 1
 
     def end_append(self) -> None:
-        """Note that nothing is on its way any more."""
+        """Note that no append is in progress."""
         self.words[APPENDING] = 0
 
     @property
     def append_in_progress(self) -> bool:
-        """Whether a writer began an append and neither published nor took it back."""
+        """Whether a writer began an append that was neither published nor taken back."""
         return self.words[APPENDING] != 0
 
     @property
@@ -142,10 +143,10 @@ class SharedCounters:
         return moment if moment.monotonic_us and moment.wall_us and moment != _DISOWNED else None
 
     def confirm(self, moment: Moment, now: Moment) -> None:
-        """Note a moment at which the replica had all that the remote had, if no later one is noted.
+        """Store a moment at which the replica had all that the remote had, unless a later one is stored.
 
-        What is noted does not count if either clock says that it lies ahead of ``now``: that clock was set back, or
-        the machine was started anew.
+        A stored moment does not count if it lies ahead of ``now`` by either clock: then that clock was set back, or the
+        machine was rebooted.
         """
         noted = Moment(self.words[_CONFIRMED_MONOTONIC], self.words[_CONFIRMED_WALL])
         if (
@@ -158,16 +159,16 @@ class SharedCounters:
 
     @property
     def polled_us(self) -> int:
-        """When somebody last began to look at the remote, by the monotonic clock; 0 if that is not known."""
+        """When a process last began to poll the remote, by the monotonic clock; 0 if that is not known."""
         return self.words[_LOOKED]
 
     def begin_poll(self, moment: Moment) -> None:
-        """Note that somebody looks at the remote; the caller holds the sync lock."""
+        """Note that this process polls the remote; the caller holds the sync lock."""
         self.words[_LOOKED] = max(moment.monotonic_us, 0)
 
     @property
     def witness(self) -> int:
-        """Digest of the newest commit that was compared with the remote's, and of its ETag; 0 for none."""
+        """Digest of the newest commit that was compared with the remote's copy, and of its ETag; 0 for none."""
         return self.words[9]
 
     @witness.setter
@@ -184,11 +185,11 @@ class SharedCounters:
         self.words[10] = digest
 
     def disown(self) -> None:
-        """See nothing of the counters any more but that everything has changed."""
+        """In the child of a fork: detach from the counters, which then read as if everything had changed."""
         self.words = memoryview(bytearray(b"\xff" * _BYTES)).cast("Q")
 
     def close(self) -> None:
-        """Unmap, or leave that to whoever still reads the words: a connection that the collector has yet to close."""
+        """Unmap the file, unless a connection that was not closed yet still reads the words."""
         with suppress(BufferError):
             self.words.release()
             self._map.close()

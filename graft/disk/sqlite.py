@@ -14,11 +14,11 @@ MEMORY = Path(":memory:")
 """A database without a file."""
 _BUSY_TIMEOUT_S = 10.0
 _CANNOT_OPEN = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
-"""What SQLite says when it gets no descriptor, and for much else."""
+"""Codes that SQLite returns when it gets no descriptor, and for other reasons."""
 _FILES_OF_DATABASE = 4
-"""The database, its WAL and its shared memory; and one for SQLite's own looking about."""
+"""The database, its WAL, its shared memory, and one that SQLite opens for a moment."""
 _FREE_PAGES_MIN, _FREE_SHARE = 16, 8
-"""A database of which more pages are free, and more than one in so many, is written anew."""
+"""A database is vacuumed if more than this many of its pages are free, and more than one in this many."""
 
 
 def opened(
@@ -31,10 +31,10 @@ def opened(
 ) -> sqlite3.Connection:
     """Open a database that several processes and threads use, creating its tables; callers lock between threads.
 
-    One of an older version gets the ``upgrades`` from that version on, statement by statement; where there are none
-    for it, the tables are created anew.
+    A database of an older version is upgraded by the statements in ``upgrades`` from that version on; if there are
+    none, its tables are created again.
 
-    Raises `Unsupported` when a newer version of this project made it, and what `sqlite3` raises.
+    Raises `Unsupported` if a newer version of graft made the database, and the errors of `sqlite3`.
     """
     if path != MEMORY and not path.exists():
         os.close(create(path, os.O_RDWR))
@@ -58,7 +58,7 @@ def opened(
 def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, Sequence[str]]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Asked again: another process may have been faster.
+        # Read again: another process may have upgraded it meanwhile.
         while statements := upgrades.get(found := connection.execute("PRAGMA user_version").fetchone()[0]):
             for statement in (*statements, f"PRAGMA user_version = {found + 1}"):
                 connection.execute(statement)
@@ -70,7 +70,7 @@ def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, Sequence[str
 
 
 def shrink(connection: sqlite3.Connection) -> None:
-    """Give back what a database and its WAL take and do not use, unless somebody else is at work in it."""
+    """Free the unused pages of a database and its WAL, unless another process is using it."""
     (path,) = [row[2] for row in connection.execute("PRAGMA database_list").fetchall() if row[1] == "main"]
     (free,), (count,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count"))
     wal = Path(f"{path}-wal")
@@ -93,16 +93,16 @@ _abandoned: list[sqlite3.Connection] = []
 
 
 def abandon(connection: sqlite3.Connection) -> None:
-    """Never use a connection again, nor close it: after a fork it is the parent's, and SQLite must not notice us."""
+    """Neither use a connection again nor close it: after a fork it belongs to the parent."""
     _abandoned.append(connection)
 
 
 @contextmanager
 def database_errors(doing: str) -> Iterator[None]:
-    """Turn the errors of `sqlite3` into this package's; ``doing`` says what failed, with the path."""
+    """Translate the errors of `sqlite3` into this package's; ``doing`` says what failed, with the path."""
     try:
         yield
-    except (UnicodeDecodeError, OverflowError) as error:  # a name or a number that no database of ours holds
+    except (UnicodeDecodeError, OverflowError) as error:  # names and numbers that an undamaged database never holds
         raise Corrupt(f"{doing}: {error}") from error
     except MemoryError as error:
         raise LimitReached(f"{doing}: {memory()}") from error
@@ -120,7 +120,7 @@ def _kind(error: sqlite3.Error) -> type[GraftError]:
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return WriterBusy
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
-        return Corrupt  # SQLITE_ERROR: a table is missing, since our statements are right
+        return Corrupt  # SQLITE_ERROR: a table is missing, since the statements are correct
     return LocalStorageError
 
 
