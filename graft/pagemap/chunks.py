@@ -1,4 +1,4 @@
-"""The chunks of page maps, and how local commits are laid over them."""
+"""The chunks of page maps, and how local commits change them."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -15,21 +15,21 @@ assert 1 << CHUNK_SHIFT == CHUNK_PAGES
 
 _FEW_PAGES = 16
 _UNREAD_MAX = 64
-"""How many commits may wait for somebody to read them."""
+"""Most commits that a map holds before it applies them to its chunks."""
 
 
 class MapChunk:
-    """4,096 locations, built on first use; safe for threads."""
+    """A run of 4,096 locations, built on first use; safe for threads."""
 
     __slots__ = ("_build", "_locations", "_lock", "fingerprint", "view")
 
     def __init__(
         self, fingerprint: int, *, build: Callable[[], U64] | None = None, locations: U64 | None = None
     ) -> None:
-        """Take the locations, or what builds them."""
+        """Take the locations, or the function that builds them."""
         self.fingerprint = fingerprint
         self.view: memoryview | None = None
-        """The locations, format ``Q``, once they are built; for the fast path."""
+        """The locations in format ``Q``, None until they are built; for the fast path."""
         self._build = build
         self._locations: U64 | None = None
         self._lock = threading.Lock()  # guards the building
@@ -38,11 +38,11 @@ class MapChunk:
 
     @property
     def built(self) -> bool:
-        """Whether the locations are there already."""
+        """Whether the locations are built."""
         return self.view is not None
 
     def locations(self) -> U64:
-        """Return the locations; not to be written to."""
+        """Return the locations, which are read-only."""
         if self._locations is None:
             with self._lock:
                 if self._locations is None:
@@ -54,7 +54,7 @@ class MapChunk:
 
     def _publish(self, locations: U64) -> None:
         locations.flags.writeable = False
-        # The view first: whoever sees the locations without holding the lock goes on to use the view.
+        # The view first: a thread that sees the locations without holding the lock uses the view next.
         self.view = locations.data.cast("B").cast("Q")
         self._locations = locations
 
@@ -63,15 +63,15 @@ EMPTY_CHUNK = MapChunk(0, locations=np.zeros(CHUNK_PAGES, np.uint64))
 
 
 class Change(Protocol):
-    """What a local commit does to a map; see `graft.journal.local_commit.LocalCommit`."""
+    """What a local commit changes in a map; see `graft.journal.local_commit.LocalCommit`."""
 
     @property
     def slot_count(self) -> int:
-        """At least the number of pages that it places."""
+        """An upper bound of the number of placed pages."""
         ...
 
     def places(self) -> Iterable[tuple[int, int]]:
-        """Return these pages, each with where it is."""
+        """Return the placed pages, each with its location."""
         ...
 
     @property
@@ -81,12 +81,12 @@ class Change(Protocol):
 
     @property
     def locations(self) -> U64:
-        """Where each of them is."""
+        """The location of each of `pages`."""
         ...
 
     @property
     def page_count(self) -> int:
-        """Pages of the map after it."""
+        """Page count of the map after the change."""
         ...
 
     @property
@@ -96,9 +96,9 @@ class Change(Protocol):
 
 
 class Unread:
-    """Changes that successive maps, none of which was read, have behind the same chunks; each map uses the first few.
+    """Changes that unread maps share, on top of the same chunks; each map uses the first few of them.
 
-    Only appended to, by `followed_by`.
+    Only `followed_by` appends to them.
     """
 
     __slots__ = ("changes", "chunks", "lock", "page_count")
@@ -110,7 +110,7 @@ class Unread:
         self.lock = threading.Lock()  # guards the growth of `changes`
 
     def followed_by(self, change: Change, length: int) -> bool:
-        """Append a change behind the first ``length`` ones, if they are all and not too many."""
+        """Append a change if there are exactly ``length`` ones, and not too many; return whether it was appended."""
         with self.lock:
             if not len(self.changes) == length < _UNREAD_MAX:
                 return False
@@ -119,7 +119,7 @@ class Unread:
 
 
 def laid_over(chunks: Sequence[MapChunk], page_count: int, changes: Sequence[Change]) -> Sequence[MapChunk]:
-    """Return the chunks with changes made to them, one after the other; each chunk is copied once at most."""
+    """Return the chunks with changes applied in order; each chunk is copied once at most."""
     result = list(chunks)
     changed: dict[int, U64] = {}
     for change in changes:
@@ -128,7 +128,7 @@ def laid_over(chunks: Sequence[MapChunk], page_count: int, changes: Sequence[Cha
             result = resized(result, page_count, change.page_count, change.min_page_count)
             page_count = change.page_count
         if change.slot_count <= _FEW_PAGES:
-            # A typical transaction: numpy's overhead per call would be most of it.
+            # A typical transaction: most of its time would be numpy's overhead per call.
             for page, location in change.places():
                 number = (page - 1) >> CHUNK_SHIFT
                 if number not in changed:
@@ -147,24 +147,24 @@ def laid_over(chunks: Sequence[MapChunk], page_count: int, changes: Sequence[Cha
 
 
 def _publish(changed: dict[int, U64], chunks: list[MapChunk]) -> None:
-    """Put changed copies of chunks in their places."""
+    """Replace chunks by their changed copies."""
     for number, found in changed.items():
         chunks[number] = MapChunk(0, locations=found)
     changed.clear()
 
 
 def copied(locations: U64) -> U64:
-    """Return a copy that may be changed.
+    """Return a writable copy.
 
-    Not by ``copy``, that is memcpy, which takes ten times as long on some processors (AMD Zen 3 and 4) if source and
-    target lie alike in their memory pages.
+    Not by ``copy``: it uses memcpy, which takes ten times as long on some processors (AMD Zen 3 and 4) if source and
+    target have the same offset in their memory pages.
     """
     result: U64 = np.positive(locations)
     return result
 
 
 def resized(chunks: Sequence[MapChunk], old_count: int, page_count: int, kept: int) -> list[MapChunk]:
-    """Return the chunks for ``page_count`` pages, of ``old_count``, with what lies above page ``kept`` dropped."""
+    """Return the chunks resized from ``old_count`` to ``page_count`` pages, without the pages above ``kept``."""
     kept = min(kept, page_count, old_count)
     result = list(chunks[: chunk_count(kept)])
     below = kept % CHUNK_PAGES

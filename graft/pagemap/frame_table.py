@@ -1,7 +1,7 @@
-"""The frames that this process knows of, numbered in the order in which it met them.
+"""The frames that this process knows, numbered in the order in which it first saw them.
 
-Invariants: a number never changes its frame; the body of a frame is attached only after its checksum was verified;
-detaching one is always allowed, since it can be fetched again.
+Invariants: a number always means the same frame. A body is attached only after its checksum was verified. A body may be
+detached at any time, since it can be fetched again.
 """
 
 import threading
@@ -24,7 +24,7 @@ class FrameBody:
     """A verified frame in memory or in a mapped file."""
 
     pages: memoryview
-    """Its page list, format ``I``: the page at each slot; 0 for one whose body was let go of."""
+    """Its page list, format ``I``: the page at each slot; 0 for a dropped body."""
     data: memoryview
     """Its bodies, one after the other."""
     file: int
@@ -33,13 +33,13 @@ class FrameBody:
     """Whether all pages of the frame are there."""
 
     def lacks(self, slot: int) -> bool:
-        """Tell whether the body at a slot, if the frame has that many, was let go of."""
+        """Return whether the body at a slot was dropped; False if the frame never had such a slot."""
         return not self.whole and (slot >= len(self.pages) or not self.pages[slot])
 
 
 @dataclass(frozen=True, slots=True)
 class FrameKey:
-    """A frame by its place in the world."""
+    """The identity of a frame: its place in a segment."""
 
     ref: SegmentRef
     offset: int
@@ -51,41 +51,41 @@ class FrameKey:
 
 
 class BodyObserver(Protocol):
-    """Told, one call at a time, of every body that comes and goes; for a reader that cannot look at Python objects."""
+    """Called, one call at a time, for each body that is attached or detached; for a reader outside Python."""
 
     def attached(self, number: int, body: FrameBody, /) -> None:
-        """Take note of a body, which may stand in for an earlier one."""
+        """Store a body, which may replace an earlier one of the same frame."""
         ...
 
     def detached(self, numbers: Sequence[int], /) -> None:
-        """Have let go of these bodies on return, wherever they were being read."""
+        """Forget these bodies; on return no thread reads them any more."""
         ...
 
 
 class FrameTable:
-    """Frames by number; numbering and attaching are guarded by a lock, reading needs none."""
+    """Frames by number; a lock guards numbering and attaching, reading needs none."""
 
     def __init__(self) -> None:
         """Start with no frames."""
         self.bodies: list[FrameBody | None] = []
-        """Changed by `attach`, `asked_for` and `detach` alone."""
+        """Changed by `attach`, `request` and `detach` alone."""
         self.ahead: dict[int, FrameBody] = {}
-        """Bodies that came before anybody asked for them: the first who does attaches them. Changed likewise."""
+        """Bodies that were fetched ahead: the first reader that requests one attaches it."""
         self.coming: set[int] = set()
-        """Frames that are being fetched in the background, and may be here already; changed by who fetches them."""
+        """Frames that are being fetched in the background, and may be here already; the loader changes this."""
         self._observer: BodyObserver | None = None
         self._places: list[tuple[SegmentRef, int, int]] = []
-        """What makes a frame's key: thousands are numbered for each one that is asked for."""
+        """The fields of each frame's key, since thousands are numbered for each one that is read."""
         self._numbers: dict[tuple[bytes, int], int] = {}
         self._seeds: U64 = np.empty(1024, np.uint64)
-        self._lock = threading.Lock()  # guards the growth of all, and the bodies with their observer
+        self._lock = threading.Lock()  # guards the growth of all members, and the bodies with their observer
 
     def key(self, number: int) -> FrameKey:
         """Return the frame with this number."""
         return FrameKey(*self._places[number])
 
     def number_all(self, placement: ChunkPlacement, segments: Sequence[SegmentRef]) -> U64:
-        """Return the numbers of a placement's frames, giving new ones where needed."""
+        """Return the numbers of a placement's frames; new frames get new numbers."""
         refs = [segments[ordinal] for ordinal in placement.frame_segment.tolist()]
         offsets, lengths = placement.frame_offset.tolist(), placement.frame_length.tolist()
         frames = [(ref.segment.raw, offset) for ref, offset in zip(refs, offsets, strict=True)]
@@ -101,7 +101,7 @@ class FrameTable:
         return np.array(numbers, np.uint64)
 
     def numbers_of(self, frames: Iterable[tuple[bytes, int]]) -> U64:
-        """Return the numbers of frames by segment id and offset; a number that no frame has for those not met yet."""
+        """Return the numbers of frames by segment id and offset; `UNKNOWN` for frames without a number."""
         with self._lock:
             return np.array([self._numbers.get(frame, UNKNOWN) for frame in frames], np.uint64)
 
@@ -110,7 +110,7 @@ class FrameTable:
         return self._seeds[numbers]
 
     def rehome(self, ref: SegmentRef, offsets: Iterable[int]) -> None:
-        """Note where a segment came to lie that was numbered before it had a place."""
+        """Store the final place of a segment that was numbered before it had one."""
         with self._lock:
             for offset in offsets:
                 number = self._numbers[ref.segment.raw, offset]
@@ -119,11 +119,11 @@ class FrameTable:
 
     @property
     def observer(self) -> BodyObserver | None:
-        """Who is told of bodies."""
+        """The observer of bodies, None if there is none."""
         return self._observer
 
     def observe(self, observer: BodyObserver) -> None:
-        """Tell ``observer`` of the bodies that are here, and from now on of all others, unless there is one already."""
+        """Report to ``observer`` the attached bodies and all later changes, unless there is an observer already."""
         with self._lock:
             if self._observer is None:
                 for number, body in enumerate(self.bodies):
@@ -132,20 +132,20 @@ class FrameTable:
                 self._observer = observer
 
     def attach(self, number: int, body: FrameBody) -> None:
-        """Keep the body of a frame, whose checksum was verified."""
+        """Attach the body of a frame, whose checksum was verified."""
         with self._lock:
             self.bodies[number] = body
             if self._observer is not None:
                 self._observer.attached(number, body)
 
     def attach_ahead(self, number: int, body: FrameBody) -> None:
-        """Keep the body of a frame that nobody has asked for yet."""
+        """Hold the body of a frame that no reader has requested yet."""
         with self._lock:
             if self.bodies[number] is None:
                 self.ahead[number] = body
 
-    def asked_for(self, number: int) -> bool:
-        """Attach a body that was fetched ahead; tell whether there was one."""
+    def request(self, number: int) -> bool:
+        """Attach a body that was fetched ahead; return whether there was one."""
         with self._lock:
             body = self.ahead.pop(number, None)
             if body is None:
@@ -156,15 +156,15 @@ class FrameTable:
             return True
 
     def body(self, number: int) -> FrameBody | None:
-        """Return the body of a frame, were it fetched ahead or asked for; None when it is not here."""
+        """Return the body of a frame, attached or fetched ahead; None if it is not here."""
         return self.bodies[number] or self.ahead.get(number)
 
     def is_ahead(self, number: int) -> bool:
-        """Tell whether a frame that nobody has asked for yet was fetched, or is being fetched."""
+        """Return whether a frame that no reader has requested yet was fetched, or is being fetched."""
         return number in self.coming or number in self.ahead
 
     def detach(self, file: int) -> None:
-        """Forget the bodies that a cache file holds."""
+        """Detach the bodies that a cache file holds."""
         with self._lock:
             for number in [number for number, body in self.ahead.items() if body.file == file]:
                 del self.ahead[number]
@@ -175,12 +175,12 @@ class FrameTable:
                 self._observer.detached(numbers)
 
     def disown(self) -> None:
-        """In the child of a fork: whoever held the lock is not here."""
+        """In the child of a fork: replace the lock, which a thread of the parent may have held."""
         self._lock = threading.Lock()
         self.coming = set()
 
     def _grow(self, seeds: U64) -> int:
-        """Make room for frames with these seeds, and return the number of the first."""
+        """Make room for frames with these seeds, and return the first one's number."""
         first, end = len(self._places), len(self._places) + len(seeds)
         if end > len(self._seeds):
             self._seeds = np.concatenate((self._seeds, np.empty(end, np.uint64)))

@@ -1,10 +1,10 @@
-"""The 64 bits that say where a page is, as this process sees it.
+"""Locations: 64 bits that say where this process finds a page.
 
     0                                        no body: the page reads as zeros
     01 | frame number (46) | slot (16)       in a frame of a segment, cached or not
-    10 | journal file (20) | offset (42)     in a local journal file, that many bytes from its start
+    10 | journal file (20) | offset (42)     in a local journal file, offset in bytes from its start
 
-Frame and file numbers are positions in tables of this process; they never reach a disk.
+Frame and file numbers are positions in tables of this process; they are never written to a disk.
 """
 
 import numpy as np
@@ -47,6 +47,6 @@ def frames_of(locations: U64) -> U64:
 
 
 def is_in_frame(locations: U64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Tell which locations are in frames."""
+    """Return, for each location, whether it is in a frame."""
     found: np.ndarray[tuple[int], np.dtype[np.bool_]] = (locations & np.uint64(FRAME_TAG)) != 0
     return found

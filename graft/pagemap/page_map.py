@@ -1,12 +1,12 @@
 """The page map: page index → location, in chunks that versions share.
 
-A map is immutable: a change makes a new map that shares every chunk it did not touch, so reading a page costs the
-same after a million commits as after one. A chunk of a remote map is built when it is first touched, from the indexes
-that mention it, and a local commit is laid over its chunks when the map is first read, together with the few before
-it that nobody read either; the result never depends on when.
+A map is immutable: a change makes a new map that shares every unchanged chunk, so reading a page costs the same after a
+million commits as after one. A chunk of a remote map is built on first use, from the indexes that name it. A local
+commit is applied to the chunks when the map is first read, together with earlier commits whose maps were not read; the
+result does not depend on when.
 
-Invariants: `fingerprint` and `live_pages` describe the remote part alone and are checked against the commit that the
-map claims to be; locations above `page_count` are 0.
+Invariants: `fingerprint` and `live_pages` describe only the remote part, and are checked against the commit that the
+map belongs to. Locations above `page_count` are 0.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +34,7 @@ from metastore.placement import CHUNK_PAGES, U64, ChunkPlacement, SegmentRef, ch
 from metastore.rollup import cut
 
 ChunkLoader = Callable[[Iterable[tuple[CommitIndex, int]]], None]
-"""Reads the index chunks that are lacking (`metastore.index.load_chunks`)."""
+"""Reads missing index chunks (`metastore.index.load_chunks`)."""
 _WHOLE = np.arange(CHUNK_PAGES)
 
 
@@ -51,7 +51,7 @@ class PageMap:
         live_pages: int,
         fingerprint: int,
     ) -> None:
-        """Take parts that agree with each other; use `compose` or the ``with_`` methods."""
+        """Take parts that agree with each other; callers use `compose` or the ``with_`` methods."""
         self.table = table
         self.page_count = page_count
         self.live_pages = live_pages
@@ -62,16 +62,16 @@ class PageMap:
 
     @property
     def read(self) -> bool:
-        """Whether `chunks` are there already."""
+        """Whether all local commits are applied, so that `chunks` costs nothing."""
         return self._chunks is not None
 
     @property
     def chunks(self) -> Sequence[MapChunk]:
-        """The chunks, with all local commits laid over; raises what building the chunks below raises."""
+        """The chunks with all local commits applied; raises the errors of building the remote chunks."""
         chunks = self._chunks
         if chunks is None:
             unread = self._unread
-            if unread is None:  # another thread was faster
+            if unread is None:  # another thread has just applied them
                 return self.chunks
             chunks = self._chunks = laid_over(unread.chunks, unread.page_count, unread.changes[: self._length])
             self._unread = None
@@ -87,12 +87,12 @@ class PageMap:
         return self.chunks[number].fingerprint if number < len(self.chunks) else 0
 
     def is_built_at(self, page: int) -> bool:
-        """Tell whether a page's location can be had without reading an index; pages beyond the end are nowhere."""
+        """Return whether `location` needs no index chunk for a page; pages beyond the end need none."""
         number = (page - 1) >> CHUNK_SHIFT
         return number >= len(self.chunks) or self.chunks[number].built
 
     def location(self, page: int) -> int:
-        """Return where a page is; pages beyond the end are nowhere."""
+        """Return the location of a page; 0 if it has no body or lies beyond the end."""
         number = (page - 1) >> CHUNK_SHIFT
         if not 0 <= number < len(self.chunks):
             return 0
@@ -103,9 +103,9 @@ class PageMap:
         return int(chunk.view[(page - 1) & CHUNK_MASK])
 
     def with_change(self, change: Change) -> "PageMap":
-        """Return this map with pages dropped, pages placed, and a new page count, as a local commit says.
+        """Return this map after a local commit, which drops pages, places pages, and sets the page count.
 
-        Fingerprints are not kept. Costs the same whatever the map's size, until somebody reads it.
+        The result has no fingerprints. The cost does not depend on the map's size until the result is read.
         """
         unread, length = self._unread, self._length
         if unread is None or not unread.followed_by(change, length):
@@ -124,7 +124,7 @@ class PageMap:
     ) -> "PageMap":
         """Return this remote map with pages above ``kept`` dropped and one segment's pages placed.
 
-        Fingerprints and live pages are kept up to date in the number of placed pages and of chunks that are cut.
+        Updates fingerprints and live pages in time proportional to the placed pages and the cut chunks.
         """
         chunks = resized(self.chunks, self.page_count, page_count, kept)
         live, whole = self.live_pages, self.fingerprint
@@ -149,8 +149,8 @@ class PageMap:
 def compose(table: FrameTable, sources: Sequence[CommitIndex], load: ChunkLoader, previous: PageMap | None) -> PageMap:
     """Return the map of ``sources[0]``, given the chain from it down to its base.
 
-    ``previous`` is the map of the commit after which ``sources`` were fetched, or None: chunks of it that no source
-    changed are kept. Raises `Corrupt` when the indexes do not add up to the map that the commit claims.
+    ``previous`` is the map of the commit after which ``sources`` were fetched, or None: its chunks that no source
+    changed are reused. Raises `Corrupt` if the indexes do not add up to the map that the commit claims.
     """
     head = sources[0].commit
     total = chunk_count(head.page_count)
@@ -178,7 +178,7 @@ def compose(table: FrameTable, sources: Sequence[CommitIndex], load: ChunkLoader
 
 
 def _expected_fingerprint(number: int, sources: Sequence[CommitIndex], newest: CommitIndex) -> int:
-    """Return what the newest index that says anything of a chunk says: its fingerprint, or that it was cut off."""
+    """Return the fingerprint of a chunk by the newest index that mentions it, 0 if a newer commit cut it off."""
     for source in sources:
         if source is newest:
             break
@@ -214,7 +214,7 @@ def _builder(
 def _placed(
     locations: U64, table: FrameTable, number: int, placement: ChunkPlacement, segments: Sequence[SegmentRef]
 ) -> tuple[int, int]:
-    """Place pages in a chunk; return by what its fingerprint differs then, and how many of them had no body before."""
+    """Place pages in a chunk; return the change of its fingerprint, and the number of pages that had no body before."""
     low, frames = placement.page_low, table.number_all(placement, segments)[placement.page_frame]
     before, after = locations[low], in_frames(frames, placement.page_slot.astype(np.uint64))
     locations[low] = after
@@ -223,7 +223,7 @@ def _placed(
 
 
 def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:
-    """Return what pages of a chunk, by their positions in it, contribute to its fingerprint."""
+    """Return the contribution of pages, by their positions in a chunk, to its fingerprint."""
     live = np.flatnonzero(locations)
     pages = low[live].astype(np.uint64) + np.uint64(number * CHUNK_PAGES + 1)
     return fingerprint(pages, table.seeds(frames_of(locations[live])))

@@ -1,7 +1,7 @@
-"""Page bodies on demand: from the cache, else from the remote, each frame fetched once (`graft.reading.single_flight`).
+"""Loads page bodies on demand: from the cache, else from the remote.
 
-A frame that was fetched alone, as a lookup does, is served from memory until the cache takes it together with others
-(`graft.reading.write_behind`).
+Each frame is fetched once, however many threads want it (`graft.reading.single_flight`). A frame that a lookup fetched
+alone is served from memory until it is written to the cache together with others (`graft.reading.write_behind`).
 """
 
 import contextlib
@@ -43,9 +43,9 @@ class BodyLoader:
         counts: ReplicaCounts,
         housekeeper: Housekeeper,
     ) -> None:
-        """Fill ``table`` through ``cache`` from ``remote``, and count what that takes.
+        """Fill ``table`` through ``cache`` from ``remote``, and count the fetches in ``counts``.
 
-        The ``housekeeper``, who is to call `evict`, is begun with the first body and closed with this.
+        The ``housekeeper`` calls `evict` every second; it starts with the first body and is closed with this loader.
         """
         self.table = table
         self.counts = counts
@@ -53,7 +53,7 @@ class BodyLoader:
         self._remote = remote
         self._page_size = page_size
         self._guessed: set[int] = set()
-        """Frames that were fetched ahead from the remote, and that nobody has asked for yet."""
+        """Frames that were fetched ahead from the remote and not requested yet."""
         self._flight = SingleFlight()
         self._coming_lock = threading.Lock()  # guards the table's `coming`
         self._helpers = Helpers(_BACKGROUND_MAX)
@@ -71,10 +71,10 @@ class BodyLoader:
     ) -> tuple[int, int]:
         """Attach frames by number; return how many came from the remote, and their pages.
 
-        Those that are also ``ahead`` are fetched along, to be attached when somebody asks for them; if ``sparse``,
-        nothing between them is. The cache was just asked for those ``uncached`` in vain. Frames that another thread is
-        fetching are waited for, not fetched again; each is handed over as soon as it is here. ``on_fetched`` is called
-        with the stored bytes of frames that came from the remote.
+        Those that are also ``ahead`` are fetched too, but attached only when a reader requests them; if ``sparse``,
+        bytes between them are not fetched. Frames in ``uncached`` are known to be absent from the cache. Frames that
+        another thread is fetching are waited for, not fetched again; each is returned as soon as it is here.
+        ``on_fetched`` is called with the stored bytes of frames that came from the remote.
         """
         guessed = set(ahead)
         wanted = [number for number in dict.fromkeys(numbers) if not self._is_here(number, asked=number not in guessed)]
@@ -91,9 +91,10 @@ class BodyLoader:
         return fetched
 
     def attach_later(self, numbers: Sequence[int], on_done: Callable[[], None]) -> bool:
-        """Begin to fetch frames in the background, to be attached when somebody asks for them, and call ``on_done``.
+        """Begin to fetch frames in the background; they are attached when a reader requests them.
 
-        Tells whether that was begun. Whatever goes wrong is found out by whoever comes to one of the frames.
+        Calls ``on_done`` when all are here. Returns whether the fetch was begun. If it fails, a reader that requests
+        one of the frames fetches it again and gets the error.
         """
         mine = self._flight.claim(numbers)
         self._flight.background_begins()
@@ -105,11 +106,11 @@ class BodyLoader:
         return begun
 
     def wait_for_background(self) -> None:
-        """Wait for all that is being fetched in the background."""
+        """Wait for all background fetches."""
         self._flight.wait_for_background()
 
     def attach_cached(self, numbers: Iterable[int]) -> None:
-        """Attach those of the frames that the cache has; asks nothing of the remote."""
+        """Attach the frames that the cache has; makes no request to the remote."""
         for number in numbers:
             if self.table.bodies[number] is None:
                 body = self._cached(self.table.key(number))
@@ -117,10 +118,10 @@ class BodyLoader:
                     self._take(number, body, ())
 
     def recheck(self, numbers: Iterable[int]) -> None:
-        """Let go of those of the frames that a cache file holds otherwise than it did when they were attached.
+        """Detach the frames whose bytes in the cache file no longer match their checksum.
 
-        For whoever is about to give their bodies a checksum of their own: what rotted since would be vouched for. What
-        is let go of is fetched again when somebody reads it.
+        A caller that gives the bodies new checksums must call this first: otherwise the new checksums would cover
+        rotted bytes. Detached frames are fetched again when they are read.
         """
         for number in numbers:
             body = self.table.body(number)
@@ -128,7 +129,7 @@ class BodyLoader:
                 self.table.detach(body.file)
 
     def attach_whole(self, number: int) -> FrameBody:
-        """Fetch a frame of which the cache has a part, attach it and return it."""
+        """Fetch a frame of which the cache has only some pages, attach it and return it."""
         self._flight.wait_for(number, _PATIENCE_S)
         while (body := self.table.bodies[number]) is None or not body.whole:
             mine = self._flight.claim([number])
@@ -139,32 +140,32 @@ class BodyLoader:
         return body
 
     def put(self, frames: Iterable[tuple[FrameKey, DecodedFrame]]) -> None:
-        """Put frames that came by another way (inline, or pushed from here) into the cache, if it takes them."""
+        """Put frames that were not fetched (inline, or pushed from here) into the cache, unless that fails."""
         self._housekeeper.begin()
         for batch in self._batches_of(frames):
             with contextlib.suppress(GraftError):
                 self.cache.put(batch)
 
     def flush(self) -> None:
-        """Put all fetched frames into the cache, as far as it takes them."""
+        """Write all fetched frames to the cache, unless that fails."""
         self._behind.flush()
 
     def cached(self, keys: Iterable[FrameKey]) -> set[FrameKey]:
-        """Return those of the frames that the cache has, or is yet to take; raises as it does."""
+        """Return which of the frames are in the cache, after `flush`; raises the cache's errors."""
         self.flush()
         return self.cache.has(keys)
 
     def evict(self) -> None:
-        """Hold the cache to its budget, if it can be, and let go of what other processes evicted."""
+        """Evict frames until the cache fits its budget, and unmap files that other processes gave up."""
         self.flush()
         with contextlib.suppress(GraftError):
             self.cache.evict()
 
     def _is_here(self, number: int, *, asked: bool) -> bool:
-        """Tell whether a body is here; one that was fetched ahead is attached when it is asked for."""
+        """Return whether a body is here; if ``asked``, attach one that was fetched ahead."""
         if not asked:
             return self.table.body(number) is not None
-        if self.table.asked_for(number) and number in self._guessed:
+        if self.table.request(number) and number in self._guessed:
             self._guessed.discard(number)
             self.counts.add(ahead_used_frames=1, ahead_used_bytes=self.table.key(number).length)
         return self.table.bodies[number] is not None
@@ -173,7 +174,7 @@ class BodyLoader:
         try:
             self._load([number for number in numbers if number in mine], mine, waits=False)
             on_done()
-        except Exception:  # noqa: BLE001 - a guess that came to nothing; who needs the frame asks for it again
+        except Exception:  # noqa: BLE001 - a failed guess; a reader that needs the frame fetches it again
             return
         finally:
             self._later_ended(mine)
@@ -239,7 +240,7 @@ class BodyLoader:
     def _fetch_lone(self, key: FrameKey, number: int) -> int:
         frame = self._remote.frame(key, self._page_size, self._count_read)
         self.counts.add(fetched_frames=1)
-        self._housekeeper.begin()  # it has the cache take the frame soon
+        self._housekeeper.begin()  # it flushes the frame to the cache soon
         self._behind.put(key, frame, number)
         return len(frame.pages)
 
@@ -296,28 +297,28 @@ class BodyLoader:
         self.counts.add(fetched_bytes=read.length - read.gap_bytes, gap_bytes=read.gap_bytes)
 
     def disown(self) -> None:
-        """In the child of a fork: whoever held the locks is not here."""
+        """In the child of a fork: replace the locks, which threads of the parent may have held."""
         self._flight, self._coming_lock = SingleFlight(), threading.Lock()
-        self._helpers = Helpers(0)  # a child reads what it must, and nothing ahead in the background
+        self._helpers = Helpers(0)  # a child fetches nothing in the background
         self._behind.disown()
         self.table.disown()
         self.cache.disown()
 
     def stop_threads(self) -> None:
-        """Let no thread run for this any more; what is asked for is done in the threads that ask."""
+        """End the background threads; later fetches run in the threads that request them."""
         self._helpers.end(_ENDING_S_MAX)
         self._housekeeper.close()
         self.flush()
 
     def close(self) -> None:
-        """End what goes on by itself; what is being fetched is waited for, and put into the cache."""
+        """Wait for all background fetches, flush to the cache, and end the threads."""
         self._helpers.close()
         self.wait_for_background()
         self.flush()
         self._housekeeper.close()
 
     def _named(self, keys: Collection[FrameKey]) -> Collection[FrameKey]:
-        """Return those that the cache may have: who wants many at once asks once for all that are not there."""
+        """Return the frames that the cache may have; for several frames one query finds those that it lacks."""
         if len(keys) < 2:
             return keys
         try:
@@ -338,6 +339,6 @@ class BodyLoader:
         if self._is_here(number, asked=True):
             return
         if not ended:
-            self._load([number], ())  # what is slow there may be an object that this frame is not in
+            self._load([number], ())  # the other thread may be waiting for another object
         else:
-            self.attach([number])  # the other thread failed, or the frame was evicted at once: find out why ourselves
+            self.attach([number])  # the other thread failed, or the frame was evicted at once: this raises the error

@@ -26,24 +26,24 @@ class Lane:
     """Where a reader is in one tree."""
 
     page: int
-    """At which it came to a frame last."""
+    """The page at which it last entered a frame."""
     step: int = 0
-    """Pages in the order from the one before to there; negative backwards, 0 if that was not near."""
+    """Pages in the order from the page before to `page`; negative backwards, 0 if that was not near."""
     trend: Trend | None = None
     streak: int = 0
-    """Frames that it came to along the trend …"""
+    """Frames used along the trend."""
     used: int = 0
-    """… since the window was halved last."""
+    """Frames used along the trend since the window was last halved."""
     is_at_end: bool = False
-    """Whether the order named less than was wanted in the background; the next miss looks again."""
+    """Whether the order named fewer frames than the background fetch wanted; the next miss tries again."""
     window: int = 0
     ahead: set[int] = field(default_factory=set)
-    """Frames that were fetched for the trend and that the reader has not reached yet …"""
+    """Frames that were fetched for the trend and not reached yet."""
     piggybacked: set[int] = field(default_factory=set)
-    """… and those that were piggybacked on their requests."""
+    """Frames that were piggybacked on requests for the trend, and not reached yet."""
 
     def turn(self, trend: Trend | None) -> None:
-        """Follow a trend; another one than before begins anew."""
+        """Follow a trend; a different trend starts with no frames used or ahead."""
         if (
             trend is None
             or self.trend is None
@@ -60,15 +60,15 @@ class Lane:
         """Whether it goes in strides."""
         return self.trend is not None and self.trend.stride != 1
 
-    def stored_inline(self) -> None:
-        """Note that the reader came to a frame where the trend led."""
+    def count_use(self) -> None:
+        """Note that the reader used a frame along the trend."""
         self.streak += 1
         self.used += 1
 
     def further_frames(self, frames_max: int) -> int:
-        """Return how many frames to fetch in the background now: those that are ahead are half of what they may be.
+        """Return how many frames to fetch in the background now, 0 while more than half of those allowed are ahead.
 
-        They may be as many as were used, twice as many once it is a long way, and two windows.
+        Allowed are as many as were used, twice as many after a long way, and at most two windows.
         """
         if self.trend is None or self.is_strided or self.is_at_end:
             return 0
@@ -77,9 +77,9 @@ class Lane:
         return min(room, frames_max) if 2 * room >= ahead_max else 0
 
     def next_window(self, frames_max: int) -> int:
-        """Return how many frames to fetch ahead now: twice as many, or half as many if too many were passed over.
+        """Return how many frames to fetch ahead now: twice the window, or half of it if too many frames were skipped.
 
-        Half the window is too many, in strides a quarter.
+        Half the window is too many, for strides a quarter.
         """
         if self.window and (4 if self.is_strided else 2) * len(self.ahead) >= self.window:
             self.ahead.clear()

@@ -1,4 +1,4 @@
-"""What building commits and caching their bodies needs of a replica."""
+"""The part of a replica that building commits and caching their bodies needs."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -14,7 +14,7 @@ from pagestore.runtime import Runtime
 
 
 class PageAccess(Protocol):
-    """The ways to a volume's pages: the remote, the frames that are known, their bodies, and the commits' indexes."""
+    """Access to a volume's pages: the remote, the known frames, their bodies, and the commits' indexes."""
 
     page_size: int
     settings: Settings
@@ -25,9 +25,9 @@ class PageAccess(Protocol):
     bodies: BodyLoader
 
     def require_whole(self, commits: Iterable[LocalCommit]) -> None:
-        """Raise `Corrupt` if the journal's records of these commits were damaged since they were written."""
+        """Raise `Corrupt` if the journal records of these commits were damaged after they were written."""
         ...
 
     def load_chunks(self, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
-        """Read index chunks that are lacking from the remote."""
+        """Read missing index chunks from the remote."""
         ...

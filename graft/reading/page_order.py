@@ -19,14 +19,14 @@ class PageOrder(Protocol):
         ...
 
     def distance(self, page: int, other: int, steps_max: int) -> int:
-        """Return how many steps of `following` lead from one page to another, negative backwards; 0 if so many do not.
+        """Return how many steps of `following` lead from one page to another, negative backwards.
 
-        A reader whose misses are random asks for it at each of them.
+        Returns 0 if ``steps_max`` steps do not lead there. Must be fast: a reader calls it at each random miss.
         """
         ...
 
     def tree(self, page: int) -> int:
-        """Return the same number for all pages that are ordered among each other, as far as that is known."""
+        """Return a number that all pages of the same tree share, as far as trees are known."""
         ...
 
 
@@ -48,20 +48,20 @@ class NumberOrder:
         return steps if not rest and abs(steps) <= steps_max and 1 <= other <= self.page_count else 0
 
     def tree(self, page: int) -> int:  # noqa: ARG002 - the protocol's
-        """All pages are of one tree."""
+        """Return 0: all pages count as one tree."""
         return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Where a reader goes."""
+    """The direction in which a reader moves through an order, and its stride."""
 
     direction: int
     """1 forwards, −1 backwards in the order."""
     stride: float = 1.0
-    """Pages of the order from one that is read to the next, on average …"""
+    """Average distance in the order from one page that is read to the next."""
     steps: int = 0
-    """… of so many."""
+    """Steps in the average."""
 
     def pages(self, page: int, order: PageOrder) -> Iterator[int]:
         """Yield the pages that are likely to be read after ``page``, nearest first."""
@@ -76,7 +76,7 @@ class Trend:
                 steps += 1
 
     def after(self, step: int) -> "Trend":
-        """Return the trend with one more step in its average; 0 is none."""
+        """Return the trend with one more step in its average; a step of 0 does not count."""
         if not step:
             return self
         stride = self.stride + (abs(step) - self.stride) / min(self.steps + 1, _STRIDE_MEMORY)

@@ -1,9 +1,9 @@
-"""Piggybacked frames: what a scan fetches along with its next frames, from the same objects. Decided without I/O.
+"""Piggybacked frames: frames of later pages that a scan fetches in the same requests as its next frames. Pure.
 
 Where pushes have scattered pages, the next pages of a scan lie in several small objects: commits that hold pages
-inline. Each costs a request however little is read of it, and each window would ask all of them again. So a scan that
-has come far enough also takes what those objects hold for the way further on: the nearest frames first, and of each
-object no more than a request is worth.
+inline. Each object costs a request however little is read of it, and each window would read all of them again. So a
+scan that has come far enough also fetches what those objects hold of its later pages: the nearest frames first, and of
+each object no more than a request is worth.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
@@ -24,25 +24,25 @@ class Objects(Protocol):
     """Where the pages of a version are."""
 
     def missing_frame(self, page: int) -> int | None:
-        """Return the frame that a page must be fetched with; None when it is here, on its way or has no body."""
+        """Return the frame that must be fetched for a page; None if it is here, being fetched, or has no body."""
         ...
 
     def small_object(self, frame: int) -> Hashable | None:
-        """Return what stands for the object that a frame lies in, if it is a small one; None for any other."""
+        """Return a key of the object that a frame lies in, None unless it is a small object."""
         ...
 
 
 def piggyback_room(used: int, outstanding: int, piggyback_max: int) -> int:
-    """Return how many frames a scan may piggyback now, having used ``used`` while ``outstanding`` were not used yet."""
+    """Return how many frames a scan may piggyback now, after it used ``used``; ``outstanding`` are not used yet."""
     if used < USED_FRAMES_MIN:
         return 0
     return max(min(_FRAMES_FOR_USED * used, piggyback_max) - outstanding, 0)
 
 
 def piggyback(pages: Iterator[int], frames: Iterable[int], used: int, room: int, objects: Objects) -> list[int]:
-    """Return up to ``room`` missing frames of the pages further on that lie in the same small objects as ``frames``.
+    """Return up to ``room`` missing frames of later ``pages`` that lie in the same small objects as ``frames``.
 
-    ``used`` frames were used so far; the further a reader has come, the further it looks.
+    The scan has used ``used`` frames so far; the more it used, the farther ahead this searches.
     """
     seen: set[int | None] = {None, *frames}
     left = {objects.small_object(frame): _EACH_MAX for frame in frames}

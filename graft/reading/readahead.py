@@ -74,7 +74,7 @@ class NumberAdvisor:
         self.readahead.fetching(frames)
 
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
-        """Learn nothing."""
+        """Do nothing: page numbers need no frames."""
 
 
 class Readahead:
@@ -107,7 +107,7 @@ class Readahead:
         if lane.trend is None:
             return [frame]
         self.use.hits += 1
-        lane.stored_inline()
+        lane.count_use()
         if lane.streak < self._streak_needed():
             return [frame]
         lane.window, lane.is_at_end = lane.next_window(self._frames_max), False
@@ -117,9 +117,9 @@ class Readahead:
         return [frame, *ahead]
 
     def entered(self, page: int, frame: int, order: PageOrder, places: Objects) -> list[int]:
-        """Note that the reader came to a frame that had been fetched ahead, by itself or by another reader.
+        """Note that the reader entered a frame that had been fetched ahead, by itself or by another reader.
 
-        Returns the frames that are to be fetched now, without waiting for them; `fetching` is to be told if they are.
+        Returns the frames to fetch now without waiting for them; the caller calls `fetching` if it begins to.
         """
         self.use.asked += 1
         if frame in self._unused:
@@ -129,7 +129,7 @@ class Readahead:
         lane.piggybacked.discard(frame)
         if frame in lane.ahead:
             lane.ahead.discard(frame)
-            lane.stored_inline()
+            lane.count_use()
         if lane.trend is not None and lane.is_strided:
             lane.step = distance(order, lane.page, page, (lane.trend.direction,))
             lane.trend = lane.trend.after(lane.step)
@@ -159,9 +159,9 @@ class Readahead:
             return ahead
         planned = ahead if frame is None else [frame, *ahead]
         room = piggyback_room(lane.used, len(lane.piggybacked), self._piggyback_max)
-        along = piggyback(pages, planned, lane.used, room, places)
-        lane.piggybacked.update(along)
-        return ahead + along
+        piggybacked = piggyback(pages, planned, lane.used, room, places)
+        lane.piggybacked.update(piggybacked)
+        return ahead + piggybacked
 
     def _note(self, lane: Lane, ahead: Sequence[int]) -> None:
         self.use.frames += len(ahead)

@@ -1,4 +1,4 @@
-"""A snapshot: one version of a volume, for as long as its reader wants it."""
+"""A snapshot: one immutable version of a volume."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from pagestore.pages import page_count_of
 
 
 class BodySource(Protocol):
-    """Where a snapshot gets what its map only names."""
+    """Loads the frames that a snapshot's map names."""
 
     def attach(
         self,
@@ -26,26 +26,26 @@ class BodySource(Protocol):
         sparse: bool = False,
         uncached: Collection[int] = (),
     ) -> object:
-        """Attach frames to the frame table by number, from the cache, but for those ``uncached``, or from the remote.
+        """Attach frames to the frame table by number, from the cache or the remote.
 
-        Those ``ahead`` are fetched along, and attached when somebody asks for them. If they are ``sparse``, what lies
-        between them is not worth having.
+        Those ``ahead`` are fetched too, but attached only when a reader requests them. If they are ``sparse``, bytes
+        between them are not fetched. Those ``uncached`` are known to be absent from the cache.
         """
         ...
 
     def attach_later(self, numbers: Sequence[int], on_done: Callable[[], None]) -> bool:
-        """Begin to fetch frames in another thread, to be attached when somebody asks for them; False if none is free.
+        """Begin to fetch frames in another thread; return False if no thread is free.
 
-        ``on_done`` is called in that thread when they are here.
+        The frames are attached when a reader requests them. ``on_done`` is called in the thread when they are here.
         """
         ...
 
     def attach_cached(self, numbers: Iterable[int]) -> None:
-        """Attach those of the frames that the cache has."""
+        """Attach the frames that the cache has."""
         ...
 
     def attach_whole(self, number: int) -> FrameBody:
-        """Attach and return a frame with all its pages, from the remote; of one that is here some may be lacking."""
+        """Fetch, attach and return a frame with all its pages, of which the attached body may lack some."""
         ...
 
 
@@ -54,23 +54,23 @@ class Advisor(Protocol):
 
     @property
     def sparse(self) -> bool:
-        """Whether the reader goes in strides, so that what lies between the frames planned last is not wanted."""
+        """Whether the reader goes in strides, so that bytes between the frames planned last are not wanted."""
         ...
 
     def plan(self, snapshot: "Snapshot", page: int, frame: int) -> list[int]:
-        """Return the frames to fetch for a miss on ``page``: its own first, then what is worth having along."""
+        """Return the frames to fetch for a miss on ``page``: its own ``frame`` first, then those to read ahead."""
         ...
 
     def used(self, snapshot: "Snapshot", page: int, frame: int) -> list[int]:
-        """Take note that a frame that was fetched ahead is read for the first time; return what to fetch meanwhile."""
+        """Note that a frame that was fetched ahead is read for the first time; return frames to fetch meanwhile."""
         ...
 
     def fetching(self, frames: Sequence[int]) -> None:
-        """Take note that the frames that `used` returned are being fetched."""
+        """Note that the frames that `used` returned are being fetched."""
         ...
 
     def arrived(self, snapshot: "Snapshot", frames: Sequence[int]) -> None:
-        """Take note of frames that were fetched; called from any thread, also while another method runs."""
+        """Note that frames were fetched; called from any thread, also while another method runs."""
         ...
 
 
@@ -110,20 +110,20 @@ class Snapshot:
         self.lsn = lsn
         self.local_lsn = local_lsn
         self.local_commits = local_commits
-        """How many commits it includes that the remote lacks."""
+        """Number of commits in it that the remote lacks."""
         self.content_version = content_version
         """Equal for two snapshots of one replica object only if their contents are equal; one more for each change."""
         self.history = history
         """Equal for two snapshots of one replica object only if the newer one continues the older one."""
         self.read_only = read_only
-        """Whether this is a view of the past, on which nothing can be built."""
+        """Whether this is a version of the past, on which no transaction can build."""
         self._chunks: Sequence[MapChunk] = page_map.chunks if page_map.read else ()
-        """The map's, none until it is first read."""
+        """The chunks of `page_map`; empty until it is first read."""
         self._source = source
         self.journal_views = journal_views
         """The mapped journal files by number; never changed."""
         self.native: object | None = None
-        """For an accelerator, which keeps here what it made of this snapshot."""
+        """What an accelerator derived from this snapshot."""
         self._zeros = bytes(page_size)
 
     def followed_by(
@@ -135,7 +135,7 @@ class Snapshot:
         commits: int,
         content_changed: bool,
     ) -> "Snapshot":
-        """Return the version after so many more local commits, the newest of which is ``local_lsn``."""
+        """Return the version after ``commits`` more local commits, the newest of which is ``local_lsn``."""
         return Snapshot(
             page_map, self._source, journal_views, volume_name=self.volume_name, page_size=self.page_size,
             byte_size=byte_size, lsn=self.lsn, local_lsn=local_lsn, local_commits=self.local_commits + commits,
@@ -143,10 +143,10 @@ class Snapshot:
         )  # fmt: skip
 
     def read(self, page: int, advisor: Advisor | None = None) -> bytes | memoryview:
-        """Return the page's bytes, exactly a page; zeros where it has no body or lies beyond the end.
+        """Return the page's bytes, exactly one page; zeros if it has no body or lies beyond the end.
 
-        A miss fetches what ``advisor`` wants along with it. Raises `RemoteUnavailable`, `RemoteRefused` or `Corrupt`
-        when the body had to be fetched and could not be.
+        A miss also fetches the frames that ``advisor`` plans. Raises `RemoteUnavailable`, `RemoteRefused` or `Corrupt`
+        if the body has to be fetched and cannot be.
         """
         index = page - 1
         number = index >> CHUNK_SHIFT
@@ -171,11 +171,11 @@ class Snapshot:
         return self._zeros
 
     def read_all(self, pages: Iterable[int]) -> list[bytes | memoryview]:
-        """Return the bytes of these pages as `read` does."""
+        """Return the bytes of each page as `read` does."""
         return [self.read(page) for page in pages]
 
     def prefetch(self, pages: Iterable[int]) -> None:
-        """Fetch what is missing of these pages together, so that reading them needs no request."""
+        """Fetch the missing ones of these pages together, so that reading them needs no request."""
         located = [self._located(page) for page in pages]
         numbers = {frame_of(location) for location in located if location & FRAME_TAG}
         try:
@@ -184,14 +184,14 @@ class Snapshot:
             raise type(error)(f"{self.describe()}: {error}") from error
 
     def peek(self, page: int) -> bytes | memoryview | None:
-        """Return the page's bytes if they are here, None if they would have to be fetched; never asks the remote."""
+        """Return the page's bytes if they are here, else None; makes no request to the remote."""
         if self._absent_frame(page) is not None:
             return None
         body = self._ahead(page)
         return self.read(page) if body is None else body
 
     def missing_frame(self, page: int) -> int | None:
-        """Return the frame that a page must be fetched with; None when it is here, on its way or not known yet."""
+        """Return the frame that must be fetched for a page; None if it is here, being fetched, or not known yet."""
         frame = self._absent_frame(page)
         return None if frame in self.page_map.table.coming else frame
 
@@ -208,7 +208,7 @@ class Snapshot:
         return frame_of(location) if body is None or body.lacks(location & SLOT_MASK) else None
 
     def _ahead(self, page: int) -> memoryview | None:
-        """Return the page's bytes if they are in a frame that was fetched ahead and not asked for yet."""
+        """Return the page's bytes if they are in a frame that was fetched ahead and not requested yet, else None."""
         location = self._built_location(page)
         body = self.page_map.table.ahead.get(frame_of(location)) if location & FRAME_TAG else None
         slot = location & SLOT_MASK
@@ -218,19 +218,19 @@ class Snapshot:
         return body.data[start : start + self.page_size]
 
     def describe(self) -> str:
-        """Return the words by which messages name this version."""
+        """Return the name of this version for messages."""
         local = f" + {self.local_commits} local commits" if self.local_commits else ""
         return f"volume {self.volume_name} at LSN {self.lsn}{local}"
 
     def misplaced(self, page: int, location: int) -> GraftError:
-        """Return the error for a frame that does not hold a page where the map says."""
+        """Return the error for a frame that does not hold a page at the slot that the map names."""
         key = self.page_map.table.key(frame_of(location))
         return Corrupt(
             f"{self.describe()}, page {page}: the frame at {key.offset} of segment {key.ref.segment} does not hold it"
         )
 
     def _built_location(self, page: int) -> int:
-        """Return a page's location; 0 if it has no body, or if its chunk of the map was not built yet."""
+        """Return a page's location; 0 if it has no body, or if its chunk of the map is not built yet."""
         number = (page - 1) >> CHUNK_SHIFT
         if not 0 <= number < len(self._chunks) and not self._becomes_read(page):
             return 0
@@ -238,7 +238,7 @@ class Snapshot:
         return view[(page - 1) & CHUNK_MASK] if view is not None else 0
 
     def _becomes_read(self, page: int) -> bool:
-        """Look at the map for the first time; tell whether that made a difference for a page."""
+        """Read the map's chunks for the first time; return whether they may have a location for ``page``."""
         if self._chunks or not 1 <= page <= self.page_count:
             return False
         try:
@@ -252,7 +252,7 @@ class Snapshot:
             advisor.fetching(frames)
 
     def _is_cached(self, frame: int) -> bool:
-        """Attach a frame if the cache has it; a cache that cannot be read has nothing."""
+        """Attach a frame if the cache has it; return whether it is attached."""
         self._source.attach_cached([frame])
         return self.page_map.table.bodies[frame] is not None
 
@@ -269,11 +269,11 @@ class Snapshot:
         if advisor is not None and self.page_map.table.is_ahead(frame):
             self._fetch_further(advisor.used(self, page, frame), advisor)
         elif advisor is not None and self._is_cached(frame):
-            planned = [frame]  # nothing to wait for, so nothing to fetch along
+            planned = [frame]  # without a request to wait for, nothing is read ahead
         elif advisor is not None:
             planned, uncached = advisor.plan(self, page, frame), [frame]
             if len(planned) > 1:
-                # What comes along is a guess: if it cannot be had, that is no reason not to read this page.
+                # The other frames are a guess: if they cannot be fetched, this page may still be readable.
                 with contextlib.suppress(GraftError):
                     self._source.attach(planned, planned[1:], sparse=advisor.sparse, uncached=uncached)
         try:

@@ -1,8 +1,8 @@
-"""Write-behind: frames that readers use from memory until the cache takes them.
+"""Write-behind: frames that readers use from memory until they are written to the cache.
 
-A lookup fetches its frame alone, and need not wait for the cache's index: the cache takes such frames together, soon
-enough that they are there when the replica is opened again. Where the cache cannot be written (a full disk, a damaged
-index), the newest frames stay in memory.
+A lookup fetches its frame alone, and need not wait for the cache's index: such frames are written together, soon enough
+to be in the cache when the replica is opened again. If the cache cannot be written (a full disk, a damaged index), the
+newest frames stay in memory.
 """
 
 import threading
@@ -36,11 +36,11 @@ class WriteBehind:
         self._batches = 0
         self._late_lock = threading.Lock()  # guards the members below, and is taken before the cache's own
         self._late: dict[FrameKey, tuple[int, int, DecodedFrame]] = {}
-        """Frames that the cache is to take later: the frame's number, and the number of its batch."""
+        """Frames to write later: the frame's number, and the number of its batch."""
         self._late_bytes = 0
 
     def put(self, key: FrameKey, frame: DecodedFrame, number: int) -> None:
-        """Attach a frame from memory and let the cache take it later."""
+        """Attach a frame from memory, to be written to the cache later."""
         with self._late_lock:
             self._late[key] = number, self.hold([(key, frame)], {key: number}), frame
             self._late_bytes += len(frame.body)
@@ -49,7 +49,7 @@ class WriteBehind:
             self.flush()
 
     def hold(self, batch: Sequence[tuple[FrameKey, DecodedFrame]], numbers: Mapping[FrameKey, int]) -> int:
-        """Attach frames from memory that the cache does not take; return the number of their batch."""
+        """Attach frames from memory, without writing them to the cache; return the number of their batch."""
         size = sum(len(frame.body) for _, frame in batch)
         with self._memory_lock:
             self._batches += 1
@@ -68,7 +68,7 @@ class WriteBehind:
         return file
 
     def flush(self) -> None:
-        """Put all that waits into the cache; what it does not take stays in memory."""
+        """Write all waiting frames to the cache; if that fails they stay in memory."""
         with self._late_lock:
             late, self._late, self._late_bytes = self._late, {}, 0
             if not late:
@@ -82,7 +82,7 @@ class WriteBehind:
                 self._forget(file)
 
     def disown(self) -> None:
-        """In the child of a fork: forget what waits, which the parent puts into its cache."""
+        """In the child of a fork: forget the waiting frames, which the parent writes to the cache."""
         self._memory_lock, self._late_lock = threading.Lock(), threading.Lock()
         self._late, self._late_bytes = {}, 0
 
