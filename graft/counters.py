@@ -1,4 +1,4 @@
-"""What a process did with a replica since it opened it, counted."""
+"""Counts what a process did with a replica since it opened it."""
 
 import dataclasses
 import threading
@@ -7,39 +7,40 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counters; they only grow."""
+    """Counters; they only grow. Bytes are counted as stored."""
 
     looks: int = 0
-    """At the remote, by followers and by readers that want to be fresh."""
+    """Polls of the remote, by followers and by readers that need fresh data."""
     looks_shared: int = 0
-    """That another process or thread made for us."""
+    """Polls that another process or thread made for this one."""
     looks_failed: int = 0
-    """That were not answered, or could not move."""
+    """Polls that were not answered, or whose commits could not be adopted."""
     look_requests: int = 0
+    """Requests of polls."""
     moves: int = 0
-    """Looks that brought something new."""
+    """Polls that brought new commits."""
     ahead_frames: int = 0
-    """Fetched before anybody asked for them."""
+    """Frames that were fetched before a reader requested them."""
     ahead_bytes: int = 0
-    """Of those, as stored."""
+    """Bytes of `ahead_frames`."""
     ahead_used_frames: int = 0
-    """Of those, frames that somebody asked for later."""
+    """Those of `ahead_frames` that a reader requested later."""
     ahead_used_bytes: int = 0
-    """Of those, as stored."""
+    """Bytes of `ahead_used_frames`."""
     ahead_late: int = 0
-    """Times that somebody came to a frame while it was being fetched ahead, and waited for the rest of that."""
+    """Times that a reader waited for a frame that was being fetched ahead."""
     fetches: int = 0
-    """Times that somebody asked the remote for frames and waited for them."""
+    """Times that a reader waited for frames from the remote."""
     fetched_frames: int = 0
-    """From the remote, for whatever reason."""
+    """All frames from the remote."""
     fetched_bytes: int = 0
-    """Of those and of what is needed to read them, as stored."""
+    """Bytes of `fetched_frames`, and of what is needed to decode them."""
     gap_bytes: int = 0
-    """Fetched only because they lay between two frames that were wanted."""
+    """Bytes that were fetched only because they lay between two wanted frames."""
 
     @property
     def wasted_bytes(self) -> int:
-        """Fetched, and of no use so far: frames ahead that nobody has asked for yet, and gaps."""
+        """Bytes that were fetched and not used so far: frames ahead that no reader has requested, and gaps."""
         return self.ahead_bytes - self.ahead_used_bytes + self.gap_bytes
 
 
@@ -47,17 +48,17 @@ class ReplicaCounts:
     """The counters of one open replica; safe for threads."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start at zero."""
         self._lock = threading.Lock()  # guards _counts
         self._counts = dataclasses.asdict(Counts())
 
     def snapshot(self) -> Counts:
-        """Return what was counted so far."""
+        """Return the counters."""
         with self._lock:
             return Counts(**self._counts)
 
     def add(self, **more: int) -> None:
-        """Count, by the names of `Counts`."""
+        """Add to counters, named as in `Counts`."""
         with self._lock:
             for name, by in more.items():
                 self._counts[name] += by

@@ -1,8 +1,8 @@
-"""The exceptions of volumes, grouped by what a caller does next; messages are ready for a user to read.
+"""The exceptions of volumes, grouped by what a caller does next; messages can be shown to a user.
 
 GraftError
-├── RemoteUnavailable      retry later: the remote did not answer; an open push is settled by the next one
-├── RemoteRefused          mend the set-up: credentials, permission, bucket, an endpoint that would lose data
+├── RemoteUnavailable      retry later: the remote did not answer; the next push settles an open one
+├── RemoteRefused          correct the setup: credentials, permission, bucket, an endpoint that would lose data
 ├── BadRequest             ask for something else
 │   ├── NoSuchVolume       no volume of this name in the remote
 │   ├── VolumeExists       a volume of this name is there already
@@ -12,13 +12,13 @@ GraftError
 │   ├── OtherVolume        the replica belongs to another volume
 │   └── ReadOnly           a snapshot of the past cannot be written
 ├── Diverged               choose a policy: both the replica and the remote have new commits
-├── TooStale               try later, or be content with less: it could not be made as fresh as asked in time
+├── TooStale               retry later, or accept older data: the replica could not become that fresh in time
 ├── WriterBusy             retry soon: another connection or process is writing
-├── StaleSnapshot          begin again on a newer snapshot
+├── StaleSnapshot          start again on a newer snapshot
 ├── LimitReached           raise a limit, or close something: descriptors, threads, memory or memory maps ran out
-├── LocalStorageError      mend the local disk: read-only, no permission, failing
+├── LocalStorageError      repair the local disk: read-only, no permission, failing
 │   ├── DiskFull           free some space
-│   └── ReplicaMoved       close it everywhere and open it again: its directory or a lock file is not the one opened
+│   └── ReplicaMoved       close it everywhere and open it again: its directory or a lock file was replaced
 ├── Corrupt                report it: bytes that fail a check are never served
 │   └── HistoryLost        find the right remote, or pull with the policy 'fork': it lacks commits that it had
 └── Unsupported            upgrade graft
@@ -34,7 +34,7 @@ from pagestore.limits import limit_reached
 
 
 class GraftError(Exception):
-    """Anything that a volume could not do."""
+    """A volume could not do what was requested."""
 
 
 class RemoteUnavailable(GraftError):
@@ -42,11 +42,11 @@ class RemoteUnavailable(GraftError):
 
 
 class RemoteRefused(GraftError):
-    """The remote answered no."""
+    """The remote refused the request."""
 
 
 class BadRequest(GraftError):
-    """What was asked for cannot be."""
+    """The request cannot be carried out."""
 
 
 class NoSuchVolume(BadRequest):
@@ -82,7 +82,7 @@ class Diverged(GraftError):
 
 
 class TooStale(GraftError):
-    """The replica could not be made as fresh as was asked, in the time that was given."""
+    """The replica could not become as fresh as requested within the given time."""
 
 
 class WriterBusy(GraftError):
@@ -90,11 +90,11 @@ class WriterBusy(GraftError):
 
 
 class StaleSnapshot(GraftError):
-    """The snapshot is not the newest any more."""
+    """The snapshot is no longer the newest."""
 
 
 class LimitReached(GraftError):
-    """A limit of this process or machine was reached; the message names it. What was begun is taken back."""
+    """A limit of this process or machine was reached; the message names it. Changes in progress are undone."""
 
 
 class LocalStorageError(GraftError):
@@ -116,7 +116,7 @@ class Corrupt(GraftError):
 class HistoryLost(Corrupt):
     """The remote is not the one that the replica knows, or lost commits that were there.
 
-    Nothing was changed. A pull with the policy ``fork`` saves what the replica has and goes on from the remote.
+    Nothing was changed. A pull with the policy ``fork`` saves the replica's commits and continues from the remote.
     """
 
 
@@ -139,12 +139,12 @@ _GROUPS: tuple[tuple[tuple[type[Exception], ...], type[GraftError]], ...] = (
     ((metastore_errors.UnsupportedCommit, pagestore_errors.UnsupportedFormat), Unsupported),
 )
 
-_TOLD_IN_FULL = (NoSuchVolume, VolumeExists, RemoteUnavailable, RemoteRefused)
+_COMPLETE_MESSAGES = (NoSuchVolume, VolumeExists, RemoteUnavailable, RemoteRefused)
 
 
 @contextmanager
 def remote_errors(doing: str) -> Iterator[None]:
-    """Turn the errors of the packages below into this one's, at the border; ``doing`` says what failed."""
+    """Translate the errors of lower packages into this package's; ``doing`` says what failed."""
     try:
         yield
     except MemoryError as error:
@@ -155,13 +155,13 @@ def remote_errors(doing: str) -> Iterator[None]:
             raise LimitReached(f"{doing}: {limit}") from error
         for sources, target in _GROUPS:
             if isinstance(error, sources):
-                # The message has the server's words; what its client raised adds a hundred lines and no fact.
-                raise target(f"{doing}: {error}") from (None if issubclass(target, _TOLD_IN_FULL) else error)
+                # The message has the server's words; the client's exception would add a hundred lines and no fact.
+                raise target(f"{doing}: {error}") from (None if issubclass(target, _COMPLETE_MESSAGES) else error)
         raise GraftError(f"{doing}: {error}") from error
 
 
 class local_errors:  # noqa: N801 - used like `remote_errors`; a generator would cost a commit more than its checksum
-    """Turn errors of the operating system into this package's; ``doing`` says what failed, with the path."""
+    """Translate errors of the operating system into this package's; ``doing`` says what failed, with the path."""
 
     __slots__ = ("_doing",)
 

@@ -1,6 +1,6 @@
-"""Named points at which a crash would be interesting; the crash tests iterate over them.
+"""Named points at which the crash tests let a process die.
 
-A point costs one falsy check unless a test set a hook.
+A point costs one check unless a test has set a hook.
 """
 
 from collections.abc import Callable, Collection
@@ -12,18 +12,18 @@ class Failpoints:
     __slots__ = ("_hook", "_names")
 
     def __init__(self, names: Collection[str]) -> None:
-        """Have the points called ``names``."""
+        """Define the points called ``names``."""
         self._names = names
         self._hook: Callable[[str], None] | None = None
 
     def pass_by(self, name: str) -> None:
-        """Call the hook, if there is one."""
+        """Call the hook if one is set."""
         if self._hook is not None:
             assert name in self._names, f"BUG: unknown failpoint {name}"
             self._hook(name)
 
     def set_hook(self, hook: Callable[[str], None] | None) -> None:
-        """Set what is called at each point, for tests; None for nothing."""
+        """Set the function that is called at each point, for tests; None to remove it."""
         self._hook = hook
 
 

@@ -1,13 +1,13 @@
-"""What a finalizer may do: nothing that waits. It hands its work to a thread.
+"""Runs the work of finalizers in a thread, since a finalizer must not wait for a lock.
 
-Python's collector runs finalizers wherever its thread happens to allocate, so that thread may hold any lock, or be in
-the middle of what a reentrant lock guards. A finalizer that takes a lock then waits for itself for ever. So do the
-locks of the collector's own thread matter, and those of every thread that waits for one of them.
+Python's collector runs finalizers wherever its thread happens to allocate. That thread may hold any lock, or be inside
+a block that a reentrant lock guards. A finalizer that acquires a lock there would wait for itself for ever, or for a
+thread that waits for it.
 
-    the collector is at work in this thread      hand over what needs a lock (`hand_over`); refuse what cannot wait
-    the interpreter is ending                    see `may_still_wait`
+    the collector runs in this thread      hand over work that needs a lock (`hand_over`); refuse work that cannot wait
+    the interpreter is ending              see `may_still_wait`
 
-A process that ends before the work was done leaves what a killed one leaves, which loses nothing.
+A process that ends before the work was done leaves the same state as a killed process, which loses nothing.
 """
 
 import _thread
@@ -23,11 +23,11 @@ _LOG = logging.getLogger("graft")
 
 _waiting: deque[Callable[[], None]] = deque()
 _at_work = _thread.allocate_lock()
-"""Held while a thread does what waits; nobody ever waits for it."""
+"""Held while a thread does waiting work; no thread ever waits for it."""
 
 
 class _OfThisThread(threading.local):
-    """The figures of the collections that this thread began, under "start", and ended."""
+    """The figures of the last collection that this thread began, under "start"."""
 
     start: object = None
 
@@ -45,37 +45,39 @@ gc.callbacks += _note_collection
 
 
 def in_finalizer() -> bool:
-    """Return whether Python's collector is at work in this thread, which may then hold any lock."""
+    """Return whether Python's collector is running in this thread, which may then hold any lock."""
     collecting = next(reversed(_of_any_thread)) == "start"
     return collecting and _of_this_thread.start is _of_any_thread["start"] and not sys.is_finalizing()
 
 
 def may_still_wait() -> bool:
-    """Return whether a lock may be waited for: not once an ending interpreter has frozen threads that may hold it."""
-    return not sys.is_finalizing() or len(sys._current_frames()) == 1  # noqa: SLF001 - it takes no lock, `threading` does
+    """Return whether waiting for a lock can end: an ending interpreter may have frozen the thread that holds it."""
+    if not sys.is_finalizing():
+        return True
+    return len(sys._current_frames()) == 1  # noqa: SLF001 - it takes no lock, `threading` does
 
 
 def hand_over(work: Callable[[], None]) -> None:
-    """Have ``work`` done soon by another thread; takes no lock itself. If no thread can begin, `do_waiting` does it."""
+    """Let another thread do ``work`` soon; acquires no lock. If no thread can start, `do_waiting` does it."""
     _waiting.append(work)
     if _at_work.acquire(blocking=False):
         try:
             _thread.start_new_thread(_do_and_end, ())  # `threading.Thread` takes locks
-        except RuntimeError:  # no thread is to be had
+        except RuntimeError:  # no thread can start
             _at_work.release()
 
 
 def do_waiting() -> None:
-    """Do in this thread, which holds no lock, what finalizers have handed over and nobody has begun."""
+    """Do the work that finalizers handed over and no thread has begun; the caller holds no lock."""
     while _waiting:
         try:
             work = _waiting.popleft()
-        except IndexError:  # another thread was faster
+        except IndexError:  # another thread took it
             return
         try:
             work()
-        except Exception:  # noqa: BLE001 - whatever it is, the rest is still to be done
-            _LOG.exception("letting go of what was collected failed")
+        except Exception:  # noqa: BLE001 - the remaining work must still be done
+            _LOG.exception("closing an object that was garbage-collected failed")
 
 
 def _do_and_end() -> None:
@@ -89,8 +91,8 @@ def _do_and_end() -> None:
 
 
 def _after_fork() -> None:
-    """In a fork's child: what waits is the parent's to do, and so is the thread that does it."""
-    global _at_work  # noqa: PLW0603 - the thread that held it is not here
+    """In the child of a fork: drop the waiting work, which the parent does."""
+    global _at_work  # noqa: PLW0603 - a thread of the parent may have held it
     _at_work = _thread.allocate_lock()
     _waiting.clear()
 

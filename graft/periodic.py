@@ -1,4 +1,4 @@
-"""A thread that does something small every second, also while its process does nothing else."""
+"""A background thread that does a small piece of work every second."""
 
 import contextlib
 import threading
@@ -9,27 +9,27 @@ _EVERY_S = 1.0
 
 
 class Housekeeper:
-    """Calls a method from the first `begin` until `close`, or until nobody has its object any more."""
+    """Calls a method every second, from the first `begin` until `close` or until the method's object is collected."""
 
     def __init__(self, work: Callable[[], None]) -> None:
-        """Call the bound method ``work``, which must not raise; nothing happens before `begin`."""
+        """Call the bound method ``work``, which must not raise, once `begin` was called."""
         self._work = WeakMethod(work)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards _thread
         self._closed = threading.Event()
 
     def begin(self) -> None:
-        """Start, if that did not happen yet."""
+        """Start the thread unless it is running."""
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._closed.is_set():
                     thread = threading.Thread(target=self._run, name="graft-housekeeper", daemon=True)
-                    with contextlib.suppress(RuntimeError):  # no thread is to be had: the work waits for the closing
+                    with contextlib.suppress(RuntimeError):  # no thread can start: closing does the work
                         thread.start()
                         self._thread = thread
 
     def close(self) -> None:
-        """Stop, and wait until the work that was begun is done."""
+        """Stop, and wait until running work is done."""
         self._closed.set()
         with self._lock:
             thread, self._thread = self._thread, None

@@ -1,4 +1,4 @@
-"""What may be chosen about a replica, as plain validated data."""
+"""The settings of a replica, as plain validated data."""
 
 from enum import StrEnum
 from typing import Literal
@@ -16,11 +16,11 @@ class Durability(StrEnum):
     """What a commit waits for (docs/explanation/durability.md)."""
 
     LOCAL = "local"
-    """The journal is on the disk: a power cut loses nothing that was committed."""
+    """The commit is on the local disk: a power cut does not lose it."""
     RELAXED = "relaxed"
-    """The journal is with the operating system: a power cut may lose the last commits, never consistency."""
+    """The operating system has the commit: a power cut may lose the newest commits, but leaves a consistent volume."""
     REMOTE = "remote"
-    """The push landed: losing the machine loses nothing that was committed."""
+    """The push landed: losing the machine does not lose the commit."""
 
 
 class Settings(BaseModel):
@@ -29,20 +29,21 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cache_bytes_max: int = Field(default=4 * 1024 * MIB, ge=1 * MIB)
-    """Size that the cache of fetched frames is held to."""
+    """Largest size of the cache of fetched frames."""
     cache_file_bytes: int = Field(default=16 * MIB, ge=256 * KIB)
     """Size of one cache file, the unit of eviction."""
     journal_file_bytes: int = Field(default=64 * MIB, ge=64 * KIB)
-    """Size at which the journal goes on in a new file."""
+    """Size at which the journal continues in a new file."""
     spill_bytes: int = Field(default=16 * MIB, ge=0)
-    """Dirty pages that a transaction keeps in memory before it spills to a file."""
+    """Dirty pages that a transaction holds in memory before it spills them to a file."""
     frame_bytes: int = Field(default=64 * KIB, ge=512, le=4 * MIB)
     """Uncompressed pages per frame."""
     codec: Literal["raw", "lz4", "zstd"] = "zstd"
+    """Compression of new frames; raw for none."""
     one_frame_bytes_max: int = Field(default=512 * KIB, ge=0, le=4 * MIB)
-    """Uncompressed pages up to which a segment is a single frame if it then fits inside its commit."""
+    """Uncompressed size up to which a segment is a single frame if it then fits inside its commit."""
     dictionary_bytes_max: int = Field(default=110 * KIB, ge=0, le=DICTIONARY_BYTES_MAX)
-    """Of the dictionary that a large segment compressed with zstd gets, uncompressed; 0 for none."""
+    """Largest dictionary, uncompressed, of a large segment that is compressed with zstd; 0 for none."""
     inline_bytes_max: int = Field(default=32 * KIB, ge=0, le=128 * KIB)
     """Largest segment that travels inside its commit."""
     consolidation_bytes_max: int = Field(default=16 * MIB, ge=0)
@@ -50,26 +51,26 @@ class Settings(BaseModel):
     fetch_gap_bytes_max: int = Field(default=32 * KIB, ge=0)
     """Frames of one object that are at most this far apart are fetched with one request."""
     readahead_bytes_max: int = Field(default=4 * MIB, ge=0)
-    """How much a scan fetches ahead at once, uncompressed, but for a quarter of the cache at most; 0 for nothing."""
+    """How much a scan fetches ahead at once, uncompressed, and at most a quarter of the cache; 0 for nothing."""
     parallelism: int = Field(default=16, ge=1, le=256)
-    """Requests at once."""
+    """Most requests at the same time."""
     follow_interval_s: float = Field(default=1.0, gt=0)
-    """A follower's wait between two looks at a remote where things happen."""
+    """Shortest wait of a follower between two polls, while commits arrive."""
     follow_interval_s_max: float = Field(default=30.0, gt=0)
-    """The wait that it grows to where nothing happens, or where the remote does not answer."""
+    """Longest wait between two polls, while no commits arrive or the remote does not answer."""
     follow_requests_per_hour: int = Field(default=7200, ge=60)
-    """How many requests followers may make, each process's on its own; longer waits keep them within that."""
+    """Most requests of the followers of one process; they wait longer to stay below it."""
     lock_timeout_s: float = Field(default=5.0, ge=0)
     """How long a push or pull waits for another one, or for an open write transaction."""
 
     @property
     def readahead_frames_max(self) -> int:
-        """How many frames a scan fetches ahead at once: not so many that they push each other out of the cache."""
+        """How many frames a scan fetches ahead at once: few enough that they do not evict each other from the cache."""
         return min(self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 
     @property
     def piggyback_frames_max(self) -> int:
-        """How many frames may go along besides, from objects that are asked anyway (graft/reading/piggyback.py)."""
+        """How many frames a scan may piggyback on its requests (`graft.reading.piggyback`)."""
         return min(2 * self.readahead_bytes_max, self.cache_bytes_max // 4) // self.frame_bytes
 
     @property
