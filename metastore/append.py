@@ -1,6 +1,7 @@
-"""Append, and the settling of an append whose reply was lost.
+"""Appending a commit, and settling an append: finding out whether it landed.
 
-The one rule: a refused append is a question. Whoever finds its own nonce at the LSN has won.
+The rule: a refused append does not mean that the writer lost, since an earlier try may have landed without its reply
+arriving. The writer reads the commit at the LSN back; if it finds its own nonce, it has won.
 """
 
 from dataclasses import dataclass
@@ -15,23 +16,23 @@ from metastore.lsn import LSN
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """The commit is in the log, and it is ours."""
+    """Our commit is in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Another writer's commit has the LSN; ours never will."""
+    """Another writer's commit has the LSN; ours can never land there."""
 
     winner: Commit
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """No commit has the LSN (a request still on its way might yet land)."""
+    """No commit has the LSN yet; a request that is still in transit may land later."""
 
 
 def settle(commits: CommitLog, log: LogId, lsn: LSN, nonce: bytes) -> Landed | Lost | Absent:
-    """Ask the log who has ``lsn``; one request, as `metastore.index.read_index`."""
+    """Find out whose commit has ``lsn``; requests as in `metastore.index.read_index`, usually one."""
     try:
         found = read_index(commits, log, lsn).commit
     except CommitMissing:
@@ -40,10 +41,9 @@ def settle(commits: CommitLog, log: LogId, lsn: LSN, nonce: bytes) -> Landed | L
 
 
 def append(commits: CommitLog, log: LogId, lsn: LSN, data: bytes, nonce: bytes) -> Landed | Lost:
-    """Append and settle; one request when nothing goes wrong.
+    """Append a commit and settle the outcome; one request if nothing goes wrong.
 
-    Raises `LogUnavailable` when the outcome could not be learnt: the caller keeps its intent and settles it
-    later.
+    Raises `LogUnavailable` if the outcome is unknown: the caller must retain its intent and settle later.
     """
     refusal: LogUnavailable | None = None
     try:

@@ -1,4 +1,4 @@
-"""The making of a commit on top of a log's head."""
+"""Builds a commit on top of a log's head."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ from pagestore.runtime import SYSTEM, Runtime
 
 
 class MapSummary(Protocol):
-    """What a commit says of the page map that it results in."""
+    """What a commit records of the page map that it produces."""
 
     @property
     def live_pages(self) -> int:
-        """Pages that have a body."""
+        """The number of pages that have a body."""
         ...
 
     @property
     def fingerprint(self) -> int:
-        """Of the whole map."""
+        """The fingerprint of the whole map."""
         ...
 
     def chunk_fingerprint(self, number: int) -> int:
-        """Of one chunk."""
+        """Return the fingerprint of one chunk."""
         ...
 
 
@@ -65,16 +65,16 @@ def build_commit(
     origin: Origin | None = None,
     runtime: Runtime = SYSTEM,
 ) -> NewCommit:
-    """Make the commit after ``sources[0]``, or the first of the log when there is none.
+    """Build the commit after ``sources[0]``, or the first commit of the log if ``sources`` is empty.
 
-    ``sources`` is the chain from the log's head down to its base (`metastore.index.read_chain`); chunks that the
-    roll-up needs and that were never read are fetched. ``summary`` describes the page map after ``changes``.
+    ``sources`` is the chain from the log's head down to its base (`metastore.index.read_chain`). Chunks that the
+    roll-up needs and that have not been read are fetched. ``summary`` describes the page map after ``changes``.
     """
     origin = origin or Origin()
     parent = sources[0].commit if sources else None
     lsn = LSN(parent.lsn + 1 if parent else 1)
     assert changes.page_count == page_count_of(changes.byte_size, page_size), "BUG: sizes disagree"
-    assert changes.min_page_count <= changes.page_count, "BUG: a volume that was never as small as it is"
+    assert changes.min_page_count <= changes.page_count, "BUG: the minimum exceeds the page count"
     bound, merged = _merged(lsn, changes, sources, summary.live_pages, commits, parallel)
     now_us = int(runtime.now_s() * 1_000_000)
     nonce = runtime.entropy(NONCE_BYTES)
@@ -111,7 +111,7 @@ def build_fork(
     origin: Origin,
     runtime: Runtime = SYSTEM,
 ) -> NewCommit:
-    """Make the first commit of a new log: a base that copies the index of ``sources[0]``, in another log."""
+    """Build the first commit of a new log: a base with the page map of ``sources[0]``, a commit of another log."""
     parent = sources[0].commit
     _load_all(sources, commits, parallel)
     unchanged = Changes(

@@ -1,11 +1,11 @@
-"""The bytes of a commit object; this module owns the layout (docs/formats/commit.md).
+"""The byte layout of a commit object, owned by this module (docs/formats/commit.md).
 
     head:   fixed fields · attributes · segment table · directory · xxh3-128 of the head so far
     body:   index chunks, in directory order · inline segment
     end:    xxh3-64 of everything before
 
-All integers are little-endian. The head's hash is the commit's hash: the head holds the digest of each chunk and
-the inline segment vouches for itself frame by frame, so a reader of a part can trust what it has.
+All integers are little-endian. The head's hash is the commit's hash. A reader can verify any part that it has read: the
+head contains the digest of each chunk, and each frame of the inline segment has its own checksum.
 """
 
 import struct
@@ -44,7 +44,7 @@ FIXED_BYTES = _FIXED.size
 
 @dataclass(frozen=True, slots=True)
 class ChunkBytes:
-    """One encoded index chunk on its way into a commit."""
+    """One encoded index chunk for a new commit."""
 
     number: int
     data: bytes
@@ -53,7 +53,7 @@ class ChunkBytes:
 
 @dataclass(frozen=True, slots=True)
 class CommitDraft:
-    """What a writer decides about a commit; `encode_commit` adds offsets, digests and hashes."""
+    """The fields of a commit that the writer decides; `encode_commit` adds offsets, digests and hashes."""
 
     log: LogId
     lsn: LSN
@@ -71,7 +71,7 @@ class CommitDraft:
     fingerprint: int
     attributes: Mapping[str, bytes]
     segments: Sequence[SegmentRef | SegmentId]
-    """A bare id is the segment that lies inline in this very commit."""
+    """A bare id stands for this commit's own inline segment."""
     chunks: Sequence[ChunkBytes]
     inline: bytes
 
@@ -105,7 +105,7 @@ def encode_commit(draft: CommitDraft) -> bytes:
 
 
 def head_length_of(data: Data) -> int:
-    """Return how many bytes of a commit object its head takes; raises as `decode_commit` does."""
+    """Return the length of a commit object's head in bytes; raises like `decode_commit`."""
     if len(data) < FIXED_BYTES:
         raise CorruptCommit(f"a commit has at least {FIXED_BYTES} bytes, not {len(data)}")
     fields = _FIXED.unpack_from(data)
@@ -116,18 +116,18 @@ def head_length_of(data: Data) -> int:
             f"format version {fields[1]}, cipher {fields[3]}, key {fields[4]}: this release reads "
             f"version {VERSION}, unencrypted; upgrade graft"
         )
-    # Checked before anyone acts on it: a flipped bit must not make a reader ask for an exabyte.
+    # Checked before it is used: a flipped bit must not make a reader request an exabyte.
     needed: int = FIXED_BYTES + fields[18] + fields[19] + _ENTRY.size * fields[21] + HASH_BYTES
     if fields[22] != needed or fields[24] < needed + _CHECKSUM.size:
-        raise CorruptCommit(f"a head of {fields[22]} of {fields[24]} bytes whose parts need {needed}")
+        raise CorruptCommit(f"the head claims {fields[22]} of {fields[24]} bytes, but its parts take {needed}")
     return needed
 
 
 def decode_commit(data: Data, log: LogId, lsn: LSN) -> Commit:
-    """Read a commit's head from the first bytes of its object, or from all of them.
+    """Decode a commit's head from the first bytes of its object, or from the whole object.
 
-    Checks the head's hash, that it is the commit ``lsn`` of ``log``, and, when ``data`` is the whole object,
-    the checksum at its end. Raises `CorruptCommit` or `UnsupportedCommit`.
+    Checks the head's hash, that it is commit ``lsn`` of ``log``, and, if ``data`` is the whole object, the checksum at
+    its end. Raises `CorruptCommit` or `UnsupportedCommit`.
     """
     with named(log, lsn):
         return _decode(memoryview(data), log, lsn)
@@ -135,7 +135,7 @@ def decode_commit(data: Data, log: LogId, lsn: LSN) -> Commit:
 
 @contextmanager
 def named(log: LogId, lsn: LSN) -> Iterator[None]:
-    """Say which commit it is that fails a check."""
+    """Add log and LSN to the errors of failed checks; turn decoding errors into `CorruptCommit`."""
     try:
         yield
     except (CorruptCommit, UnsupportedCommit) as error:
@@ -152,7 +152,7 @@ def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
         segment_count, entry_count, _, inline_length, total_length,
     ) = _FIXED.unpack_from(data)  # fmt: skip
     if not head_length <= len(data) <= total_length:
-        raise CorruptCommit(f"a head of {head_length} bytes in {len(data)} of {total_length} bytes")
+        raise CorruptCommit(f"{len(data)} bytes do not fit a head of {head_length} and an object of {total_length}")
     head_hash = bytes(data[head_length - HASH_BYTES : head_length])
     if xxhash.xxh3_128_digest(data[: head_length - HASH_BYTES]) != head_hash:
         raise CorruptCommit("the head does not match its hash")
@@ -172,7 +172,7 @@ def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
     here = InCommit(log, lsn, inline_offset)
     segments = decode_segments(table, segment_count, here)
     if not inline_length and any(ref.home is here for ref in segments):
-        raise CorruptCommit("it names a segment as inline that it does not hold")
+        raise CorruptCommit("it names an inline segment that it does not contain")
     if inline_offset + inline_length + _CHECKSUM.size != total_length:
         raise CorruptCommit("the parts do not add up to the whole")
     commit = Commit(
@@ -188,7 +188,7 @@ def _decode(data: memoryview, log: LogId, lsn: LSN) -> Commit:
 
 
 def _check_sense(commit: Commit) -> None:
-    """Raise `CorruptCommit` for a head that is whole and yet nothing that a writer may say."""
+    """Raise `CorruptCommit` for an intact head whose fields contradict each other."""
     fenwick = covers_after(commit.lsn)
     ranges = commit.covers_after in {BEFORE_FIRST, fenwick} and (
         commit.base == commit.lsn if commit.is_base else commit.base <= fenwick
@@ -196,11 +196,11 @@ def _check_sense(commit: Commit) -> None:
     if not 0 < commit.lsn <= LSN_MAX or not ranges:
         raise CorruptCommit(f"it claims to cover ({commit.covers_after}, {commit.lsn}] on base {commit.base}")
     if commit.min_page_count > (0 if commit.is_base else commit.page_count):
-        raise CorruptCommit(f"{commit.page_count} pages, and never fewer than {commit.min_page_count}")
+        raise CorruptCommit(f"it claims {commit.page_count} pages, and at least {commit.min_page_count} at all times")
     if commit.live_pages > commit.page_count or commit.page_count > PAGE_IDX_MAX:
-        raise CorruptCommit(f"{commit.live_pages} of {commit.page_count} pages live")
+        raise CorruptCommit(f"it claims {commit.live_pages} live pages of {commit.page_count}")
     if commit.directory and commit.directory[-1].number >= chunk_count(commit.page_count):
-        raise CorruptCommit(f"index chunk {commit.directory[-1].number} of {commit.page_count} pages")
+        raise CorruptCommit(f"it has index chunk {commit.directory[-1].number}, but only {commit.page_count} pages")
 
 
 def _encode_attributes(attributes: Mapping[str, bytes]) -> bytes:
@@ -219,7 +219,7 @@ def _decode_attributes(data: bytes) -> dict[str, bytes]:
         position += _ATTRIBUTE.size
         end = position + name_length + value_length
         if end > len(data):
-            raise CorruptCommit("attributes run over their end")
+            raise CorruptCommit("the attributes exceed their length")
         name = data[position : position + name_length].decode()
         if attributes and name <= next(reversed(attributes)):
             raise CorruptCommit("the attributes are not in order")

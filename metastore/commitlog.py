@@ -1,7 +1,7 @@
-"""The port to a commit log: ordered bytes with exactly one winner for each LSN.
+"""The port to a commit log: an ordered sequence of byte strings with exactly one winner per LSN.
 
 Errors are those of `metastore.errors`. Every method may be called from several threads. Every backend passes the
-one contract suite in ``tests/metastore/log_contract.py``.
+contract suite in ``tests/metastore/log_contract.py``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,44 +17,44 @@ class Newest:
     """The end of a log, as a listing shows it."""
 
     lsn: LSN
-    """Of the newest commit."""
+    """The LSN of the newest commit."""
     etags: Mapping[LSN, str]
-    """Of the newest few commits (`pagestore.objectstore.ObjectInfo.etag`)."""
+    """The ETags of the newest few commits (`pagestore.objectstore.ObjectInfo.etag`)."""
 
     def etag(self, lsn: LSN) -> str:
-        """Return the ETag of a commit, empty if it was not listed."""
+        """Return the ETag of a commit, or "" if it was not listed."""
         return self.etags.get(lsn, "")
 
 
 class CommitLog(Protocol):
-    """Commit objects by (log, LSN)."""
+    """Commit objects, addressed by log and LSN."""
 
     def append(self, log: LogId, lsn: LSN, data: bytes) -> bool:
-        """Put the commit unless the LSN is taken, atomically; tell whether this call put it.
+        """Put the commit unless the LSN is taken, atomically; return whether this call put it.
 
-        ``False`` is a question, not an answer: an earlier try of the same call may have landed
-        (`metastore.append` settles it). `LogUnavailable` means that the outcome is unknown.
+        ``False`` does not decide the outcome: an earlier try of the same call may have landed, and `metastore.append`
+        settles that. After `LogUnavailable` the outcome is unknown.
         """
         ...
 
     def read(self, log: LogId, lsn: LSN, start: int = 0, length: int | None = None) -> bytes:
-        """Return the commit's bytes, or ``length`` > 0 of them from ``start``, fewer where it ends.
+        """Return the commit's bytes, or ``length`` > 0 of them from ``start``, fewer at its end.
 
         Raises `CommitMissing`.
         """
         ...
 
     def newest(self, log: LogId) -> Newest | None:
-        """Return the end of the log, None for one without commits; one request."""
+        """Return the end of the log, or None for a log without commits; one request."""
         ...
 
     def lsns(self, log: LogId) -> Iterator[LSN]:
-        """Yield the LSN of each commit that there is, newest first; one request for each thousand."""
+        """Yield the LSNs of all existing commits, newest first; one request per thousand."""
         ...
 
     def head(self, log: LogId) -> LSN | None:
-        """Return the newest LSN in one request, None for a log without commits.
+        """Return the newest LSN, or None for a log without commits; one request.
 
-        Raises `CorruptCommit` when something that is no commit lies where the newest one is looked for.
+        Raises `CorruptCommit` if an object that is not a commit sorts before the newest commit.
         """
         ...

@@ -1,14 +1,14 @@
-"""The exceptions of the metastore, grouped by what a caller does next.
+"""The exceptions of the metastore, grouped by what the caller does next.
 
 MetaStoreError
 ├── LogUnavailable      retry later: the log's store did not answer; an append may or may not have landed
-├── LogRefused          mend the set-up: credentials, permission, bucket, or an endpoint that would lose data
-├── NoSuchVolume        use another name: no volume is called this
-├── VolumeExists        use another name: a volume is already called this
-├── NoSuchTag           use another name: no tag of the volume is called this
-├── TagExists           use another name: a tag of the volume, of another version, is already called this
-├── CommitMissing       report it: the log has a hole where a commit must be
-├── CorruptCommit       report it: a commit's bytes, or the page map they compose, fail a check
+├── LogRefused          fix the set-up: credentials, permission, bucket, or an endpoint that would lose data
+├── NoSuchVolume        use another name: no volume has this name
+├── VolumeExists        use another name: a volume already has this name
+├── NoSuchTag           use another name: no tag of the volume has this name
+├── TagExists           use another name: a tag of another version of the volume already has this name
+├── CommitMissing       report it: a commit that must be in the log is missing
+├── CorruptCommit       report it: a commit's bytes, or the page map composed from them, fail a check
 └── UnsupportedCommit   upgrade: written by a newer version of this project
 """
 
@@ -27,7 +27,7 @@ from pagestore.errors import (
 
 
 class MetaStoreError(Exception):
-    """Anything that the metastore could not do."""
+    """The base of all errors of the metastore."""
 
 
 class LogUnavailable(MetaStoreError):
@@ -35,7 +35,7 @@ class LogUnavailable(MetaStoreError):
 
 
 class LogRefused(MetaStoreError):
-    """The log's store answered no; its set-up needs mending first."""
+    """The log's store refused the request; fix the set-up before trying again."""
 
 
 class NoSuchVolume(MetaStoreError):
@@ -55,11 +55,11 @@ class TagExists(MetaStoreError):
 
 
 class CommitMissing(MetaStoreError):
-    """A commit that the log must hold is not there."""
+    """A commit that must be in the log is missing."""
 
 
 class CorruptCommit(MetaStoreError):
-    """A commit's bytes fail their check; nothing of them is used."""
+    """A commit's bytes fail a check; none of them are used."""
 
 
 class UnsupportedCommit(MetaStoreError):
@@ -68,7 +68,7 @@ class UnsupportedCommit(MetaStoreError):
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the page store's errors into the metastore's, at the border between the two."""
+    """Translate the page store's errors into the metastore's."""
     try:
         yield
     except ObjectNotFound as error:

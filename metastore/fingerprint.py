@@ -1,10 +1,9 @@
-"""Fingerprints of a page map: equal maps have equal ones, and a wrongly composed map is detected at once.
+"""Fingerprints of page maps: equal maps have equal fingerprints, so a wrongly composed map is detected.
 
-A map's fingerprint is the XOR over its live pages of a 64-bit mix of (page index, segment, frame offset), so that
-it can be kept up to date in the number of changed pages and split by chunk. It vouches for places, not for
-contents: those are vouched for by the frames' checksums and page lists, which is also why slots are left out. The
-mix is the finaliser of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA
-2014).
+A map's fingerprint is the XOR over its live pages of a 64-bit mix of (page index, segment, frame offset). Updating it
+takes time proportional to the changed pages, and it can be split by chunk. It verifies the places of pages. Contents
+are verified by the frames' checksums and page lists, which also verify slots, so slots are not part of the mix. The
+mix is the finaliser of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 """
 
 from collections.abc import Iterable
@@ -20,13 +19,13 @@ _MIX_2 = 0x94D049BB133111EB
 
 
 def frame_seeds(frames: Iterable[tuple[bytes, int]]) -> U64:
-    """Return what stands for each frame, named by its segment's raw id and its offset, in the mix of its pages."""
+    """Return the seed of each frame, given as (its segment's raw id, its offset), for the mix of its pages."""
     digest = xxhash.xxh3_64_intdigest
     return np.array([digest(segment + offset.to_bytes(8, "little")) for segment, offset in frames], np.uint64)
 
 
 def mixed(pages: U64, seeds: U64) -> U64:
-    """Return one 64-bit mix per (page index, frame seed)."""
+    """Return the 64-bit mix of each (page index, frame seed)."""
     with np.errstate(over="ignore"):
         x: U64 = seeds + pages * np.uint64(_GOLDEN)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
@@ -41,7 +40,7 @@ def fingerprint(pages: U64, seeds: U64) -> int:
 
 
 def placement_fingerprint(number: int, placement: ChunkPlacement, segments: tuple[SegmentRef, ...]) -> int:
-    """Return the fingerprint of a chunk that consists of just these places."""
+    """Return the fingerprint of a chunk that consists of exactly these places."""
     seeds = frame_seeds(
         (segments[ordinal].segment.raw, offset)
         for ordinal, offset in zip(placement.frame_segment.tolist(), placement.frame_offset.tolist(), strict=True)

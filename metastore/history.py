@@ -1,4 +1,4 @@
-"""Looking back: commits by time, and the newest few of a log."""
+"""The history of a log: its newest commits, and the commit at a given time."""
 
 from collections.abc import Iterator
 
@@ -24,9 +24,9 @@ def newest_first(
 
 
 def lsn_at(commits: CommitLog, log: LogId, head: LSN, timestamp_us: int) -> LSN:
-    """Return the newest LSN at or before a time, by bisection in log2(head) requests; 0 when all are later.
+    """Return the newest LSN at or before a time, by bisection in log2(head) requests; 0 if all commits are later.
 
-    Timestamps grow along a log whatever its writers' clocks say (`metastore.build`).
+    Timestamps increase along a log whatever its writers' clocks say (`metastore.build`).
     """
     low, high = 0, int(head)
     while low < high:

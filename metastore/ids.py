@@ -8,13 +8,13 @@ from pagestore.ids import TypedId
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogId(TypedId):
-    """Names a commit log."""
+    """The id of a commit log."""
 
     prefix: ClassVar[str] = "l"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class VolumeId(TypedId):
-    """Names a volume, whatever it is called."""
+    """The id of a volume, independent of its name."""
 
     prefix: ClassVar[str] = "v"

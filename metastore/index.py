@@ -1,7 +1,7 @@
-"""A commit together with as much of its index as was fetched, and the reading of it in few requests.
+"""A commit with the part of its index that has been read, and reading it in few requests.
 
-An index that fits in the first `HEAD_READ_BYTES` of its object arrives whole with one request. Of a larger one,
-the directory arrives first and chunks by ranged reads, so that memory and traffic follow what is used.
+An index that fits into the first `HEAD_READ_BYTES` of its object arrives with one request. For a larger index, the
+directory is read first, and then only the chunks that are used, by ranged reads.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,15 +31,15 @@ class CommitIndex:
 
     commit: Commit
     head: bytes
-    """The commit's head as stored, for keeping."""
+    """The commit's head as stored, so that a replica can store it too."""
     chunks: dict[int, bytes] = field(default_factory=dict)
-    """Stored index chunks by number, each checked against its digest."""
+    """Stored index chunks by number, each verified against its digest."""
     inline: bytes | None = None
-    """The inline segment, where it came along."""
+    """The inline segment, if all of it was read with the head."""
     inline_start: bytes = b""
-    """The first bytes of an inline segment of which only the first came along."""
+    """The first bytes of the inline segment, if only part of it was read with the head."""
     etag: str = ""
-    """Of the commit object, where all of it was read (`pagestore.objectstore.etag_of`)."""
+    """The ETag of the commit object, if all of it was read (`pagestore.objectstore.etag_of`)."""
     _entries: dict[int, DirectoryEntry] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -47,12 +47,12 @@ class CommitIndex:
 
     @classmethod
     def decode(cls, data: bytes, log: LogId, lsn: LSN) -> "CommitIndex":
-        """Read the first bytes of a commit object, at least its head, and whichever chunks they hold."""
+        """Decode the first bytes of a commit object: its head, and the chunks that they contain."""
         commit = decode_commit(data, log, lsn)
         index = cls(commit, data[: head_length_of(data)])
         for entry in commit.directory:
             if entry.offset + entry.length <= len(data):
-                index.keep(entry.number, data[entry.offset : entry.offset + entry.length])
+                index.add_chunk(entry.number, data[entry.offset : entry.offset + entry.length])
         end = commit.inline_offset + commit.inline_length
         if commit.inline_length and end <= len(data):
             index.inline = data[commit.inline_offset : end]
@@ -61,19 +61,19 @@ class CommitIndex:
         return index
 
     def mentions(self, number: int) -> bool:
-        """Whether the chunk is in the directory."""
+        """Return whether the chunk is in the directory."""
         return number in self._entries
 
     def fingerprint_of(self, number: int) -> int:
-        """Return the fingerprint that the whole chunk has as of this commit; it must be mentioned."""
+        """Return the fingerprint of the whole chunk as of this commit; the chunk must be in the directory."""
         return self._entries[number].fingerprint
 
     def entry(self, number: int) -> DirectoryEntry:
-        """Return the directory's entry of a chunk; it must be mentioned."""
+        """Return a chunk's entry in the directory, which must have one."""
         return self._entries[number]
 
-    def keep(self, number: int, data: bytes) -> None:
-        """Take a chunk's stored bytes; raises `CorruptCommit` when they do not match the directory."""
+    def add_chunk(self, number: int, data: bytes) -> None:
+        """Add a chunk's stored bytes; raises `CorruptCommit` if they do not match the directory."""
         entry = self._entries[number]
         if len(data) != entry.length or xxhash.xxh3_64_intdigest(data) != entry.digest:
             raise CorruptCommit(
@@ -82,11 +82,11 @@ class CommitIndex:
         self.chunks[number] = data
 
     def lacks(self, number: int) -> bool:
-        """Whether the chunk is mentioned and not yet read."""
+        """Return whether the chunk is in the directory but has not been read."""
         return number in self._entries and number not in self.chunks
 
     def placement(self, number: int) -> ChunkPlacement:
-        """Decode a chunk, empty when it is not mentioned; it must have been read."""
+        """Decode a chunk, which must have been read; empty if the directory has no such chunk."""
         if number not in self._entries:
             return EMPTY
         assert number in self.chunks, "BUG: index chunk used before it was read"
@@ -95,9 +95,9 @@ class CommitIndex:
 
 
 def read_index(commits: CommitLog, log: LogId, lsn: LSN) -> CommitIndex:
-    """Fetch a commit: one request, two if its head alone is larger than `HEAD_READ_BYTES`.
+    """Fetch a commit in one request, or two if its head alone is larger than `HEAD_READ_BYTES`.
 
-    Raises `CommitMissing`, `CorruptCommit` (also for an object that was cut short) or `UnsupportedCommit`.
+    Raises `CommitMissing`, `CorruptCommit` (also for a truncated object) or `UnsupportedCommit`.
     """
     data = commits.read(log, lsn, 0, HEAD_READ_BYTES)
     if len(data) == HEAD_READ_BYTES:
@@ -123,10 +123,9 @@ def read_chain(
 ) -> list[CommitIndex]:
     """Fetch, in one parallel batch, the commits that lead from ``after`` to ``head``, newest first.
 
-    The list ends with a base, or with the first commit whose range reaches ``after``. What is in ``known`` is
-    not fetched, nor what lies below a base that it names: with the chain of an older head, a pull asks for
-    newer commits only. Raises `CommitMissing` when the log has a hole where one of the commits must be,
-    `CorruptCommit` when they contradict each other.
+    The list ends with a base, or with the first commit whose range reaches ``after``. Commits in ``known`` are not
+    fetched, nor commits below a base that ``known`` names: given the chain of an older head, a pull fetches only newer
+    commits. Raises `CommitMissing` if one of the commits is missing, `CorruptCommit` if they contradict each other.
     """
     known = known or {}
     wanted = chain(head, after)
@@ -148,7 +147,7 @@ def read_chain(
 
 
 def _read_or_missing(commits: CommitLog, log: LogId, lsn: LSN) -> CommitIndex | CommitMissing:
-    # Below the newest base a commit may be gone for good; which one that is, its successors tell.
+    # Commits below the newest base may have been deleted; only newer commits show which one is the newest base.
     try:
         return read_index(commits, log, lsn)
     except CommitMissing as error:
@@ -180,7 +179,7 @@ def _check_chain(found: Sequence[Commit], after: LSN) -> None:
 
 
 def load_chunks(commits: CommitLog, parallel: Parallel, wanted: Iterable[tuple[CommitIndex, int]]) -> None:
-    """Read chunks that are mentioned and lacking, neighbours of one commit together, in one parallel batch."""
+    """Read the wanted chunks that have not been read, in one parallel batch; adjacent chunks share a request."""
 
     def read(run: _Run) -> bytes:
         first, last, commit = run.entries[0], run.entries[-1], run.index.commit
@@ -190,12 +189,12 @@ def load_chunks(commits: CommitLog, parallel: Parallel, wanted: Iterable[tuple[C
     for run, data in zip(runs, parallel.map(read, runs), strict=True):
         for entry in run.entries:
             start = entry.offset - run.entries[0].offset
-            run.index.keep(entry.number, data[start : start + entry.length])
+            run.index.add_chunk(entry.number, data[start : start + entry.length])
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Chunks of one commit that lie next to each other, for one ranged read."""
+    """Adjacent chunks of one commit, for one ranged read."""
 
     index: CommitIndex
     entries: Sequence[DirectoryEntry]

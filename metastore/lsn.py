@@ -1,16 +1,17 @@
 """Log sequence numbers, and the Fenwick ranges that roll-ups cover.
 
-The roll-up of commit ``n`` covers ``(n − lowbit(n), n]``: that of 12 covers 9…12, that of 8 covers 1…8. So
-the commits ``n, n − lowbit(n), …`` down to 0 together cover ``(0, n]``, at most log2(n) + 1 of them.
-Source: P. Fenwick, "A new data structure for cumulative frequency tables", Software: Practice and Experience
-24(3), 1994.
+The roll-up of commit ``n`` covers ``(n − lowbit(n), n]``: that of 12 covers 9…12, that of 8 covers 1…8. The commits
+``n, n − lowbit(n), …`` down to 0, at most log2(n) + 1 of them, together cover ``(0, n]``.
+
+Source: P. Fenwick, "A new data structure for cumulative frequency tables", Software: Practice and Experience 24(3),
+1994.
 """
 
 import re
 from typing import NewType
 
 LSN = NewType("LSN", int)
-"""Position in a log: 1, 2, 3 … without gaps; 0 stands before the first commit."""
+"""A position in a log: 1, 2, 3 … without gaps; 0 is the position before the first commit."""
 
 BEFORE_FIRST = LSN(0)
 LSN_MAX = LSN(2**63 - 1)
@@ -24,7 +25,7 @@ def covers_after(lsn: LSN) -> LSN:
 
 
 def chain(lsn: LSN, after: LSN = BEFORE_FIRST) -> list[LSN]:
-    """Return the commits whose roll-ups cover ``(after, lsn]``, newest first; the last may reach lower.
+    """Return the commits whose roll-ups cover ``(after, lsn]``, newest first; the last one may cover more.
 
     >>> chain(LSN(13), LSN(3))
     [13, 12, 8]
@@ -37,7 +38,7 @@ def chain(lsn: LSN, after: LSN = BEFORE_FIRST) -> list[LSN]:
 
 
 def descending_text(lsn: LSN) -> str:
-    """Return 16 hex digits that sort newest first, so that the first key of a listing is the log's head."""
+    """Return 16 hex digits that sort newest first, so the first key of a listing is the log's head."""
     return f"{2**64 - 1 - lsn:016x}"
 
 

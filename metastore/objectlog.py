@@ -1,4 +1,4 @@
-"""The default commit log: one object per commit, put if absent, in any object store."""
+"""The default commit log: one object per commit in any object store, created by a conditional put."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,14 +12,14 @@ from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM
 
 _LISTED = 8
-"""Commits of one look at the end: those that a replica builds on are mostly among them."""
+"""How many commits the listing of a log's end shows: the commit that a replica builds on is usually among them."""
 
 
 class ObjectCommitLog:
-    """A `CommitLog` over an `ObjectStore`; owns nothing, threads and processes may share it."""
+    """A `CommitLog` over an `ObjectStore`, which the caller owns; safe for threads and processes."""
 
     def __init__(self, store: ObjectStore) -> None:
-        """Keep the commits in ``store`` under ``logs/``."""
+        """Use the commits below ``logs/`` in ``store``."""
         self._store = store
 
     def append(self, log: LogId, lsn: LSN, data: bytes) -> bool:
@@ -43,11 +43,11 @@ class ObjectCommitLog:
     def newest(self, log: LogId) -> Newest | None:
         """See `CommitLog.newest`; keys sort newest first, so this is a listing of a few keys.
 
-        Whatever order they come in, the highest LSN is the newest.
+        If the store lists them in another order, the highest LSN is still the newest.
         """
         prefix = f"logs/{log}/commits/"
         with translated():
-            # Where each listing begins is another place, below all commits: no cache on the way has seen it before.
+            # Each listing starts at another random key that sorts before all commits, so no proxy can have cached it.
             start_after = f"{prefix}-{SYSTEM.entropy(8).hex()}"
             listed = list(self._store.list(prefix, start_after=start_after, limit=_LISTED))
         etags: dict[LSN, str] = {}
@@ -60,7 +60,7 @@ class ObjectCommitLog:
         return Newest(max(etags), etags) if etags else None
 
     def lsns(self, log: LogId) -> Iterator[LSN]:
-        """See `CommitLog.lsns`; what is no commit is passed over."""
+        """See `CommitLog.lsns`; skips objects that are not commits."""
         prefix = f"logs/{log}/commits/"
         with translated():
             for found in self._store.list(prefix):

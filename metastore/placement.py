@@ -1,8 +1,7 @@
-"""Where pages are: segments, and columns of (page, frame, slot) for one chunk of a volume.
+"""The places of pages: references to segments, and columns of (page, frame, slot) per chunk of a volume.
 
-A chunk is an aligned range of `CHUNK_PAGES` pages: chunk 0 holds pages 1…4096. It is the unit in which an index
-is read and in which a page map is materialised. Columns are numpy arrays, so that merging and decoding cost no
-Python per page.
+A chunk is an aligned range of `CHUNK_PAGES` pages: chunk 0 holds pages 1…4096. It is the unit in which indexes are read
+and page maps are built. Columns are NumPy arrays, so merging and decoding run no Python code per page.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,7 +51,7 @@ class OwnObject:
 
 @dataclass(frozen=True, slots=True)
 class InCommit:
-    """The segment lies inline in a commit, ``offset`` bytes from that object's start."""
+    """The segment is inline in a commit, ``offset`` bytes from the start of that object."""
 
     log: LogId
     lsn: LSN
@@ -61,13 +60,13 @@ class InCommit:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRef:
-    """A segment and the object that holds its bytes."""
+    """A segment and the object that contains it."""
 
     segment: SegmentId
     home: OwnObject | InCommit
 
     def locate(self, offset: int, length: int) -> FrameLocation:
-        """Return where ``length`` bytes from ``offset`` in the segment are in the store."""
+        """Return the location in the store of ``length`` bytes from ``offset`` in the segment."""
         if isinstance(self.home, InCommit):
             key, offset = commit_key(self.home.log, self.home.lsn), self.home.offset + offset
             return FrameLocation(key, offset, length, self.segment, segment_offset=self.home.offset)
@@ -78,42 +77,43 @@ class SegmentRef:
 class ChunkPlacement:
     """The places of some pages of one chunk.
 
-    ``frame_*`` have one row per frame, sorted by (segment, offset); ``page_*`` one row per page, ascending.
+    The ``frame_*`` columns have one row per frame, sorted by (segment, offset); the ``page_*`` columns have one row per
+    page, ascending.
     """
 
     frame_segment: U32
-    """Ordinal in the segment table of the index."""
+    """The segment's ordinal in the segment table of the index."""
     frame_offset: U64
-    """Bytes from the start of the segment."""
+    """In bytes from the start of the segment."""
     frame_length: U32
-    """Stored bytes."""
+    """In stored bytes."""
     page_low: U16
     """Page − first page of the chunk, 0…4095."""
     page_frame: U16
-    """Row in the ``frame_*`` columns."""
+    """The frame's row in the ``frame_*`` columns."""
     page_slot: U16
-    """Position of the page in its frame."""
+    """The page's position in its frame."""
 
     @property
     def pages(self) -> int:
-        """How many pages are placed."""
+        """The number of pages placed."""
         return len(self.page_low)
 
-    def kept(self, keep: npt.NDArray[np.bool_]) -> "ChunkPlacement":
-        """Return only the pages for which ``keep`` is true, with the frames that they still need."""
+    def selected(self, chosen: npt.NDArray[np.bool_]) -> "ChunkPlacement":
+        """Return only the pages for which ``chosen`` is true, with the frames that they still need."""
         return compacted(
             ChunkPlacement(
                 self.frame_segment,
                 self.frame_offset,
                 self.frame_length,
-                self.page_low[keep],
-                self.page_frame[keep],
-                self.page_slot[keep],
+                self.page_low[chosen],
+                self.page_frame[chosen],
+                self.page_slot[chosen],
             )
         )
 
     def renumbered(self, ordinals: U32) -> "ChunkPlacement":
-        """Return the same with segment ordinal ``i`` replaced by ``ordinals[i]``."""
+        """Return a copy with each segment ordinal ``i`` replaced by ``ordinals[i]``."""
         return ChunkPlacement(
             ordinals[self.frame_segment],
             self.frame_offset,
@@ -131,7 +131,7 @@ EMPTY = ChunkPlacement(
 
 
 def compacted(placement: ChunkPlacement) -> ChunkPlacement:
-    """Drop unused frames, join equal ones and sort the rest; pages must be ascending."""
+    """Drop unused frames, merge equal frames and sort the rest; pages must be ascending."""
     return _assembled(
         placement.frame_segment,
         placement.frame_offset,
@@ -143,7 +143,7 @@ def compacted(placement: ChunkPlacement) -> ChunkPlacement:
 
 
 def _assembled(segment: U32, offset: U64, length: U32, low: U16, frame: U16 | U32, slot: U16) -> ChunkPlacement:
-    """Return the placement of ascending pages by rows into frames of which some may be unused or equal."""
+    """Return the placement of ascending pages, given their rows in frame columns with unused or equal frames."""
     used = distinct(frame)
     new_row = np.zeros(len(segment), np.uint16)
     segment, offset, length = segment[used], offset[used], length[used]
@@ -157,7 +157,7 @@ def _assembled(segment: U32, offset: U64, length: U32, low: U16, frame: U16 | U3
 
 
 def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
-    """Merge placements of one chunk with one segment table, newest first: the newest place of a page wins."""
+    """Merge placements of one chunk, newest first, all with the same segment table: a page's newest place wins."""
     layers = [layer for layer in layers if layer.pages]
     if not layers:
         return EMPTY
@@ -178,7 +178,7 @@ def overlaid(layers: Sequence[ChunkPlacement]) -> ChunkPlacement:
 
 
 def placements_of(frames: Iterable[FrameExtent], ordinal: int) -> dict[int, ChunkPlacement]:
-    """Return, per chunk, the places of all pages of a new segment, whose frames come by offset, with this ordinal."""
+    """Return chunk number → places of the pages of a new segment with this ordinal; ``frames`` are sorted by offset."""
     extents = list(frames)
     if not extents:
         return {}

@@ -1,11 +1,11 @@
-"""The bytes of a chunk of an index; this module owns the layout (docs/formats/commit.md).
+"""The byte layout of an index chunk, owned by this module (docs/formats/commit.md).
 
     raw length u32 · codec u8 · stored body
     body: frames u32 · pages u32 · segment u32[frames] · offset u64[frames] · length u32[frames]
           · low u16[pages] · frame u16[pages] · slot u16[pages]
 
-All integers are little-endian. Columns that mostly grow by a constant are stored as wrapping differences, an offset as
-its distance from the end of the frame before it, so that a bulk-loaded chunk of 4,096 pages takes about 700 bytes.
+All integers are little-endian. Columns that mostly grow by a constant are stored as wrapping differences, and an offset
+as its distance from the end of the previous frame. So a chunk of 4,096 bulk-loaded pages takes about 700 bytes.
 """
 
 import struct
@@ -56,9 +56,9 @@ def encode_placement(placement: ChunkPlacement) -> bytes:
 
 
 def decode_placement(data: bytes, segment_count: int) -> ChunkPlacement:
-    """Invert `encode_placement`, for an index whose segment table has so many rows.
+    """Invert `encode_placement`, for an index whose segment table has ``segment_count`` rows.
 
-    Raises `CorruptCommit` for anything that no writer may write, `UnsupportedCommit` for an unknown codec.
+    Raises `CorruptCommit` for an invalid chunk, `UnsupportedCommit` for an unknown codec.
     """
     if len(data) < _HEAD.size:
         raise CorruptCommit(f"index chunk of {len(data)} bytes is too short")
@@ -81,7 +81,7 @@ def decode_placement(data: bytes, segment_count: int) -> ChunkPlacement:
 
 
 def _columns(raw: bytes, frames: int, pages: int, segment_count: int) -> tuple[ChunkPlacement, bool]:
-    """Return the placement, and whether it names pages in order, and nothing that cannot be."""
+    """Return the placement, and whether its pages ascend and all its references are in range."""
     position = _COUNTS.size
 
     def take(dtype: type[np.unsignedinteger], count: int) -> npt.NDArray[np.unsignedinteger]:

@@ -1,7 +1,7 @@
-"""Roll-ups: the merging of a commit's own changes with the indexes of its Fenwick range (pure).
+"""Roll-ups: merges a commit's own changes with the older indexes in its Fenwick range (pure).
 
-A layer is what one index says; layers are merged newest first. A place is void when a newer layer cut the
-volume below that page, even if it grew again afterwards.
+Each index is a layer; layers are merged newest first. A page's place is void if a newer layer truncated the volume
+below that page, even if the volume grew again afterwards.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,12 +31,12 @@ from pagestore.segments.format import FrameExtent
 
 @dataclass(frozen=True, slots=True)
 class NewSegment:
-    """A segment that a commit is to be the first to name: in the store already, or to travel in the commit."""
+    """A segment that a new commit is the first to name: already uploaded, or inline in the commit."""
 
     segment: SegmentId
     frames: Sequence[FrameExtent]
     inline: bytes = b""
-    """All of it, if it travels inside the commit; else empty."""
+    """The whole segment if it is inline in the commit, otherwise empty."""
     dictionary_bytes: int = 0
     """Stored length of its dictionary, 0 for none; inline segments have none."""
     size: int = 0
@@ -44,16 +44,16 @@ class NewSegment:
 
     @property
     def pages(self) -> int:
-        """How many pages it holds."""
+        """The number of pages in the segment."""
         return sum(len(frame.pages) for frame in self.frames)
 
     @property
     def provisional(self) -> SegmentRef:
-        """How pages are placed in it while nobody knows yet where in its commit it will lie."""
+        """The reference to use before the offset of an inline segment in its commit is known."""
         return SegmentRef(self.segment, OwnObject(self.dictionary_bytes))
 
     def ref_in(self, commit: Commit) -> SegmentRef:
-        """Return where it lies once ``commit``, which wrote it, has landed."""
+        """Return the final reference once ``commit``, which names the segment first, has landed."""
         return (
             SegmentRef(self.segment, InCommit(commit.log, commit.lsn, commit.inline_offset))
             if self.inline
@@ -63,27 +63,27 @@ class NewSegment:
 
 @dataclass(frozen=True)
 class Changes:
-    """What one commit changes: pages written to segments, no page to two of them, and the volume's new size."""
+    """What one commit changes: new segments, no page in two of them, and the volume's new size."""
 
     segments: Sequence[NewSegment]
-    """One of them at most is inline."""
+    """At most one of them is inline."""
     byte_size: int
     page_count: int
     min_page_count: int
-    """Smallest page count that the volume had since the commit before, this one's included."""
+    """The smallest page count of the volume since the parent commit, including the new one."""
     carried_pages: int = 0
-    """How many pages of the segments are not changed, but come from earlier commits."""
+    """How many pages of the segments did not change, but come from earlier commits."""
 
     @property
     def inline(self) -> bytes:
-        """The segment that travels inside the commit, empty if none does."""
+        """The inline segment, empty for none."""
         inline = [segment.inline for segment in self.segments if segment.inline]
         assert len(inline) <= 1, "BUG: two segments inside one commit"
         return inline[0] if inline else b""
 
     @cached_property
     def placements(self) -> dict[int, ChunkPlacement]:
-        """The places by chunk; a segment's ordinal is its position in ``segments``."""
+        """Chunk number → places; a segment's ordinal is its position in ``segments``."""
         found: dict[int, list[ChunkPlacement]] = {}
         for ordinal, segment in enumerate(self.segments):
             for number, placement in placements_of(segment.frames, ordinal).items():
@@ -91,9 +91,9 @@ class Changes:
         return {number: overlaid(parts) for number, parts in found.items()}
 
     def touched(self, placements: Mapping[int, ChunkPlacement], pages_before: int = PAGE_IDX_MAX) -> set[int]:
-        """Return the chunks whose map changes: those written, and the one that the volume was cut in.
+        """Return the chunks whose map changes: those written to, and the one in which the volume was truncated.
 
-        ``pages_before`` is the page count of the commit before.
+        ``pages_before`` is the page count of the parent commit.
         """
         assert all(number < chunk_count(self.page_count) for number in placements), "BUG: a page beyond the end"
         touched = set(placements)
@@ -109,18 +109,18 @@ class RollUp:
     min_page_count: int
     segments: tuple[SegmentRef | SegmentId, ...]
     placements: Mapping[int, ChunkPlacement]
-    """By chunk; empty ones say that the chunk changed by being cut."""
+    """Chunk number → places; an empty placement means that truncation left the chunk without pages."""
 
     @property
     def pages(self) -> int:
-        """How many pages are placed."""
+        """The number of pages placed."""
         return sum(placement.pages for placement in self.placements.values())
 
 
 def roll_up(changes: Changes, sources: Sequence[CommitIndex], pages_before: int = PAGE_IDX_MAX) -> RollUp:
-    """Merge a commit's own changes with older indexes, newest first, whose chunks have all been read.
+    """Merge a commit's own changes with older indexes, newest first, all of whose chunks have been read.
 
-    ``pages_before`` is the page count of the commit before, by which one sees whether this one cuts anything off.
+    ``pages_before`` is the page count of the parent commit, which shows whether this commit truncates the volume.
     """
     table: dict[SegmentRef | SegmentId, int] = {
         segment.segment if segment.inline else segment.provisional: ordinal
@@ -144,17 +144,17 @@ def roll_up(changes: Changes, sources: Sequence[CommitIndex], pages_before: int 
 
 
 def as_base(merged: RollUp) -> RollUp:
-    """Return a roll-up that reaches down to a base as a base of its own: nothing older counts any more."""
+    """Turn a roll-up that includes a base into a base itself, which no longer depends on older commits."""
     placements = {number: placement for number, placement in merged.placements.items() if placement.pages}
     return RollUp(0, merged.segments, placements)
 
 
 def cut(number: int, placement: ChunkPlacement, page_count: int) -> ChunkPlacement:
-    """Drop the places of pages above ``page_count`` from a chunk."""
+    """Remove the places of pages above ``page_count`` from a chunk."""
     below = page_count - number * CHUNK_PAGES
     if below >= CHUNK_PAGES or not placement.pages or int(placement.page_low[-1]) < below:
         return placement
-    return placement.kept(placement.page_low.astype(np.int64) < below)
+    return placement.selected(placement.page_low.astype(np.int64) < below)
 
 
 def _with_used_segments(

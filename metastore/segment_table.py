@@ -1,10 +1,10 @@
-"""The bytes of a commit's segment table; this module owns the layout (docs/formats/commit.md).
+"""The byte layout of a commit's segment table, owned by this module (docs/formats/commit.md).
 
     codec u8 · stored body
     body: segment id[rows] · home u8[rows] · log id[rows] · LSN u64[rows] · offset u64[rows]
 
-Column by column and compressed, since an old volume's index names thousands of segments that differ in little more
-than their ids.
+It is stored by columns and compressed, since the index of an old volume names thousands of segments that differ in
+little more than their ids.
 """
 
 import struct
@@ -28,7 +28,7 @@ _U64_MAX = 2**64 - 1
 
 
 def encode_segments(segments: Sequence[SegmentRef | SegmentId]) -> bytes:
-    """Return the stored table; a bare id is the segment that lies inline in the commit of the table."""
+    """Return the stored table; a bare id stands for the inline segment of the table's own commit."""
     ids, homes, logs = [], bytearray(), []
     steps, offsets = [], []
     before = 0
@@ -49,7 +49,7 @@ def encode_segments(segments: Sequence[SegmentRef | SegmentId]) -> bytes:
 
 
 def decode_segments(data: memoryview, rows: int, here: InCommit) -> tuple[SegmentRef, ...]:
-    """Invert `encode_segments`; ``here`` is where the commit's own inline segment lies.
+    """Invert `encode_segments`; ``here`` is the place of the commit's own inline segment.
 
     Raises `CorruptCommit` or `UnsupportedCommit`.
     """

@@ -1,7 +1,7 @@
-"""Volume names: ``volumes/{name}``, a small JSON object that is created once and never changed.
+"""Volume names: ``volumes/{name}`` is a small JSON object that is created once and never changed.
 
-Since version 2 it ends in a checksum of every byte before it; objects of version 1 have none. Version 3 says that the
-volume goes on from its parent's version (`metastore.lineage`): its log begins after that, and may be empty.
+From version 2 on, it ends with a checksum of all bytes before it; objects of version 1 have none. In version 3, the
+volume continues from a version of its parent (`metastore.lineage`): its log begins after that one, and may be empty.
 """
 
 from collections.abc import Iterator
@@ -29,22 +29,22 @@ from pagestore.parallel import Parallel
 FORMAT = 2
 FORMAT_BRANCH = 3
 _NAMES_MAX = 64
-"""Where there are more volumes, logs without a name are not looked for: that takes a request for each."""
+"""In a store with more volumes, logs without a name are not searched: that takes a request per volume."""
 
 
 def check_name(name: str) -> str:
-    """Return a volume's name if it is one; raises `ValueError`."""
+    """Return ``name`` if it is a valid volume name; raises `ValueError` otherwise."""
     if not NAME.fullmatch(name):
         raise ValueError(f"not a volume name: {name!r} ({NAME_IN_WORDS})")
     return name
 
 
 class VolumeRecord(BaseModel):
-    """What a name stands for."""
+    """The content of a name object."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
     format: Literal[1] = 1
-    """Of the fields; the object's own is `FORMAT`."""
+    """The version of the fields; the version of the whole object is `FORMAT`."""
     volume: VolumeIdField
     log: LogIdField
     page_size: Annotated[int, AfterValidator(check_page_size)]
@@ -73,9 +73,9 @@ def volume_key(name: str) -> str:
 
 
 def create_volume(store: ObjectStore, name: str, record: VolumeRecord) -> None:
-    """Give a volume its name in one conditional put; raises `VolumeExists`.
+    """Create a volume's name by one conditional put; raises `VolumeExists`.
 
-    A name that was created with this very record (a reply got lost) counts as created.
+    If the name exists with exactly this record, an earlier try landed and its reply was lost: it counts as created.
     """
     data = encode_record(record)
     with translated():
@@ -85,7 +85,7 @@ def create_volume(store: ObjectStore, name: str, record: VolumeRecord) -> None:
 
 
 def read_volume(store: ObjectStore, name: str) -> VolumeRecord:
-    """Look a name up, one request; raises `NoSuchVolume`."""
+    """Look up a name in one request; raises `NoSuchVolume`."""
     try:
         with translated():
             data = store.get(volume_key(name))
@@ -115,24 +115,24 @@ def decode_record(data: bytes, where: str) -> VolumeRecord:
     except ValidationError as error:
         raise CorruptCommit(f"{where}: {error.errors()[0]['msg']}") from error
     if "format" not in record.model_fields_set:
-        raise CorruptCommit(f"{where} does not say its format")
+        raise CorruptCommit(f"{where} does not state its format")
     if fields is data and b"checksum" in data:
-        raise CorruptCommit(f"{where} has a checksum, which its format has not: the object is damaged")
+        raise CorruptCommit(f"{where} has a checksum, which its format does not have: the object is damaged")
     if bool(record.earlier) != (found == FORMAT_BRANCH):
         raise CorruptCommit(f"{where} has format {found} and {len(record.earlier)} ancestors")
     return record
 
 
 def delete_volume(store: ObjectStore, name: str) -> None:
-    """Delete the name of a volume, one request; its log and segments stay. One that is not there is no error."""
+    """Delete the name of a volume in one request; its log and segments stay. A missing name is not an error."""
     with translated():
         store.delete(volume_key(name))
 
 
 def all_volumes(store: ObjectStore, parallel: Parallel) -> dict[str, VolumeRecord]:
-    """Return the records of all volumes by name, sorted; a listing, then one request for each, in parallel.
+    """Return the records of all volumes by name, sorted: a listing, then one request per volume, in parallel.
 
-    A name that is deleted meanwhile is left out. Raises what `read_volume` raises for one that cannot be read.
+    A name that is deleted in the meantime is left out. Raises like `read_volume` for a name that cannot be read.
     """
 
     def read(name: str) -> VolumeRecord | None:
@@ -147,16 +147,17 @@ def all_volumes(store: ObjectStore, parallel: Parallel) -> dict[str, VolumeRecor
 
 
 def list_volumes(store: ObjectStore) -> list[str]:
-    """Return the names of all volumes, sorted; one request for each thousand."""
+    """Return the names of all volumes, sorted; one request per thousand."""
     with translated():
         names = [found.key.removeprefix("volumes/") for found in store.list("volumes/")]
     return [name for name in names if NAME.fullmatch(name)]
 
 
 def logs_without_name(store: ObjectStore, parallel: Parallel) -> list[LogId]:
-    """Return the logs that no name stands for, of a store of few volumes; nothing for one of more than `_NAMES_MAX`.
+    """Return the logs that no volume name refers to.
 
-    One request for the names, and one for each volume and each log. Nothing, too, where a name cannot be read.
+    Returns nothing for a store with more than `_NAMES_MAX` volumes, or if a name cannot be read. Takes one request for
+    the names, and one per volume and log.
     """
     with translated():
         keys = [found.key.removeprefix("volumes/") for found in store.list("volumes/", limit=_NAMES_MAX + 1)]
@@ -171,7 +172,7 @@ def logs_without_name(store: ObjectStore, parallel: Parallel) -> list[LogId]:
 
 
 def _logs(store: ObjectStore) -> Iterator[LogId]:
-    """Yield all logs that have any object, one request each and one more."""
+    """Yield all logs that contain an object; one request per log and one more."""
     after = ""
     while True:
         with translated():
@@ -179,6 +180,6 @@ def _logs(store: ObjectStore) -> Iterator[LogId]:
         if found is None:
             return
         text = found.key.split("/")[1]
-        after = f"logs/{text}0"  # after all that begins with "logs/{text}/"
+        after = f"logs/{text}0"  # sorts after all keys that begin with "logs/{text}/"
         with suppress(ValueError):
             yield LogId.parse(text)

@@ -1,4 +1,4 @@
-"""The distinct values of an array: `numpy.unique` imports masked arrays when it is first asked, which takes 20 ms."""
+"""The distinct values of an array, without `numpy.unique`, whose first call imports masked arrays (20 ms)."""
 
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ Number = TypeVar("Number", bound=np.integer)
 
 
 def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """Return the distinct values of an array of one dimension, ascending."""
+    """Return the distinct values of a one-dimensional array in ascending order."""
     ordered = np.sort(values)
     first = np.ones(len(ordered), np.bool_)
     first[1:] = ordered[1:] != ordered[:-1]

@@ -1,42 +1,40 @@
-"""The exceptions of the page store, grouped by what a caller does next.
+"""The exceptions of the page store, grouped by what the caller does next.
 
-PageStoreError
-├── StoreUnavailable     retry later: no connection, time-out, throttled, 5xx (bounded retries already failed)
-├── StoreRefused         mend the set-up: credentials absent, wrong or expired, no permission, no such bucket
-│   └── UnsafeStore      use another endpoint: it breaks a promise that commits rest on (conditional writes, listings)
-├── StorageFull          free some space: the disk (or quota) behind a store is full
-├── LimitReached         raise a limit, or close something: descriptors, threads or memory of this process ran out
-├── ObjectNotFound       the named object does not exist
-├── CorruptObject        report it: bytes do not match their checksum or shape
-└── UnsupportedFormat    upgrade: written by a newer version of this project
+PageStoreError ├── StoreUnavailable     retry later: no connection, time-out, throttled, 5xx (bounded retries already
+failed) ├── StoreRefused         fix the set-up: missing, wrong or expired credentials, no permission, no such bucket │
+└── UnsafeStore      use another endpoint: this one breaks a guarantee that commits need (conditional writes, listings)
+├── StorageFull          free some space: the disk (or quota) behind the store is full ├── LimitReached         raise a
+limit, or close something: this process ran out of descriptors, threads or memory ├── ObjectNotFound       the named
+object does not exist ├── CorruptObject        report it: bytes do not match their checksum or shape └──
+UnsupportedFormat    upgrade: written by a newer version of this project
 """
 
 
 class PageStoreError(Exception):
-    """Anything that a page store could not do."""
+    """The base of all errors of the page store."""
 
 
 class StoreUnavailable(PageStoreError):
-    """The store did not answer in time, however often it was asked; the same call may succeed later.
+    """The store did not answer in time, despite retries; the same call may succeed later.
 
     A write that raises this may or may not have landed.
     """
 
 
 class StoreRefused(PageStoreError):
-    """The store answered no: credentials, permissions or the bucket need mending before a retry makes sense."""
+    """The store refused the request; fix credentials, permissions or the bucket before trying again."""
 
 
 class UnsafeStore(StoreRefused):
-    """The endpoint ignores conditional writes, or lists in a way that hides objects; using it would lose commits."""
+    """The endpoint ignores conditional writes or hides objects in listings; using it would lose commits."""
 
 
 class StorageFull(PageStoreError):
-    """No space is left behind the store; nothing was written."""
+    """The disk or quota behind the store is full; nothing was written."""
 
 
 class LimitReached(PageStoreError):
-    """A limit of this process or machine was reached; the message names it."""
+    """The process or the machine reached a limit; the message names it."""
 
 
 class ObjectNotFound(PageStoreError):
@@ -49,7 +47,7 @@ class ObjectNotFound(PageStoreError):
 
 
 class CorruptObject(PageStoreError):
-    """Bytes do not match their checksum, shape or place; they are never served."""
+    """Bytes do not match their checksum, shape or place; they are never returned to a reader."""
 
 
 class UnsupportedFormat(PageStoreError):

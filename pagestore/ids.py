@@ -1,7 +1,7 @@
 """128-bit, time-ordered, typed ids with one text form.
 
-An id is 48 bits of milliseconds since the Unix epoch and 80 random bits, as in ULID. Its text is a letter for the
-type, ``-``, and 32 hex digits, so that text, bytes and creation time sort alike: ``s-0199f3a1c2b4…``.
+An id consists of 48 bits of milliseconds since the Unix epoch and 80 random bits, like a ULID. Its text form is a
+letter for the type, ``-``, and 32 hex digits, so text, bytes and creation time sort alike: ``s-0199f3a1c2b4…``.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ID_BYTES = 16
 
 @dataclass(frozen=True, slots=True, order=True)
 class TypedId:
-    """Base of all ids; ``raw`` is the 16 bytes, big-endian."""
+    """The base of all ids; ``raw`` holds the 16 bytes, big-endian."""
 
     prefix: ClassVar[str]
     raw: bytes
@@ -25,13 +25,13 @@ class TypedId:
 
     @classmethod
     def new(cls, runtime: Runtime = SYSTEM) -> Self:
-        """Make an id that no other process makes."""
+        """Make a new, globally unique id."""
         milliseconds = int(runtime.now_s() * 1000) & (2**48 - 1)
         return cls(milliseconds.to_bytes(6, "big") + runtime.entropy(10))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text form; raises `ValueError` for anything else."""
+        """Parse the text form; raises `ValueError` for anything else."""
         head, dash, digits = text.partition("-")
         if head != cls.prefix or not dash or len(digits) != 2 * ID_BYTES or digits != digits.lower():
             raise ValueError(f"not a {cls.__name__}: {text!r} (expected {cls.prefix}- and 32 lowercase hex digits)")
@@ -46,11 +46,11 @@ class TypedId:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentId(TypedId):
-    """Names a segment."""
+    """The id of a segment."""
 
     prefix: ClassVar[str] = "s"
 
     @property
     def seed(self) -> int:
-        """The random half, which seeds the checksums in a segment; see ``docs/adr/0002-segment-frames.md``."""
+        """The last 8 bytes, all random; they seed the segment's checksums (``docs/adr/0002-segment-frames.md``)."""
         return int.from_bytes(self.raw[8:], "big")

@@ -1,4 +1,7 @@
-"""Limits of the process and of the machine: which one an error means, and what to do about it. Pure but for `asked`."""
+"""Limits of the process and the machine: which limit caused an error, and what to do about it.
+
+Everything but `limit_on_opening` is pure.
+"""
 
 import errno
 import os
@@ -7,47 +10,47 @@ import resource
 from collections.abc import Iterator
 
 _NO_DESCRIPTOR = re.compile(r"Too many open files|os error 24\b")
-"""What clients say that do not keep the system's error."""
+"""Text of clients' errors that do not carry the system's error number."""
 _NO_THREAD = re.compile(r"can't start new thread")
 
 
 def limit_reached(error: BaseException | None) -> str | None:
-    """Return which limit made something fail and how to go on, as the end of a sentence; None if it was none."""
+    """Return which limit caused ``error`` and how to go on, as the end of a sentence; None if no limit did."""
     for each in _chain(error):
         code = each.errno if isinstance(each, OSError) else None
         if code == errno.EMFILE or (code is None and _NO_DESCRIPTOR.search(str(each))):
             return descriptors()
         if code == errno.ENFILE:
-            return "the machine has as many files open as it may (fs.file-max); close some, or raise that limit"
+            return "the machine has reached its limit of open files (fs.file-max); close some, or raise that limit"
         if code == errno.ENOMEM or isinstance(each, MemoryError):
             return memory()
         if code == errno.ENOLCK:
-            return "the system has no room for another file lock; close files, or raise that limit"
+            return "the system has reached its limit of file locks; close files, or raise that limit"
         if isinstance(each, RuntimeError) and _NO_THREAD.search(str(each)):
-            return f"no thread could be started ({_bound('RLIMIT_NPROC')}); end some, or raise the limit (ulimit -u)"
+            return f"no thread can be started ({_bound('RLIMIT_NPROC')}); end some, or raise the limit (ulimit -u)"
     return None
 
 
 def descriptors() -> str:
-    """Say that there are no descriptors left."""
+    """Return the words for a process without free descriptors."""
     return (
-        f"this process has as many files open as it may ({_bound('RLIMIT_NOFILE')}); close replicas, connections or "
+        f"this process has reached its limit of open files ({_bound('RLIMIT_NOFILE')}); close replicas, connections or "
         "files, or raise the limit (ulimit -n)"
     )
 
 
 def memory() -> str:
-    """Say that there is no memory left, or no room for another mapped file, which the system does not tell apart."""
+    """Return the words for a process without memory or room for another mapped file: the system reports both alike."""
     return (
-        f"there is no memory left for this process, or it has mapped as many files as it may ({_bound('RLIMIT_AS')}, "
+        f"this process has no memory left, or has reached its limit of mapped files ({_bound('RLIMIT_AS')}, "
         "vm.max_map_count); close replicas, or raise the limit (ulimit -v, sysctl vm.max_map_count)"
     )
 
 
-def asked(files: int) -> str | None:
-    """Return the limit that keeps this process from opening so many files at the moment, None if it can.
+def limit_on_opening(files: int) -> str | None:
+    """Return the limit that stops this process from opening ``files`` more files now, or None if it can open them.
 
-    For libraries that say no more than that they could not open something, and have closed what they had by then.
+    For errors of libraries that report only that they could not open something, and have closed their files by then.
     """
     opened: list[int] = []
     try:

@@ -1,11 +1,11 @@
-"""Addresses of stores that are likely slips: a URL that would be taken for a directory. Pure.
+"""Detects mistyped URLs of stores, which would otherwise be taken for directories. Pure.
 
 s3:/bucket/x             one slash is missing
 s3//bucket/x             the colon is missing
-bucket/x?region=…        s3:// is missing, since directories have no options
-localhost:9000/bucket    a server, which belongs into ?endpoint=
+bucket/x?region=…        s3:// is missing: directories have no options
+localhost:9000/bucket    a server, which belongs in ?endpoint=
 
-A directory that is really called so can be named as a path: ./s3:/bucket/x.
+To use a directory that really has such a name, write it as a path: ./s3:/bucket/x.
 """
 
 import re
@@ -19,19 +19,19 @@ _SLIPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s|.*\s$", _BLANKS),
         (r".*[\x00-\x1f\x7f]", "it contains a control character"),
         (rf"[a-z][a-z0-9+.-]*:[/\\]|(?:{_SCHEMES}):|(?:{_SCHEMES})[;,.:]*//", "a URL has '://' after its scheme"),
-        (r"//", "it begins with two slashes: of a URL, the scheme is missing"),
+        (r"//", "it begins with two slashes: the scheme of a URL is missing"),
         (
             r"(?:(?:localhost|[\w-]+(?:\.[\w-]+)+):\d{1,5}|[\w-]+:\d{4,5}|[^/]*\.(?:amazonaws|cloudflarestorage)\.com)(?:/|$)",
-            "it begins with a server, which belongs into the option endpoint, as in s3://bucket/prefix?endpoint=URL",
+            "it begins with a server, which belongs in the option endpoint, as in s3://bucket/prefix?endpoint=URL",
         ),
-        (r"[\w.-]+@[\w.-]+:", "there is no access by SSH"),
-        (r".*\?[a-z_0-9]+=", "only URLs have options: 's3://' may be missing"),
+        (r"[\w.-]+@[\w.-]+:", "stores cannot be reached over SSH"),
+        (r".*\?[a-z_0-9]+=", "only URLs have options; 's3://' may be missing"),
     )
 )
 
 
-def why_no_directory(address: str) -> str | None:
-    """Return what is wrong with an address that is neither a URL nor meant as a directory; None for all others."""
+def why_not_a_directory(address: str) -> str | None:
+    """Return what is wrong with an address that looks like a mistyped URL; None for any other address."""
     for pattern, reason in _SLIPS:
         if pattern.match(address) and (reason is _BLANKS or not _PROPER.match(address)):
             return reason
@@ -39,5 +39,5 @@ def why_no_directory(address: str) -> str | None:
 
 
 def looks_like_url(text: str) -> bool:
-    """Tell whether a text that should be a local path is a URL of a store, well-formed or not."""
-    return bool(_PROPER.match(text)) or why_no_directory(text) not in {None, _BLANKS}
+    """Return whether a text that should be a local path is a URL of a store, well-formed or mistyped."""
+    return bool(_PROPER.match(text)) or why_not_a_directory(text) not in {None, _BLANKS}

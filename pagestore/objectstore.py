@@ -1,8 +1,8 @@
-"""The port to object storage: what a backend must do, and nothing that it may leave to its caller.
+"""The port to object storage: the interface that every backend implements in full.
 
-Keys are relative to the store's prefix, made of ``/``-separated parts from ``[A-Za-z0-9._-]``. Every method may be
-called from several threads at once. Errors are those of `pagestore.errors`; every backend passes the one contract
-suite in ``tests/pagestore/store_contract.py``.
+Keys are relative to the store's prefix and consist of ``/``-separated parts from ``[A-Za-z0-9._-]``. Every method may
+be called from several threads at once. Errors are those of `pagestore.errors`. Every backend passes the contract suite
+in ``tests/pagestore/store_contract.py``.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ class ObjectInfo:
 
     key: str
     size: int
-    """Bytes."""
+    """In bytes."""
     modified_s: float
     """Seconds since the Unix epoch, by the store's own clock."""
     etag: str = ""
-    """Another value once the object holds other bytes; empty where the store does not say."""
+    """Changes when the object's bytes change; empty if the store gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +38,21 @@ class UnfinishedUpload:
 
 
 def etag_of(data: Data) -> str:
-    """Return the ETag that most S3 servers give an object that was put whole: its MD5 in hexadecimal."""
+    """Return the ETag that most S3 servers give an object written by one PUT: its MD5 in hexadecimal."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 class ObjectStore(Protocol):
-    """Named immutable byte strings, as S3 knows them."""
+    """Named immutable byte strings, as in S3."""
 
     @property
     def url(self) -> str:
-        """Where this store is, for messages and for `pagestore.urls.open_store`; never holds a secret."""
+        """The store's URL, for messages and for `pagestore.urls.open_store`; never contains a secret."""
         ...
 
     @property
     def parallelism(self) -> int:
-        """How many requests at once are useful; callers bound their threads by it."""
+        """How many concurrent requests are useful; callers limit their threads to it."""
         ...
 
     def get(self, key: str) -> bytes:
@@ -60,41 +60,40 @@ class ObjectStore(Protocol):
         ...
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return ``length`` > 0 bytes from ``start`` ≥ 0, fewer (or none) only where the object ends.
+        """Return ``length`` > 0 bytes from ``start`` ≥ 0, fewer (or none) only at the end of the object.
 
-        Raises `ObjectNotFound`. A reply that does not honour the range raises `CorruptObject`.
+        Raises `ObjectNotFound`, and `CorruptObject` for a reply that does not match the range.
         """
         ...
 
     def put(self, key: str, data: Data) -> None:
-        """Create or replace the object; it is durable on return and never visible half-written."""
+        """Create or replace the object. It is durable on return, and never visible half-written."""
         ...
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        """Create the object unless one has this key, atomically; tell whether this call created it.
+        """Create the object unless the key exists, atomically; return whether this call created it.
 
-        ``False`` may also mean that an earlier try of this same call landed and its reply was lost: a caller that
-        must know reads the object back. `StoreUnavailable` means that the outcome is unknown.
+        ``False`` may also mean that an earlier attempt of this same call landed and its reply was lost; a caller that
+        must know reads the object back. After `StoreUnavailable` the outcome is unknown.
         """
         ...
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Create or replace the object from chunks, in memory bounded by a few of them; return its size.
+        """Create or replace the object from chunks, holding only a few of them in memory; return its size.
 
-        The object becomes visible only when it is whole; when ``chunks`` raises, nothing becomes visible.
+        The object becomes visible only when it is complete. If ``chunks`` raises, nothing becomes visible.
         """
         ...
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         """Yield the objects whose key starts with ``prefix`` and sorts after ``start_after``, in key order.
 
-        At most ``limit`` of them; with ``limit`` ≤ 1000 this is one request. What an upload has not finished is
-        never listed.
+        At most ``limit`` objects; with ``limit`` ≤ 1000 this is one request. Unfinished uploads are never listed.
         """
         ...
 
     def delete(self, key: str) -> None:
-        """Remove the object; removing an absent one is no error."""
+        """Remove the object; removing an absent object is not an error."""
         ...
 
     def delete_many(self, keys: Sequence[str]) -> None:
@@ -116,5 +115,5 @@ class ObjectStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections; the store is not used after."""
+        """Release connections; the store must not be used afterwards."""
         ...

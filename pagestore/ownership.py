@@ -1,7 +1,7 @@
-"""Whom new files belong to: what root makes in a directory of somebody else's is theirs, as with SQLite's own files.
+"""The owner of new files: what root creates in another user's directory belongs to that user, as in SQLite.
 
-Else one command that root runs would leave files that the application can neither write nor delete. Only what was made
-here changes hands: a name that is there already may be a link to anywhere.
+Otherwise a single command run by root would leave files that the application can neither write nor delete. Only files
+created here change their owner: an existing name may be a link to anywhere.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def create(path: Path, flags: int, mode: int = 0o644) -> int:
-    """Open a file as `os.open` does, making it if it is not there; close-on-exec."""
+    """Open a file like `os.open`, creating it if it does not exist; close-on-exec."""
     flags |= os.O_CREAT | os.O_CLOEXEC
     owner = _other_owner(path.parent)
     if owner is None:
@@ -18,14 +18,14 @@ def create(path: Path, flags: int, mode: int = 0o644) -> int:
     try:
         descriptor = os.open(path, flags | os.O_EXCL, mode)
     except FileExistsError:
-        return os.open(path, flags, mode)  # raises again where the caller wants a new one
+        return os.open(path, flags, mode)  # raises again if the caller passed O_EXCL
     with suppress(OSError):  # a file system without owners
         os.fchown(descriptor, *owner)
     return descriptor
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory in one that is there; one that is there already stays as it is."""
+    """Create a directory in an existing one; leave an existing directory as it is."""
     try:
         path.mkdir()
     except FileExistsError:
@@ -39,7 +39,7 @@ def make_directory(path: Path) -> None:
 
 
 def _other_owner(directory: Path) -> tuple[int, int] | None:
-    """Return whom a directory belongs to, if this process is root's and the directory is not."""
+    """Return the owner of a directory if this process runs as root and the owner is another user."""
     if os.geteuid() != 0:
         return None
     status = directory.stat()

@@ -12,12 +12,12 @@ PAGE_SIZE_DEFAULT = 4096
 
 
 def check_page_size(page_size: int) -> int:
-    """Return ``page_size`` if SQLite knows it (a power of two, 512…65536 bytes); raises `ValueError` otherwise."""
+    """Return ``page_size`` if SQLite supports it (a power of two, 512…65536 bytes); raises `ValueError` otherwise."""
     if not PAGE_SIZE_MIN <= page_size <= PAGE_SIZE_MAX or page_size & (page_size - 1):
         raise ValueError(f"page size must be a power of two from {PAGE_SIZE_MIN} to {PAGE_SIZE_MAX}, not {page_size}")
     return page_size
 
 
 def page_count_of(byte_size: int, page_size: int) -> int:
-    """How many pages hold ``byte_size`` bytes; the last may be partly used."""
+    """Return how many pages hold ``byte_size`` bytes; the last one may be partly used."""
     return -(-byte_size // page_size)

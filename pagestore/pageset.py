@@ -1,8 +1,7 @@
-"""`PageSet`: an immutable set of page indexes, small however many it holds.
+"""`PageSet`: an immutable, compressed set of page indexes.
 
-A Roaring bitmap (Lemire et al., "Roaring Bitmaps: Implementation of an Optimized Software Library", 2018);
-its bytes are the portable Roaring format, https://github.com/RoaringBitmap/RoaringFormatSpec, in one
-canonical form.
+It is a Roaring bitmap (Lemire et al., "Roaring Bitmaps: Implementation of an Optimized Software Library", 2018). Its
+bytes are the portable Roaring format, https://github.com/RoaringBitmap/RoaringFormatSpec, in a canonical form.
 """
 
 from array import array
@@ -22,14 +21,14 @@ RUNS_SHOWN_MAX = 6
 
 
 class PageSet:
-    """Immutable set of `PageIdx`; iterates in ascending order; safe to share between threads."""
+    """An immutable set of `PageIdx`; iterates in ascending order; safe to share between threads."""
 
     __slots__ = ("_pages",)
 
     _pages: FrozenBitMap
 
     def __init__(self) -> None:
-        """Make the empty set; see `of`, `range` and `decode` for others."""
+        """Make the empty set; `of`, `range` and `decode` make others."""
         self._pages = FrozenBitMap()
 
     @classmethod
@@ -40,14 +39,16 @@ class PageSet:
 
     @classmethod
     def of(cls, pages: Iterable[PageIdx] | npt.NDArray[np.integer]) -> Self:
-        """Make a set from page indexes in any order, repeated or not.
+        """Make a set from page indexes in any order, with or without repetitions.
 
-        Ten times as fast from a numpy array (of one dimension) as from other iterables. Raises `ValueError`
-        unless all are integers from 1 to `PAGE_IDX_MAX`.
+        A one-dimensional NumPy array is ten times as fast as other iterables. Raises `ValueError` unless all indexes
+        are integers from 1 to `PAGE_IDX_MAX`.
         """
         given = pages if isinstance(pages, np.ndarray) else _integers(pages)
         if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
-            raise ValueError(f"page indexes are integers in one dimension, not {given.dtype} of shape {given.shape}")
+            raise ValueError(
+                f"page indexes must be integers in one dimension, not {given.dtype} of shape {given.shape}"
+            )
         if not given.size:
             return cls()
         _check_bounds(int(given.min()), int(given.max()))
@@ -55,7 +56,7 @@ class PageSet:
 
     @classmethod
     def range(cls, first: PageIdx, last: PageIdx) -> Self:
-        """Make the set of pages from ``first`` to ``last``, both included; empty if ``last`` < ``first``."""
+        """Make the set of the pages ``first`` to ``last`` inclusive; empty if ``last`` < ``first``."""
         if last < first:
             return cls()
         _check_bounds(first, last)
@@ -76,27 +77,27 @@ class PageSet:
         return np.frombuffer(self._pages.to_array(), dtype=np.uint32)
 
     def encode(self) -> bytes:
-        """Return the set's bytes; equal sets have equal bytes. Takes four bytes a page while it runs."""
-        # How a bitmap was made shows in its containers, unless it is made anew from its values.
+        """Return the set's bytes; equal sets have equal bytes. Needs four bytes per page of memory while it runs."""
+        # A bitmap's containers depend on how it was made; making it anew from its values gives the canonical form.
         return FrozenBitMap(self._pages.to_array()).serialize()
 
     @classmethod
     def decode(cls, data: Data) -> Self:
-        """Read what `encode` wrote; raises `CorruptObject` for bytes that are not exactly one page set.
+        """Invert `encode`; raises `CorruptObject` for bytes that are not exactly one page set.
 
-        Takes any Roaring bitmap in the portable format, canonical or not.
+        Accepts any Roaring bitmap in the portable format, canonical or not.
         """
         raw = bytes(data)
         try:
-            # An empty buffer is no bitmap, and the library fails on it in a way of its own.
+            # An empty buffer is no bitmap; replaced by one byte, since the library reports it as another error.
             pages = FrozenBitMap.deserialize(raw or b"\0")
         except ValueError as error:
-            raise CorruptObject(f"{len(raw)} bytes are no page set: {error}") from error
+            raise CorruptObject(f"{len(raw)} bytes are not a page set: {error}") from error
         found = cls._wrap(pages)
         if pages and (found.first < 1 or found.last > PAGE_IDX_MAX):
             raise CorruptObject(f"a page set runs from {found.first} to {found.last}, outside 1 to {PAGE_IDX_MAX}")
         if pages.serialize() != raw:
-            raise CorruptObject(f"{len(raw)} bytes are more than a page set of {len(pages)} pages")
+            raise CorruptObject(f"{len(raw)} bytes hold more than a page set of {len(pages)} pages")
         return found
 
     def __contains__(self, page: PageIdx) -> bool:
@@ -135,7 +136,7 @@ class PageSet:
         return f"PageSet{{{','.join(shown)} ({len(self)} pages)}}" if shown else "PageSet{}"
 
     def _run_from(self, start: int) -> tuple[int, int] | None:
-        """First and last page of the first run at or after ``start``; its end is found by halving."""
+        """Return first and last page of the first run at or after ``start``; finds the end by bisection."""
         first = next(self._pages.iter_equal_or_larger(start), None)
         if first is None:
             return None
@@ -148,9 +149,9 @@ def _integers(pages: Iterable[PageIdx]) -> npt.NDArray[np.uint32]:
     try:
         return np.frombuffer(array("I", pages), dtype=np.uint32)
     except (TypeError, OverflowError) as error:
-        raise ValueError(f"page indexes are integers from 1 to {PAGE_IDX_MAX}: {error}") from error
+        raise ValueError(f"page indexes must be integers from 1 to {PAGE_IDX_MAX}: {error}") from error
 
 
 def _check_bounds(first: int, last: int) -> None:
     if first < 1 or last > PAGE_IDX_MAX:
-        raise ValueError(f"page indexes are from 1 to {PAGE_IDX_MAX}, not {first} to {last}")
+        raise ValueError(f"page indexes must be from 1 to {PAGE_IDX_MAX}, not {first} to {last}")

@@ -1,4 +1,4 @@
-"""`Parallel` and `Helpers`: the one place in the page store where threads live, but for those of an upload."""
+"""`Parallel` and `Helpers`: all threads of the page store, except those of an upload."""
 
 import os
 from collections import deque
@@ -17,37 +17,37 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _IDLE_S_MAX = 10.0
-"""A helper thread that was idle for so long ends."""
+"""A helper thread that has been idle this long ends."""
 
 
 class WorkerPool(ThreadPoolExecutor):
-    """Threads that begin calls, as many as are to be had; the caller's own where there are none.
+    """A thread pool that falls back to the caller's thread if no thread can be started.
 
-    None are where a limit was reached, and once the interpreter is ending: from before the first function of `atexit`.
+    That is the case if a limit is reached, and while the interpreter ends: from before the first `atexit` function on.
     """
 
     def begin(self, function: Callable[..., Result], *args: Any) -> "Future[Result]":
-        """Begin a call, in a thread of the pool if there is one."""
+        """Begin a call in a thread of the pool, or make it now in the caller's if the pool has no thread."""
         try:
             future = self.submit(function, *args)
         except RuntimeError:  # the interpreter is ending
-            return _done_here(function, *args)
-        return _done_here(function, *args) if not self._threads and future.cancel() else future
+            return _run_inline(function, *args)
+        return _run_inline(function, *args) if not self._threads and future.cancel() else future
 
     def _adjust_thread_count(self) -> None:
-        """Leave the call in the queue where no further thread can be started, rather than raise with it in there."""
+        """Leave the call in the queue if no further thread can be started, instead of raising after queueing it."""
         with suppress(RuntimeError):
             super()._adjust_thread_count()
 
 
 class Parallel:
-    """A bounded pool of threads, made when first needed. May be used from several threads at once.
+    """A bounded pool of threads, started when first needed. May be used from several threads at once.
 
-    A function that runs inside it must not call its `map` again: all threads could end up waiting for others.
+    A function that runs in it must not call its `map` again: all threads could end up waiting for each other.
     """
 
     def __init__(self, threads: int) -> None:
-        """Allow ``threads`` calls at once; with 1, everything runs in the caller's thread."""
+        """Allow ``threads`` concurrent calls; with 1, everything runs in the caller's thread."""
         if threads < 1:
             raise ValueError(f"at least one thread is needed, not {threads}")
         self.threads = threads
@@ -58,11 +58,11 @@ class Parallel:
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Yield ``function(item)`` for each item, in the order of ``items``.
 
-        Begins with the first ``next``. At most ``threads`` calls run or hold a result that was not yet taken,
-        so memory is bounded by as many results. The first item to fail ends the iteration: calls that have
-        not begun never do, those that run are waited for, then its error is raised. Closing the iterator
-        early does the same without an error. A single item runs in the caller's thread, and so does one whose
-        turn has come while all threads are busy for others: nobody waits for calls that are not theirs.
+        Starts at the first ``next``. At most ``threads`` calls are running or hold a result that has not been taken, so
+        memory is bounded by that many results. The first failing item ends the iteration: pending calls are cancelled,
+        running ones are waited for, then the item's error is raised. Closing the iterator early does the same without
+        an error. A single item runs in the caller's thread. So does the next item if all threads are still busy with
+        other callers' work: no caller waits for calls that are not its own.
         """
         if self.threads == 1 or len(items) <= 1:
             with self._lock:
@@ -85,24 +85,24 @@ class Parallel:
     def map_ahead(
         self, function: Callable[[Item], Result], items: Iterable[Item], weigh: Callable[[Item], int], ahead_max: int
     ) -> Iterator[Result]:
-        """Yield ``function(item)`` for each item, in order, while further items are still being made.
+        """Yield ``function(item)`` for each item, in order, while later items are still being produced.
 
-        Calls begin as their items come, ``ahead_max`` by ``weigh`` before the one whose result is taken next, and one
-        item more. What fails, a call or ``items``, ends the iteration as with `map`, once its turn has come. A single
-        item runs in the caller's thread, and so does one whose turn has come while all threads are busy.
+        Calls begin as items arrive, at most ``ahead_max`` (summed by ``weigh``) plus one item ahead of the result that
+        is taken next. A failing call, or a failure of ``items``, ends the iteration as in `map` when its turn comes. A
+        single item runs in the caller's thread, and so does the next item if all threads are busy.
         """
         with self._lock:
             self._check_open()
-        coming = _Coming(items)
-        begun = list(islice(coming, 2)) if self.threads > 1 else []
+        source = _FallibleItems(items)
+        begun = list(islice(source, 2)) if self.threads > 1 else []
         if len(begun) < 2:
-            yield from map(function, chain(begun, coming))
-            coming.raise_error()
+            yield from map(function, chain(begun, source))
+            source.raise_error()
             return
         pool, weight = self._started_pool(), 0
         ahead: deque[tuple[Item, Future[Result]]] = deque()
         try:
-            for item in chain(begun, coming):
+            for item in chain(begun, source):
                 ahead.append((item, pool.begin(function, item)))
                 weight += weigh(item)
                 while weight > ahead_max and len(ahead) > 1:
@@ -110,14 +110,14 @@ class Parallel:
                     yield _result(function, *ahead.popleft())
             while ahead:
                 yield _result(function, *ahead.popleft())
-            coming.raise_error()
+            source.raise_error()
         finally:
             _end([future for _, future in ahead])
 
     def begin(self, work: Callable[[], Result]) -> Callable[[], Result]:
-        """Begin a call in another thread; who calls what is returned waits for its result, or its error.
+        """Begin a call in another thread; return a function that waits for its result or raises its error.
 
-        Where no thread came to it until then, it runs in the thread of whoever waits.
+        If no thread has begun the call by then, it runs in the waiting thread.
         """
         if self.threads == 1:
             return work
@@ -126,10 +126,10 @@ class Parallel:
 
     @contextmanager
     def beside(self, work: Callable[[], None]) -> Iterator[None]:
-        """Call ``work`` in another thread while a block waits for something; after the block if there are no others.
+        """Call ``work`` in another thread while the block runs, or after the block if there is no other thread.
 
-        It is done when the block is left, and what it raises is raised then. If the block fails, what was begun is
-        waited for, and its errors are dropped.
+        The call has finished when the block is left, and its error is raised there. If the block fails, a running call
+        is waited for and its error is dropped.
         """
         future = self._started_pool().begin(work) if self.threads > 1 else None
         try:
@@ -171,18 +171,19 @@ class Parallel:
             raise RuntimeError("this Parallel is closed")
 
 
-def _done_here(function: Callable[..., Result], *args: Any) -> "Future[Result]":
+def _run_inline(function: Callable[..., Result], *args: Any) -> "Future[Result]":
+    """Make the call in this thread and return its outcome as a future."""
     future: Future[Result] = Future()
     future.set_running_or_notify_cancel()
     try:
         future.set_result(function(*args))
-    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+    except Exception as error:  # noqa: BLE001 - raised when the result is taken
         future.set_exception(error)
     return future
 
 
-class _Coming(Iterator[Item]):
-    """Items up to where making them fails, and why it did."""
+class _FallibleItems(Iterator[Item]):
+    """Yields items up to the point where their iterator fails, and holds its error until `raise_error`."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = iter(items)
@@ -193,7 +194,7 @@ class _Coming(Iterator[Item]):
             return next(self._items)
         except StopIteration:
             raise
-        except Exception as error:  # noqa: BLE001 - raised again when its turn has come
+        except Exception as error:  # noqa: BLE001 - raised again by `raise_error`
             self._error = error
             raise StopIteration from None
 
@@ -202,37 +203,37 @@ class _Coming(Iterator[Item]):
             try:
                 raise self._error
             finally:
-                self._error = None  # which refers to all that was under way
+                self._error = None  # its traceback refers to all calls under way
 
 
 def _result(function: Callable[[Item], Result], item: Item, future: "Future[Result]") -> Result:
-    """Return the result of a call, made here if it has not begun."""
+    """Return the result of a call; make it in this thread if it has not begun."""
     return function(item) if future.cancel() else future.result()
 
 
 def _end(futures: "Sequence[Future[Result]]") -> None:
-    """See to it that none of the calls runs any more."""
+    """Cancel the calls that have not begun and wait for those that run."""
     wait([future for future in futures if not future.cancel()])
 
 
 class Helpers:
-    """Threads for work that may outlive its use: bounded, without a queue, ended by the process's end.
+    """Daemon threads for work that may outlive its caller: bounded, and without a queue.
 
-    Work that finds no thread free is refused at once, so that nobody waits for a thread. May be used from several
-    threads at once. A forked process has no helpers: it is refused everything.
+    If no thread is free, work is refused at once, so no caller waits for a thread. May be used from several threads at
+    once. A forked process has no helpers: all its work is refused.
     """
 
     def __init__(self, threads_max: int) -> None:
-        """Allow that many threads; each is made when first needed."""
+        """Allow ``threads_max`` threads; each is started when first needed."""
         self._threads_max = threads_max
         self._pid = os.getpid()
         self._lock = Lock()  # guards the members below
         self._threads: set[Thread] = set()
-        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []  # inboxes; the last one was busy last
+        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []  # inboxes, the most recently used last
         self._closed = False
 
     def try_run(self, work: Callable[[], None]) -> bool:
-        """Begin ``work``, which must not raise, in another thread; tell whether there was one."""
+        """Begin ``work``, which must not raise, in another thread; return False if none is free."""
         if self._pid != os.getpid():
             return False
         with self._lock:
@@ -247,14 +248,14 @@ class Helpers:
             self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # a limit was reached, or the interpreter is ending
+        except RuntimeError:  # a limit is reached, or the interpreter is ending
             with self._lock:
                 self._threads.discard(thread)
             return False
         return True
 
     def close(self) -> None:
-        """Begin nothing more; running work ends by itself, and is not waited for."""
+        """Accept no more work; do not wait for running work."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -262,7 +263,7 @@ class Helpers:
             inbox.put(None)
 
     def end(self, timeout_s: float) -> None:
-        """Begin nothing more, and wait for what runs, so long at most."""
+        """Accept no more work, and wait up to ``timeout_s`` for running work."""
         self.close()
         with self._lock:
             threads = list(self._threads)
@@ -276,7 +277,7 @@ class Helpers:
         following: Callable[[], None] | None = work
         while following is not None:
             following()
-            following = None  # whatever it holds is not kept alive by an idle thread
+            following = None  # an idle thread must not hold references to its last work
             with self._lock:
                 if self._closed:
                     break
@@ -293,4 +294,4 @@ class Helpers:
                 if inbox in self._idle:
                     self._idle.remove(inbox)
                     return None
-        return inbox.get()  # some work came at that very moment
+        return inbox.get()  # `try_run` took the inbox just before

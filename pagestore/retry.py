@@ -1,4 +1,4 @@
-"""When to try again: exponential backoff with full jitter.
+"""When to retry: exponential backoff with full jitter.
 
 Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
@@ -10,16 +10,16 @@ from pagestore.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long one call is tried."""
+    """How often and for how long one call is tried."""
 
     attempts_max: int
     backoff_base_s: float
     backoff_max_s: float
     call_s_max: float
-    """No try begins later than this after the first began."""
+    """No try begins later than this after the first one."""
 
     def wait_s(self, attempts: int, elapsed_s: float, jitter: float) -> float | None:
-        """Return how long to wait after ``attempts`` failed tries that took ``elapsed_s``; None to give up.
+        """Return how long to wait after ``attempts`` failed tries within ``elapsed_s``, or None to give up.
 
         ``jitter`` is random, 0 ≤ jitter < 1.
         """
@@ -31,5 +31,5 @@ class RetryPolicy:
 
 
 def random_fraction(runtime: Runtime) -> float:
-    """Return a random number from 0 up to, not including, 1."""
+    """Return a random number, 0 ≤ number < 1."""
     return int.from_bytes(runtime.entropy(6), "big") / 2**48

@@ -1,4 +1,4 @@
-"""Clock, entropy and sleep: the only door through which time and chance come in."""
+"""Clock, entropy and sleep, injected so that tests can replace them."""
 
 import os
 import time
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a deterministic test replaces. All members may be called from any thread."""
+    """The sources of time and randomness; a deterministic test replaces them. Members are safe for threads."""
 
     now_s: Callable[[], float] = time.time
-    """Wall clock, seconds since the Unix epoch; for names and logs, never for time-outs."""
+    """The wall clock, in seconds since the Unix epoch; for names and logs, never for time-outs."""
     monotonic_s: Callable[[], float] = time.monotonic
-    """Seconds from an arbitrary start, never going back; for deadlines."""
+    """A clock that never goes back, in seconds since an arbitrary start; for deadlines."""
     sleep_s: Callable[[float], None] = time.sleep
     entropy: Callable[[int], bytes] = os.urandom
-    """That many random bytes."""
+    """Returns the given number of random bytes."""
 
 
 SYSTEM = Runtime()

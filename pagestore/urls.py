@@ -1,10 +1,10 @@
-"""Where a store is, written as a URL.
+"""Opening a store by its URL.
 
-s3://bucket/prefix                                       AWS, or the endpoint that AWS_ENDPOINT_URL names
+s3://bucket/prefix                                       AWS, or the endpoint in AWS_ENDPOINT_URL
 s3://bucket/prefix?endpoint=http://127.0.0.1:9000        another S3-compatible server
 s3://bucket/prefix?endpoint=…&region=eu-central-1
-s3://bucket/prefix?client=boto3                          boto3, obstore, or auto: the faster one that will do
-s3://bucket/prefix?hedge_budget=0                        never ask a second time for a read that is late
+s3://bucket/prefix?client=boto3                          boto3, obstore, or auto: the faster one that works here
+s3://bucket/prefix?hedge_budget=0                        never send a late read a second time
 file:///home/ann/store, /home/ann/store, store           a directory
 memory://name                                            this process's memory
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pagestore.mistyped import why_no_directory
+from pagestore.mistyped import why_not_a_directory
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 from pagestore.stores.hedged import HedgedStore
@@ -35,12 +35,12 @@ def open_store(
     s3_settings: "S3Settings | None" = None,
     must_exist: bool = False,
 ) -> ObjectStore:
-    """Return the store at ``url``; nothing is asked of it yet.
+    """Return the store at ``url``, without sending a request yet.
 
-    A directory that ``must_exist`` is not made by a write.
-    Options in an S3 URL replace those of ``s3_settings``; where neither names a client, GRAFT_S3_CLIENT may.
-    Raises `ValueError` with one helpful sentence for a URL that names no store, and for one that holds
-    credentials, which is never repeated.
+    With ``must_exist``, a write does not create a missing directory. Options in an S3 URL replace those of
+    ``s3_settings``; if neither names a client, the environment variable GRAFT_S3_CLIENT may. Raises `ValueError` with a
+    one-sentence explanation for a URL that names no store, and for one with credentials, which the message does not
+    repeat.
     """
     if not isinstance(url, str):
         return LocalDirStore(Path(url).expanduser(), runtime=runtime, must_exist=must_exist)
@@ -50,11 +50,11 @@ def open_store(
     parts = urlsplit(url)
     if "@" in parts.netloc:
         raise ValueError(
-            "a store's URL must not hold credentials; "
+            "the URL of a store must not contain credentials; "
             "put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or into a profile"
         )
     if parts.fragment or (parts.query and parts.scheme != "s3"):
-        raise ValueError(f"{url!r} has a part that a store's URL does not have; {_EXAMPLES}")
+        raise ValueError(f"{url!r} has a part that the URL of a store cannot have; {_EXAMPLES}")
     match parts.scheme:
         case "s3" if not parts.netloc:
             raise ValueError(f"{url!r} names no bucket; {_EXAMPLES}")
@@ -65,20 +65,20 @@ def open_store(
         case "memory":
             return MemoryStore((parts.netloc + parts.path).rstrip("/"), runtime=runtime)
         case _:
-            raise ValueError(f"{url!r} names no kind of store that is known; {_EXAMPLES}")
+            raise ValueError(f"{url!r} has a scheme that is not supported; {_EXAMPLES}")
 
 
 def refuse_slips(url: str) -> None:
-    """Raise `ValueError` for a text that is empty, or likely a mistyped URL; a directory would be made of it."""
+    """Raise `ValueError` for an empty text or a likely mistyped URL, which would otherwise become a directory."""
     if not url:
         raise ValueError(f"the URL of a store must not be empty; {_EXAMPLES}")
-    if (reason := why_no_directory(url)) is not None:
-        shown = "the address" if "@" in url else repr(url.partition("?")[0])  # it may hold credentials
-        raise ValueError(f"{shown} looks like a mistyped URL: {reason}; {_EXAMPLES} (of a directory, ./{{its path}})")
+    if (reason := why_not_a_directory(url)) is not None:
+        shown = "the address" if "@" in url else repr(url.partition("?")[0])  # it may contain credentials
+        raise ValueError(f"{shown} looks like a mistyped URL: {reason}; {_EXAMPLES} (for a directory, ./{{its path}})")
 
 
 def local_directory(url: str) -> Path | None:
-    """Return the directory of a store at a ``file://`` URL or plain path; None for other stores."""
+    """Return the directory of the store at a ``file://`` URL or plain path, or None for other stores."""
     if "://" not in url:
         return Path(url).expanduser()
     parts = urlsplit(url)
@@ -100,15 +100,15 @@ def _open_s3(parts: SplitResult, runtime: Runtime, settings: "S3Settings | None"
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - set(URL_OPTIONS))
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no option of an S3 URL; those are {', '.join(URL_OPTIONS)}")
+        raise ValueError(f"{unknown[0]!r} is not an option of an S3 URL; the options are {', '.join(URL_OPTIONS)}")
     given = (settings or S3Settings()).model_dump() | options
     if given["client"] == "auto" and _CLIENT_VARIABLE in os.environ:
         given["client"] = os.environ[_CLIENT_VARIABLE]
     try:
         chosen = S3Settings(**given)
     except ValidationError as error:
-        told = error.errors()[0]
-        name = f"{told['loc'][0]}: " if told["type"] != "value_error" else ""
-        raise ValueError(name + told["msg"].removeprefix("Value error, ")) from None
+        first = error.errors()[0]
+        name = f"{first['loc'][0]}: " if first["type"] != "value_error" else ""
+        raise ValueError(name + first["msg"].removeprefix("Value error, ")) from None
     store = S3Store(parts.netloc, parts.path.strip("/"), settings=chosen, runtime=runtime)
     return HedgedStore(store, policy=chosen.hedge_policy, runtime=runtime) if chosen.hedge_budget else store

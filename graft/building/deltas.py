@@ -101,7 +101,7 @@ def _frames(segment: SegmentId, snapshot: Snapshot, pages: _Sorted, whole_frame_
 def _frame(segment: SegmentId, snapshot: Snapshot, pages: Sequence[int], base: Base | None) -> _Frame:
     listed = [PageIdx(page) for page in pages]
     bodies = [snapshot.read(page) for page in listed]
-    codec = Codec.ZSTD_DIFFERENCE if base else Codec.ZSTD
+    codec = Codec.ZSTD_DELTA if base else Codec.ZSTD
     return listed, encode_frame(segment, snapshot.page_size, listed, bodies, codec, base=base)
 
 

@@ -31,7 +31,7 @@ class CachedBases:
         body = self._body(place)
         return None if body is None else bodies_of(pages, body.pages.tolist(), body.data, self._page_size)
 
-    def keep(self, place: FrameLocation, frame: DecodedFrame) -> None:
+    def add(self, place: FrameLocation, frame: DecodedFrame) -> None:
         """Add a frame to the cache: a reader of a changed page usually reads its neighbours soon."""
         key = _key(place)
         with contextlib.suppress(GraftError):

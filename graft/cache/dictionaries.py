@@ -45,7 +45,7 @@ class DictionaryShelf:
         self._remember(segment, found)
         return found
 
-    def keep(self, segment: SegmentId, dictionary: Dictionary, stored: bytes) -> None:
+    def add(self, segment: SegmentId, dictionary: Dictionary, stored: bytes) -> None:
         """Store a dictionary; delete the oldest file if there are too many."""
         self._remember(segment, dictionary)
         draft = self._directory / f"{segment}.{os.getpid()}.{threading.get_ident()}.draft"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from graft.errors import Corrupt, DiskFull, GraftError, LimitReached, LocalStorageError, Unsupported, WriterBusy
-from pagestore.limits import asked, memory
+from pagestore.limits import limit_on_opening, memory
 from pagestore.ownership import create
 
 MEMORY = Path(":memory:")
@@ -107,7 +107,7 @@ def database_errors(doing: str) -> Iterator[None]:
     except MemoryError as error:
         raise LimitReached(f"{doing}: {memory()}") from error
     except sqlite3.Error as error:
-        limit = asked(_FILES_OF_DATABASE) if _code(error) in _CANNOT_OPEN else None
+        limit = limit_on_opening(_FILES_OF_DATABASE) if _code(error) in _CANNOT_OPEN else None
         if limit is not None:
             raise LimitReached(f"{doing}: {limit}") from error
         raise _kind(error)(f"{doing}: {error}") from error

@@ -197,7 +197,7 @@ def _builder(
         limit = sources[0].commit.page_count
         for source in sources:
             placement = cut(number, source.placement(number), limit)
-            new = placement.kept(~placed[placement.page_low]) if placed.any() else placement
+            new = placement.selected(~placed[placement.page_low]) if placed.any() else placement
             if new.pages:
                 frames = table.number_all(new, source.commit.segments)[new.page_frame]
                 locations[new.page_low] = in_frames(frames, new.page_slot.astype(np.uint64))

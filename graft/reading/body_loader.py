@@ -227,7 +227,7 @@ class BodyLoader:
                 return 1, pages
         pages = 0
         frames = self._remote.frames(
-            list(missing), self._page_size, told=self._count_read, gap_bytes_max=0 if sparse else None
+            list(missing), self._page_size, on_read=self._count_read, gap_bytes_max=0 if sparse else None
         )
         for batch in self._batches_of(frames, _BATCH_BYTES if waits else _BACKGROUND_BATCH_BYTES):
             self._count(batch, missing, guessed)

@@ -22,7 +22,7 @@ from pagestore.segments.delta_bases import Bases, NoBases
 from pagestore.segments.fetch import Dictionaries, RecentDictionaries, fetch_frames, fetch_lone_frame
 from pagestore.segments.fetch_plan import RangeRead
 from pagestore.segments.format import DecodedFrame, decode_frame
-from pagestore.segments.wide_reads import Nearby
+from pagestore.segments.wide_reads import WideReads
 from pagestore.stores.listings import lists_exactly
 from pagestore.stores.metered import MeteredStore
 from pagestore.stores.probe import require_conditional_writes
@@ -58,7 +58,7 @@ class Remote:
         """Of differences; a replica has them in its cache."""
         self.bases_to_build_on: Bases = NoBases()
         """The same for those who make differences: verified each time."""
-        self._nearby = Nearby()
+        self._wide_reads = WideReads()
         self._warm_start: WarmStart | None = None
         self._owns_store = owns_store
         self.lists_exactly = lists_exactly(self.store)
@@ -122,17 +122,17 @@ class Remote:
         keys: Sequence[FrameKey],
         page_size: int,
         dictionaries: Dictionaries | None = None,
-        told: Callable[[RangeRead], None] | None = None,
+        on_read: Callable[[RangeRead], None] | None = None,
         gap_bytes_max: int | None = None,
     ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
         """Yield frames, verified; neighbours are read together, and all in parallel.
 
         Those who trust nothing that is here already bring their own keeping of ``dictionaries``; the bases of
-        differences are then read from the remote too. ``told`` is called with each read; ``gap_bytes_max`` replaces the
-        setting.
+        differences are then read from the remote too. ``on_read`` is called with each read; ``gap_bytes_max`` replaces
+        the setting.
         """
         if self._warm_start is not None and not dictionaries:
-            begun = self._warm_start.take(keys, told)
+            begun = self._warm_start.take(keys, on_read)
             yield from begun
             keys = [key for key in keys if key not in {key for key, _ in begun}]
             if not keys:
@@ -147,21 +147,21 @@ class Remote:
                 page_size,
                 dictionaries=dictionaries or self.dictionaries,
                 bases=NoBases() if dictionaries else self.bases,
-                nearby=None if dictionaries else self._nearby,
+                wide_reads=None if dictionaries else self._wide_reads,
                 decoding=self._decoding,
                 gap_bytes_max=self.settings.fetch_gap_bytes_max if gap_bytes_max is None else gap_bytes_max,
-                told=told,
+                on_read=on_read,
             ):
                 yield by_place[location.key, location.offset], frame
 
-    def frame(self, key: FrameKey, page_size: int, told: Callable[[RangeRead], None] | None = None) -> DecodedFrame:
+    def frame(self, key: FrameKey, page_size: int, on_read: Callable[[RangeRead], None] | None = None) -> DecodedFrame:
         """Return one frame, as `frames` does."""
-        if self._warm_start is not None and (begun := self._warm_start.take([key], told)):
+        if self._warm_start is not None and (begun := self._warm_start.take([key], on_read)):
             return begun[0][1]
         with remote_errors(f"fetching a frame from {self.store.url}"):
-            frame = fetch_lone_frame(self.store, key.locate(), page_size, self.dictionaries, told)
+            frame = fetch_lone_frame(self.store, key.locate(), page_size, self.dictionaries, on_read)
         if frame is None:
-            ((_, frame),) = self.frames([key], page_size, told=told)
+            ((_, frame),) = self.frames([key], page_size, on_read=on_read)
         return frame
 
     def begin(self, key: FrameKey, page_size: int, stored: Data | None = None) -> None:

@@ -268,7 +268,7 @@ class State:
             query = "SELECT number, data FROM chunks WHERE lsn = ?"
             for number, data in self._database.execute(query, (lsn,)) if lacking else ():
                 if number in lacking:
-                    index.keep(number, data)
+                    index.add_chunk(number, data)
         return index
 
     @contextmanager

@@ -1,9 +1,9 @@
-"""Where a bucket is and who asks, found as AWS's tools find it, for a client that is not AWS's.
+"""Finds endpoint, region and credentials like AWS's tools, for obstore, which is not an AWS client.
 
-Environment variables alone are read here; as soon as a profile, a configuration file, single sign-on or a role has a
-say, botocore is asked (150 ms to import), so that the order and the refreshing are AWS's own. What the client could
-not honour (proxies, own certificates, dual-stack or FIPS endpoints, unusual regions) makes the set-up `Unsupported`:
-boto3 is for that.
+If environment variables alone decide, they are read here. If a profile, a configuration file, single sign-on or a role
+is involved, botocore resolves them (150 ms to import), so precedence and refreshing are AWS's own. A set-up that
+obstore cannot honour (proxies, private certificates, dual-stack or FIPS endpoints, unusual regions) is `Unsupported`
+and needs boto3.
 """
 
 import re
@@ -37,20 +37,20 @@ class Access:
     """Base URL of the bucket's objects."""
     region: str
     credentials: Callable[[], Credentials]
-    """Returns those of the moment; raises what botocore raises where they cannot be fetched."""
+    """Returns the current credentials; raises botocore's error if they cannot be fetched."""
 
     @property
     def by_host_name(self) -> bool:
-        """Whether the bucket is part of the host's name, not of the path."""
+        """Whether the bucket is part of the host name, not of the path."""
         return urlsplit(self.endpoint).netloc != urlsplit(self.bucket_url).netloc
 
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """What needs boto3."""
+    """A set-up that needs boto3."""
 
     reason: str
-    """The middle of a sentence."""
+    """Why obstore cannot be used, as a clause of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def find_access(bucket: str, settings: S3Settings, environ: Mapping[str, str]) -
     if find_spec("obstore") is None:
         return Unsupported("it is not installed (the extra 'fast': in a checkout, pip install '.[fast]')")
     if any(environ.get(name, "").lower() == "true" for name in _SWITCHES):
-        return Unsupported("it does not know dual-stack and FIPS endpoints")
+        return Unsupported("it does not support dual-stack and FIPS endpoints")
     found = _from_environment(environ) if _environment_decides(environ) else _from_botocore()
     if isinstance(found, Unsupported):
         return found
@@ -86,14 +86,14 @@ def _obstacle(access: Access, found: _Found) -> Unsupported | None:
     if access.endpoint.endswith(f".{access.region}.amazonaws.com") and not _ORDINARY_REGION.fullmatch(access.region):
         return Unsupported(f"it does not know the host of region {access.region}")
     if found.ca_bundle and url.scheme == "https":
-        return Unsupported("AWS_CA_BUNDLE is set, and it refuses certificates that sign themselves")
+        return Unsupported("AWS_CA_BUNDLE is set, and it refuses self-signed certificates")
     if url.scheme in getproxies() and not proxy_bypass(url.netloc):
         return Unsupported("requests go through a proxy here")
     return None
 
 
 def _environment_decides(environ: Mapping[str, str]) -> bool:
-    """Whether no file, profile or role has a say."""
+    """Return whether the environment alone decides, without any file, profile or role."""
     config = Path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
     return (
         bool(environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"))

@@ -1,7 +1,7 @@
-"""What an S3 client must offer to the S3 store: the requests themselves, one each, never tried again.
+"""The port from the S3 store to an S3 client: each method is one request, without retries.
 
-Keys are full keys, with the store's prefix. Bodies are checked to be what was asked for. Two clients exist:
-`Boto3Api`, which knows everything that AWS's tools know, and `ObstoreApi`, which is faster. Errors are those that
+Keys are full keys, with the store's prefix. A client verifies that a body is what was requested. There are two clients:
+`Boto3Api`, which supports everything that AWS's tools do, and `ObstoreApi`, which is faster. Errors are those that
 `pagestore.s3.errors.judge` understands.
 """
 
@@ -12,20 +12,20 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """One object of a page of a listing."""
+    """One object in a page of a listing."""
 
     full_key: str
     size: int
-    """Bytes."""
+    """In bytes."""
     modified_s: float
     """Seconds since the Unix epoch, by the server's clock."""
     etag: str = ""
-    """Without its quotes; empty where the server gives none."""
+    """Without its quotes; empty if the server gives none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """What one request for a listing brings."""
+    """The result of one listing request."""
 
     objects: tuple[ListedObject, ...]
     next_token: str
@@ -60,7 +60,7 @@ class S3Api(Protocol):
         ...
 
     def wait_longer(self) -> None:
-        """Allow the server the whole ``read_timeout_s`` of silence from now on; before, ``first_silence_s``."""
+        """From now on, wait the whole ``read_timeout_s`` for a silent server, instead of ``first_silence_s``."""
         ...
 
     def get(self, full_key: str) -> bytes:
@@ -68,11 +68,11 @@ class S3Api(Protocol):
         ...
 
     def get_range(self, full_key: str, start: int, length: int) -> bytes:
-        """Return a slice of the object, shorter where the object ends; raises as `get` does."""
+        """Return a slice of the object, shorter at its end; raises like `get`."""
         ...
 
     def put(self, full_key: str, body: bytes, *, if_absent: bool) -> None:
-        """Create or replace the object; only create it ``if_absent``."""
+        """Create or replace the object; with ``if_absent``, only create it."""
         ...
 
     def delete(self, full_key: str) -> None:
@@ -84,11 +84,11 @@ class S3Api(Protocol):
         ...
 
     def size(self, full_key: str) -> int:
-        """Return the object's bytes."""
+        """Return the object's size in bytes."""
         ...
 
     def list_page(self, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
-        """Return up to ``wanted`` objects after ``start_after``, or from where ``token`` says."""
+        """Return up to ``wanted`` objects after ``start_after``, or the page that ``token`` stands for."""
         ...
 
     def create_upload(self, full_key: str) -> str:
@@ -96,15 +96,15 @@ class S3Api(Protocol):
         ...
 
     def upload_part(self, full_key: str, upload_id: str, number: int, body: bytes) -> str:
-        """Send a part, the first has number 1; return its ETag."""
+        """Send a part and return its ETag; the first part has number 1."""
         ...
 
     def complete_upload(self, full_key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object of all parts, in order."""
+        """Create the object from all parts, in order."""
         ...
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
-        """Drop the parts sent."""
+        """Delete the parts sent so far."""
         ...
 
     def list_uploads(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:

@@ -1,4 +1,4 @@
-"""`Boto3Api`: AWS's own client, which follows every variable, profile and role that AWS's tools follow."""
+"""`Boto3Api`: AWS's own client, which honours the same variables, profiles and roles as AWS's tools."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Boto3Api:
     """The `S3Api` of a bucket, through boto3."""
 
     def __init__(self, bucket: str, settings: S3Settings) -> None:
-        """Import boto3 and find credentials, region and endpoint; nothing is sent yet, except to find them."""
+        """Import boto3 and find credentials, region and endpoint; nothing else is sent yet."""
         self._bucket = bucket
         self._settings = settings
         self._session = _new_session(settings)
@@ -30,11 +30,11 @@ class Boto3Api:
 
     @property
     def endpoint(self) -> str:
-        """As given or found."""
+        """The server's base URL, from the settings or the environment."""
         return self._client.meta.endpoint_url
 
     def wait_longer(self) -> None:
-        """Make another client, whose connections wait longer; requests under way keep the one they have."""
+        """Make another client whose connections wait longer; running requests continue with the old one."""
         self._client = _new_client(self._session, self._settings, self._settings.read_timeout_s)
 
     def get(self, full_key: str) -> bytes:
@@ -69,7 +69,7 @@ class Boto3Api:
         ]
 
     def size(self, full_key: str) -> int:
-        """Return the object's bytes."""
+        """Return the object's size in bytes."""
         reply = self._client.head_object(Bucket=self._bucket, Key=full_key)
         require_etag(reply.get("ETag"))
         return reply["ContentLength"]
@@ -81,7 +81,7 @@ class Boto3Api:
             position = {"ContinuationToken": token}
         reply = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=wanted, **position)
         if "IsTruncated" not in reply:
-            raise NoAnswer("a listing came that has no content")
+            raise NoAnswer("the server sent a listing without content")
         objects = tuple(
             ListedObject(
                 found["Key"], found["Size"], found["LastModified"].timestamp(), found.get("ETag", "").strip('"')
@@ -96,7 +96,7 @@ class Boto3Api:
         """Begin a multipart upload."""
         upload_id = self._client.create_multipart_upload(Bucket=self._bucket, Key=full_key).get("UploadId")
         if not upload_id:
-            raise NoAnswer("an upload was begun that has no id")
+            raise NoAnswer("the server began an upload without an id")
         return upload_id
 
     def upload_part(self, full_key: str, upload_id: str, number: int, body: bytes) -> str:
@@ -113,7 +113,7 @@ class Boto3Api:
         return reply["ETag"]
 
     def complete_upload(self, full_key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object of its parts."""
+        """Create the object from its parts."""
         reply = self._client.complete_multipart_upload(
             Bucket=self._bucket,
             Key=full_key,
@@ -123,7 +123,7 @@ class Boto3Api:
         require_etag(reply.get("ETag"))
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
-        """Drop the parts sent."""
+        """Delete the parts sent so far."""
         self._client.abort_multipart_upload(Bucket=self._bucket, Key=full_key, UploadId=upload_id)
 
     def list_uploads(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
@@ -162,11 +162,11 @@ def _new_session(settings: S3Settings) -> "Session":
 
 
 def _new_client(session: "Session", settings: S3Settings, silence_s: float) -> "S3Client":
-    """Return a client by AWS's standard chain of variables, profiles and roles.
+    """Return a client configured by AWS's standard chain of variables, profiles and roles.
 
-    botocore addresses buckets by path, not by host name, wherever an endpoint is given, unless the profile
-    wants otherwise. Checksums that only AWS knows are left off: other servers fail on them, and TLS,
-    Content-MD5 and our own formats' checksums protect the bytes.
+    With an explicit endpoint, botocore addresses the bucket by path, not by host name, unless the profile says
+    otherwise. Checksums that only AWS supports are off: other servers fail on them, and TLS, Content-MD5 and the
+    checksums of our formats protect the bytes.
     """
     from botocore.config import Config  # noqa: PLC0415
 
@@ -186,29 +186,29 @@ def _new_client(session: "Session", settings: S3Settings, silence_s: float) -> "
             user_agent_extra="graft",
         ),
     )
-    client.meta.events.register("before-parse.s3", _keep_error_body)
+    client.meta.events.register("before-parse.s3", _save_error_body)
     client.meta.events.register("before-send.s3", _write_headers_as_text)
     client.meta.events.register("before-call.s3.HeadBucket", cast("Any", _region_unknown))
     return client
 
 
-def _keep_error_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Pass on what a server says: botocore drops bodies that are not XML."""
+def _save_error_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Store the body of an error reply for the error message: botocore drops bodies that are not XML."""
     body = response_dict.get("body")
     if response_dict.get("status_code", 0) >= 300 and isinstance(body, bytes):
         customized_response_dict[ERROR_BODY] = body[:_ERROR_BODY_BYTES_MAX]
 
 
 def _write_headers_as_text(request: Any, **_: object) -> None:
-    """Let urllib3 give back a redirect of status 303, which it cannot while botocore's headers are bytes."""
+    """Convert botocore's byte headers to text: otherwise urllib3 cannot return a redirect of status 303."""
     for name, value in request.headers.items():
         if isinstance(value, bytes):
             request.headers[name] = value.decode("latin-1")
 
 
 def _region_unknown(**_: object) -> tuple[Any, dict[str, Any]]:
-    """Answer botocore's own HEAD of a bucket, by which it looks for the region after a redirect that names none.
+    """Answer botocore's HEAD of the bucket, which it sends to find the region after a redirect that names none.
 
-    Sent through whatever redirects, it would be redirected as well, until the recursion ends in `RecursionError`.
+    If it were sent, it would be redirected too, and the recursion would end in `RecursionError`.
     """
     return SimpleNamespace(status_code=200), {"ResponseMetadata": {"HTTPHeaders": {}}}

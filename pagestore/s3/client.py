@@ -1,7 +1,7 @@
-"""One S3 client, and the one place where its requests are tried again.
+"""The S3 client, and the only place where its requests are retried.
 
-The client is made at the first request, since importing one takes up to a third of a second that a local commit need
-not wait for. Clients make no retries of their own. Safe for several threads; a forked process makes its own client.
+The client is created at the first request: importing one takes up to a third of a second, and local commits do not need
+it. The clients themselves never retry. Safe for several threads; a forked process creates its own client.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class S3Requests:
         self._heard = False
         """Whether an S3 server has ever answered."""
         self._silent_until_s = 0.0
-        """By the monotonic clock: until then, an endpoint that was silent is not asked again."""
+        """A silent endpoint is not asked again before this time of the monotonic clock."""
         self._silence = ""
 
     @property
@@ -49,12 +49,12 @@ class S3Requests:
     def send(
         self, request: Callable[[S3Api], Reply], *, cancelled: Callable[[], bool] = lambda: False
     ) -> Reply | Answer:
-        """Return what ``request`` returns, or the error reply that it must read itself.
+        """Return what ``request`` returns, or the error reply whose meaning depends on the request.
 
-        Passing troubles are waited out, with full jitter, until the settings say stop or ``cancelled`` says
-        so; then `StoreUnavailable`. Until the server has answered for the first time, that is soon: the address may
-        be wrong. What the user must mend raises `StoreRefused` at once; a reply that is not the object raises
-        `WrongReply`, for the caller to name the object.
+        Transient errors are retried with full jitter until the policy or ``cancelled`` ends that, then raise
+        `StoreUnavailable`. Before the server's first answer that is soon, since the address may be wrong. Errors that
+        the user must fix raise `StoreRefused` at once. A reply that is not the object raises `WrongReply`; the caller
+        adds the object's name.
         """
         begun_s = self._runtime.monotonic_s()
         if begun_s < self._silent_until_s:
@@ -94,7 +94,7 @@ class S3Requests:
             api.close()
 
     def _listen(self, verdict: TryAgain | Answer, error: Exception, *, first: bool) -> None:
-        """Note that the server has answered; if it never has, find out whether the endpoint's scheme is wrong."""
+        """Record whether the server has answered; if it never has, check whether the endpoint's scheme is wrong."""
         is_s3 = verdict.code != str(verdict.status) if isinstance(verdict, Answer) else verdict.answered
         if is_s3 or self._heard:
             if not is_s3 and isinstance(verdict, TryAgain):
@@ -115,7 +115,7 @@ class S3Requests:
         tries = f"{attempts} {'try' if attempts == 1 else 'tries'}, {elapsed_s:.1f} s"
         words = f"{self.where} gave no good answer in {tries}: {verdict.reason}"
         if not self._heard:
-            words += "; it has never answered: look at the endpoint's host and port, and at the network"
+            words += "; it has never answered: check the endpoint's host and port, and the network"
             if elapsed_s >= self._settings.first_silence_s:
                 self._silence = words
                 self._silent_until_s = self._runtime.monotonic_s() + self._settings.first_silence_s
@@ -131,7 +131,7 @@ class S3Requests:
             return self._api
 
     def _new_api(self) -> S3Api:
-        """Return the client that the settings name, else the fastest that can do what the environment asks for."""
+        """Return the client that the settings name, else the fastest one that supports the environment's set-up."""
         if self._settings.client != "boto3":
             access = find_access(self._bucket, self._settings, os.environ)
             if not isinstance(access, Unsupported):
@@ -139,7 +139,7 @@ class S3Requests:
 
                 if obstore_s3.is_usable_here():
                     return obstore_s3.ObstoreApi(self._bucket, access, self._settings, self._runtime)
-                access = Unsupported("it was used before this process was forked")
+                access = Unsupported("its threads did not survive the fork of this process")
             if self._settings.client == "obstore":
                 raise StoreRefused(
                     f"{self.where} cannot be reached through obstore: {access.reason}; use ?client=boto3 in the URL"

@@ -1,6 +1,6 @@
-"""Finding out why an endpoint gives no answer: does it speak TLS where HTTP was named, or the other way round?
+"""Checks whether an endpoint that does not answer speaks TLS instead of HTTP, or the other way round.
 
-Asked once, when the first request to an endpoint fails: a few bytes over connections of their own, no S3 request.
+Runs once, when the first request to an endpoint fails; sends a few bytes over separate connections, no S3 request.
 """
 
 import socket
@@ -12,9 +12,9 @@ _HTTP = b"HTTP/"
 
 
 def wrong_scheme(endpoint: str) -> str | None:
-    """Return the end of a sentence that begins with the bucket, if the endpoint speaks the other protocol; else None.
+    """Return the end of a sentence about the bucket if the endpoint speaks the other protocol, otherwise None.
 
-    Takes up to twice `_PATIENCE_S`, and next to nothing where nobody listens. Raises nothing.
+    Takes up to twice `_PATIENCE_S`, and almost no time if nothing listens on the port. Raises nothing.
     """
     url = urlsplit(endpoint)
     try:
@@ -32,24 +32,24 @@ def wrong_scheme(endpoint: str) -> str | None:
 
 
 def _speaks_tls(address: tuple[str, int]) -> bool:
-    """Whether a server goes along with a TLS handshake, whatever certificate it has."""
+    """Return whether the server accepts a TLS handshake, whatever its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent; whoever answers may be anybody
+    context.verify_mode = ssl.CERT_NONE  # no data is sent, so the server's identity does not matter
     try:
         with (
             socket.create_connection(address, timeout=_PATIENCE_S) as plain,
             context.wrap_socket(plain, server_hostname=address[0]),
         ):
             return True
-    except ssl.SSLError as error:  # an alert is TLS, too: it wants a certificate of ours, or another version
+    except ssl.SSLError as error:  # an alert is TLS too: the server wants a client certificate or another version
         return "ALERT" in (error.reason or "")
     except (OSError, ValueError):
         return False
 
 
 def _speaks_http(address: tuple[str, int]) -> bool:
-    """Whether a server answers a request in HTTP."""
+    """Return whether the server answers a plain HTTP request."""
     request = f"HEAD / HTTP/1.1\r\nHost: {address[0]}\r\nConnection: close\r\n\r\n"
     try:
         with socket.create_connection(address, timeout=_PATIENCE_S) as connection:

@@ -1,8 +1,8 @@
-"""What an exception of an S3 client means for us: a pure judgement, so that it can be tested without a server.
+"""Classifies the exceptions of S3 clients: pure, so that it can be tested without a server.
 
-Clients other than boto3 raise what is defined here: `ErrorReply`, `NoAnswer`, `UntrustedCertificate`. `judge` turns
-any exception into one of three verdicts: `TryAgain`, `GiveUp` with the error to raise, or `Answer`, an S3 error reply
-whose meaning depends on the request (404, 412, 416 …). What the replies mean is the table of `pagestore.s3.meanings`.
+Clients other than boto3 raise the exceptions defined here: `ErrorReply`, `NoAnswer`, `UntrustedCertificate`. `judge`
+turns any exception into one of three verdicts: `TryAgain`, `GiveUp` with the error to raise, or `Answer`, an S3 error
+reply whose meaning depends on the request (404, 412, 416 …). The table in `pagestore.s3.meanings` classifies replies.
 """
 
 import re
@@ -17,7 +17,7 @@ from pagestore.s3.meanings import NO_CREDENTIALS, Remedy, meaning_of
 from pagestore.s3.server_words import one_line, read_words
 
 ERROR_BODY = "GraftErrorBody"
-"""Where `Boto3Api` puts the first bytes of an error reply's body into botocore's account of it."""
+"""The field of botocore's error response in which `Boto3Api` stores the first bytes of the reply's body."""
 
 
 class TruncatedBody(Exception):
@@ -25,42 +25,42 @@ class TruncatedBody(Exception):
 
 
 class WrongReply(Exception):
-    """A good reply that is not what was asked for, and why; private to the S3 backend, becomes `CorruptObject`."""
+    """A successful reply that does not match the request; private to the S3 backend, becomes `CorruptObject`."""
 
 
 class NoAnswer(Exception):
-    """No reply came, or none that is HTTP; private to the S3 backend, always retried."""
+    """No reply, or one that is not valid HTTP; private to the S3 backend, always retried."""
 
 
 class NoETag(NoAnswer):
-    """A good reply without an ETag: S3 sends one with each object, a web page has none."""
+    """A successful reply without an ETag: S3 sends one with each object, a web page usually does not."""
 
     def __init__(self) -> None:
-        super().__init__("a reply came that S3 would not give (no ETag); a proxy or login page may be in the way")
+        super().__init__("the reply is not one of S3 (it has no ETag); a proxy or login page may be in the way")
 
 
 class UntrustedCertificate(Exception):
-    """The server's certificate is signed by nobody we know; private to the S3 backend."""
+    """The server's certificate has no trusted issuer; private to the S3 backend."""
 
 
 class ErrorReply(Exception):
     """A reply with an error status; private to the S3 backend."""
 
     def __init__(self, status: int, code: str, message: str, *, region: str = "", location: str = "") -> None:
-        """Keep the fields; ``code`` is the status where the reply had none."""
+        """Store the fields; ``code`` is the status if the reply had no code."""
         super().__init__(f"{status} {code} {message}")
         self.status = status
         self.code = code
         self.message = message
         self.region = region
-        """Where the bucket is, if the reply says so."""
+        """The bucket's region, if the reply names it."""
         self.location = location
-        """Where a redirect leads."""
+        """The target of a redirect."""
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """A passing trouble: no connection, time-out, throttled, 5xx, damaged in transit."""
+    """A transient error: no connection, time-out, throttled, 5xx, damaged in transit."""
 
     reason: str
     answered: bool = False
@@ -69,14 +69,14 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Trying again would not help."""
+    """An error that a retry would not cure."""
 
     error: PageStoreError
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An error reply that the request itself must read."""
+    """An error reply whose meaning depends on the request."""
 
     status: int
     code: str
@@ -89,7 +89,7 @@ class Answer:
 
     @property
     def refuses_conditions(self) -> bool:
-        """Whether this reply to a conditional write says that the server does not know conditional writes."""
+        """Whether this reply to a conditional write says that the server does not support conditional writes."""
         if self.status == 501:
             return True
         return self.status == 400 and (
@@ -104,7 +104,7 @@ _CONDITION = re.compile(r"if-none-match|ifnonematch|conditional", re.IGNORECASE)
 
 
 def error_reply(status: int, body: bytes, *, region: str = "", location: str = "") -> ErrorReply:
-    """Return the error that a server told, S3 or not."""
+    """Return the error that a server's reply describes, whether it comes from S3 or not."""
     words = read_words(body)
     return ErrorReply(
         status, words.code or str(status), words.message, region=region or words.region, location=location
@@ -112,14 +112,14 @@ def error_reply(status: int, body: bytes, *, region: str = "", location: str = "
 
 
 def judge(error: Exception, where: str) -> Verdict:
-    """Return what ``error``, raised by a request, means; ``where`` names bucket and endpoint for messages.
+    """Classify ``error``, raised by a request; ``where`` names bucket and endpoint for messages.
 
-    Messages repeat what the server says, on one line.
+    Messages quote the server on one line.
     """
     limit = limit_reached(error)
     if limit is not None:
-        return GiveUp(LimitReached(f"{where} cannot be asked: {limit}"))
-    if "botocore.exceptions" in sys.modules:  # else it cannot be one of them; importing botocore takes 140 ms
+        return GiveUp(LimitReached(f"{where} cannot be reached: {limit}"))
+    if "botocore.exceptions" in sys.modules:  # otherwise it cannot be botocore's; importing it takes 140 ms
         verdict = _judge_boto(error, where)
         if verdict is not None:
             return verdict
@@ -155,21 +155,21 @@ def _judge_boto(error: Exception, where: str) -> Verdict | None:
             return TryAgain(_one_line(error))
         case boto.NoCredentialsError() | boto.PartialCredentialsError():
             return GiveUp(StoreRefused(NO_CREDENTIALS.format(where)))
-        case boto.BotoCoreError():  # credentials that could not be fetched, a profile that is not there …
-            return GiveUp(StoreRefused(f"{where} cannot be asked, mend the AWS settings: {_one_line(error)}"))
+        case boto.BotoCoreError():  # credentials that could not be fetched, a missing profile …
+            return GiveUp(StoreRefused(f"{where} cannot be reached, fix the AWS settings: {_one_line(error)}"))
         case _:
             return None
 
 
 def _boto_reply(fields: Mapping[str, Any]) -> ErrorReply:
-    """Return the reply that a ``ClientError`` tells of."""
-    told, metadata = fields.get("Error", {}), fields.get("ResponseMetadata", {})
+    """Return the reply that a ``ClientError`` describes."""
+    error, metadata = fields.get("Error", {}), fields.get("ResponseMetadata", {})
     headers = metadata.get("HTTPHeaders", {})
     status = int(metadata.get("HTTPStatusCode", 0))
-    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
-    if code in {"", str(status)} and fields.get(ERROR_BODY):  # botocore reads XML only, and makes up the rest
+    code, message = str(error.get("Code", "")), str(error.get("Message", ""))
+    if code in {"", str(status)} and fields.get(ERROR_BODY):  # botocore parses only XML, and fills in the rest
         message = read_words(fields[ERROR_BODY]).message
-    region = headers.get("x-amz-bucket-region", "") or str(told.get("Region", ""))
+    region = headers.get("x-amz-bucket-region", "") or str(error.get("Region", ""))
     return ErrorReply(status, code or str(status), message, region=region, location=headers.get("location", ""))
 
 
@@ -198,7 +198,7 @@ def _judge_reply(reply: ErrorReply, where: str) -> Verdict:
 
 
 def unexpected(answer: Answer, where: str) -> StoreRefused:
-    """Return the error for a reply that has no meaning for its request."""
+    """Return the error for a reply that makes no sense for its request."""
     if answer.status == 400 and answer.code != "400":
         return StoreRefused(f"{where} refuses the request ({answer.said})")
     return StoreRefused(f"{where} gave an answer that S3 would not give; is the endpoint right? ({answer.said})")
@@ -206,18 +206,18 @@ def unexpected(answer: Answer, where: str) -> StoreRefused:
 
 def _said(status: int, code: str, message: str) -> str:
     """Return a reply on one line: ``403 AccessDenied: no policy allows it``."""
-    told = one_line(code) if code != str(status) else ""
+    shown_code = one_line(code) if code != str(status) else ""
     words = one_line(message)
-    return f"{status} {told}".strip() + (f": {words}" if words else "")
+    return f"{status} {shown_code}".strip() + (f": {words}" if words else "")
 
 
 def _place(location: str) -> str:
-    """Return where a redirect leads, without what a query may hold."""
+    """Return the target of a redirect without its query, which may contain secrets."""
     return one_line(location.partition("?")[0].partition("#")[0])
 
 
 def not_an_s3_object(key: str, reason: str, where: str) -> CorruptObject:
-    """Return the error for a reply that is not the object's bytes."""
+    """Return the error for a reply that does not hold the object's bytes."""
     return CorruptObject(f"object {key} in {where}: {reason}")
 
 

@@ -1,6 +1,6 @@
-"""Listing a bucket with a request of our own, since obstore cannot ask for fewer than 1000 keys.
+"""Lists a bucket with our own request, since obstore cannot ask for fewer than 1000 keys.
 
-The newest commit of a log is found by a listing of one key; a page of 1000 would weigh 300 KB.
+Finding the newest commit of a log takes a listing of a few keys; a page of 1000 keys is 300 KB.
 """
 
 from datetime import datetime
@@ -28,13 +28,13 @@ def list_page(requests: SignedRequests, prefix: str, *, start_after: str, token:
 
 
 def read_page(body: bytes) -> ListPage:
-    """Parse a ListBucketResult; raises `NoAnswer` for what is no XML, `ErrorReply` for other XML.
+    """Parse a ListBucketResult; raises `NoAnswer` for a body that is not XML, `ErrorReply` for other XML.
 
-    A listing that ends before its end raises `WrongReply`.
+    Raises `WrongReply` for a truncated listing that does not say how to continue.
     """
     root = parsed(body)
     if root is None:
-        raise NoAnswer("a listing came that is no XML")
+        raise NoAnswer("the server sent a listing that is not XML")
     if local_name(root) != "ListBucketResult":
         raise error_reply(200, body)
     url_quoted = root.findtext("{*}EncodingType") == "url"
@@ -51,4 +51,4 @@ def _listed(found: ET.Element, *, url_quoted: bool) -> ListedObject:
         size = int(found.findtext("{*}Size") or "")
         return ListedObject(unquote(key) if url_quoted else key, size, modified.timestamp(), etag)
     except ValueError as error:
-        raise NoAnswer(f"a listing came that makes no sense: {error}") from error
+        raise NoAnswer(f"the server sent an invalid listing: {error}") from error

@@ -1,8 +1,8 @@
-"""What the error codes and statuses of S3 mean, and what to tell the user: one table for every client and request.
+"""The meaning of S3's error codes and statuses, and what to tell the user: one table for every client and request.
 
-A reply's code is looked up first, then its status. The codes are those that AWS publishes for requests that graft
+A reply's code is looked up first, then its status. The codes are those that AWS publishes for the requests that graft
 sends ("Error responses", Amazon S3 API Reference), and those that MinIO, Ceph and others add. The table in
-``docs/reference/s3-replies.md`` is printed from this one.
+``docs/reference/s3-replies.md`` is generated from this one.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ class Remedy(Enum):
     """What the caller does about a reply."""
 
     RETRY = "try again"
-    """The request is repeated, and raises `StoreUnavailable` in the end."""
-    MEND = "mend the set-up"
-    """`StoreRefused`."""
+    """The request is repeated, and finally raises `StoreUnavailable`."""
+    MEND = "fix the set-up"
+    """Raises `StoreRefused`."""
     FREE = "free some space"
-    """`StorageFull`."""
+    """Raises `StorageFull`."""
     ASK = "depends on the request"
-    """Each request reads the reply itself; where it has no meaning for a request, `StoreRefused`."""
+    """Each request interprets the reply itself; a reply that makes no sense for its request raises `StoreRefused`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Meaning:
 
     remedy: Remedy
     words: str = ""
-    """The rest of a sentence that begins with the bucket; empty where nothing is said."""
+    """The rest of a sentence that begins with the bucket; empty if there is no message."""
     is_elsewhere: bool = False
     """Whether the bucket is in another region, which the reply may name."""
 
@@ -46,31 +46,31 @@ NO_CREDENTIALS = f"no credentials were found for {{}}; {_SET_CREDENTIALS}"
 
 _FULL = Meaning(Remedy.FREE, "has no space left")
 _WRONG_KEY = _mend(f"does not accept the credentials; {_SET_CREDENTIALS}, to a key of that endpoint")
-_EXPIRED = _mend("was asked with credentials that have expired; get new ones and try again")
-_FORBIDDEN = _mend("refuses these credentials; let them read, write, list and delete below the prefix")
-_ACCOUNT = _mend("is closed to this account; ask whoever runs the account or the service")
-_CLOCK = _mend("finds this computer's clock wrong; set the clock and try again")
+_EXPIRED = _mend("refuses the credentials because they have expired; get new ones and try again")
+_FORBIDDEN = _mend("refuses these credentials; allow them to read, write, list and delete below the prefix")
+_ACCOUNT = _mend("is closed to this account; ask the administrator of the account or the service")
+_CLOCK = _mend("says that this computer's clock is wrong; set the clock and try again")
 _REGION = Meaning(Remedy.MEND, "is in another region; add ?region=… to the URL or set AWS_REGION", is_elsewhere=True)
 _REDIRECT = _mend(
-    "redirects the request; a proxy or login page may be in the way, or the endpoint is another one: "
+    "redirects the request; a proxy or login page may be in the way, or the endpoint is wrong: "
     "name the S3 endpoint itself in ?endpoint=… or AWS_ENDPOINT_URL"
 )
 _ARCHIVED = _mend(
-    "has the object in an archive, from which nothing can be read; restore the object, and let no life-cycle rule or "
-    "archive tier take objects below the prefix"
+    "has the object in an archive, where it cannot be read; restore the object, and exclude objects below the prefix "
+    "from life-cycle rules and archive tiers"
 )
-_KMS = _mend("cannot use its encryption key; enable the KMS key and let these credentials use it")
-_ENCRYPTION = _mend("asks for an encryption that graft does not ask for; set a default encryption on the bucket")
+_KMS = _mend("cannot use its encryption key; enable the KMS key and allow these credentials to use it")
+_ENCRYPTION = _mend("requires an encryption that graft does not request; set a default encryption on the bucket")
 _TOO_LARGE = _mend(
-    "does not take a request of this size; raise the limit of the server or proxy, or set a smaller part_bytes"
+    "does not accept a request of this size; raise the limit of the server or proxy, or set a smaller part_bytes"
 )
-_KEY = _mend("does not take so long a key; use a shorter prefix")
-_BUCKET_STATE = _mend("is in a state that does not allow this; look at the bucket's settings")
+_KEY = _mend("does not accept a key of this length; use a shorter prefix")
+_BUCKET_STATE = _mend("is in a state that does not allow this; check the bucket's settings")
 _METHOD = _mend("does not allow this kind of request; is the endpoint that of S3?")
-_LENGTH = _mend("did not get the Content-Length header; a proxy that drops it must be taken out of the way")
-_PROXY_LOGIN = _mend("is behind a proxy that wants to know who asks; set HTTPS_PROXY with the proxy's credentials")
-_PORTAL = _mend("is behind a network that wants a login first; log in and try again")
-_PAYMENT = _mend("wants a payment that the account has not made; ask whoever runs the account")
+_LENGTH = _mend("did not get the Content-Length header; a proxy may be dropping it, bypass that proxy")
+_PROXY_LOGIN = _mend("is behind a proxy that requires credentials; set them in HTTPS_PROXY")
+_PORTAL = _mend("is behind a network that requires a login; log in and try again")
+_PAYMENT = _mend("requires a payment that the account has not made; ask the administrator of the account")
 
 CODES: dict[str, Meaning] = {
     "AccessDenied": _FORBIDDEN,
@@ -96,7 +96,7 @@ CODES: dict[str, Meaning] = {
     "InternalError": RETRY,
     "InternalFailure": RETRY,
     "InvalidAccessKeyId": _WRONG_KEY,
-    "InvalidBucketName": _mend("is no name that a bucket can have; mend the URL"),
+    "InvalidBucketName": _mend("has a name that no bucket can have; correct the URL"),
     "InvalidBucketState": _BUCKET_STATE,
     "InvalidClientTokenId": _WRONG_KEY,
     "InvalidEncryptionAlgorithmError": _ENCRYPTION,
@@ -119,7 +119,7 @@ CODES: dict[str, Meaning] = {
     "MethodNotAllowed": _METHOD,
     "MissingAuthenticationToken": _WRONG_KEY,
     "MissingContentLength": _LENGTH,
-    "NoSuchBucket": _mend("does not exist; create the bucket or mend its name"),
+    "NoSuchBucket": _mend("does not exist; create the bucket or correct its name"),
     "NoSuchKey": ASK,
     "NoSuchUpload": ASK,
     "NotImplemented": ASK,
@@ -159,7 +159,7 @@ CODES: dict[str, Meaning] = {
     "XMinioServerNotInitialized": RETRY,
     "XMinioStorageFull": _FULL,
 }
-"""Of codes that are not here, and of replies without one, the status decides."""
+"""The status decides for other codes, and for replies without a code."""
 
 STATUSES: dict[int, Meaning] = {
     301: _REDIRECT,
@@ -188,14 +188,14 @@ STATUSES: dict[int, Meaning] = {
     507: _FULL,
     511: _PORTAL,
 }
-"""Other statuses: 2xx with an error in it, and 5xx, are tried again; each request reads the rest itself."""
+"""Other statuses: 5xx, and 2xx with an error in the body, are retried; each request interprets the rest itself."""
 
 
 def meaning_of(status: int, code: str) -> Meaning:
-    """Return what a reply means; ``code`` may be empty or the status, as where it came without one.
+    """Return the meaning of a reply; for a reply without a code, ``code`` is empty or the status.
 
     >>> meaning_of(403, "InvalidObjectState").remedy
-    <Remedy.MEND: 'mend the set-up'>
+    <Remedy.MEND: 'fix the set-up'>
     >>> meaning_of(502, "").remedy
     <Remedy.RETRY: 'try again'>
     """

@@ -1,9 +1,9 @@
-"""`ObstoreApi`: obstore's client (Rust's object_store), which takes a sixth of boto3's CPU and starts at once.
+"""`ObstoreApi`: obstore's client (Rust's object_store), which takes a sixth of boto3's CPU time and starts at once.
 
-It sends GET and PUT. What it cannot do, listings of a few keys and the parts of a multipart upload, and what must not
-follow a redirect unseen, DELETE and HEAD, are requests of our own (`SignedRequests`).
+obstore sends GET and PUT. We send the other requests ourselves (`SignedRequests`): those that obstore does not offer
+(listings of a few keys, parts of a multipart upload) and those that must not silently follow a redirect (DELETE, HEAD).
 
-obstore's threads do not survive a fork: a process that was forked from one that had used obstore must not use it.
+obstore's threads do not survive a fork: a process forked from one that has used obstore must not use it.
 """
 
 import os
@@ -39,15 +39,15 @@ _RAISED = (BaseError, FileNotFoundError, FileExistsError, PermissionError)
 
 _CLIENTS_MAX = 4
 _clients: dict[tuple[object, ...], ObstoreStore] = {}
-"""Those made last, by what they were made of: making one takes 10 ms, and a replica is opened right after cloning."""
+"""The most recent clients by their settings: making one takes 10 ms, and a replica is opened right after cloning."""
 _clients_lock = threading.Lock()  # guards _clients
 
 _user_pid: int | None = None
-"""The process that obstore's threads run in, once there are any."""
+"""The process that obstore's threads run in, once they have started."""
 
 
 def is_usable_here() -> bool:
-    """Whether this process is not a fork of one that had used obstore."""
+    """Return False in a process forked from one that has used obstore."""
     return _user_pid in {None, os.getpid()}
 
 
@@ -56,35 +56,35 @@ class ObstoreApi:
 
     def __init__(self, bucket: str, access: Access, settings: S3Settings, runtime: Runtime) -> None:
         """Prepare; nothing is sent yet."""
-        global _user_pid  # noqa: PLW0603 - as global as obstore's threads are
+        global _user_pid  # noqa: PLW0603 - obstore's threads are global too
         _user_pid = os.getpid()
         self._bucket = bucket
         self._access = access
         self._settings = settings
         self._signed = SignedRequests(access, settings, runtime)
         self._checksums = True
-        """Whether bodies go with the SHA-256 that Object Lock asks for; no more once a server refused it."""
+        """Whether to send the SHA-256 header that Object Lock requires; False once the server has refused it."""
         self._is_patient = False
         self._lock = threading.Lock()  # guards the members below
         self._stores: dict[tuple[float, bool], ObstoreStore] = {}  # by read time-out and checksums
-        self._credentials: Credentials | None = None  # of `_stores`
+        self._credentials: Credentials | None = None  # those of `_stores`
 
     @property
     def endpoint(self) -> str:
-        """As given or found."""
+        """The server's base URL, from the settings or the environment."""
         return self._access.endpoint
 
     def wait_longer(self) -> None:
-        """Allow the server the whole ``read_timeout_s`` of silence from now on."""
+        """From now on, wait the whole ``read_timeout_s`` for a silent server."""
         self._is_patient = True
         self._signed.wait_longer()
 
     def get(self, full_key: str) -> bytes:
-        """Return the whole object, asked for as a range from 0 on, so that the reply tells that it is all of it."""
+        """Return the whole object, requested as a range from 0 on, so that the reply states the whole length."""
         try:
             return _body(self._get(full_key, {"range": {"offset": 0}}))
         except (NotPartial, ErrorReply) as error:
-            if isinstance(error, ErrorReply) and error.status != 416:  # which is what an empty object says
+            if isinstance(error, ErrorReply) and error.status != 416:  # the reply for an empty object
                 raise
         return _body(self._get(full_key, {}))
 
@@ -101,9 +101,9 @@ class ObstoreApi:
         return _body(whole)
 
     def put(self, full_key: str, body: bytes, *, if_absent: bool) -> None:
-        """Create or replace the object; the signature covers the body, and a checksum goes with it."""
+        """Create or replace the object; the request's signature and a checksum cover the body."""
         if len(body) > _LONG_BODY_BYTES and not self._is_patient:
-            # obstore cannot tell a server that is silent from one that still takes the body in.
+            # obstore cannot tell a silent server from one that is still receiving the body.
             signed_api.put_whole(self._signed, full_key, body, if_absent=if_absent)
             return
         try:
@@ -119,8 +119,8 @@ class ObstoreApi:
         try:
             obstore.put(store, full_key, body, mode="create" if if_absent else "overwrite", use_multipart=False)
         except _RAISED as error:
-            told = translate(error)
-            raise self._explained(told, full_key) if _is_redirect(told) else told from error
+            ours = translate(error)
+            raise self._explained(ours, full_key) if _is_redirect(ours) else ours from error
 
     def delete(self, full_key: str) -> None:
         """Remove the object."""
@@ -131,7 +131,7 @@ class ObstoreApi:
         return deletion.delete_many(self._signed, full_keys)
 
     def size(self, full_key: str) -> int:
-        """Return the object's bytes."""
+        """Return the object's size in bytes."""
         return signed_api.size(self._signed, full_key)
 
     def list_page(self, prefix: str, *, start_after: str, token: str, wanted: int) -> ListPage:
@@ -147,11 +147,11 @@ class ObstoreApi:
         return signed_api.upload_part(self._signed, full_key, upload_id, number, body)
 
     def complete_upload(self, full_key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object of its parts."""
+        """Create the object from its parts."""
         signed_api.complete_upload(self._signed, full_key, upload_id, etags)
 
     def abort_upload(self, full_key: str, upload_id: str) -> None:
-        """Drop the parts sent."""
+        """Delete the parts sent so far."""
         signed_api.abort_upload(self._signed, full_key, upload_id)
 
     def list_uploads(self, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
@@ -159,7 +159,7 @@ class ObstoreApi:
         return deletion.list_uploads(self._signed, prefix, marker)
 
     def close(self) -> None:
-        """Close all connections; obstore's own go when they were idle for a while."""
+        """Close our connections; obstore closes its own after a while of idleness."""
         with self._lock:
             self._stores.clear()
             self._credentials = None
@@ -175,14 +175,14 @@ class ObstoreApi:
         return found
 
     def _explained(self, error: Exception, full_key: str) -> Exception:
-        """Return ``error``, or what a redirect says that obstore followed, or that it could not follow.
+        """Return ``error``, or the reply behind it: a redirect, or an error reply whose status obstore does not report.
 
-        One more request, only for what may come of a redirect, or is told without its status.
+        Sends one more request, but only for an error that a redirect may have caused, or one without a status.
         """
-        is_told = not isinstance(error, Unexplained | NoETag | UntrustedCertificate) and not (
+        is_clear = not isinstance(error, Unexplained | NoETag | UntrustedCertificate) and not (
             isinstance(error, ErrorReply) and error.code == str(error.status) and error.status in _ENDS_OF_REDIRECTS
         )
-        if is_told:
+        if is_clear:
             return error
         with suppress(OSError, NoAnswer, UntrustedCertificate):
             reply = self._signed.send("GET", full_key, {}, more_headers={"range": "bytes=0-0"})
@@ -191,9 +191,9 @@ class ObstoreApi:
         return error
 
     def _store(self, *, long_body: bool = False) -> ObstoreStore:
-        """Return the store of the present credentials; a long body has longer to go out."""
+        """Return the store for the current credentials; a long body has more time to be sent."""
         credentials = self._access.credentials()
-        # To obstore an answer that waits for a long body to arrive is silence, too.
+        # obstore counts the time in which the server receives a long body as silence too.
         silence_s = self._settings.read_timeout_s if self._is_patient else self._settings.first_silence_s
         if long_body:
             silence_s = max(silence_s, self._settings.call_s_max)
@@ -208,7 +208,7 @@ class ObstoreApi:
             return store
 
     def _new_store(self, credentials: Credentials, silence_s: float, *, checksums: bool) -> ObstoreStore:
-        """Return a store that reads nothing from the environment, retries nothing and takes any time that is used."""
+        """Return a store that ignores the environment, never retries and has no limit on a transfer's total time."""
         access = self._access
         endpoint = access.bucket_url if access.by_host_name else access.endpoint
         client: ClientConfig = {
@@ -248,12 +248,12 @@ class ObstoreApi:
 
 
 def _is_redirect(error: Exception) -> bool:
-    """Whether a PUT was redirected, which obstore does not follow."""
+    """Return whether a PUT was redirected, which obstore does not follow."""
     return (isinstance(error, ErrorReply) and 300 <= error.status < 400) or type(error) is Unexplained
 
 
 def _refuses_checksums(error: ErrorReply) -> bool:
-    """Whether a server says that it does not know the checksum's header."""
+    """Return whether the server says that it does not support the checksum's header."""
     return error.status in {400, 501} and "x-amz-checksum" in error.message.lower()
 
 
@@ -267,5 +267,5 @@ def _body(result: "GetResult") -> bytes:
     except _RAISED as error:
         raise translate(error) from error
     if len(body) != end - start:
-        raise TruncatedBody(f"{len(body)} bytes came, {end - start} were announced")
+        raise TruncatedBody(f"{len(body)} bytes arrived, {end - start} were announced")
     return body

@@ -1,4 +1,4 @@
-"""What obstore's exceptions say, which is told only by their text: pure, and pinned by tests."""
+"""Translates obstore's exceptions by their text, the only place where they say what happened. Pure, pinned by tests."""
 
 import re
 
@@ -13,19 +13,19 @@ _WRONG_RANGES = ("Content-Range header ", "Failed to parse value for CONTENT_RAN
 
 
 class NotPartial(WrongReply):
-    """A ranged GET was answered with the whole object."""
+    """The server answered a ranged GET with the whole object."""
 
 
 class Unexplained(NoAnswer):
-    """Something of which obstore tells too little: it may be a redirect that it could not follow."""
+    """An error that obstore describes too vaguely; it may be a redirect that it could not follow."""
 
 
 class Unreadable(Unexplained):
-    """An error reply whose body is not UTF-8, of which obstore tells not even the status."""
+    """An error reply whose body is not UTF-8; obstore does not even report its status."""
 
 
 def translate(error: Exception) -> Exception:
-    """Return the exception of ours that says what obstore's ``error`` says."""
+    """Return our exception for obstore's ``error``."""
     said, _, details = str(error).partition("\n\nDebug source:")
     refused = _REFUSED.search(said)
     if refused is not None:
@@ -45,7 +45,7 @@ def _wrong_reply(said: str) -> WrongReply | None:
     if said.startswith("Content-Length"):
         return WrongReply(LENGTH_UNKNOWN)
     if said.startswith(_WRONG_RANGES):
-        return WrongReply(f"another range came than was asked for ({said})")
+        return WrongReply(f"the reply holds another range than requested ({said})")
     return None
 
 
@@ -57,5 +57,5 @@ def _no_answer(said: str, details: str) -> NoAnswer:
 
 
 def _last_part(said: str) -> str:
-    """Leave out method, URL and time, which change with every try."""
+    """Return the message without method, URL and time, which change with every try."""
     return said.rpartition(" - ")[2]

@@ -1,7 +1,6 @@
-"""Reading the body of an S3 reply, and believing it only if its headers say that it is what was asked for.
+"""Reads the body of an S3 reply, and accepts it only if its headers match the request.
 
-Caches and proxies between us and a bucket have been seen to ignore Range, to compress, and to cut bodies
-short.
+Caches and proxies in front of a bucket have been seen to ignore Range, to compress bodies, and to cut them short.
 """
 
 import re
@@ -15,28 +14,28 @@ if TYPE_CHECKING:
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 PLAIN_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
-LENGTH_UNKNOWN = "its length was not announced, so that it may have been cut short"
+LENGTH_UNKNOWN = "its length was not announced, so it may have been cut short"
 
 
 def compressed(encoding: str) -> str:
-    """Return what is wrong with a reply of this Content-Encoding."""
-    return f"it came compressed ({encoding}); take the proxy that does this out of the way"
+    """Return the words for a reply with this Content-Encoding."""
+    return f"it arrived compressed ({encoding}); bypass the proxy that does this"
 
 
 def range_ignored(start: int, length: int) -> str:
-    """Return what is wrong with a whole object that is no answer to a range."""
-    return f"bytes {start}-{start + length - 1} were asked for, the whole object came (a proxy ignores Range)"
+    """Return the words for a whole object in reply to a ranged GET."""
+    return f"bytes {start}-{start + length - 1} were requested, but the whole object arrived (a proxy ignores Range)"
 
 
 def next_token(*, truncated: bool, token: str) -> str:
-    """Return what the next page of a listing is asked for with, empty after the last; raises `WrongReply`."""
+    """Return the token of a listing's next page, empty after the last one; raises `WrongReply` if it is missing."""
     if truncated and not token:
-        raise WrongReply("it says that a listing goes on, but not from where (IsTruncated without a token)")
+        raise WrongReply("it says that a listing continues, but not from where (IsTruncated without a token)")
     return token if truncated else ""
 
 
 def require_etag(etag: object) -> None:
-    """Raise `NoETag` unless there is one."""
+    """Raise `NoETag` if ``etag`` is empty or missing."""
     if not etag:
         raise NoETag
 
@@ -45,15 +44,15 @@ def whole_body(reply: "GetObjectOutputTypeDef") -> bytes:
     """Return the body of a GET without Range; raises `WrongReply`, or `TruncatedBody` to be retried."""
     status = reply["ResponseMetadata"]["HTTPStatusCode"]
     if status != 200:
-        return _discard(reply, f"the whole object was asked for, status {status} came")
+        return _discard(reply, f"the whole object was requested, but the reply has status {status}")
     return _read(reply)
 
 
 def ranged_body(reply: "GetObjectOutputTypeDef", start: int, length: int) -> bytes:
     """Return the body of a GET with Range; raises `WrongReply`, or `TruncatedBody` to be retried.
 
-    A whole object (status 200) is believed where it is what the range means: start 0, and not longer than
-    asked.
+    A whole object (status 200) is accepted if it is what the range means: ``start`` is 0 and the object is no longer
+    than ``length``.
     """
     asked = f"bytes {start}-{start + length - 1}"
     status = reply["ResponseMetadata"]["HTTPStatusCode"]
@@ -65,15 +64,15 @@ def ranged_body(reply: "GetObjectOutputTypeDef", start: int, length: int) -> byt
     content_range = reply.get("ContentRange", "")
     expected = None if status != 206 else expected_length(content_range, start, length)
     if expected is None:
-        return _discard(reply, f"{asked} were asked for, {content_range!r} came with status {status}")
+        return _discard(reply, f"{asked} were requested, but the reply has range {content_range!r} and status {status}")
     body = _read(reply)
     if len(body) != expected:
-        raise TruncatedBody(f"{len(body)} bytes came, {expected} were announced")
+        raise TruncatedBody(f"{len(body)} bytes arrived, {expected} were announced")
     return body
 
 
 def expected_length(content_range: str, start: int, length: int) -> int | None:
-    """Return how many bytes a reply with this Content-Range brings; None if it does not answer the range.
+    """Return how many bytes a reply with this Content-Range holds, or None if it does not match the requested range.
 
     >>> expected_length("bytes 5-9/10", 5, 100)
     5
@@ -101,11 +100,11 @@ def _read(reply: "GetObjectOutputTypeDef") -> bytes:
         body = stream.read()
     announced = headers.get("content-length")
     if announced is not None and len(body) != int(announced):
-        raise TruncatedBody(f"{len(body)} bytes came, {announced} were announced")
+        raise TruncatedBody(f"{len(body)} bytes arrived, {announced} were announced")
     return body
 
 
 def _discard(reply: "GetObjectOutputTypeDef", reason: str) -> bytes:
-    """Drop the connection with whatever is still to come, and raise `WrongReply`."""
+    """Drop the connection with the rest of the body, and raise `WrongReply`."""
     reply["Body"].close()
     raise WrongReply(reason)

@@ -1,4 +1,4 @@
-"""What a server says in an error reply, in its own words: from S3's XML, a web page, JSON or plain text. Pure."""
+"""Extracts the server's own words from an error reply: S3's XML, a web page, JSON or plain text. Pure."""
 
 import html
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 WORDS_MAX = 300
-"""Characters of a message that are passed on."""
+"""The most characters of a server's message that are shown."""
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _UNSHOWN = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
@@ -19,24 +19,24 @@ _JSON_FIELDS = ("message", "Message", "error_description", "detail", "error", "t
 
 @dataclass(frozen=True, slots=True)
 class ServerWords:
-    """What an error reply's body says."""
+    """The content of an error reply's body."""
 
     code: str = ""
-    """S3's error code; empty where the body is not S3's."""
+    """S3's error code; empty if the body is not S3's."""
     message: str = ""
     """One line of at most `WORDS_MAX` characters."""
     region: str = ""
-    """Where the bucket is, if the body says so."""
+    """The bucket's region, if the body names it."""
 
 
 def read_words(body: bytes) -> ServerWords:
-    """Return what ``body`` says; any bytes will do.
+    """Parse ``body``, which may hold any bytes.
 
     >>> read_words(b"<html><title>502 Bad Gateway</title><h1>502</h1></html>").message
     '502 Bad Gateway'
     """
     root = parsed(body)
-    if root is not None and local_name(root) == "ErrorResponse":  # as other services of AWS wrap it
+    if root is not None and local_name(root) == "ErrorResponse":  # the envelope of AWS's other services
         root = root.find("{*}Error")
     if root is not None and local_name(root) == "Error":
         return ServerWords(
@@ -49,7 +49,7 @@ def read_words(body: bytes) -> ServerWords:
 
 
 def parsed(body: bytes) -> ET.Element | None:
-    """Return the root of a reply's body; None for what is no XML."""
+    """Return the root element of a reply's body, or None if it is not XML."""
     with suppress(ET.ParseError, ValueError, LookupError):
         return ET.fromstring(body)  # noqa: S314 - expat bounds entity expansion; the server is the user's own
     return None
@@ -61,7 +61,7 @@ def local_name(root: ET.Element) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` fit for a message: printable, on one line, not too long, without anybody's key id."""
+    """Return ``text`` fit for a message: printable, on one line, of limited length, without access key ids."""
     printable = "".join(each if each.isprintable() else " " for each in text)
     line = _KEY_ID.sub("(key id)", " ".join(printable.split()))
     return line if len(line) <= WORDS_MAX else line[: WORDS_MAX - 1] + "…"
@@ -69,12 +69,12 @@ def one_line(text: str) -> str:
 
 def _json_message(text: str) -> str:
     try:
-        told = json.loads(text)
+        reply = json.loads(text)
     except (ValueError, RecursionError):
         return ""
-    if not isinstance(told, dict):
+    if not isinstance(reply, dict):
         return ""
-    words = next((told[name] for name in _JSON_FIELDS if isinstance(told.get(name), str | dict)), "")
+    words = next((reply[name] for name in _JSON_FIELDS if isinstance(reply.get(name), str | dict)), "")
     if isinstance(words, dict):
         words = next((words[name] for name in _JSON_FIELDS if isinstance(words.get(name), str)), "")
     return str(words)

@@ -1,4 +1,4 @@
-"""Requests of our own to a bucket, signed, over `http.client`: what obstore cannot ask for."""
+"""Signed requests to a bucket over `http.client`, for what obstore does not offer."""
 
 import hashlib
 import http.client
@@ -22,20 +22,20 @@ from pagestore.s3.sigv4 import canonical_query, content_md5, signed_headers
 
 @dataclass(frozen=True, slots=True)
 class SignedReply:
-    """What came back, of whatever status."""
+    """A reply of any status."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Names in lower case."""
+    """By name in lower case."""
 
     @property
     def etag(self) -> str:
-        """Empty where there is none."""
+        """The ETag header, empty if there is none."""
         return self.headers.get("etag", "")
 
     def error(self) -> ErrorReply:
-        """Return what this reply says, as an error."""
+        """Return this reply as an error."""
         return error_reply(
             self.status,
             self.body,
@@ -45,7 +45,7 @@ class SignedReply:
 
 
 class SignedRequests:
-    """Requests to one bucket. Several threads may use it; each request has a connection to itself."""
+    """Sends requests to one bucket. Safe for several threads; each request has its own connection."""
 
     def __init__(self, access: Access, settings: S3Settings, runtime: Runtime) -> None:
         """Prepare; nothing is sent yet."""
@@ -56,7 +56,7 @@ class SignedRequests:
         self._host = url.netloc
         self._path = quote(url.path, safe="/-_.~").rstrip("/")
         self._tls = _tls_context() if url.scheme == "https" else None
-        self._idle: deque[http.client.HTTPConnection] = deque()  # its methods used here are atomic
+        self._idle: deque[http.client.HTTPConnection] = deque()  # append and pop are atomic
         self._silence_s = settings.first_silence_s
 
     def send(
@@ -67,9 +67,9 @@ class SignedRequests:
         body: bytes = b"",
         more_headers: Mapping[str, str] | None = None,
     ) -> SignedReply:
-        """Ask for an object, or for the bucket where the key is empty; the signature covers the body.
+        """Send a request for an object, or for the bucket if the key is empty; the signature covers the body.
 
-        A body comes with its MD5, which buckets with Object Lock ask for. Redirects are not followed. Raises
+        A body is sent with its MD5, which buckets with Object Lock require. Redirects are not followed. Raises
         `NoAnswer`, `UntrustedCertificate` and `OSError`.
         """
         query = canonical_query(options)
@@ -89,7 +89,7 @@ class SignedRequests:
             headers["content-md5"] = content_md5(body)
         connection = self._connection()
         try:
-            with suppress(BrokenPipeError):  # who refuses a body need not hear all of it, and has answered already
+            with suppress(BrokenPipeError):  # a server that refuses a body may answer before it has received all of it
                 connection.request(method, f"{path}?{query}" if query else path, body or None, headers)
             reply = connection.getresponse()
             named = {name.lower(): value for name, value in reply.getheaders()}
@@ -99,12 +99,12 @@ class SignedRequests:
             if isinstance(error, http.client.HTTPException):
                 raise NoAnswer(str(error) or type(error).__name__) from error
             raise
-        if connection.sock is not None:  # else the server wants it closed
+        if connection.sock is not None:  # otherwise the server asked to close it
             self._idle.append(connection)
         return answer
 
     def wait_longer(self) -> None:
-        """Allow the server the whole ``read_timeout_s`` of silence from now on."""
+        """From now on, wait the whole ``read_timeout_s`` for a silent server."""
         self._silence_s = self._settings.read_timeout_s
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class SignedRequests:
 
 
 def _is_dropped(sock: socket.socket | None) -> bool:
-    """Whether the server hung up, or said something that nobody asked for, while the connection was idle."""
+    """Return whether the server closed the idle connection, or sent something unsolicited on it."""
     if sock is None:
         return True
     poller = select.poll()
@@ -148,7 +148,7 @@ def _is_dropped(sock: socket.socket | None) -> bool:
 
 
 def _tls_context() -> ssl.SSLContext:
-    """Trust what the system trusts, or what botocore brings where the system has nothing."""
+    """Trust the system's certificates, or botocore's if the system has none."""
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:
         botocore = find_spec("botocore")

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4: pure, the time comes in.
+"""AWS Signature Version 4; pure: the time is a parameter.
 
 Source: AWS, "Authenticating Requests: Using the Authorization Header", Amazon S3 API Reference.
 """
@@ -17,21 +17,21 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who asks."""
+    """An access key."""
 
     key_id: str
     secret: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
-    """Of temporary credentials."""
+    """The session token of temporary credentials."""
 
 
 def content_md5(body: bytes) -> str:
-    """Return the Content-MD5 header, by which a server refuses a body that was damaged on its way."""
+    """Return the Content-MD5 header, by which a server detects a body damaged in transit."""
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def canonical_query(options: Mapping[str, str]) -> str:
-    """Return the query as it is signed and sent: sorted by name, and quoted as AWS wants."""
+    """Return the query string as it is signed and sent: sorted by name, quoted by AWS's rules."""
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(options.items()))
 
 
@@ -46,9 +46,9 @@ def signed_headers(
     region: str,
     now_s: float,
 ) -> dict[str, str]:
-    """Return the headers of a request: ``path`` is quoted already, ``query`` comes from `canonical_query`.
+    """Return the headers of a request; ``path`` must be quoted, ``query`` comes from `canonical_query`.
 
-    ``now_s`` are seconds since the Unix epoch; a server refuses a time that is more than 15 minutes off.
+    ``now_s`` is in seconds since the Unix epoch; servers refuse a time that is more than 15 minutes off.
     """
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
     day = moment[:8]

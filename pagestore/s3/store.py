@@ -1,4 +1,4 @@
-"""Objects in a bucket of AWS S3 or of any server that speaks its protocol."""
+"""Objects in a bucket of AWS S3 or of an S3-compatible server."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,17 +22,17 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", re.ASCII)
 class S3Store:
     """The `ObjectStore` of a bucket and a prefix within it.
 
-    Credentials, region and endpoint come from the standard AWS variables and profiles where ``settings``
-    name none. Use `pagestore.stores.probe` once on a new endpoint: some servers accept conditional writes without
-    honouring them.
+    Credentials come from the standard AWS variables and profiles; so do region and endpoint unless ``settings`` name
+    them. Run `pagestore.stores.probe` once on a new endpoint: some servers accept conditional writes without honouring
+    them.
     """
 
     def __init__(
         self, bucket: str, prefix: str = "", *, settings: S3Settings | None = None, runtime: Runtime = SYSTEM
     ) -> None:
-        """Open ``prefix`` (shaped like a key, or empty) of ``bucket``; nothing is asked of the server yet."""
+        """Open ``prefix`` (with the syntax of a key, or empty) of ``bucket``; nothing is sent yet."""
         if not _BUCKET.fullmatch(bucket):
-            raise ValueError(f"{bucket!r} is no name that a bucket can have")
+            raise ValueError(f"{bucket!r} is not a valid bucket name")
         self._base = f"{check_key(prefix)}/" if prefix else ""
         self._settings = settings or S3Settings()
         self._requests = S3Requests(bucket, self._settings, runtime)
@@ -42,12 +42,12 @@ class S3Store:
 
     @property
     def url(self) -> str:
-        """``s3://bucket/prefix``, with those options of a URL that differ from the default."""
+        """``s3://bucket/prefix``, with the URL options that differ from their defaults."""
         return self._url
 
     @property
     def parallelism(self) -> int:
-        """The setting."""
+        """The setting of this name."""
         return self._settings.parallelism
 
     def get(self, key: str) -> bytes:
@@ -56,7 +56,7 @@ class S3Store:
         return self._existing(key, self._read(key, lambda api: api.get(full_key)))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return a slice of the object, once the reply has proved to be that slice."""
+        """Return a slice of the object, after checking that the reply is that slice."""
         check_range(start, length)
         full_key = self._full_key(key)
         found = self._read(key, lambda api: api.get_range(full_key, start, length))
@@ -71,9 +71,9 @@ class S3Store:
             raise unexpected(answer, self._requests.where)
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        """Create the object unless there is one, by If-None-Match.
+        """Create the object unless the key exists, by If-None-Match.
 
-        Raises `UnsafeStore` if the server says that it does not know conditional writes.
+        Raises `UnsafeStore` if the server says that it does not support conditional writes.
         """
         match self._put(key, data, if_absent=True):
             case None:
@@ -89,7 +89,7 @@ class S3Store:
                 raise unexpected(answer, self._requests.where)
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Send the chunks in parts; one that is no longer than a part is a plain put."""
+        """Send the chunks as a multipart upload, or with a plain put if they fit in one part."""
         full_key = self._full_key(key)
         parts = cut_parts(chunks, self._settings.part_bytes)
         first, is_whole = next(parts)
@@ -100,17 +100,17 @@ class S3Store:
         return upload.run(chain(_taken_from([first]), (part for part, _ in parts)))
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """Yield matching objects, a page of at most 1000 keys for each request."""
+        """Yield matching objects; each request fetches a page of at most 1000 keys."""
         check_key_prefix(prefix)
         check_limit(limit)
         return self._iterate(prefix, start_after, limit)
 
     def delete(self, key: str) -> None:
-        """Remove the object if there is one."""
+        """Remove the object if it exists."""
         self._delete(self._full_key(key))
 
     def delete_many(self, keys: Sequence[str]) -> None:
-        """Remove the objects, a thousand with each request."""
+        """Remove the objects, a thousand per request."""
         delete_many(self._requests, [self._full_key(key) for key in keys], self._delete)
 
     def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
@@ -120,14 +120,14 @@ class S3Store:
         while True:
             page = self._upload_page(self._base + prefix, marker)
             for full_key, upload_id, begun_s in page.uploads:
-                if full_key.startswith(self._base + prefix):  # some servers pass over the prefix
+                if full_key.startswith(self._base + prefix):  # some servers ignore the prefix
                     yield UnfinishedUpload(full_key.removeprefix(self._base), upload_id, begun_s)
             if page.next_marker is None:
                 return
             marker = page.next_marker
 
     def abort_upload(self, upload: UnfinishedUpload) -> None:
-        """Drop the parts that were sent."""
+        """Delete the parts sent so far."""
         full_key = self._base + upload.key
         answer = self._requests.send(lambda api: api.abort_upload(full_key, upload.upload_id))
         if isinstance(answer, Answer) and answer.status != 404:
@@ -165,12 +165,12 @@ class S3Store:
     def _existing(self, key: str, found: bytes | Answer) -> bytes:
         if not isinstance(found, Answer):
             return found
-        if found.code == "NoSuchKey":  # a bare 404 may come from a server that is no S3 at all
+        if found.code == "NoSuchKey":  # a bare 404 may come from a server that is not S3 at all
             raise ObjectNotFound(key, self.url)
         raise unexpected(found, self._requests.where)
 
     def _nothing_from(self, key: str, start: int) -> bytes:
-        """Return no bytes if the object exists and ends before ``start``, as a 416 claims."""
+        """Return no bytes after verifying what a 416 claims: the object exists and ends at or before ``start``."""
         full_key = self._full_key(key)
         size = self._requests.send(lambda api: api.size(full_key))
         if isinstance(size, Answer):
@@ -178,7 +178,7 @@ class S3Store:
                 raise ObjectNotFound(key, self.url)
             raise unexpected(size, self._requests.where)
         if size > start:
-            reason = f"byte {start} was refused as beyond the end, but there are {size}"
+            reason = f"byte {start} was refused as beyond the end, but the object has {size} bytes"
             raise not_an_s3_object(key, reason, self._requests.where)
         return b""
 
@@ -220,6 +220,6 @@ class S3Store:
 
 
 def _taken_from(parts: list[bytes]) -> Iterator[bytes]:
-    """Yield the parts and keep none of them."""
+    """Yield the parts, removing each from the list so that its memory can be freed."""
     while parts:
         yield parts.pop(0)

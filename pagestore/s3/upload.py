@@ -1,6 +1,6 @@
-"""Streamed uploads: parts in parallel, memory bounded, and nothing visible unless all of it is.
+"""Streamed uploads: parts are sent in parallel, memory is bounded, and the object becomes visible only when complete.
 
-All parts but the last have the same size, since some servers ask for that.
+All parts but the last have the same size, since some servers require it.
 """
 
 import threading
@@ -19,9 +19,10 @@ from pagestore.s3.settings import PARTS_MAX, S3Settings
 
 
 def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield the bytes of ``chunks`` in parts of ``part_bytes``, each as soon as it is known whether it is the last one.
+    """Yield the bytes of ``chunks`` in parts of ``part_bytes``, each with whether it is the last one.
 
-    The last may be shorter; none is empty but the only one of no bytes at all.
+    A part is yielded as soon as that is known. The last part may be shorter. Only for empty input is there an empty
+    part.
     """
     pieces: list[Data] = []
     size = 0
@@ -38,10 +39,10 @@ def cut_parts(chunks: Iterable[bytes], part_bytes: int) -> Iterator[tuple[bytes,
 
 
 class MultipartUpload:
-    """One streamed upload, used once; its threads end with it."""
+    """One streamed upload, to be used once; its threads end with it."""
 
     def __init__(self, requests: S3Requests, full_key: str, settings: S3Settings) -> None:
-        """Prepare an upload to ``full_key``, the key with the store's prefix."""
+        """Prepare an upload to ``full_key``, which includes the store's prefix."""
         self._requests = requests
         self._key = full_key
         self._settings = settings
@@ -51,8 +52,8 @@ class MultipartUpload:
     def run(self, parts: Iterable[bytes]) -> int:
         """Send the parts and make the object visible; return its size.
 
-        Whatever is raised, by ``parts`` too, first removes what was sent; should that fail, only a
-        life-cycle rule of the bucket (AbortIncompleteMultipartUpload) does.
+        On any error, also one of ``parts``, the parts sent are deleted before it is raised. If that fails too, only a
+        life-cycle rule of the bucket (AbortIncompleteMultipartUpload) deletes them.
         """
         try:
             etags, size = self._send_all(parts)
@@ -118,8 +119,8 @@ class MultipartUpload:
     def _refusal(self, answer: Answer) -> PageStoreError:
         if answer.code == "NoSuchUpload":
             return StoreUnavailable(
-                f"{self._requests.where} has dropped the parts of {self._key} meanwhile, as a life-cycle rule may; "
-                f"try again ({answer.said})"
+                f"{self._requests.where} has deleted the parts of {self._key} during the upload, as a life-cycle rule "
+                f"may; try again ({answer.said})"
             )
         return unexpected(answer, self._requests.where)
 

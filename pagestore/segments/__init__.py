@@ -1,1 +1,1 @@
-"""Segments: frames of compressed pages, their format, writing, reading and fetching."""
+"""Segments: the format, writing, reading and fetching of frames of compressed pages."""

@@ -1,6 +1,6 @@
-"""Decoding stored frames ahead of whoever takes them, in a few threads: one processor is no faster than a fast network.
+"""Decodes stored frames in a few threads, ahead of the consumer: one processor alone cannot outrun a fast network.
 
-Frames go to the threads in runs, since a run costs two switches of threads.
+The threads get runs of frames, since each piece of work costs two thread switches.
 """
 
 import os
@@ -15,35 +15,35 @@ from pagestore.segments.format import DecodedFrame, base_of, decode_frame, raw_b
 
 DECODING_THREADS = min(4, os.cpu_count() or 1)
 AHEAD_BYTES_MAX = 2 * 1024 * 1024
-"""Uncompressed pages of frames that are decoded, or being decoded, before the one that is taken next."""
+"""How many uncompressed bytes of frames may be decoded ahead of the frame that is taken next."""
 _RUN_BYTES = 256 * 1024
 
 Base: TypeAlias = tuple[FrameLocation, list[int]]
-"""The frame that another one consists of differences to, and the pages that it takes from there."""
+"""The base of a delta frame, and the pages that the delta frame takes from it."""
 
 
 class StoredFrame(NamedTuple):
-    """A frame as it came from the store."""
+    """A frame as read from the store."""
 
     place: FrameLocation
     data: memoryview
     dictionary: Dictionary | None
-    """Of its segment."""
+    """The dictionary of its segment."""
 
 
 Opened: TypeAlias = tuple[StoredFrame, DecodedFrame | Base]
 
 
 def opened_here(frames: Iterable[StoredFrame], page_size: int) -> Iterator[Opened]:
-    """Yield the same as `opened_ahead` as each is asked for, in the caller's thread."""
+    """Yield the same as `opened_ahead`, but decode each frame when it is taken, in the caller's thread."""
     for stored in frames:
         yield stored, _opened(stored, page_size)
 
 
 def opened_ahead(threads: Parallel, frames: Iterable[StoredFrame], page_size: int) -> Iterator[Opened]:
-    """Yield all frames in order, decoded and verified, or with their bases if they consist of differences.
+    """Yield all frames in order: decoded and verified, or, for a delta frame, with its base.
 
-    Raises `CorruptObject` and `UnsupportedFormat`, naming the object and the place in it, in the frame's turn.
+    Raises `CorruptObject` and `UnsupportedFormat`, naming the object and the place in it, when the frame's turn comes.
     """
 
     def opened_run(run: _Run) -> list[Opened | PageStoreError]:
@@ -65,7 +65,7 @@ def opened_ahead(threads: Parallel, frames: Iterable[StoredFrame], page_size: in
 
 
 def decoded(stored: StoredFrame, page_size: int) -> DecodedFrame:
-    """Decode and verify a frame that consists of no differences; raises like `opened_ahead`."""
+    """Decode and verify a frame that is not a delta; raises like `opened_ahead`."""
     place = stored.place
     try:
         return decode_frame(stored.data, place.segment, page_size, stored.dictionary)
@@ -93,7 +93,7 @@ def _runs(frames: Iterable[StoredFrame], page_size: int, run_bytes: int) -> Iter
 
 def _opened(stored: StoredFrame, page_size: int) -> DecodedFrame | Base:
     place = stored.place
-    if not place.in_own_object:  # then it may consist of differences
+    if not place.in_own_object:  # only then it may be a delta
         try:
             base = base_of(stored.data, place.segment, page_size)
         except (CorruptObject, UnsupportedFormat) as error:

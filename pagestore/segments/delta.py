@@ -1,13 +1,13 @@
-"""Pages as differences to the same pages in another frame, their base; pure (docs/adr/0018-differences.md).
+"""Delta frames: pages stored as differences to the same pages in another frame, the base; pure.
 
-A push that changes a word here and there sends pages of which nearly everything is in the store already. Compressed
-with the base's bodies of the very same pages before them, what is left takes some forty bytes a page.
+A push that changes a word here and there sends pages whose content is almost all in the store already. Compressed with
+the base's bodies of the same pages as a prefix, such a page takes about forty bytes (docs/adr/0018-differences.md).
 
-    stored body   where the base is | one Zstandard frame, its content size stated
-    where         segment id (16) | offset (8) | length (4) | stored length of that segment's dictionary (4)
+    stored body   location of the base | one Zstandard frame that states its content size
+    location      segment id (16) | offset (8) | length (4) | stored length of that segment's dictionary (4)
 
-Two rules keep reading simple. A base is a frame of a segment that is an object of its own, and only a segment that lies
-inside a commit holds differences. So no base consists of differences itself: one more read leads to the bodies, always.
+Two rules keep reading simple: a base is a frame of a segment that is an object of its own, and only a segment inside a
+commit holds deltas. So a base is never a delta itself, and one more read always suffices.
 """
 
 import struct
@@ -28,16 +28,16 @@ BASE_PLACE_BYTES: int = _BASE.size
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What pages are compressed against."""
+    """What a delta frame is compressed against."""
 
     place: FrameLocation
     """A frame of a segment that is an object of its own."""
     bodies: Data
-    """Its bodies of the pages in question, one after the other."""
+    """The bodies that the delta frame's pages have in it, concatenated."""
 
 
-def compress_difference(data: Data, base: Base, level: int | None = None) -> bytes:
-    """Return the stored body of pages whose bodies in the base are as long; safe to call from several threads."""
+def compress_delta(data: Data, base: Base, level: int | None = None) -> bytes:
+    """Return the stored body of a delta frame; ``data`` is as long as ``base.bodies``. Safe for threads."""
     assert len(data) == len(base.bodies), "BUG: a base of other pages"
     compressor = zstandard.ZstdCompressor(
         level=level or ZSTD_LEVEL_DEFAULT, dict_data=_prefix(base.bodies), write_dict_id=False
@@ -47,31 +47,31 @@ def compress_difference(data: Data, base: Base, level: int | None = None) -> byt
     return packed + compressor.compress(data)
 
 
-def decompress_difference(data: Data, bodies: Data, raw_length: int) -> bytes:
-    """Return the pages' bodies by those that they have in their base; raises `CorruptObject`."""
+def decompress_delta(data: Data, bodies: Data, raw_length: int) -> bytes:
+    """Return the pages' bodies, given those in their base; raises `CorruptObject`."""
     if len(bodies) != raw_length:
-        raise CorruptObject(f"its base has {len(bodies)} bytes of its pages, which take {raw_length}")
+        raise CorruptObject(f"its base has {len(bodies)} bytes of its pages instead of {raw_length}")
     decompressor = zstandard.ZstdDecompressor(dict_data=_prefix(bodies))
     return decompress_zstd(decompressor, memoryview(data)[BASE_PLACE_BYTES:], raw_length)
 
 
 def base_place(data: Data, frame_bytes_max: int, dictionary_bytes_max: int) -> FrameLocation:
-    """Return where the base of a stored body is; raises `CorruptObject` for a place where no frame can be."""
+    """Return the location of a stored body's base; raises `CorruptObject` for an impossible location."""
     if len(data) < BASE_PLACE_BYTES:
-        raise CorruptObject(f"differences of {len(data)} bytes, too few to name their base")
+        raise CorruptObject(f"a delta of {len(data)} bytes is too short to name its base")
     raw, offset, length, dictionary_bytes = _BASE.unpack_from(data)
     if not 0 < length <= frame_bytes_max or dictionary_bytes > dictionary_bytes_max or offset >= 1 << 63:
         raise CorruptObject(
-            f"a base of {length} bytes at offset {offset}, with a dictionary of {dictionary_bytes}: no such frame"
+            f"a delta names an impossible base: {length} bytes at offset {offset}, dictionary of {dictionary_bytes}"
         )
     segment = SegmentId(raw)
     return FrameLocation(segment_key(segment), offset, length, segment, dictionary_bytes)
 
 
 def bodies_of(pages: Sequence[int], held: Sequence[int], body: Data, page_size: int) -> bytes | None:
-    """Return the bodies of ``pages``, one after the other, out of a frame; None if it lacks any of them.
+    """Return the bodies of ``pages`` in a frame, concatenated, or None if the frame lacks any of them.
 
-    ``held`` are the pages of the frame by slot; 0 stands for one whose body is not there.
+    ``held`` lists the frame's pages by slot; 0 marks a slot whose body is not present.
     """
     slots = {page: slot for slot, page in enumerate(held)}
     if 0 in pages or not slots.keys() >= set(pages):

@@ -1,4 +1,4 @@
-"""Frames of differences on their way to the bodies: the bases that are here, and what waits for one that is not."""
+"""Resolving delta frames: a source of bases at hand, and the frames that wait for a base to be fetched."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,53 +10,53 @@ from pagestore.segments.fetch_plan import FrameLocation
 from pagestore.segments.format import DecodedFrame, decode_frame
 
 _NAMED_MAX = 3
-"""How many of those that wait for a base an error names."""
+"""How many waiting frames an error names."""
 
 
 class Bases(Protocol):
-    """Keeps frames that others are differences to, some at least, so that none is fetched twice; safe for threads."""
+    """A cache of base frames, so that few are fetched twice; safe for threads."""
 
     def get(self, place: FrameLocation, pages: Sequence[int]) -> bytes | None:
-        """Return the bodies that these pages have in a frame, one after the other, if all of them are here."""
+        """Return the bodies that these pages have in a frame, concatenated, if all of them are cached."""
         ...
 
-    def keep(self, place: FrameLocation, frame: DecodedFrame) -> None:
-        """Take in a frame that was fetched because others are differences to it."""
+    def add(self, place: FrameLocation, frame: DecodedFrame) -> None:
+        """Cache a frame that was fetched as a base."""
         ...
 
 
 class NoBases:
-    """Keeps nothing: for those who trust nothing that is here already."""
+    """Caches nothing: for readers that verify everything from the remote."""
 
     def get(self, place: FrameLocation, pages: Sequence[int]) -> bytes | None:  # noqa: ARG002 - the port's
         """See `Bases.get`."""
         return None
 
-    def keep(self, place: FrameLocation, frame: DecodedFrame) -> None:
-        """See `Bases.keep`."""
+    def add(self, place: FrameLocation, frame: DecodedFrame) -> None:
+        """See `Bases.add`."""
 
 
 class WaitingFrames:
-    """Stored frames of differences whose bases are not here yet; used by one thread."""
+    """Stored delta frames whose bases have not been read yet; used by one thread."""
 
     def __init__(self, page_size: int) -> None:
-        """Begin with none."""
+        """Begin without frames."""
         self.stored_bytes = 0
         self._page_size = page_size
         self._waiting: dict[FrameLocation, list[tuple[FrameLocation, bytes, list[int]]]] = defaultdict(list)
 
     @property
     def bases(self) -> list[FrameLocation]:
-        """The frames that are waited for."""
+        """The base frames that are still missing."""
         return list(self._waiting)
 
     def add(self, frame: FrameLocation, stored: bytes, base: FrameLocation, pages: list[int]) -> None:
-        """Take in a frame until its base comes by."""
+        """Hold a frame until its base is read."""
         self._waiting[base].append((frame, stored, pages))
         self.stored_bytes += len(stored)
 
-    def settled_by(self, base: FrameLocation, found: DecodedFrame) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
-        """Yield the frames that waited for this one, decoded and verified; raises `CorruptObject`."""
+    def resolve(self, base: FrameLocation, found: DecodedFrame) -> Iterator[tuple[FrameLocation, DecodedFrame]]:
+        """Yield the frames that waited for this base, decoded and verified; raises `CorruptObject`."""
         if base not in self._waiting:
             return
         held = found.pages.tolist()
@@ -65,19 +65,19 @@ class WaitingFrames:
             bodies = bodies_of(pages, held, found.body, self._page_size)
             if bodies is None:
                 raise CorruptObject(f"{frame.describe()}: its base, {base.describe()}, lacks pages of {pages}")
-            yield frame, decode_difference(stored, frame, base, bodies, self._page_size)
+            yield frame, decode_delta(stored, frame, base, bodies, self._page_size)
 
     def describe(self) -> str:
-        """Name some of those that wait, for an error about their bases."""
+        """Name some of the waiting frames, for an error about their bases."""
         frames = [frame for waiting in self._waiting.values() for frame, _, _ in waiting]
         named = "; ".join(frame.describe() for frame in frames[:_NAMED_MAX])
         return f"{named}; and others ({len(frames) - _NAMED_MAX})" if len(frames) > _NAMED_MAX else named
 
 
-def decode_difference(
+def decode_delta(
     stored: bytes | memoryview, frame: FrameLocation, base: FrameLocation, base_bodies: bytes, page_size: int
 ) -> DecodedFrame:
-    """Return the pages of a frame of differences; raises `CorruptObject` naming it and its base."""
+    """Decode and verify a delta frame; raises `CorruptObject` naming it and its base."""
     try:
         return decode_frame(stored, frame.segment, page_size, base_bodies=base_bodies)
     except CorruptObject as error:

@@ -1,8 +1,8 @@
-"""A segment's dictionary: what its pages have in common, kept once, so that small frames compress like large ones.
+"""A segment's dictionary: stores once what its pages have in common, so that small frames compress like large ones.
 
-A dictionary is made from samples of the segment that it is for (Liao and others: "Effective Construction of Relative
-Lempel-Ziv Dictionaries", WWW 2016; Zstandard's fast cover). It is stored right behind the segment's header,
-checksummed as a frame is, and read together with the first frames.
+A dictionary is trained on samples of its segment (Liao and others: "Effective Construction of Relative Lempel-Ziv
+Dictionaries", WWW 2016; Zstandard's fast cover). It is stored right behind the segment's header, checksummed like a
+frame, and read together with the first frames.
 """
 
 import struct
@@ -18,14 +18,14 @@ from pagestore.objectstore import Data
 from pagestore.segments.codec import ZSTD_LEVEL_DEFAULT, Codec, compress, decompress, decompress_zstd
 
 DICTIONARY_BYTES_MAX = 256 * 1024
-"""Of a dictionary, uncompressed: what a reader can be made to keep for a segment."""
+"""The largest uncompressed dictionary: a bound on the memory that a segment can demand of a reader."""
 DICTIONARY_STORED_BYTES_MAX = DICTIONARY_BYTES_MAX + 64
 _STORED_LEVEL = 9
 
 # codec, cipher, reserved, stored length, xxh3-64 of the raw bytes, raw length
 _HEADER = struct.Struct("<BBHIQI")
-# Of the trainer: length of the pieces that it takes over, and of the strings that it counts. Without them it tries
-# several, at ten times the cost, and finds nothing better (docs/adr/0016-frames-and-dictionaries.md).
+# Parameters of the trainer: the length of the pieces that it copies, and of the strings that it counts. By default it
+# tries several values, at ten times the cost, and finds nothing better (docs/adr/0016-frames-and-dictionaries.md).
 _PIECE_BYTES, _STRING_BYTES = 200, 8
 
 
@@ -37,22 +37,22 @@ class _Contexts(threading.local):
 
 
 class Dictionary:
-    """Safe for threads, which compress and decompress without the GIL."""
+    """A Zstandard dictionary. Safe for threads; compression and decompression release the GIL."""
 
     def __init__(self, raw: bytes) -> None:
-        """Take the raw bytes of a dictionary as the trainer made it, or any text.
+        """Use ``raw`` as the trainer made it, or any other bytes.
 
-        Raises `zstandard.ZstdError` for what claims to be the former and is not.
+        Raises `zstandard.ZstdError` for bytes that begin like a trained dictionary and are not one.
         """
         self.raw = raw
         self._shared = zstandard.ZstdCompressionDict(raw)
         self._lock = threading.Lock()  # guards _digested_for
         self._digested_for: int | None = None
         self._contexts = _Contexts()
-        self._contexts.decompressor = zstandard.ZstdDecompressor(dict_data=self._shared)  # tells whether it is one
+        self._contexts.decompressor = zstandard.ZstdDecompressor(dict_data=self._shared)  # raises if it is not one
 
     def compress(self, data: Data, level: int | None = None) -> bytes:
-        """Return one Zstandard frame. All calls for a dictionary use the same level."""
+        """Return one Zstandard frame. All calls for one dictionary must use the same level."""
         level = level or ZSTD_LEVEL_DEFAULT
         mine = self._contexts.compressor
         if mine is None or mine[0] != level:
@@ -72,8 +72,8 @@ class Dictionary:
 
 
 def train(samples: Sequence[bytes], size: int) -> Dictionary | None:
-    """Return a dictionary of at most ``size`` bytes, None where there is too little to learn."""
-    assert size <= DICTIONARY_BYTES_MAX, "BUG: a dictionary that no reader takes"
+    """Return a dictionary of at most ``size`` bytes, or None if the samples are too few to train one."""
+    assert size <= DICTIONARY_BYTES_MAX, "BUG: a dictionary larger than any reader accepts"
     try:
         made = zstandard.train_dictionary(size, list(samples), k=_PIECE_BYTES, d=_STRING_BYTES)
     except zstandard.ZstdError:
@@ -82,17 +82,17 @@ def train(samples: Sequence[bytes], size: int) -> Dictionary | None:
 
 
 def encode_dictionary(segment: SegmentId, dictionary: Dictionary) -> bytes:
-    """Return the stored form, for this segment alone."""
+    """Return the stored form, whose checksum binds it to this segment."""
     codec, stored = compress(dictionary.raw, Codec.ZSTD, _STORED_LEVEL)
     checksum = xxhash.xxh3_64_intdigest(dictionary.raw, segment.seed)
     return _HEADER.pack(codec, 0, 0, len(stored), checksum, len(dictionary.raw)) + stored
 
 
 def decode_dictionary(data: Data, segment: SegmentId) -> Dictionary:
-    """Verify and take in a dictionary, ``data`` being exactly its stored bytes.
+    """Verify and decode a dictionary; ``data`` is exactly its stored bytes.
 
-    Raises `CorruptObject` for anything but a whole dictionary of this segment, `UnsupportedFormat` for an encrypted one
-    or an unknown codec. Allocates `DICTIONARY_BYTES_MAX` at most.
+    Raises `CorruptObject` for anything but a complete dictionary of this segment, `UnsupportedFormat` for an encrypted
+    one or an unknown codec. Allocates at most `DICTIONARY_BYTES_MAX`.
     """
     view = memoryview(data)
     if len(view) < _HEADER.size:
@@ -102,7 +102,7 @@ def decode_dictionary(data: Data, segment: SegmentId) -> Dictionary:
         raise UnsupportedFormat(f"the dictionary of segment {segment} uses cipher {cipher}, reserved {reserved}")
     if not 0 < raw_length <= DICTIONARY_BYTES_MAX or _HEADER.size + stored_length != len(view):
         raise CorruptObject(
-            f"the dictionary of segment {segment} has {len(view)} bytes, but its header tells of {raw_length} bytes "
+            f"the dictionary of segment {segment} has {len(view)} bytes, but its header announces {raw_length} bytes "
             f"in {stored_length} stored bytes"
         )
     try:
@@ -114,4 +114,4 @@ def decode_dictionary(data: Data, segment: SegmentId) -> Dictionary:
     try:
         return Dictionary(raw)
     except (zstandard.ZstdError, ValueError) as error:
-        raise CorruptObject(f"the dictionary of segment {segment} is none: {error}") from error
+        raise CorruptObject(f"the dictionary of segment {segment} is not a valid one: {error}") from error

@@ -1,4 +1,4 @@
-"""Planning a fetch: which byte ranges to ask for, so that the frames wanted come in few requests."""
+"""Plans a fetch: which byte ranges to read so that the wanted frames arrive in few requests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,44 +19,44 @@ def segment_key(segment: SegmentId) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FrameLocation:
-    """Where in the store a frame is."""
+    """The location of a frame in the store."""
 
     key: str
-    """Of the object: a segment, or a commit that holds its segment inline."""
+    """The key of the object: a segment, or a commit that holds the segment inline."""
     offset: int
-    """Bytes from the start of the object."""
+    """In bytes from the start of the object."""
     length: int
-    """Stored bytes."""
+    """In stored bytes."""
     segment: SegmentId
-    """That the frame belongs to and is verified against."""
+    """The segment that the frame belongs to and is verified against."""
     dictionary_bytes: int = 0
-    """Stored length of the dictionary that lies behind the segment's header, 0 for none."""
+    """Stored length of the dictionary behind the segment's header, 0 for none."""
     segment_offset: int = 0
     """Where the segment begins in the object."""
 
     @property
     def in_own_object(self) -> bool:
-        """Whether its segment is an object of its own, rather than a part of another one."""
+        """Whether its segment is an object of its own, not part of a commit."""
         return self.key == segment_key(self.segment)
 
     def describe(self) -> str:
-        """Return words for an error message."""
+        """Return the location in words, for an error message."""
         return f"object {self.key}, {self.length} bytes at offset {self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
 class RangeRead:
-    """One ranged GET and the frames that it brings."""
+    """One ranged GET and the frames in its range."""
 
     key: str
     start: int
     length: int
     frames: tuple[FrameLocation, ...]
-    """In the order of their offsets; all within the range."""
+    """Ordered by offset; all within the range."""
 
     @property
     def gap_bytes(self) -> int:
-        """Bytes that are read only because they lie between two frames."""
+        """The bytes that are read only because they lie between two frames."""
         return self.length - sum(frame.length for frame in self.frames)
 
 
@@ -66,11 +66,10 @@ def plan_fetch(
     gap_bytes_max: int = GAP_BYTES_MAX,
     range_bytes_max: int = RANGE_BYTES_MAX,
 ) -> list[RangeRead]:
-    """Return the reads that bring all ``frames``, by key and offset, however ``frames`` are ordered.
+    """Return the reads that fetch all ``frames``, ordered by key and offset, whatever the order of ``frames``.
 
-    Neighbours in one object share a read if at most ``gap_bytes_max`` unwanted bytes lie between them and the
-    read stays within ``range_bytes_max``; a single frame may exceed that. A frame that is listed twice is
-    read once.
+    Neighbours in one object share a read if at most ``gap_bytes_max`` unwanted bytes lie between them and the read
+    stays within ``range_bytes_max``; a single frame may exceed that. A frame listed twice is read once.
     """
     reads: list[RangeRead] = []
     run: list[FrameLocation] = []

@@ -1,9 +1,9 @@
 """The byte layout of a segment: header, dictionary, frames, directory, trailer (``docs/formats/segment.md``).
 
-A frame is self-contained: its bytes, the segment's id, the page size and, if the segment has one, its dictionary are
-all that it takes to read and verify it; but for one of differences, which needs another frame, that `base_of` names.
-Its checksum is seeded with the segment's id, so that a frame of another segment never passes for one of this. All
-integers are little-endian. No function here does any I/O; all are safe to call from several threads.
+Reading and verifying a frame takes its bytes, the segment's id, the page size and the segment's dictionary, if it has
+one. A delta frame also needs its base, another frame, which `base_of` names. A frame's checksum is seeded with the
+segment's id, so a frame of another segment never passes the check. All integers are little-endian. No function here
+does I/O; all are safe to call from several threads.
 """
 
 import struct
@@ -28,10 +28,10 @@ from pagestore.segments.frame_codec import compress_pages, decompress_pages
 
 SEGMENT_MAGIC = b"graftseg"
 SEGMENT_VERSION = 3
-"""Version 2 is the same without differences to other frames, version 1 besides without dictionaries and differences at
-strides; all are read, the lowest one is written that will do."""
+"""Version 2 has no delta frames; version 1 has no dictionaries and no stride deltas either. All versions are read; a
+writer uses the lowest version that suffices."""
 FRAME_RAW_BYTES_MAX = 16 * 1024 * 1024
-"""What a frame's pages may take decompressed, so that a reader knows how much memory a frame can ask for."""
+"""The most decompressed bytes of a frame's pages: a bound on the memory that a frame can demand of a reader."""
 
 # magic, version, cipher, reserved, key id, page size, dictionary's stored length, segment id
 _HEADER = struct.Struct("<8sHBBIII16s")
@@ -48,34 +48,34 @@ _PAGE_IDX_BYTES = 4
 SEGMENT_HEADER_BYTES: int = _HEADER.size
 FRAME_HEADER_BYTES: int = _FRAME.size
 FRAME_STORED_BYTES_MAX: int = FRAME_HEADER_BYTES + _PAGE_IDX_BYTES * 0xFFFF + FRAME_RAW_BYTES_MAX
-"""No frame is longer: where no codec makes the pages shorter, they are stored raw."""
+"""No frame is longer: pages that no codec makes shorter are stored raw."""
 TRAILER_BYTES: int = _TRAILER.size + _CHECKSUM.size
 
 
 @dataclass(frozen=True, slots=True)
 class FrameExtent:
-    """Where in its segment a frame is, and what it holds."""
+    """A frame's place in its segment, and its pages."""
 
     offset: int
-    """Bytes from the start of the segment."""
+    """In bytes from the start of the segment."""
     length: int
-    """Stored bytes, header included."""
+    """In stored bytes, including the frame's header."""
     pages: Sequence[int]
     """Ascending; a page's slot is its position here."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """What a segment's first bytes tell."""
+    """The fields of a segment's header."""
 
     page_size: int
     dictionary_bytes: int
-    """Stored length of the dictionary, which follows the header; 0 for none."""
+    """Stored length of the dictionary behind the header, 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """What a segment's directory tells of one frame."""
+    """One frame in a segment's directory."""
 
     offset: int
     length: int
@@ -84,23 +84,23 @@ class DirectoryEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedFrame:
-    """A verified frame's pages; compared by identity."""
+    """The pages of a verified frame; compared by identity."""
 
     pages: npt.NDArray[np.uint32]
     """Ascending, read-only."""
     body: bytes
-    """Page after page; the one at slot ``i`` is ``body[i * page_size : (i + 1) * page_size]``."""
+    """The pages' bodies, concatenated; the page in slot ``i`` is ``body[i * page_size : (i + 1) * page_size]``."""
 
 
 def version_for(*codecs: int) -> int:
-    """Return the lowest version of a segment whose frames may use these codecs."""
-    if Codec.ZSTD_DIFFERENCE in codecs:
+    """Return the lowest version of a segment whose frames use these codecs."""
+    if Codec.ZSTD_DELTA in codecs:
         return 3
     return 1 if all(codec in PLAIN_CODECS for codec in codecs) else 2
 
 
 def encode_header(segment: SegmentId, page_size: int, version: int = 1, dictionary_bytes: int = 0) -> bytes:
-    """Return a segment's first `SEGMENT_HEADER_BYTES` bytes."""
+    """Return a segment's header, `SEGMENT_HEADER_BYTES` long."""
     assert version > 1 or not dictionary_bytes, "BUG: a segment of version 1 has no dictionary"
     return _HEADER.pack(
         SEGMENT_MAGIC, version, 0, 0, 0, check_page_size(page_size), dictionary_bytes, segment.raw
@@ -108,12 +108,14 @@ def encode_header(segment: SegmentId, page_size: int, version: int = 1, dictiona
 
 
 def decode_header(data: Data, segment: SegmentId) -> SegmentHeader:
-    """Read the header; raises `CorruptObject` if ``data`` does not start as ``segment`` does.
+    """Decode the header; raises `CorruptObject` if ``data`` does not start with a header of ``segment``.
 
     Raises `UnsupportedFormat` for another version, encryption, or a reserved field in use.
     """
     if len(data) < SEGMENT_HEADER_BYTES:
-        raise CorruptObject(f"segment {segment} has {len(data)} bytes, fewer than a header's {SEGMENT_HEADER_BYTES}")
+        raise CorruptObject(
+            f"segment {segment} has {len(data)} bytes, fewer than the {SEGMENT_HEADER_BYTES} of its header"
+        )
     magic, version, cipher, reserved, key_id, page_size, dictionary_bytes, raw = _HEADER.unpack_from(data)
     if magic != SEGMENT_MAGIC:
         raise CorruptObject(f"segment {segment} starts with {magic!r}, not {SEGMENT_MAGIC!r}")
@@ -144,11 +146,11 @@ def encode_frame(
     dictionary: Dictionary | None = None,
     base: Base | None = None,
 ) -> bytes:
-    """Return one frame: ``bodies[i]`` is the content of ``pages[i]``, which ascend.
+    """Return one frame: ``bodies[i]`` is the content of ``pages[i]``; ``pages`` ascend.
 
-    `Codec.ZSTD_DICTIONARY` needs the segment's ``dictionary``, `Codec.ZSTD_DIFFERENCE` the ``base``. Stored
-    raw where ``codec`` would not make the bodies shorter. Raises `ValueError` for pages or bodies that no frame can
-    hold.
+    `Codec.ZSTD_DICTIONARY` needs the segment's ``dictionary``, `Codec.ZSTD_DELTA` the ``base``. The bodies are stored
+    with a simpler codec if ``codec`` does not make them shorter. Raises `ValueError` for pages or bodies that no frame
+    can hold.
     """
     _check_pages(page_size, pages, bodies)
     page_list = struct.pack(f"<{len(pages)}I", *pages)
@@ -165,11 +167,11 @@ def decode_frame(
     dictionary: Dictionary | None = None,
     base_bodies: Data | None = None,
 ) -> DecodedFrame:
-    """Verify and decompress one frame, ``data`` being exactly its bytes, with the segment's dictionary if it has one.
+    """Verify and decompress one frame; ``data`` is exactly its stored bytes.
 
-    One for which `base_of` tells of a base needs the bodies that its pages have there. Raises `CorruptObject` for
-    anything but a whole frame of this segment, `UnsupportedFormat` for an encrypted one or an unknown codec. Keeps no
-    reference to ``data``.
+    ``dictionary`` is the segment's, if it has one. A frame for which `base_of` returns a base needs ``base_bodies``,
+    the bodies of its pages there. Raises `CorruptObject` for anything but a complete frame of this segment,
+    `UnsupportedFormat` for an encrypted one or an unknown codec. The result holds no reference to ``data``.
     """
     head = _opened(data, segment, page_size)
     try:
@@ -181,17 +183,17 @@ def decode_frame(
     if found.intdigest() != head.checksum:
         raise CorruptObject(
             f"a frame of {head.raw_length // page_size} pages has checksum {found.hexdigest()}, not "
-            f"{head.checksum:016x} as segment {segment} has it"
+            f"{head.checksum:016x} as stored in segment {segment}"
         )
     return DecodedFrame(_decode_page_list(head.page_list, segment), body)
 
 
 def base_of(data: Data, segment: SegmentId, page_size: int) -> tuple[FrameLocation, list[int]] | None:
-    """Return where the base of a frame of differences is, and the pages whose bodies it takes from there.
+    """Return the location of a delta frame's base, and the pages whose bodies it takes from there.
 
-    None for any other frame. Raises like `decode_frame`, which alone verifies what this returns.
+    Returns None for any other frame. Raises like `decode_frame`; only `decode_frame` verifies the result.
     """
-    if bytes(data[:1]) != bytes((Codec.ZSTD_DIFFERENCE,)):
+    if bytes(data[:1]) != bytes((Codec.ZSTD_DELTA,)):
         return None
     head = _opened(data, segment, page_size)
     try:
@@ -202,12 +204,12 @@ def base_of(data: Data, segment: SegmentId, page_size: int) -> tuple[FrameLocati
 
 
 def raw_bytes(data: Data, page_size: int) -> int:
-    """Return how long the pages of a stored frame claim to be, uncompressed; 0 where that is no frame."""
+    """Return the uncompressed size that a stored frame claims, unverified; 0 for bytes too short to be a frame."""
     return _FRAME.unpack_from(data)[2] * page_size if len(data) >= FRAME_HEADER_BYTES else 0
 
 
 class _Opened(NamedTuple):
-    """A stored frame, taken apart."""
+    """The parts of a stored frame."""
 
     codec: int
     checksum: int
@@ -227,14 +229,14 @@ def _opened(data: Data, segment: SegmentId, page_size: int) -> _Opened:
     raw_length = page_count * page_size
     if not 0 < raw_length <= FRAME_RAW_BYTES_MAX or body_start + stored_length != len(view):
         raise CorruptObject(
-            f"a frame of segment {segment} has {len(view)} bytes, but its header tells of {page_count} pages "
+            f"a frame of segment {segment} has {len(view)} bytes, but its header announces {page_count} pages "
             f"of {page_size} bytes in {stored_length} stored bytes"
         )
     return _Opened(codec, checksum, raw_length, view[FRAME_HEADER_BYTES:body_start], view[body_start:])
 
 
 def encode_footer(frames: Sequence[FrameExtent], directory_offset: int, checksum: xxhash.xxh3_64) -> bytes:
-    """Return directory and trailer; ``checksum`` has seen all bytes before ``directory_offset``."""
+    """Return directory and trailer; ``checksum`` has been updated with all bytes before ``directory_offset``."""
     entries = [_DIRECTORY_ENTRY.pack(frame.offset, frame.length, len(frame.pages), 0) for frame in frames]
     footer = b"".join((*entries, _TRAILER.pack(directory_offset, len(frames), 0)))
     checksum.update(footer)
@@ -244,7 +246,8 @@ def encode_footer(frames: Sequence[FrameExtent], directory_offset: int, checksum
 def decode_footer(data: Data, segment: SegmentId, frames_start: int = SEGMENT_HEADER_BYTES) -> list[DirectoryEntry]:
     """Return the directory of a whole segment, after verifying the checksum over all of it.
 
-    Raises `CorruptObject` unless the frames fill the segment from ``frames_start`` to directory without gap or overlap.
+    Raises `CorruptObject` unless the frames fill the space from ``frames_start`` to the directory, without gap or
+    overlap.
     """
     view = memoryview(data)
     if len(view) < SEGMENT_HEADER_BYTES + TRAILER_BYTES:
@@ -257,7 +260,7 @@ def decode_footer(data: Data, segment: SegmentId, frames_start: int = SEGMENT_HE
     directory_offset, frame_count, reserved = _TRAILER.unpack_from(view, trailer_start)
     if directory_offset + _DIRECTORY_ENTRY.size * frame_count != trailer_start:
         raise CorruptObject(
-            f"segment {segment} has {len(view)} bytes, but its trailer tells of {frame_count} frames "
+            f"segment {segment} has {len(view)} bytes, but its trailer announces {frame_count} frames "
             f"before a directory at {directory_offset}"
         )
     entries: list[DirectoryEntry] = []
@@ -281,11 +284,11 @@ def _check_pages(page_size: int, pages: Sequence[PageIdx], bodies: Sequence[Data
     if len(bodies) != len(pages) or any(len(body) != page_size for body in bodies):
         raise ValueError(f"a frame of {len(pages)} pages needs as many bodies of {page_size} bytes each")
     if not (pages[0] >= 1 and pages[-1] <= PAGE_IDX_MAX and all(map(lt, pages, pages[1:]))):
-        raise ValueError(f"a frame's pages ascend, from 1 to {PAGE_IDX_MAX} at most; got {list(pages)}")
+        raise ValueError(f"the pages of a frame must ascend within 1 to {PAGE_IDX_MAX}; got {list(pages)}")
 
 
 def _decode_page_list(page_list: memoryview, segment: SegmentId) -> npt.NDArray[np.uint32]:
-    # A copy, so that the caller's buffer can go. Few pages are not worth waking NumPy for.
+    # A copy, so that the caller's buffer can be freed. Plain Python checks a short list faster than NumPy.
     pages = np.frombuffer(bytes(page_list), _PAGE_LIST)
     listed = pages.tolist()
     if not (listed[0] >= 1 and listed[-1] <= PAGE_IDX_MAX and all(map(lt, listed, listed[1:]))):

@@ -1,4 +1,4 @@
-"""Reading a whole segment and checking all of it; for a single frame, `segment.decode_frame` is enough."""
+"""Reads and verifies a whole segment; for a single frame, `pagestore.segments.format.decode_frame` is enough."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -20,17 +20,17 @@ from pagestore.segments.format import (
     decode_header,
 )
 
-BasesHere = Callable[[FrameLocation, list[int]], bytes | None]
-"""Returns the bodies that some pages have in a frame, one after the other, or None if they are not here."""
+FindBodies = Callable[[FrameLocation, list[int]], bytes | None]
+"""Returns the bodies that some pages have in a frame, concatenated, or None if they are not at hand."""
 
 
 def read_segment(
-    data: Data, segment: SegmentId, bases: BasesHere | None = None
+    data: Data, segment: SegmentId, bases: FindBodies | None = None
 ) -> Iterator[tuple[FrameExtent, DecodedFrame]]:
     """Yield the frames of a whole segment in the order of their offsets, each verified.
 
-    Of a segment that lies in a commit, frames of differences are left out whose base ``bases`` does not have. Header,
-    directory and the checksum over everything are verified before the first frame comes. Raises `CorruptObject` or
+    In a segment inside a commit, delta frames are skipped if ``bases`` lacks their base. Header, directory and the
+    checksum over everything are verified before the first frame is yielded. Raises `CorruptObject` or
     `UnsupportedFormat`, both naming the segment. Holds one decompressed frame at a time.
     """
     view = memoryview(data)
@@ -50,7 +50,7 @@ def read_segment(
         if len(pages) != entry.page_count:
             raise CorruptObject(
                 f"segment {segment}: the frame at {entry.offset} has {len(pages)} pages, "
-                f"the directory tells of {entry.page_count}"
+                f"but the directory says {entry.page_count}"
             )
         held = BitMap(pages)
         if seen.intersect(held):
@@ -60,9 +60,9 @@ def read_segment(
 
 
 def read_frame(
-    data: Data, segment: SegmentId, page_size: int, bases: BasesHere | None, dictionary: Dictionary | None = None
+    data: Data, segment: SegmentId, page_size: int, bases: FindBodies | None, dictionary: Dictionary | None = None
 ) -> DecodedFrame | None:
-    """Return a frame as `decode_frame` does, None if it consists of differences whose base ``bases`` does not have."""
+    """Decode a frame like `decode_frame`; return None for a delta frame if ``bases`` lacks its base."""
     base = base_of(data, segment, page_size) if bases else None
     base_bodies = bases(*base) if bases and base else None
     if base and base_bodies is None:

@@ -1,9 +1,9 @@
-"""`SegmentWriter`: pages in, the bytes of a segment out, a frame at a time.
+"""`SegmentWriter`: takes pages, returns the bytes of a segment frame by frame.
 
 Invariants:
-- no page is twice in a segment;
-- ``frames`` lists the frames that `add` and `finish` returned so far, by offset, without a gap;
-- ``size`` counts the bytes already returned, and ``_checksum`` has seen exactly these.
+- no page is in a segment twice;
+- ``frames`` lists the frames returned so far, by offset, without gaps;
+- ``size`` counts the bytes returned so far, and ``_checksum`` covers exactly these.
 """
 
 from array import array
@@ -47,20 +47,20 @@ class SegmentWriter:
         dictionary: Dictionary | None = None,
         version: int | None = None,
     ) -> None:
-        """Begin ``segment``; a frame takes ``frame_bytes`` of uncompressed pages, and one page at least.
+        """Begin ``segment``; a frame holds ``frame_bytes`` of uncompressed pages, but at least one page.
 
-        With a ``dictionary``, which becomes part of the segment, `Codec.ZSTD` means `Codec.ZSTD_DICTIONARY`. The
-        format's ``version`` follows from that, unless frames that need a newer one will be appended.
+        With a ``dictionary``, which becomes part of the segment, `Codec.ZSTD` means `Codec.ZSTD_DICTIONARY`. The format
+        version follows from the codec; pass ``version`` if frames that need a newer one will be appended.
 
-        Pages come in ascending order or, with ``layout_order``, in the order in which they will be read: then
-        each frame takes the next ones, whatever their indexes. Raises `ValueError` for settings that no
-        segment can have.
+        Pages must be added in ascending order or, with ``layout_order``, in the order in which they will be read: then
+        each frame holds the next pages, whatever their indexes. Raises `ValueError` for settings that no segment can
+        have.
         """
         self.frames: list[FrameExtent] = []
         self.size = 0
-        """Bytes produced so far."""
+        """Bytes returned so far."""
         self.dictionary_bytes = 0
-        """Of these, those of the dictionary."""
+        """How many of these belong to the dictionary."""
         self.segment = segment
         self._page_size = check_page_size(page_size)
         self._dictionary = dictionary
@@ -70,7 +70,7 @@ class SegmentWriter:
         if self._frame_page_count * page_size > FRAME_RAW_BYTES_MAX:
             raise ValueError(f"a frame takes at most {FRAME_RAW_BYTES_MAX} bytes, not {frame_bytes}")
         if codec == Codec.ZSTD_DICTIONARY and not dictionary:
-            raise ValueError("compression with a dictionary needs one")
+            raise ValueError("the codec ZSTD_DICTIONARY needs a dictionary")
         self._level = check_level(codec, level)
         self._codec = Codec.ZSTD_DICTIONARY if dictionary and codec == Codec.ZSTD else codec
         self._seen = BitMap()
@@ -80,10 +80,10 @@ class SegmentWriter:
         self._finished = False
 
     def add(self, page: PageIdx, body: Data) -> bytes:
-        """Take one page and return the bytes that became ready: a frame now and then, mostly none.
+        """Add one page and return the bytes that became ready: a frame when it is full, otherwise none.
 
-        Copies ``body``. Raises `ValueError`, and takes nothing, if the page does not belong here: out of
-        order, present already, beyond `PAGE_IDX_MAX`, or of the wrong size.
+        Copies ``body``. Raises `ValueError`, and adds nothing, for a page that is out of order, already present, beyond
+        `PAGE_IDX_MAX`, or of the wrong size.
         """
         assert not self._finished, "BUG: a page is added to a finished segment"
         if len(body) != self._page_size:
@@ -96,12 +96,12 @@ class SegmentWriter:
     def append(self, pages: Sequence[PageIdx], frame: bytes) -> bytes:
         """Append a frame that `pagestore.segments.format.encode_frame` made; return the bytes that became ready.
 
-        Frames may so be made in other threads. Raises `ValueError` if a page does not belong here; the writer is of no
-        more use then.
+        This allows encoding frames in other threads. Raises `ValueError` for a page that `add` would refuse; the writer
+        must not be used afterwards.
         """
         assert not self._finished, "BUG: a frame is appended to a finished segment"
         assert not self._waiting, "BUG: a frame is appended between the pages of another one"
-        assert self._version >= version_for(frame[0]), "BUG: a frame that is newer than its segment's version"
+        assert self._version >= version_for(frame[0]), "BUG: a frame needs a newer version than its segment has"
         for page in pages:
             self._check_order(page)
             self._last_page = page
@@ -118,7 +118,7 @@ class SegmentWriter:
 
     def _check_order(self, page: PageIdx) -> None:
         if not 1 <= page <= PAGE_IDX_MAX:
-            raise ValueError(f"page indexes are from 1 to {PAGE_IDX_MAX}, not {page}")
+            raise ValueError(f"page indexes must be from 1 to {PAGE_IDX_MAX}, not {page}")
         if not self._layout_order:
             if page <= self._last_page:
                 raise ValueError(f"page {page} comes after page {self._last_page} in segment {self.segment}")
@@ -145,7 +145,7 @@ class SegmentWriter:
 
     def _placed(self, frame: bytes, pages: Sequence[PageIdx]) -> bytes:
         header = self._header_if_first()
-        self.frames.append(FrameExtent(self.size, len(frame), array("I", pages)))  # a tenth of what a tuple takes
+        self.frames.append(FrameExtent(self.size, len(frame), array("I", pages)))  # a tenth of the memory of a tuple
         return header + self._produce(frame)
 
     def _produce(self, data: bytes) -> bytes:

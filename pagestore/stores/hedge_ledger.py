@@ -1,9 +1,9 @@
-"""When to ask a second time: pure decisions about hedged reads, without clock, thread or randomness.
+"""When to send a hedged read's second request: pure decisions, without clock, thread or randomness.
 
 Source: J. Dean and L. A. Barroso, "The Tail at Scale", Communications of the ACM 56 (2), 2013.
 
-Invariants of a `HedgeLedger`: hedges taken ≤ ``budget`` · reads begun; a kind's sorted latencies are those of its
-window, in order. Nothing here locks: whoever owns a ledger does.
+Invariants of a `HedgeLedger`: hedges sent ≤ ``budget`` · reads begun; the sorted latencies of a kind are those of its
+window. Nothing here locks: the owner of a ledger does.
 """
 
 from bisect import bisect_left, insort
@@ -16,25 +16,25 @@ _KINDS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class HedgePolicy:
-    """When a read counts as late, and how many may be sent again."""
+    """When a read counts as late, and how many late reads may be sent again."""
 
     budget: float = 0.05
-    """Second requests for each read begun, at most."""
+    """The most second requests per read begun."""
     quantile: float = 0.95
-    """Later than this share of the recent reads of its kind is late …"""
+    """A read is late when it takes longer than this share of the recent reads of its kind."""
     delay_min_s: float = 0.05
-    """… but never before this."""
+    """A read is never late before this."""
     saved_max: float = 8.0
-    """Second requests that quiet times save up for bad ones."""
+    """The most unspent second requests that add up in quiet times."""
     samples_min: int = 20
-    """Reads of a kind that must have been seen before one is late."""
+    """How many reads of a kind must have been answered before one can be late."""
     samples_max: int = 200
-    """Recent reads of a kind that are remembered."""
+    """How many recent reads of a kind are remembered."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """Latencies of one kind of read."""
+    """The recent latencies of one kind of read."""
 
     recent: deque[float] = field(default_factory=deque)
     """Oldest first."""
@@ -48,16 +48,16 @@ class _Window:
 
 
 class HedgeLedger:
-    """What was seen and spent. A kind is anything by which reads are alike, as (first part of the key, size)."""
+    """Latencies seen and hedges spent. A kind groups similar reads, for example by first part of the key and size."""
 
     def __init__(self, policy: HedgePolicy) -> None:
-        """Begin with no experience and nothing to spend."""
+        """Begin without samples and with nothing to spend."""
         self._policy = policy
         self._saved = 0.0
         self._windows: dict[Hashable, _Window] = {}
 
     def begin(self, kind: Hashable) -> float | None:
-        """Count a read; return after how many seconds it is late, None where that is unknown or cannot be paid."""
+        """Count a read; return after how many seconds it is late, or None if that is unknown or the budget is spent."""
         self._saved = min(self._policy.saved_max, self._saved + self._policy.budget)
         window = self._windows.get(kind)
         if self._saved < 1 or window is None or len(window.ordered) < self._policy.samples_min:
@@ -66,14 +66,14 @@ class HedgeLedger:
         return max(self._policy.delay_min_s, late_s)
 
     def spend(self) -> bool:
-        """Pay for a second request if there is enough left; tell whether there was."""
+        """Pay for a second request; return False if the budget does not suffice."""
         if self._saved < 1:
             return False
         self._saved -= 1
         return True
 
     def record(self, kind: Hashable, latency_s: float) -> None:
-        """Learn how long a read took that was answered, be it in time to be used or not."""
+        """Record the latency of an answered read, whether or not its answer was used."""
         if kind not in self._windows and len(self._windows) >= _KINDS_MAX:
             self._windows.clear()
         self._windows.setdefault(kind, _Window()).add(latency_s, self._policy.samples_max)

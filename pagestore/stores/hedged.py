@@ -1,12 +1,12 @@
-"""`HedgedStore`: reads that are late are asked for a second time, and the first good answer is taken.
+"""`HedgedStore`: sends a late read a second time and takes the first good answer.
 
-Of a hundred requests to an object store one or two take ten times as long as the others, for reasons that a second,
-identical request mostly does not meet. Objects are immutable, so either answer will do. Writes go through untouched.
+One or two of a hundred requests to an object store take ten times as long as the others, for reasons that a second,
+identical request mostly avoids. Objects are immutable, so either answer is right. Writes pass through unchanged.
 
-A read that may be hedged runs in a thread of a small pool of its own while the caller waits, since a blocked caller
-could not take another answer. Where the pool has no thread to spare, or nothing can be paid or is known about latency
-yet, the read runs in the caller's thread and is not hedged; so nothing ever queues for a thread, and callers may
-themselves be threads of a `Parallel`. A loser is left to end by itself: its thread is its own, and a daemon.
+A read that may be hedged runs in a thread of a small private pool while the caller waits, since a blocked caller could
+not take another answer. If the pool has no free thread, the budget is spent, or too little is known about latency, the
+read runs in the caller's thread and is not hedged. So nothing ever queues for a thread, and callers may themselves be
+threads of a `Parallel`. The slower request is left to finish on its own, in a daemon thread.
 """
 
 import threading
@@ -33,23 +33,23 @@ class Answered:
 
     @property
     def is_good(self) -> bool:
-        """Whether there is no use in waiting for the other try; that an object is absent is an answer, too."""
+        """Whether waiting for the other try is useless; "no such object" is a good answer too."""
         return isinstance(self.body, bytes | ObjectNotFound)
 
 
 @dataclass(frozen=True, slots=True)
 class HedgeCounts:
-    """What a `HedgedStore` did so far."""
+    """What a `HedgedStore` has done so far."""
 
     reads: int = 0
     hedges: int = 0
-    """Second requests."""
+    """Second requests sent."""
     wins: int = 0
     """Second requests that were answered first."""
 
 
 def wait_for(answers: "SimpleQueue[Answered]", seconds: float) -> Answered | None:
-    """Return the next answer, None if there is none after ``seconds``."""
+    """Return the next answer, or None if there is none after ``seconds``."""
     try:
         return answers.get(timeout=seconds)
     except Empty:
@@ -67,7 +67,7 @@ class HedgedStore:
         runtime: Runtime = SYSTEM,
         wait: Callable[["SimpleQueue[Answered]", float], Answered | None] = wait_for,
     ) -> None:
-        """Wrap ``inner``, with twice as many threads as requests at once are useful to it."""
+        """Wrap ``inner``, with up to twice ``inner.parallelism`` threads."""
         self._inner = inner
         self._runtime = runtime
         self._wait = wait
@@ -78,21 +78,21 @@ class HedgedStore:
 
     @property
     def inner(self) -> ObjectStore:
-        """The store that is asked."""
+        """The wrapped store."""
         return self._inner
 
     @property
     def url(self) -> str:
-        """The inner store's."""
+        """That of the inner store."""
         return self._inner.url
 
     @property
     def parallelism(self) -> int:
-        """The inner store's."""
+        """That of the inner store."""
         return self._inner.parallelism
 
     def counts(self) -> HedgeCounts:
-        """Return what was done so far."""
+        """Return the counts so far."""
         with self._lock:
             return self._counts
 
@@ -106,23 +106,23 @@ class HedgedStore:
         return self._read((_first_part(key), size), lambda: self._inner.get_range(key, start, length))
 
     def put(self, key: str, data: Data) -> None:
-        """Pass on."""
+        """Pass the call on."""
         self._inner.put(key, data)
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        """Pass on."""
+        """Pass the call on."""
         return self._inner.put_if_absent(key, data)
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Pass on."""
+        """Pass the call on."""
         return self._inner.put_stream(key, chunks)
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """Pass on."""
+        """Pass the call on."""
         return self._inner.list(prefix, start_after=start_after, limit=limit)
 
     def delete(self, key: str) -> None:
-        """Pass on."""
+        """Pass the call on."""
         self._inner.delete(key)
 
     def delete_many(self, keys: Sequence[str]) -> None:
@@ -138,7 +138,7 @@ class HedgedStore:
         self._inner.abort_upload(upload)
 
     def close(self) -> None:
-        """Close the inner store; a loser that still runs finds it closed."""
+        """Close the inner store; a slower request that is still running finds it closed."""
         self._helpers.close()
         self._inner.close()
 
@@ -164,7 +164,7 @@ class HedgedStore:
         return begun
 
     def _first_good(self, answers: "SimpleQueue[Answered]") -> Answered:
-        """Return the first good answer of two tries; if both are bad, the first try's."""
+        """Return the first good answer of two tries; if both fail, that of the first try."""
         answer = answers.get()
         if not answer.is_good:
             other = answers.get()
@@ -178,7 +178,7 @@ class HedgedStore:
         begun_s = self._runtime.monotonic_s()
         try:
             answer = Answered(read(), is_hedge)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread, if it is the one taken
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread if this answer is taken
             answer = Answered(error, is_hedge)
         if answer.is_good:
             with self._lock:

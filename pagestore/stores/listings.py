@@ -1,4 +1,4 @@
-"""Whether a store's listings can be believed as they are."""
+"""Whether a store's listings can be trusted without further checks."""
 
 from pagestore.objectstore import ObjectStore
 from pagestore.stores.memory import MemoryStore
@@ -6,10 +6,10 @@ from pagestore.stores.metered import MeteredStore
 
 
 def lists_exactly(store: ObjectStore) -> bool:
-    """Whether every listing is in order and shows all writes that came before it, whatever lies in between.
+    """Return whether every listing is in key order and shows all earlier writes.
 
-    Only memory of this process is sure to. A bucket may be reached through a proxy that caches listings, or be kept by
-    a server that lists in another order or lags behind; a directory may be on a network file system.
+    Only a store in this process's memory guarantees that. A bucket may be behind a proxy that caches listings, or on a
+    server that lists in another order or lags behind; a directory may be on a network file system.
     """
     while isinstance(store, MeteredStore):
         store = store.inner

@@ -1,10 +1,10 @@
 """Objects as files below a directory: for one machine, shared file systems and tests.
 
-    {root}/logs/x/commits/fff…   the object "logs/x/commits/fff…", a plain file that anyone may copy
-    {root}/.~tmp/…               bodies being written; "~" is in no key, so no object has such a path
+    {root}/logs/x/commits/fff…   the object "logs/x/commits/fff…", a plain file that can be copied
+    {root}/.~tmp/…               bodies being written; no key contains "~", so no object has such a path
 
-Invariants: a file outside ``.~tmp`` is whole and fsynced before it gets its name; its directory is fsynced
-before the call returns. Safe for several threads and processes at once, on a file system that has hard links.
+Invariants: a file outside ``.~tmp`` is complete and fsynced before it gets its name; its directory is fsynced before
+the call returns. Safe for several threads and processes at once, on a file system that supports hard links.
 """
 
 import os
@@ -29,19 +29,19 @@ from pagestore.stores.local_dir_files import (
 )
 
 STALE_TEMP_S = 24 * 3600
-"""Bodies that a killed process left unfinished are removed after so many seconds."""
+"""Unfinished bodies of killed processes are removed after this many seconds."""
 
 
 class LocalDirStore:
-    """The `ObjectStore` of a directory, which the first write creates unless it must be there.
+    """The `ObjectStore` of a directory; the first write creates the directory, unless ``must_exist``.
 
-    A directory that was there once is never made anew: without it every call raises `StoreUnavailable`, since the drive
-    that holds it may not be mounted. A key cannot be the folder of another (``a`` beside ``a/b``): the second of them
-    raises `StoreRefused`.
+    Once this object has seen the directory, it never creates it again: if the directory disappears, its drive may not
+    be mounted, and every call raises `StoreUnavailable`. A key cannot be the folder of another key (``a`` and ``a/b``):
+    writing the second one raises `StoreRefused`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, runtime: Runtime = SYSTEM, must_exist: bool = False) -> None:
-        """Open ``path``; nothing is touched yet."""
+        """Open ``path``, without touching the file system yet."""
         self._must_exist = must_exist
         self._root = Path(path).absolute()
         self._temp_dir = self._root / TEMP_DIR
@@ -55,7 +55,7 @@ class LocalDirStore:
 
     @property
     def parallelism(self) -> int:
-        """A few: disks answer several requests at once."""
+        """A few: disks serve several requests at once."""
         return 4
 
     def get(self, key: str) -> bytes:
@@ -76,12 +76,12 @@ class LocalDirStore:
         self._write(key, (data,))
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        """Create the object unless there is one: a hard link cannot replace a file."""
+        """Create the object unless the key exists: a hard link cannot replace a file."""
         path = self._path(key)
         self._require_root()
         if path.is_file():
             with file_errors(self.url):
-                fsync_dir(path.parent)  # its writer may not have come so far
+                fsync_dir(path.parent)  # its writer may not have done so yet
             return False
         temp = self._new_temp_path()
         try:
@@ -95,21 +95,21 @@ class LocalDirStore:
             _remove(temp)
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Write the chunks to a hidden file, then give it its name."""
+        """Write the chunks to a hidden file, then rename it."""
         return self._write(key, chunks)
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """Yield matching objects; reads only directories in which one can be, each once."""
+        """Yield matching objects; reads only directories that can contain one, each once."""
         check_key_prefix(prefix)
         check_limit(limit)
         return self._iterate(prefix, start_after, limit)
 
     def delete(self, key: str) -> None:
-        """Remove the object if there is one; its directories stay."""
+        """Remove the object if it exists; its directories stay."""
         self.delete_many((key,))
 
     def delete_many(self, keys: Sequence[str]) -> None:
-        """Remove the objects that there are, and sync each of their directories once."""
+        """Remove the objects that exist, and sync each of their directories once."""
         paths = [self._path(key) for key in keys]
         changed: set[Path] = set()
         refusal: PageStoreError | None = None
@@ -128,7 +128,7 @@ class LocalDirStore:
             raise refusal
 
     def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """Yield the drafts, those of other processes too; which object each is to become, nobody knows."""
+        """Yield the drafts, including those of other processes; their objects' keys are unknown."""
         check_key_prefix(prefix)
         with file_errors(self.url):
             for name, modified_s in draft_files(self._temp_dir):
@@ -142,7 +142,7 @@ class LocalDirStore:
             (self._temp_dir / upload.upload_id).unlink()
 
     def close(self) -> None:
-        """Do nothing: no file is open between calls."""
+        """Do nothing: no file stays open between calls."""
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
@@ -157,12 +157,12 @@ class LocalDirStore:
         self._must_exist = True
 
     def _require_root(self) -> None:
-        """Raise `StoreUnavailable` if the directory is gone that was there, or must be."""
-        must_exist = self._must_exist  # before the look: another thread may be making it
+        """Raise `StoreUnavailable` if the directory must exist, or did once, and is missing."""
+        must_exist = self._must_exist  # read before the check: another thread may be creating the directory
         if self._root.is_dir():
             self._must_exist = True
         elif must_exist:
-            raise StoreUnavailable(f"{self.url} is not there: is its drive mounted, was it moved or deleted?")
+            raise StoreUnavailable(f"{self.url} does not exist: is its drive mounted, was it moved or deleted?")
 
     def _write(self, key: str, chunks: Iterable[Data]) -> int:
         path = self._path(key)
@@ -215,5 +215,5 @@ def _link(temp: Path, path: Path) -> bool:
 
 
 def _remove(temp: Path) -> None:
-    with suppress(OSError):  # it is hidden and removed later as stale
+    with suppress(OSError):  # it is hidden, and removed later as stale
         temp.unlink()

@@ -1,4 +1,4 @@
-"""Durable files and ordered directory walks, below `pagestore.stores.local_dir`."""
+"""Durable files and ordered directory walks for `pagestore.stores.local_dir`."""
 
 import errno
 import fcntl
@@ -26,9 +26,9 @@ _NO_LINKS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLI
 
 @contextmanager
 def file_errors(where: str, *, missing_key: str | None = None) -> Iterator[None]:
-    """Turn each `OSError` of the block into the page store's error; ``where`` is the store's URL.
+    """Translate an `OSError` of the block into a `PageStoreError`; ``where`` is the store's URL.
 
-    With ``missing_key``, the absence of a file means that this object does not exist.
+    With ``missing_key``, a missing file means that this object does not exist.
     """
     try:
         yield
@@ -41,12 +41,14 @@ def file_errors(where: str, *, missing_key: str | None = None) -> Iterator[None]
         if error.errno in _FULL:
             raise StorageFull(f"no space is left in {where}: {error}") from error
         if error.errno in _FORBIDDEN:
-            raise StoreRefused(f"{where} may not be used by this user; mend its permissions: {error}") from error
+            raise StoreRefused(
+                f"this user has no permission to use {where}; change its permissions: {error}"
+            ) from error
         if error.errno in _MISPLACED:
             raise StoreRefused(f"{where} has another file or folder in the object's place: {error}") from error
         if error.errno in _NO_LINKS:
             raise StoreRefused(
-                f"{where} must be one file system that has hard links; choose another directory: {error}"
+                f"{where} must be on a single file system with hard links; choose another directory: {error}"
             ) from error
         raise StoreUnavailable(f"{where}: {error}") from error
 
@@ -54,12 +56,11 @@ def file_errors(where: str, *, missing_key: str | None = None) -> Iterator[None]
 def write_file(path: Path, chunks: Iterable[Data], where: str) -> int:
     """Create ``path`` from the chunks and fsync it; return its size in bytes.
 
-    Errors of the file system are the page store's; what ``chunks`` raises passes as it is. The caller
-    removes the file if this raises.
+    File-system errors are translated; errors of ``chunks`` pass unchanged. If this raises, the caller removes the file.
     """
     size = 0
     with file_errors(where):
-        file = io.FileIO(create(path, os.O_WRONLY | os.O_EXCL), "wb")  # unlike `open`, there to the interpreter's end
+        file = io.FileIO(create(path, os.O_WRONLY | os.O_EXCL), "wb")  # unlike `open`, works while the interpreter ends
     with file:
         for chunk in chunks:
             with file_errors(where), memoryview(chunk) as view:
@@ -73,7 +74,7 @@ def write_file(path: Path, chunks: Iterable[Data], where: str) -> int:
 
 
 def read_at_most(descriptor: int, start: int, length: int) -> bytes:
-    """Return ``length`` bytes from ``start``, fewer only where the file ends."""
+    """Return ``length`` bytes from ``start``, fewer only at the end of the file."""
     parts: list[bytes] = []
     while length > 0:
         part = os.pread(descriptor, length, start)
@@ -86,7 +87,7 @@ def read_at_most(descriptor: int, start: int, length: int) -> bytes:
 
 
 def make_dirs(path: Path) -> None:
-    """Create the directory and its parents, each durable before the next."""
+    """Create the directory and its parents, making each durable before the next."""
     if path.is_dir():
         return
     make_dirs(path.parent)
@@ -100,14 +101,14 @@ def fsync_dir(path: Path) -> None:
     try:
         _sync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that has nothing to sync for a directory says so
+        if error.errno != errno.EINVAL:  # some file systems have nothing to sync for a directory
             raise
     finally:
         os.close(descriptor)
 
 
 def remove_stale_files(directory: Path, *, before_s: float) -> None:
-    """Remove the files that were last written before ``before_s`` (seconds since the Unix epoch)."""
+    """Remove the files last written before ``before_s`` (seconds since the Unix epoch)."""
     with os.scandir(directory) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
@@ -125,9 +126,9 @@ def draft_files(directory: Path) -> Iterator[tuple[str, float]]:
 
 
 def walk_in_key_order(root: Path, prefix: str, start_after: str, where: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield key and entry of each file whose key starts with ``prefix`` and sorts after ``start_after``.
+    """Yield key and entry of each file whose key starts with ``prefix`` and sorts after ``start_after``, in key order.
 
-    A directory that cannot hold such a key is not read; nothing is read before it is needed.
+    Reads a directory only if it can contain such a key, and only when its turn comes.
     """
     folder = prefix.rpartition("/")[0]
     pending = [_matching(root / folder, f"{folder}/" if folder else "", prefix, start_after, where)]
@@ -146,9 +147,9 @@ def walk_in_key_order(root: Path, prefix: str, start_after: str, where: str) -> 
 def _matching(
     directory: Path, folder: str, prefix: str, start_after: str, where: str
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield the entries of one directory that can matter, in key order.
+    """Yield the matching entries of one directory in key order.
 
-    A subdirectory sorts, and is yielded, as ``name/``: "a-b", "a.b", "a/…", "a0".
+    A subdirectory is sorted and yielded as ``name/``: "a-b", "a.b", "a/…", "a0".
     """
     found: list[tuple[str, os.DirEntry[str]]] = []
     with (
@@ -164,7 +165,7 @@ def _matching(
                 if key > start_after or (key.endswith("/") and start_after.startswith(key)):
                     found.append((key, entry))
     found.sort(key=itemgetter(0))
-    return (pair for pair in found if is_key_part(pair[1].name))  # costly: only for what is taken
+    return (pair for pair in found if is_key_part(pair[1].name))  # expensive, so only for entries that are taken
 
 
 def _sync(descriptor: int) -> None:

@@ -1,7 +1,7 @@
 """Objects in this process's memory: for tests, simulations and demos.
 
-Invariants, guarded by the one lock of each named collection: ``sorted_keys`` holds exactly the keys of
-``objects``, in order; a body is never changed in place.
+Invariants, guarded by the lock of each named collection: ``sorted_keys`` holds exactly the keys of ``objects``, in
+order; a body is never changed in place.
 """
 
 import threading
@@ -15,7 +15,7 @@ from pagestore.objectstore import Data, ObjectInfo, UnfinishedUpload, etag_of
 from pagestore.runtime import SYSTEM, Runtime
 
 _ETAG_BYTES_MAX = 1024 * 1024
-"""Larger objects are listed without an ETag: it is computed for each listing."""
+"""Larger objects are listed without an ETag, since each listing computes it anew."""
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class _Collection:
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards both members below."""
     objects: dict[str, tuple[bytes, float]] = field(default_factory=dict)
-    """Key to body and time of its last write (seconds since the Unix epoch)."""
+    """Key → body and time of the last write (seconds since the Unix epoch)."""
     sorted_keys: list[str] = field(default_factory=list)
 
 
@@ -34,10 +34,10 @@ _collections_lock = threading.Lock()  # guards `_collections`
 
 
 class MemoryStore:
-    """The `ObjectStore` of a name: all of that name in one process see the same objects, until it ends."""
+    """An `ObjectStore` in memory; all stores of the same name in a process share their objects."""
 
     def __init__(self, name: str, *, runtime: Runtime = SYSTEM) -> None:
-        """Open the collection ``name`` (shaped like a key), empty if this process has not used it yet."""
+        """Open the collection ``name`` (with the syntax of a key), which is empty at first use."""
         self._name = check_key(name)
         self._runtime = runtime
         with _collections_lock:
@@ -50,7 +50,7 @@ class MemoryStore:
 
     @property
     def parallelism(self) -> int:
-        """One: there is nothing to wait for."""
+        """One: no request ever waits."""
         return 1
 
     def get(self, key: str) -> bytes:
@@ -74,7 +74,7 @@ class MemoryStore:
             self._set(check_key(key), body)
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        """Create the object unless there is one."""
+        """Create the object unless the key exists."""
         body = bytes(data)
         with self._collection.lock:
             if check_key(key) in self._collection.objects:
@@ -90,13 +90,13 @@ class MemoryStore:
         return len(body)
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """Yield matching objects; like S3, consistent within each page of 1000 only."""
+        """Yield matching objects; as in S3, only each page of 1000 is consistent in itself."""
         check_key_prefix(prefix)
         check_limit(limit)
         return self._iterate(prefix, start_after, limit)
 
     def delete(self, key: str) -> None:
-        """Remove the object if there is one."""
+        """Remove the object if it exists."""
         collection = self._collection
         with collection.lock:
             if collection.objects.pop(check_key(key), None) is not None:

@@ -1,16 +1,14 @@
-"""Counting what a store is asked: for request budgets in tests, and to show users what a push costs.
+"""Counts the requests to a store: for request budgets in tests, and to show users what a push costs.
 
-Counted is what S3 would bill when nothing has to be retried, computed from the calls in the same way for
-every backend, so that a budget measured in memory holds on S3:
+The counts are what S3 would bill without retries. They are computed from the calls, in the same way for every backend,
+so a budget measured in memory holds on S3:
 
-- each call of a method is one request, also one that raises;
-- a listing is one request for each 1000 objects taken from it, at least one, and none with a limit of 0;
-- a deletion of many objects is one for each 1000 of them; a listing of unfinished uploads is one;
-- a streamed upload is one request up to ``part_bytes``, and else one for each part and two to begin and
-  complete it.
+- each call of a method is one request, even if it raises;
+- a listing is one request per 1000 objects taken from it, at least one, and none with a limit of 0;
+- a deletion of many objects is one request per 1000 objects; a listing of unfinished uploads is one;
+- a streamed upload is one request up to ``part_bytes``, otherwise one per part and two to begin and complete it.
 
-Bytes are those of bodies; headers and listings are not counted. Retries, and what a backend asks for its own
-checks, are not counted either.
+Bytes are those of bodies. Headers, listings, retries and a backend's own checks are not counted.
 """
 
 import threading
@@ -26,7 +24,7 @@ PART_BYTES_DEFAULT = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class StoreTraffic:
-    """Requests by verb, and bytes of bodies, that a `MeteredStore` saw; ``after - before`` is a span's."""
+    """The requests by verb, and the bytes of bodies, through a `MeteredStore`; subtract two to measure a span."""
 
     gets: int = 0
     range_gets: int = 0
@@ -40,7 +38,7 @@ class StoreTraffic:
 
     @property
     def requests(self) -> int:
-        """All requests together."""
+        """The total number of requests."""
         return sum(_values(self)[:-2])
 
     def __add__(self, other: "StoreTraffic") -> "StoreTraffic":
@@ -52,14 +50,14 @@ class StoreTraffic:
 
 _NAMES = tuple(field.name for field in fields(StoreTraffic))
 _values: Callable[[StoreTraffic], tuple[int, ...]] = attrgetter(*_NAMES)
-"""All counts of one; `dataclasses.astuple` would copy each."""
+"""Returns all counts; `dataclasses.astuple` would copy each of them."""
 
 
 class MeteredStore:
-    """An `ObjectStore` that counts what passes through to ``inner``."""
+    """An `ObjectStore` that counts the requests and passes them to ``inner``."""
 
     def __init__(self, inner: ObjectStore, *, part_bytes: int = PART_BYTES_DEFAULT) -> None:
-        """Wrap ``inner``; ``part_bytes`` is what a streamed upload sends at once."""
+        """Wrap ``inner``; ``part_bytes`` is the part size of a streamed upload."""
         self._inner = inner
         self._part_bytes = part_bytes
         self._lock = threading.Lock()  # guards `_counts`
@@ -67,22 +65,22 @@ class MeteredStore:
 
     @property
     def inner(self) -> ObjectStore:
-        """The store that is asked."""
+        """The wrapped store."""
         return self._inner
 
     def snapshot(self) -> StoreTraffic:
-        """Return what was counted so far."""
+        """Return the counts so far."""
         with self._lock:
             return StoreTraffic(**self._counts)
 
     @property
     def url(self) -> str:
-        """The inner store's."""
+        """That of the inner store."""
         return self._inner.url
 
     @property
     def parallelism(self) -> int:
-        """The inner store's."""
+        """That of the inner store."""
         return self._inner.parallelism
 
     def get(self, key: str) -> bytes:
@@ -105,12 +103,12 @@ class MeteredStore:
         self._inner.put(key, data)
 
     def put_if_absent(self, key: str, data: Data) -> bool:
-        """Count one conditional put; a refused one has sent its bytes all the same."""
+        """Count one conditional put; a refused one has sent its bytes too."""
         self._count(conditional_puts=1, bytes_up=_byte_count(data))
         return self._inner.put_if_absent(key, data)
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Count a plain put or the requests of a multipart upload, once it has ended well or not."""
+        """Count a plain put or the requests of a multipart upload, when it has ended or failed."""
         taken_bytes = 0
 
         def take() -> Iterator[bytes]:
@@ -126,7 +124,7 @@ class MeteredStore:
             self._count(stream_puts=1 if parts <= 1 else parts + 2, bytes_up=taken_bytes)
 
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
-        """Count one request for each page of 1000 taken."""
+        """Count one request per page of 1000 objects taken."""
         found = self._inner.list(prefix, start_after=start_after, limit=limit)
         return iter(()) if limit == 0 else self._count_pages(found)
 

@@ -1,7 +1,7 @@
-"""Proving, before a bucket is trusted with commits, that its endpoint keeps three promises that they rest on.
+"""Checks that an endpoint gives the three guarantees that commits need, before a bucket is trusted with them.
 
-Some servers that speak S3 accept If-None-Match and overwrite the object all the same; some proxies answer a
-ranged GET with other bytes, or a listing with one that they kept. All look right until two writers meet.
+Some S3-compatible servers accept If-None-Match and overwrite the object anyway. Some proxies answer a ranged GET with
+other bytes, or a listing from their cache. All of them seem to work until two writers meet.
 """
 
 from contextlib import suppress
@@ -14,15 +14,15 @@ _FIRST = b"0123456789 the first writer wins"
 _SECOND = b"9876543210 the second writer must lose"
 _LISTED = 8
 PROBE_REQUESTS = 10
-"""Where nothing is wrong."""
+"""Requests of a successful probe."""
 _ADVICE = "use AWS S3, MinIO, SeaweedFS or another server that honours If-None-Match"
 
 
 def require_conditional_writes(store: ObjectStore, *, runtime: Runtime = SYSTEM) -> None:
-    """Raise `UnsafeStore` unless ``put_if_absent``, ``get_range`` and ``list`` of ``store`` do what they say.
+    """Raise `UnsafeStore` unless ``put_if_absent``, ``get_range`` and ``list`` of ``store`` work as specified.
 
-    Writes two objects of some 40 bytes below ``probe/`` and removes them: `PROBE_REQUESTS` requests. Other errors of
-    the store pass as they are. What one client sees in order is proved; that a server decides races well is not.
+    Writes two objects of about 40 bytes below ``probe/`` and removes them, in `PROBE_REQUESTS` requests. Other errors
+    of the store pass unchanged. This checks what one client sees in sequence, not how the server decides races.
     """
     run = f"probe/{runtime.entropy(16).hex()}"
     key, before = f"{run}-b", f"{run}-a"
@@ -30,7 +30,7 @@ def require_conditional_writes(store: ObjectStore, *, runtime: Runtime = SYSTEM)
         _check_conditional_put(store, key)
         _check_ranges(store, key)
         _check_listings(store, run, key, before)
-    except StoreUnavailable:  # nor would it answer to a deletion
+    except StoreUnavailable:  # it would not answer a deletion either
         raise
     except BaseException:
         _remove(store, key, before)
@@ -56,7 +56,7 @@ def _check_conditional_put(store: ObjectStore, key: str) -> None:
 
 
 def _landed_unseen(store: ObjectStore, key: str) -> bool:
-    """Whether the object was created by a try whose reply was lost, before the try that was refused."""
+    """Return whether an earlier try, whose reply was lost, created the object before the refused try."""
     try:
         return store.get(key) == _FIRST
     except ObjectNotFound:
@@ -70,21 +70,21 @@ def _check_ranges(store: ObjectStore, key: str) -> None:
     except CorruptObject as error:
         raise UnsafeStore(f"{store.url} does not honour ranges: {error}; {_ADVICE} and Range") from error
     if not right:
-        raise UnsafeStore(f"{store.url} serves wrong bytes for a part of an object; {_ADVICE} and Range")
+        raise UnsafeStore(f"{store.url} returns wrong bytes for a range of an object; {_ADVICE} and Range")
 
 
 def _check_listings(store: ObjectStore, prefix: str, key: str, before: str) -> None:
-    """Write a key that sorts before one that was listed already: the same listing must then begin with it."""
+    """Write a key that sorts before one already listed; the same listing must then begin with it."""
     seen = _listed(store, prefix)
     store.put(before, _FIRST)
     now = _listed(store, prefix)
     if now == seen or before not in now or key not in now:
         raise UnsafeStore(
-            f"{store.url} lists what was there before, not what is there: perhaps a proxy caches its answers; "
-            f"{_ADVICE} and lists what was written"
+            f"{store.url} does not list an object that was just written; a proxy may be caching its answers; "
+            f"{_ADVICE} and lists every completed write"
         )
     if seen != [key] or now != [before, key]:
-        raise UnsafeStore(f"{store.url} does not list in the order of keys; {_ADVICE} and lists in that order")
+        raise UnsafeStore(f"{store.url} does not list in key order; {_ADVICE} and lists in that order")
 
 
 def _listed(store: ObjectStore, prefix: str) -> list[str]:

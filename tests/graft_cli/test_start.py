@@ -32,7 +32,7 @@ def test_init_with_another_name_and_page_size(graft):
         (["init", "full", "remote"], "is not an empty directory"),
         (["init", "new", "remote#a/b"], "not a volume name"),
         (["init", "new", "remote", "--page-size", "1000"], "1000"),
-        (["init", "new", "ftp://host/x"], "names no kind of store"),
+        (["init", "new", "ftp://host/x"], "has a scheme that is not supported"),
         (["clone", "remote#absent"], "no volume named absent"),
         (["clone", "remote#towns", "here"], "is a replica already"),
     ],

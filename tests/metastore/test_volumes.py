@@ -251,5 +251,5 @@ def test_a_record_without_its_format_is_corrupt(store):
     record = json.loads(RECORD.model_dump_json())
     del record["format"]
     store.put("volumes/app", json.dumps(record).encode())
-    with pytest.raises(CorruptCommit, match="does not say its format"):
+    with pytest.raises(CorruptCommit, match="does not state its format"):
         read_volume(store, "app")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pagestore.mistyped import looks_like_url, why_no_directory
+from pagestore.mistyped import looks_like_url, why_not_a_directory
 from pagestore.urls import open_store
 
 SLIPS = [
@@ -66,7 +66,7 @@ def test_a_slip_is_refused_and_makes_nothing(address, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", DIRECTORIES)
 def test_a_directory_is_taken_for_one(address):
-    assert why_no_directory(address) is None
+    assert why_not_a_directory(address) is None
     assert not looks_like_url(address)
     assert open_store(address).url.startswith("file:///")
 

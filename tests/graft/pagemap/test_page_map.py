@@ -318,7 +318,7 @@ class TestLargeIndexes:
         page_map = compose(FrameTable(), sources, loader(tampered), None)
         with pytest.raises(metastore_index.CorruptCommit, match="chunk 0 does not match its digest"):
             page_map.location(1)
-        sources[0].keep(0, volume.commits.objects[LOG, LSN(1)][entry.offset : entry.offset + entry.length])
+        sources[0].add_chunk(0, volume.commits.objects[LOG, LSN(1)][entry.offset : entry.offset + entry.length])
         assert place_at(page_map, 1) == volume.versions[1].places[1], "the failure is not for ever"
 
 

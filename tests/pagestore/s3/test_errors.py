@@ -49,8 +49,8 @@ def test_passing_troubles_are_tried_again(error):
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (reply(403, "AccessDenied"), "let them read, write, list and delete"),
-        (reply(403, "SomethingNew"), "let them read, write, list and delete"),
+        (reply(403, "AccessDenied"), "allow them to read, write, list and delete"),
+        (reply(403, "SomethingNew"), "allow them to read, write, list and delete"),
         (reply(403, "SignatureDoesNotMatch"), "set AWS_ACCESS_KEY_ID"),
         (reply(403, "InvalidAccessKeyId"), "set AWS_ACCESS_KEY_ID"),
         (reply(400, "ExpiredToken"), "get new ones"),
@@ -61,8 +61,8 @@ def test_passing_troubles_are_tried_again(error):
         (boto.NoCredentialsError(), "set AWS_ACCESS_KEY_ID"),
         (boto.PartialCredentialsError(provider="env", cred_var="x"), "set AWS_ACCESS_KEY_ID"),
         (boto.ProfileNotFound(profile="p"), "profile"),
-        (boto.TokenRetrievalError(provider="sso", error_msg="expired"), "mend the AWS settings"),
-        (boto.UnauthorizedSSOTokenError(), "mend the AWS settings"),
+        (boto.TokenRetrievalError(provider="sso", error_msg="expired"), "fix the AWS settings"),
+        (boto.UnauthorizedSSOTokenError(), "fix the AWS settings"),
         (boto.SSLError(endpoint_url="x", error="CERTIFICATE_VERIFY_FAILED"), "AWS_CA_BUNDLE"),
     ],
     ids=repr,

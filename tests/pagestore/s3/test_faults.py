@@ -234,7 +234,7 @@ def test_beyond_the_end_is_believed_only_of_an_object_that_ends(faulty_s3, store
     assert store.get_range("k", 1000, 5) == b""
     refused = Status(416, "InvalidRange")
     faulty_s3.faults += [refused]
-    with pytest.raises(CorruptObject, match="but there are 1000"):
+    with pytest.raises(CorruptObject, match="but the object has 1000 bytes"):
         store.get_range("k", 0, 5)
     faulty_s3.faults += [refused]
     with pytest.raises(ObjectNotFound):

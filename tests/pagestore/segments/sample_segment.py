@@ -17,7 +17,7 @@ OTHER_SEGMENT = SegmentId.parse("s-00112233445566778899aabbccddeefe")
 PAGE_SIZE = 512
 PAGES = tuple(PageIdx(page) for page in (1, 2, 5, 70000, 4294967294))
 
-SELF_CONTAINED = tuple(codec for codec in Codec if codec is not Codec.ZSTD_DIFFERENCE)
+SELF_CONTAINED = tuple(codec for codec in Codec if codec is not Codec.ZSTD_DELTA)
 """Codecs whose frames need no other frame."""
 
 DICTIONARY = Dictionary(b"page 0 ........." * 8 + bytes(range(256)))

@@ -69,7 +69,7 @@ def base_frames(pages, codec=Codec.LZ4):
 
 def difference(pages, place, segment=OTHER_SEGMENT):
     base = Base(place, b"".join(map(body_of, pages)))
-    return encode_frame(segment, PAGE_SIZE, pages, [*map(changed, pages)], Codec.ZSTD_DIFFERENCE, base=base)
+    return encode_frame(segment, PAGE_SIZE, pages, [*map(changed, pages)], Codec.ZSTD_DELTA, base=base)
 
 
 def in_commit(*frames):
@@ -99,7 +99,7 @@ class KeptBases:
         found = self.frames.get(place)
         return found and bodies_of(pages, found.pages.tolist(), found.body, PAGE_SIZE)
 
-    def keep(self, place, frame):
+    def add(self, place, frame):
         self.frames[place] = frame
 
 
@@ -118,10 +118,10 @@ def test_a_frame_of_differences_reads_back(seeds, page_size, offset, length, dic
     before = b"".join(((seeds[page][0] or b"?") * page_size)[:page_size] for page in pages)
     after = [((seeds[page][1] or b"!") + before)[:page_size] for page in pages]
     place = FrameLocation(BASE_KEY, offset, length, SEGMENT, dictionary_bytes)
-    stored = encode_frame(OTHER_SEGMENT, page_size, pages, after, Codec.ZSTD_DIFFERENCE, base=Base(place, before))
+    stored = encode_frame(OTHER_SEGMENT, page_size, pages, after, Codec.ZSTD_DELTA, base=Base(place, before))
     base = base_of(stored, OTHER_SEGMENT, page_size)
     assert base in (None, (place, pages))
-    assert (base is not None) == (stored[0] == Codec.ZSTD_DIFFERENCE)
+    assert (base is not None) == (stored[0] == Codec.ZSTD_DELTA)
     frame = decode_frame(stored, OTHER_SEGMENT, page_size, base_bodies=before if base else None)
     assert frame.pages.tolist() == pages
     assert frame.body == b"".join(after)
@@ -131,7 +131,7 @@ def test_a_changed_word_takes_few_bytes():
     noise = b"".join(xxhash.xxh3_128_digest(bytes([number])) for number in range(32))
     place = FrameLocation(BASE_KEY, 40, 600, SEGMENT)
     wrote = encode_frame(
-        OTHER_SEGMENT, 512, [7], [noise[:100] + b"a word" + noise[106:]], Codec.ZSTD_DIFFERENCE, base=Base(place, noise)
+        OTHER_SEGMENT, 512, [7], [noise[:100] + b"a word" + noise[106:]], Codec.ZSTD_DELTA, base=Base(place, noise)
     )
     assert len(wrote) <= FRAME_HEADER_BYTES + 4 + BASE_PLACE_BYTES + 40
 
@@ -139,7 +139,7 @@ def test_a_changed_word_takes_few_bytes():
 def test_what_a_base_does_not_make_shorter_is_stored_without_one():
     place = FrameLocation(BASE_KEY, 40, 600, SEGMENT)
     stored = encode_frame(
-        OTHER_SEGMENT, 512, [7], [bytes(512)], Codec.ZSTD_DIFFERENCE, base=Base(place, b"something else.." * 32)
+        OTHER_SEGMENT, 512, [7], [bytes(512)], Codec.ZSTD_DELTA, base=Base(place, b"something else.." * 32)
     )
     assert stored[0] == Codec.ZSTD
     assert base_of(stored, OTHER_SEGMENT, 512) is None
@@ -197,7 +197,7 @@ def test_a_base_where_no_frame_can_be_is_not_asked_for(parallel, offset, length,
     struct.pack_into("<QII", stored, FRAME_HEADER_BYTES + 4 + 16, offset, length, dictionary_bytes)
     data, places = in_commit(bytes(stored))
     store = DictStore({COMMIT: data})
-    with pytest.raises(CorruptObject, match=f"object {COMMIT}, .*: no such frame"):
+    with pytest.raises(CorruptObject, match=f"object {COMMIT}, .*: a delta names an impossible base"):
         fetched(store, parallel, places)
     assert len(store.reads) == 1
 
@@ -213,11 +213,11 @@ def test_a_zstandard_frame_that_claims_much_is_refused_before_memory_is_asked_fo
 
 def test_differences_need_their_base_and_no_other():
     stored = difference([1], FrameLocation(BASE_KEY, 40, 100, SEGMENT))
-    with pytest.raises(CorruptObject, match="differences to another frame"):
+    with pytest.raises(CorruptObject, match="a delta to another frame"):
         decode_frame(stored, OTHER_SEGMENT, PAGE_SIZE)
     with pytest.raises(CorruptObject, match="checksum"):
         decode_frame(stored, OTHER_SEGMENT, PAGE_SIZE, base_bodies=body_of(2))
-    with pytest.raises(CorruptObject, match="has 1024 bytes of its pages, which take 512"):
+    with pytest.raises(CorruptObject, match="has 1024 bytes of its pages instead of 512"):
         decode_frame(stored, OTHER_SEGMENT, PAGE_SIZE, base_bodies=body_of(1) * 2)
 
 
@@ -251,7 +251,7 @@ def test_a_segment_is_read_as_far_as_the_bases_are_here():
 
     found = {tuple(extent.pages): frame.body for extent, frame in read_segment(data, OTHER_SEGMENT, bases)}
     assert found == {(7,): body_of(7), (5, 9): changed(5) + changed(9)}
-    with pytest.raises(CorruptObject, match="differences to another frame"):
+    with pytest.raises(CorruptObject, match="a delta to another frame"):
         list(read_segment(data, OTHER_SEGMENT))
 
 
@@ -348,7 +348,7 @@ def test_differences_in_a_segment_of_its_own_are_refused(parallel):
     _, places = base_frames([1, 2])
     stored = difference([1], places[1, 2], segment=SEGMENT)
     own = FrameLocation(BASE_KEY, 0, len(stored), SEGMENT)
-    with pytest.raises(CorruptObject, match=f"object {BASE_KEY}, .*as only a segment in a commit"):
+    with pytest.raises(CorruptObject, match=f"object {BASE_KEY}, .*which only a segment inside a commit"):
         fetched(DictStore({BASE_KEY: stored}), parallel, [own])
 
 
@@ -356,7 +356,9 @@ def test_a_base_that_consists_of_differences_is_refused(parallel):
     _, places = base_frames([1, 2])
     second = difference([1], places[1, 2], segment=SEGMENT)
     data, frames = in_commit(difference([1], FrameLocation(BASE_KEY, 0, len(second), SEGMENT)))
-    with pytest.raises(CorruptObject, match=f"object {BASE_KEY}, .*as only a segment in a commit.*object {COMMIT}"):
+    with pytest.raises(
+        CorruptObject, match=f"object {BASE_KEY}, .*which only a segment inside a commit.*object {COMMIT}"
+    ):
         fetched(DictStore({COMMIT: data, BASE_KEY: second}), parallel, frames)
 
 

@@ -148,7 +148,7 @@ def test_a_lone_frame_whose_dictionary_is_here():
     store, dictionaries, told = DictStore({KEY: data}), RecentDictionaries(), []
     assert fetch_lone_frame(store, frames[7], PAGE_SIZE, dictionaries, told.append) is None
     assert not store.reads
-    dictionaries.keep(SEGMENT, DICTIONARY, b"")
+    dictionaries.add(SEGMENT, DICTIONARY, b"")
     assert fetch_lone_frame(store, frames[7], PAGE_SIZE, dictionaries, told.append).body == body_of(8)
     assert store.reads == [(KEY, frames[7].offset, frames[7].length)]
     assert told == [RangeRead(KEY, frames[7].offset, frames[7].length, (frames[7],))]

@@ -360,7 +360,7 @@ def test_a_frame_that_needs_a_dictionary_is_refused_without_one():
     stored = encode_frame(SEGMENT, PAGE_SIZE, [3], [body_of(3)], Codec.ZSTD_DICTIONARY, dictionary=DICTIONARY)
     with pytest.raises(CorruptObject, match="its segment has none"):
         decode_frame(stored, SEGMENT, PAGE_SIZE)
-    with pytest.raises(ValueError, match="needs one"):
+    with pytest.raises(ValueError, match="needs a dictionary"):
         SegmentWriter(SEGMENT, PAGE_SIZE, codec=Codec.ZSTD_DICTIONARY)
 
 

@@ -74,7 +74,7 @@ def test_a_lost_reply_is_no_proof_of_anything(faulty_s3, store):
 
 def test_wrong_bytes_for_a_range(store, monkeypatch):
     monkeypatch.setattr(store, "get_range", lambda key, start, length: b"x" * length)
-    refused(store, "serves wrong bytes")
+    refused(store, "returns wrong bytes")
 
 
 def test_other_errors_pass_as_they_are(faulty_s3, store):
@@ -105,20 +105,20 @@ class TestListings:
 
     def test_one_that_is_cached(self, store, monkeypatch):
         self.changed(store, monkeypatch, lambda found, prefix, kept: kept.setdefault(prefix, found))
-        refused(store, "lists what was there before")
+        refused(store, "does not list an object that was just written")
 
     def test_one_that_lags_behind(self, store, monkeypatch):
         self.changed(store, monkeypatch, lambda found, prefix, kept: found[-1:])
-        refused(store, "lists what was there before")
+        refused(store, "does not list an object that was just written")
 
     def test_one_that_is_empty(self, store, monkeypatch):
         self.changed(store, monkeypatch, lambda found, prefix, kept: [])
-        refused(store, "lists what was there before")
+        refused(store, "does not list an object that was just written")
 
     @pytest.mark.parametrize("order", [lambda found: found.modified_s, lambda found: [-ord(c) for c in found.key]])
     def test_one_in_another_order(self, store, monkeypatch, order):
         self.changed(store, monkeypatch, lambda found, prefix, kept: sorted(found, key=order))
-        refused(store, "does not list in the order of keys")
+        refused(store, "does not list in key order")
 
     def test_nothing_stays_of_it(self, store, monkeypatch):
         with monkeypatch.context() as lying:
@@ -137,7 +137,7 @@ def test_a_proxy_that_caches_listings(faulty_s3, store, monkeypatch):
         )
 
     monkeypatch.setattr(store, "list", cached)
-    refused(store, "perhaps a proxy caches")
+    refused(store, "a proxy may be caching")
     log, commits = LogId(bytes(16)), ObjectCommitLog(store)
     for lsn in (1, 2, 3):
         commits.append(log, LSN(lsn), b"c")
