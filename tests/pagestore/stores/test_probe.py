@@ -79,7 +79,7 @@ def test_wrong_bytes_for_a_range(store, monkeypatch):
 
 def test_other_errors_pass_as_they_are(faulty_s3, store):
     faulty_s3.always = Status(403, "AccessDenied")
-    with pytest.raises(StoreRefused, match="let them read, write") as caught:
+    with pytest.raises(StoreRefused, match="allow them to read, write") as caught:
         require_conditional_writes(store)
     assert not isinstance(caught.value, UnsafeStore)
 
