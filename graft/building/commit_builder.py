@@ -1,4 +1,4 @@
-"""Builds a commit: local commits become segments and one remote commit, in memory bounded by a few frames."""
+"""Builds a remote commit and its segments from local commits; memory is bounded by a few frames."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from pagestore.segments.format import DecodedFrame, FrameExtent
 
 _LAYOUT_PAGES_MIN = 256
 _CONSOLIDATE_INLINES_MAX = 4
-"""A push of more uncompressed bytes than this many inline limits cannot be inline, and carries nothing."""
+"""A push of more uncompressed bytes than this many inline limits cannot go inline, and consolidates nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Outgoing:
     commit: NewCommit
     index: CommitIndex
     remote_map: PageMap
-    """The remote map as it will be once the commit has landed."""
+    """The remote map after the commit has landed."""
     written: Sequence[NewSegment]
     pages: int
 
@@ -52,7 +52,7 @@ class Outgoing:
 
     @property
     def inline(self) -> bool:
-        """Whether all pages travel inside the commit."""
+        """Whether all pages are inside the commit."""
         return bool(self.written) and all(segment.inline for segment in self.written)
 
 
@@ -68,16 +68,16 @@ class Onto:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a commit is made of; its segments are written already."""
+    """The content of a commit whose segments are written."""
 
     written: Sequence[NewSegment]
     snapshot: Snapshot
     """The volume after the commit."""
     min_page_count: int
-    """Its smallest page count since the commit before."""
+    """Smallest page count of the volume since the commit before."""
     pages: int
     carried_pages: int = 0
-    """Pages in the segments that only changed their place."""
+    """Pages in the segments that only move to a new place."""
 
 
 def prepare(
@@ -90,30 +90,30 @@ def prepare(
     layout: Layout | None = None,
     progress: Progress | None = None,
 ) -> Outgoing:
-    """Write the segments of these local commits, as ``snapshot`` sees them, and make the commit that follows.
+    """Write the segments of these local commits, with the pages of ``snapshot``, and build the commit that follows.
 
-    What is small enough goes inline, if need be with pages as differences to what the remote has; what is larger is
-    uploaded before this returns. A bulk load, which is most of the volume, is laid out for cold reads if ``layout``
-    knows how. ``progress`` counts the bytes of the pages that changed. Raises `Corrupt` where the journal was damaged
-    since the commits were made.
+    A small segment goes inline, as deltas to the remote's pages if necessary; a larger one is uploaded before this
+    returns. A bulk load, which changes most of the volume, is laid out for cold reads by ``layout``, if given.
+    ``progress`` counts the bytes of the changed pages. Raises `Corrupt` if the journal was damaged since the commits
+    were made.
     """
-    access.require_whole(commits)  # what is read from here on gets a new checksum
+    access.require_whole(commits)  # the bodies get new checksums from here on
     pages = _changed_pages(commits, snapshot)
-    kept = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
-    along = _along(access, onto, snapshot, pages, kept)
+    min_page_count = min([snapshot.page_count, *(commit.min_page_count for commit in commits)])
+    carried_parts = _carried_parts(access, onto, snapshot, pages, min_page_count)
     laid_out = layout is not None and len(pages) >= max(_LAYOUT_PAGES_MIN, snapshot.page_count // 2)
     failpoint("push: before segment")
     order = layout(snapshot) if layout and laid_out else None
     written = write_segments(
         access.remote, access.settings, snapshot, pages, order,
-        along=[part.pages.astype(np.int64) for part in along], remote_map=onto.remote_map,
+        carried=[part.pages.astype(np.int64) for part in carried_parts], remote_map=onto.remote_map,
         watcher=WrittenBytes(progress, len(pages), access.page_size) if progress else None,
     )  # fmt: skip
     failpoint("push: after segment")
-    carried = joined(along)
+    carried = joined(carried_parts)
     if len(carried.pages):
         attributes = {**attributes, CARRIED: encode_carried(carried, _next_lsn(onto.chain))}
-    draft = Draft(written, snapshot, kept, len(pages), len(carried.pages))
+    draft = Draft(written, snapshot, min_page_count, len(pages), len(carried.pages))
     return committed(access, onto, draft, Origin(attributes=attributes))
 
 
@@ -152,7 +152,7 @@ def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> O
 
 
 def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
-    """Return the origin with the attributes that name the newest compaction and the newest inline entry frame."""
+    """Add the attributes that name the newest compaction and the newest inline entry frame."""
     here = str(_next_lsn(onto.chain)).encode()
     parent = onto.chain[0].commit if onto.chain else None
     known = parent.attributes if parent and parent.log == onto.log else {}
@@ -165,7 +165,7 @@ def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -
 
 
 def put_into_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -> None:
-    """Put pushed pages into the cache, so that none is fetched again when its journal file is deleted."""
+    """Put pushed pages into the cache, so that none is fetched again after its journal file was deleted."""
     access.bodies.put(
         (FrameKey(segment.ref_in(outgoing.index.commit), frame.offset, frame.length), _decoded(frame, snapshot))
         for segment in outgoing.written
@@ -173,33 +173,31 @@ def put_into_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -
     )
 
 
-def _along(
-    access: PageAccess, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], kept: int
+def _carried_parts(
+    access: PageAccess, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], min_page_count: int
 ) -> list[Carried]:
-    """Return what a small push carries, as far as bodies are here: consolidated pages, and cleaned ones."""
+    """Return the pages that a small push carries, of those whose bodies are here: consolidated and cleaned ones."""
     settings, lsn, remote_map = access.settings, _next_lsn(onto.chain), onto.remote_map
     if not any(spans(lsn)) or len(changed) * access.page_size > _CONSOLIDATE_INLINES_MAX * settings.inline_bytes_max:
         return []
     access.load_chunks(chunks_to_read(lsn, onto.chain))
-    pages_max, frame_pages = (
-        settings.consolidation_bytes_max // access.page_size,
-        settings.frame_bytes // access.page_size,
-    )
-    carried = pages_to_consolidate(onto.log, lsn, onto.chain, remote_map, kept, pages_max)
-    left = pages_to_clean(
+    pages_max = settings.consolidation_bytes_max // access.page_size
+    frame_pages = settings.frame_bytes // access.page_size
+    consolidated = pages_to_consolidate(onto.log, lsn, onto.chain, remote_map, min_page_count, pages_max)
+    cleaned = pages_to_clean(
         lsn,
         onto.chain,
         remote_map,
-        carried,
-        kept,
-        pages_max - len(carried.pages),
+        consolidated,
+        min_page_count,
+        pages_max - len(consolidated.pages),
         frame_pages,
         _pages_in(access, frame_pages),
     )
-    return [_here(access, remote_map, snapshot, part.without(changed)) for part in (carried, left)]
+    return [_cached_part(access, remote_map, snapshot, part.without(changed)) for part in (consolidated, cleaned)]
 
 
-def _here(access: PageAccess, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
+def _cached_part(access: PageAccess, remote_map: PageMap, snapshot: Snapshot, found: Carried) -> Carried:
     frames = {frame_of(remote_map.location(page)) for page in found.pages.tolist()}
     access.bodies.recheck(frames)
     access.bodies.attach_cached(frames)

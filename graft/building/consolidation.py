@@ -1,12 +1,12 @@
 """Consolidation: some pushes also carry the pages of small pushes before them, so that readers need few objects.
 
-A small push leaves its pages inline in its commit. After a thousand of them a scan would have to read a thousand
+A small push leaves its pages inline in its commit. After a thousand small pushes, a scan would have to read a thousand
 commits. So a push whose LSN is a multiple of 16 carries what the 15 pushes before it hold inline, a multiple of 256
-what 255 hold, and so on: the same bodies in a new place, inside the one object that is put anyway. Each page travels at
-most once more per level, and the inline pages of *n* pushes lie in about 15 × log₁₆ *n* objects.
+what 255 hold, and so on: the same bodies in a new place, inside the one object that is put anyway. Each page is written
+at most once more per level, and the inline pages of *n* pushes lie in about 15 × log₁₆ *n* objects.
 
-A reader that has a page's body at the old place need not fetch it from the new one: the commit says, for each page that
-it carries, since which LSN that page is unchanged (docs/formats/commit.md, attribute ``carried``).
+A reader that has a page's body from its old place need not fetch it from the new one: the commit says since which LSN
+each carried page is unchanged (docs/formats/commit.md, attribute ``carried``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def joined(parts: Sequence[Carried]) -> Carried:
 
 
 def spans(lsn: int) -> Iterator[int]:
-    """Yield how many LSNs, its own included, the push of ``lsn`` may consolidate, longest first.
+    """Yield the numbers of LSNs, including its own, that the push of ``lsn`` may consolidate, longest first.
 
     >>> list(spans(512)), list(spans(7))
     ([256, 16], [])
@@ -50,18 +50,18 @@ def spans(lsn: int) -> Iterator[int]:
 
 
 def pages_to_consolidate(
-    log: LogId, lsn: int, chain: Sequence[CommitIndex], remote_map: PageMap, kept: int, pages_max: int
+    log: LogId, lsn: int, chain: Sequence[CommitIndex], remote_map: PageMap, min_page_count: int, pages_max: int
 ) -> Carried:
     """Return the pages that the push of ``lsn``, after the commits of ``chain``, should carry; usually none.
 
     These are the inline pages of the longest span of commits that holds at most ``pages_max`` of them, none above page
-    ``kept``. The index chunks that `chunks_to_read` names must have been read.
+    ``min_page_count``. The index chunks that `chunks_to_read` names must have been read.
     """
     laid_out = laid_out_at(chain[0].commit) if chain else None
     for span in spans(lsn):
         after = lsn - span
         pages = distinct(np.concatenate([_EMPTY, *_inline_pages(log, after, laid_out, chain)]))
-        found = _as_placed(log, after, laid_out, pages[pages <= kept], remote_map)
+        found = _as_placed(log, after, laid_out, pages[pages <= min_page_count], remote_map)
         if 0 < len(found.pages) <= pages_max:
             return found
     return NOTHING

@@ -39,8 +39,8 @@ class _Sorted:
 
     whole: Sequence[int]
     """Pages without a base."""
-    differing: Sequence[tuple[Sequence[int], Base]]
-    """The others, grouped by base."""
+    by_base: Sequence[tuple[Sequence[int], Base]]
+    """Pages that become deltas, grouped by base."""
 
 
 def small_segment(
@@ -53,12 +53,12 @@ def small_segment(
 ) -> tuple[SegmentWriter, bytes] | None:
     """Return a finished segment of deltas to the pages of ``remote_map``, if it is small enough to go inline.
 
-    Returns None if it is not, if no base is here, or if the pages would go inline whole.
+    Returns None if it is too large, if no base is here, or if the whole pages would fit inline.
     """
     if settings.codec_id is not Codec.ZSTD:
         return None
     found = _sorted(pages.tolist(), remote_map, bases)
-    if not found.differing:
+    if not found.by_base:
         return None
     if len(pages) * snapshot.page_size > settings.one_frame_bytes_max:  # else this was tried, as one frame
         whole = _frames(segment, snapshot, _Sorted(pages.tolist(), ()), settings.frame_bytes)
@@ -78,23 +78,23 @@ def _sorted(pages: Sequence[int], remote_map: PageMap, bases: Bases) -> _Sorted:
             by_frame[frame].append(page)
         else:
             whole.append(page)
-    differing: list[tuple[Sequence[int], Base]] = []
+    by_base: list[tuple[Sequence[int], Base]] = []
     for frame, held in by_frame.items():
         place = remote_map.table.key(frame).locate()
         bodies = bases.get(place, held)
         if bodies is None:
             whole.extend(held)
         else:
-            differing.append((held, Base(place, bodies)))
-    return _Sorted(sorted(whole), differing)
+            by_base.append((held, Base(place, bodies)))
+    return _Sorted(sorted(whole), by_base)
 
 
 def _frames(segment: SegmentId, snapshot: Snapshot, pages: _Sorted, whole_frame_bytes: int) -> Iterator[_Frame]:
-    """Yield the frames; those of whole pages first, as they take the most room."""
+    """Yield the frames; those of whole pages first, since they are the largest."""
     count = max(1, whole_frame_bytes // snapshot.page_size)
     for start in range(0, len(pages.whole), count):
         yield _frame(segment, snapshot, pages.whole[start : start + count], None)
-    for held, base in pages.differing:
+    for held, base in pages.by_base:
         yield _frame(segment, snapshot, held, base)
 
 
@@ -108,14 +108,14 @@ def _frame(segment: SegmentId, snapshot: Snapshot, pages: Sequence[int], base: B
 def _fitting(
     segment: SegmentId, page_size: int, frames: Iterator[_Frame], bytes_max: int
 ) -> tuple[SegmentWriter, bytes] | None:
-    """Return a finished segment of these frames, None as soon as they are too much."""
-    kept: list[_Frame] = []
+    """Return a finished segment of these frames, None as soon as they exceed ``bytes_max``."""
+    taken: list[_Frame] = []
     size = 0
     for frame in frames:
-        kept.append(frame)
+        taken.append(frame)
         size += len(frame[1])
         if size > bytes_max:
             return None
-    writer = SegmentWriter(segment, page_size, layout_order=True, version=version_for(*(data[0] for _, data in kept)))
-    data = b"".join([*(writer.append(listed, data) for listed, data in kept), writer.finish()])
+    writer = SegmentWriter(segment, page_size, layout_order=True, version=version_for(*(data[0] for _, data in taken)))
+    data = b"".join([*(writer.append(listed, data) for listed, data in taken), writer.finish()])
     return (writer, data) if len(data) <= bytes_max else None

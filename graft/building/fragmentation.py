@@ -1,4 +1,4 @@
-"""Fragmentation: over how many frames and segments a version's pages lie, and over how few they could.
+"""Fragmentation: how many frames and segments hold a version's pages, and how few could.
 
 A cold reader fetches a frame's dead pages together with the live one that it wants, with one request for each frame.
 Index chunks that were never read are fetched.
@@ -18,14 +18,14 @@ from metastore.placement import CHUNK_PAGES
 
 @dataclass(frozen=True, slots=True)
 class Fragmentation:
-    """Where the remote part of a version lies."""
+    """How the remote pages of a version are spread."""
 
     frames: int
     """Frames with at least one live page."""
     frames_needed: int
-    """Frames that the same pages would take after a compaction, about."""
+    """Estimated number of frames after a compaction."""
     segments: int
-    """Segments that these frames are in."""
+    """Segments that hold these frames."""
 
 
 def fragmentation(snapshot: Snapshot, frame_bytes: int) -> Fragmentation:
@@ -55,7 +55,7 @@ def scattered_pages(snapshot: Snapshot, frame_bytes: int) -> Pages:
 
 
 def _uses(snapshot: Snapshot) -> Counter[int]:
-    """Return how many live pages each frame has."""
+    """Return the number of live pages of each frame."""
     uses: Counter[int] = Counter()
     for chunk in snapshot.page_map.chunks:
         locations = chunk.locations()

@@ -2,7 +2,7 @@
 
 pages → order → parts → frames, compressed in a few threads → inline, or streamed to the store
 
-Of a laid-out segment the entry frame travels inline although the rest does not: cold readers get it with the commit
+The entry frame of a laid-out segment goes inline although the rest does not: cold readers get it with the commit
 (ADR 19). A push whose pages do not fit into its commit may fit as deltas (`graft.building.deltas`).
 
 Memory is bounded by a few frames and the samples of the dictionary, whatever the number of pages.
@@ -61,7 +61,7 @@ class ReadingOrder:
     """A hint: the order in which cold readers want a snapshot's pages side by side."""
 
     interior: Sequence[int] = ()
-    """Pages that are read on the way to others, from the top."""
+    """Pages that lead to others, from the top."""
     leaves: Sequence[int] = ()
     """Other pages whose order matters."""
 
@@ -72,12 +72,12 @@ Layout = Callable[[Snapshot], ReadingOrder]
 class Watcher(Protocol):
     """Observes pages as they are written; called from several threads."""
 
-    def bring(self, pages: Sequence[int]) -> None:
+    def prefetch(self, pages: Sequence[int]) -> None:
         """Fetch pages that are about to be read."""
         ...
 
     def wrote(self, pages: Sequence[int], bodies: Sequence[bytes | memoryview]) -> None:
-        """Take note of pages that were put into a frame; a frame may be made twice."""
+        """Note that pages were put into a frame; a frame may be made twice."""
         ...
 
 
@@ -97,7 +97,7 @@ def write_segments(
     pages: Pages,
     order: ReadingOrder | None = None,
     *,
-    along: Sequence[Pages] = (),
+    carried: Sequence[Pages] = (),
     remote_map: PageMap | None = None,
     watcher: Watcher | None = None,
 ) -> Sequence[NewSegment]:
@@ -105,11 +105,11 @@ def write_segments(
 
     There is one segment, unless a large one is laid out: then its entry frame is a segment of its own, inline and
     first, if it is short enough. A segment goes inline if it is small enough, whole or as deltas to the pages of
-    ``remote_map``; any other is in the store on return. With pages to carry ``along``, each lot gets frames of its
-    own, and the segment goes inline whatever its size. Raises the remote's errors.
+    ``remote_map``; any other is in the store on return. With ``carried`` pages of earlier pushes, each lot gets frames
+    of its own, and the segment goes inline whatever its size. Raises the remote's errors.
     """
-    if any(map(len, along)):
-        lots = [_Part(lot, settings.frame_bytes, settings.codec_id) for lot in along]
+    if any(map(len, carried)):
+        lots = [_Part(lot, settings.frame_bytes, settings.codec_id) for lot in carried]
         parts = [_Part(pages, settings.one_frame_bytes_max, settings.codec_id), *lots]
         return [_in_memory(remote, snapshot, parts, watcher)]
     if not len(pages):
@@ -141,9 +141,9 @@ def write_segments(
 
 
 def _entry_bytes_max(settings: Settings, page_count: int) -> int:
-    """Return how long an entry frame may be in a commit: it must come with the commit's first read.
+    """Return how long an entry frame may be in a commit: the first read of the commit must include it.
 
-    The index comes first. Where that may take more than half of the read, the answer is 0.
+    The index comes first. If the index may take more than half of the read, the answer is 0.
     """
     half = HEAD_READ_BYTES // 2
     if chunk_count(page_count) * _INDEX_CHUNK_BYTES > half:
@@ -152,7 +152,7 @@ def _entry_bytes_max(settings: Settings, page_count: int) -> int:
 
 
 def _in_memory(remote: Remote, snapshot: Snapshot, parts: Sequence[_Part], watcher: Watcher | None) -> NewSegment:
-    """Return a segment that travels in its commit."""
+    """Return an inline segment."""
     version = version_for(*(part.codec for part in parts))
     writer = SegmentWriter(SegmentId.new(remote.runtime), snapshot.page_size, layout_order=True, version=version)
     data = b"".join(_encoded(writer, snapshot, parts, None, watcher))
@@ -211,7 +211,7 @@ def _dictionary(snapshot: Snapshot, pages: Pages, settings: Settings, watcher: W
         return None
     picked = pages[np.linspace(0, len(pages) - 1, min(_SAMPLES, len(pages))).astype(np.int64)]
     if watcher:
-        watcher.bring(picked.tolist())
+        watcher.prefetch(picked.tolist())
     length = min(_SAMPLE_BYTES, snapshot.page_size)
     samples = [
         bytes(snapshot.read(page)[start : start + length])
@@ -268,7 +268,7 @@ def _encoded(
 
     def run_of_frames(run: _Part) -> list[tuple[_Frame, bytes]]:
         if watcher:
-            watcher.bring(run.pages.tolist())
+            watcher.prefetch(run.pages.tolist())
         return [
             (frame, _frame_bytes(writer, snapshot, frame, dictionary, watcher))
             for frame in _frames_of(run, snapshot.page_size)

@@ -1,10 +1,10 @@
 """Segment cleaning: a push also carries the live pages of frames that are mostly dead.
 
-Consolidation (`graft.building.consolidation`) keeps young pages together. The older frames that it leaves behind have
+Consolidation (`graft.building.consolidation`) puts young pages together. The older frames that it leaves behind have
 fewer and fewer live pages: a cold scan then fetches sixteen pages for the sake of two, object by object. So a push that
-consolidates a long span also carries what such frames still hold. Like the cleaner of a log-structured file system, it
-takes all sparse frames of a segment at once, when they are three quarters dead. Each page that moves has outlived three
-others, and a segment that was cleaned in part would still cost a request.
+consolidates a long span also carries the live pages of such frames. Like the cleaner of a log-structured file system,
+it takes all sparse frames of a segment at once, when they are three quarters dead. Each page that moves has outlived
+three others, and a partly cleaned segment would still cost a request.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def pages_to_clean(
     chain: Sequence[CommitIndex],
     remote_map: PageMap,
     carried: Carried,
-    kept: int,
+    min_page_count: int,
     pages_max: int,
     frame_pages: int,
     pages_in: PagesIn,
@@ -45,14 +45,14 @@ def pages_to_clean(
     """Return the pages that the push of ``lsn`` should carry besides the ``carried`` ones; usually none.
 
     Looks only at the map's chunks in which ``carried`` has pages, since those have been read, and at frames with fewer
-    live pages than half of ``frame_pages``. Returns at most ``pages_max`` pages, none above page ``kept``.
+    live pages than half of ``frame_pages``. Returns at most ``pages_max`` pages, none above page ``min_page_count``.
     """
     if len(list(spans(lsn))) < _SPANS_MIN or not len(carried.pages) or pages_max <= 0:
         return NOTHING
     pages, frames = _older(remote_map, carried)
     names, which, live = np.unique(frames, return_inverse=True, return_counts=True)
     chosen = _mostly_dead(names.tolist(), live.tolist(), remote_map, frame_pages, pages_in)
-    found = pages[np.isin(names, np.array(chosen, np.uint64))[which] & (pages <= kept)][:pages_max]
+    found = pages[np.isin(names, np.array(chosen, np.uint64))[which] & (pages <= min_page_count)][:pages_max]
     return Carried(found.astype(np.uint32), _unchanged_since(found, chain))
 
 

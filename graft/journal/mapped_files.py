@@ -95,7 +95,7 @@ class OpenFiles:
             try:
                 mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
             except ValueError as error:
-                raise Corrupt(f"{path} is empty: its commits are lost unless a backup has them") from error
+                raise Corrupt(f"{path} is empty; restore it from a backup") from error
             finally:
                 os.close(descriptor)
         with self._lock:

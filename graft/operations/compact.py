@@ -165,7 +165,7 @@ class _Watched:
         self._done = 0
         self._lock = threading.Lock()  # guards _done and the telling of it
 
-    def bring(self, pages: Sequence[int]) -> None:
+    def prefetch(self, pages: Sequence[int]) -> None:
         page_map = self._snapshot.page_map
         locations = [page_map.location(page) for page in pages]
         self._replica.bodies.recheck({frame_of(location) for location in locations if location & FRAME_TAG})
