@@ -38,11 +38,22 @@ class Place:
     sizes: RemoteSizes
     control: ProxyControl
 
-    def measure(self, name: str, action: Callable[[], object], *, remote: str | None = None) -> list[Reading]:
-        """Do something over a slow network and return what it took; ``remote``: the store whose size is told."""
+    def measure(
+        self,
+        name: str,
+        action: Callable[[], object],
+        *,
+        remote: str | None = None,
+        slow_every: int = 0,
+        slow_ms: float = 0.0,
+    ) -> list[Reading]:
+        """Do something over a slow network and return what it took.
+
+        ``remote`` is a store whose size is reported too. Every ``slow_every``-th read takes ``slow_ms`` longer.
+        """
         gc.collect()
         with _PeakMemory() as memory:
-            self.control.begin(self.sizes.latency_ms)
+            self.control.begin(self.sizes.latency_ms, slow_every=slow_every, slow_ms=slow_ms)
             start = time.perf_counter()
             action()
             seconds = time.perf_counter() - start

@@ -1,15 +1,15 @@
 """`tail`: single reads where 2 % of them are slow, with second requests for late reads and without."""
 
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 from benchmarks.remote.scenario import Place, warm_up
 from benchmarks.remote.systems import FAST
-from benchmarks.rows import Reading
+from benchmarks.rows import Reading, latencies
+from pagestore.objectstore import ObjectStore
 from pagestore.urls import open_store
-from testbed.traffic import summed
 
 _LEARNED = 100
 """Reads before the measured ones, from which the store learns what is late."""
@@ -39,16 +39,16 @@ class Tail:
                 place.control.begin(place.sizes.latency_ms)
                 for _ in range(_LEARNED):
                     store.get_range("segments/tail", 0, _BYTES)
-                place.control.begin(place.sizes.latency_ms, slow_every=_SLOW_EVERY, slow_ms=_SLOW_MS)
-                seconds = []
-                for number in range(place.sizes.lookups * _READS_EACH):
-                    begun_s = time.perf_counter()
-                    store.get_range("segments/tail", number % 64 * _BYTES, _BYTES)
-                    seconds.append(time.perf_counter() - begun_s)
-                traffic = summed(place.control.end())
-            hundredths = statistics.quantiles(seconds, n=100)
-            yield Reading(f"{self.name}/{name}-p50", "seconds", hundredths[49])
-            yield Reading(f"{self.name}/{name}-p99", "seconds", hundredths[98])
-            yield Reading(f"{self.name}/{name}", "seconds", sum(seconds))
-            yield Reading(f"{self.name}/{name}", "requests", traffic.requests)
-            yield Reading(f"{self.name}/{name}", "bytes_down", traffic.bytes_down)
+                seconds: list[float] = []
+                yield from place.measure(
+                    f"{self.name}/{name}", partial(_read, store, place.sizes.lookups * _READS_EACH, seconds),
+                    slow_every=_SLOW_EVERY, slow_ms=_SLOW_MS,
+                )  # fmt: skip
+            yield from latencies(f"{self.name}/{name}", seconds)
+
+
+def _read(store: ObjectStore, reads: int, seconds: list[float]) -> None:
+    for number in range(reads):
+        begun_s = time.perf_counter()
+        store.get_range("segments/tail", number % 64 * _BYTES, _BYTES)
+        seconds.append(time.perf_counter() - begun_s)

@@ -53,7 +53,7 @@ TARGETS = (
     _at_most("pull_noop", "requests", 1),
     _at_most("pull_noop", "seconds", 0.025),
     _at_most("pull_one", "round_trips", 2),
-    _as("tail/hedged-p99", "tail/unhedged-p99", "seconds", 0.5),
+    _as("tail/hedged", "tail/unhedged", "p99", 0.5),
     _as("tail/hedged", "tail/unhedged", "requests", 1.05),
     _at_most("clone_after_pushes/1000", "requests", 16),
     _at_most("clone_after_pushes/1000", "round_trips", 4),
