@@ -1,6 +1,6 @@
 """What reading ahead wastes and saves, with SQLite on top: a cold reader of a laid-out and of a scattered volume.
 
-Bytes are those of frames as stored; wasted are those that were fetched and never asked for, and gaps.
+Bytes are those of frames as stored; wasted are those that nobody asked for: frames read ahead in vain, and gaps.
 """
 
 import random
@@ -31,11 +31,19 @@ class Cost:
     fetches: int
     """Times that the reader asked for something and waited."""
     fetched: int
-    wasted: int
+    unread: int
+    """In frames that were fetched ahead and never asked for."""
+    gaps: int
+    """Between frames that share a request, each gap cheaper than a request of its own (`fetch_gap_bytes_max`)."""
 
     @property
     def wasted_part(self):
-        return self.wasted / max(self.fetched, 1)
+        return (self.unread + self.gaps) / max(self.fetched, 1)
+
+    @property
+    def unread_part(self):
+        """Of the bytes in frames."""
+        return self.unread / max(self.fetched - self.gaps, 1)
 
 
 def build(path):
@@ -87,8 +95,9 @@ def cost(volume, tmp_path):
         spent, counts = store.snapshot() - before, reader.counts.snapshot()
         assert status(reader).wasted_bytes == counts.wasted_bytes
         assert spent.bytes_down == counts.fetched_bytes - counted.fetched_bytes + counts.gap_bytes - counted.gap_bytes
-        fetches = counts.fetches - counted.fetches
-        return Cost(spent.requests, fetches, spent.bytes_down, counts.wasted_bytes - counted.wasted_bytes)
+        gaps = counts.gap_bytes - counted.gap_bytes
+        unread = counts.wasted_bytes - counted.wasted_bytes - gaps
+        return Cost(spent.requests, counts.fetches - counted.fetches, spent.bytes_down, unread, gaps)
 
     yield run
     for each in opened:
@@ -122,8 +131,10 @@ def test_scans_of_the_table(cost, order, volume):
 @pytest.mark.parametrize("order", ["name", "name DESC"])
 def test_scans_of_the_index(cost, order, volume):
     spent = cost(f"SELECT name, id FROM people INDEXED BY by_name ORDER BY {order}")
-    assert spent.wasted_part <= 0.1
-    # Where the index lies scattered among the table's pages, a window is many ranges, asked for at once.
+    assert spent.unread_part <= 0.02
+    # Where the index lies scattered among the table's pages, a window is many ranges, asked for at once, and the
+    # pages between two of them are fetched where that saves a request.
+    assert spent.wasted_part <= (0.1 if volume[2] == "laid out" else 0.2)
     assert spent.requests <= (20 if volume[2] == "laid out" else 290)
     assert spent.fetches <= (3 if volume[2] == "laid out" else 10)
 
@@ -132,8 +143,10 @@ def test_index_ranges(cost, volume):
     names = volume[1]
     low, high = names[ROWS // 3], names[ROWS // 3 + ROWS // 10]
     spent = cost(f"SELECT name, id FROM people WHERE name BETWEEN '{low}' AND '{high}'")
-    assert spent.wasted_part <= 0.5, "what lies beyond the end of a range, nobody knows before"
-    assert spent.requests <= (12 if volume[2] == "laid out" else 100)
+    # Nobody knows where a range ends: once it has come to 16 frames, twice as many as it used may be ahead of it.
+    assert spent.unread_part <= (0.5 if volume[2] == "laid out" else 2 / 3)
+    assert spent.gaps / spent.fetched <= 0.2
+    assert spent.requests <= (12 if volume[2] == "laid out" else 150)
 
 
 def test_an_index_range_with_the_rows_behind_it(cost, volume):
@@ -154,5 +167,5 @@ def test_strided_access(cost, step, volume):
 
 def test_nothing_ahead(cost):
     spent = cost("SELECT text FROM people", readahead_bytes_max=0)
-    assert spent.wasted == 0
+    assert spent.unread == spent.gaps == 0
     assert spent.requests > 200
