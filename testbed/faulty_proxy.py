@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from testbed.patience import PATIENCE_S
 from testbed.shared_server import HOST
 
 
@@ -132,7 +133,7 @@ class FaultyProxy:
 
     def forward(self, request: SeenRequest, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of the server behind."""
-        connection = http.client.HTTPConnection(self._upstream, timeout=30)
+        connection = http.client.HTTPConnection(self._upstream, timeout=PATIENCE_S)
         try:
             unwanted = self.drop_headers | {"expect", "connection"}
             headers = {name: value for name, value in request.headers.items() if name not in unwanted}
@@ -164,7 +165,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 30
+    timeout = PATIENCE_S
     server: _Server
 
     def do_any(self) -> None:

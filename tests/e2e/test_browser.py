@@ -14,6 +14,7 @@ import pytest
 from graft_server.modules import load_module
 from sqlsync.documents.document import Document
 from sqlsync.links.http_link import HttpLink
+from testbed.patience import PATIENCE_S
 from tests.graft_server import support
 
 HERE = Path(__file__).parent / "browser"
@@ -133,7 +134,7 @@ class Browser:
 
     def close(self):
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_S)
         self._process.stdout.close()
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from testbed.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
 def run_demo(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "examples.demo", *arguments],
-        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from graft.sync.pull import pull
 from graft.sync.push import push
 from graft_sqlite_vfs import connect
 from tests.e2e.web_worker import ACCOUNTS, SCHEMA, SETTINGS
-from tests.graft.support import fast_directory
+from tests.graft.support import disk_bytes, fast_directory
 
 ROOT = Path(__file__).parents[2]
 
@@ -217,7 +217,7 @@ def serve(path, seed, *, workers, kills, preload):
             assert found[: len(before)] == before, "the remote's history is another one"
             assert elsewhere.connection.pragma("integrity_check") == "ok"
         assert not list((site.path / "journal").glob("*.tmp"))
-        used = sum(file.stat().st_blocks * 512 for file in (site.path / "cache").glob("*.frames"))
+        used = disk_bytes((site.path / "cache").glob("*.frames"))
         assert used <= SETTINGS.cache_bytes_max
 
 

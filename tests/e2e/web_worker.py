@@ -63,7 +63,7 @@ class Worker:
         signal.signal(signal.SIGTERM, self.end)
         self.path, self.level = told["path"], told["durability"]
         self.connection = connect(told["path"], durability=self.level, settings=SETTINGS)
-        self.connection.set_busy_timeout(120_000)
+        self.connection.set_busy_timeout(300_000)
 
     def end(self, *_):
         self.going = False

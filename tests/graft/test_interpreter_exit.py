@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pagestore.parallel import Helpers, Parallel
+from testbed.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 _WORK = """
@@ -56,7 +57,8 @@ else:
 def test_pushes_and_reads_go_on_while_the_interpreter_ends(tmp_path, when, pure):
     done = subprocess.run(
         [sys.executable, "-c", _WORK, tmp_path, when],
-        cwd=ROOT, env={**os.environ, "GRAFT_PURE": pure}, capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, env={**os.environ, "GRAFT_PURE": pure}, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     before = 2 * (when == "finalizing")

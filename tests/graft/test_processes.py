@@ -12,6 +12,7 @@ from graft.operations.status import status
 from graft.sync.clone import clone
 from graft.sync.push import push
 from pagestore.stores.local_dir import LocalDirStore
+from testbed.patience import PATIENCE_S
 from tests.graft.contender import number
 from tests.graft.support import (
     as_other_process,
@@ -31,14 +32,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Contenders:
-    def __init__(self, path, store, count, **told):
-        told = {"path": str(path), "store": store.url, "seconds": 3, "commits": 10**9, "pushes": 0.02, **told}
+    def __init__(self, path, store, seeds):
+        told = {"path": str(path), "store": store.url, "pushes": 0.02}
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "tests.graft.contender", json.dumps({**told, "seed": seed})],
                 cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
-            for seed in range(count)
+            for seed in seeds
         ]  # fmt: skip
 
     def go(self):
@@ -48,10 +49,18 @@ class Contenders:
             process.stdin.write("\n")
             process.stdin.flush()
 
+    def stop(self):
+        """Let each of them end after it has made a commit."""
+        for process in self.processes:
+            assert process.stdout.readline() == "made\n", process.stderr.read()
+        for process in self.processes:
+            process.stdin.close()
+            process.stdin = None
+
     def results(self):
         found = []
         for process in self.processes:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=PATIENCE_S)
             if process.returncode != -9:
                 assert process.returncode == 0, err
                 found.append(json.loads(out))
@@ -71,11 +80,14 @@ def store(tmp_path):
 
 def test_every_commit_counts_once(tmp_path, store):
     replica = new_replica(tmp_path / "a", store)
-    contenders = Contenders(tmp_path / "a", store, 4)
+    contenders = Contenders(tmp_path / "a", store, range(4))
     contenders.go()
+    while number(replica.snapshot(), 1) < 200:
+        assert all(process.poll() is None for process in contenders.processes)
+    contenders.stop()
     results = contenders.results()
     made = sum(result["made"] for result in results)
-    assert made > 20
+    assert made >= 200
     assert min(result["made"] for result in results) > 0
     assert number(replica.snapshot(), 1) == made
     push(replica)
@@ -93,7 +105,7 @@ def test_the_killed_block_nobody(tmp_path, store):
     replica = new_replica(tmp_path / "a", store)
     commits = 0
     for round_ in range(3):
-        contenders = Contenders(tmp_path / "a", store, 2, seconds=60, seed_offset=round_)
+        contenders = Contenders(tmp_path / "a", store, (round_, round_ + 3))
         contenders.go()
         goal = number(replica.snapshot(), 1) + 15
         while number(replica.snapshot(), 1) < goal:
@@ -172,7 +184,7 @@ def test_threads_read_while_the_cache_is_emptied_under_them(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE_S)
     assert not errors
     assert sum(path.stat().st_size for path in (tmp_path / "r" / "cache").glob("*.frames")) <= 24 * 1024
     for replica in (writer, reader, other):
@@ -218,7 +230,7 @@ def test_threads_commit_and_push_at_once(tmp_path):
     finally:
         done.set()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
     assert not errors
     assert number(replica.snapshot(), 1) == 199
     leave(replica)

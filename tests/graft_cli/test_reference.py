@@ -10,13 +10,16 @@ import graft_sqlite_vfs
 import metastore
 import pagestore
 import sqlsync
+from testbed.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_pages_are_up_to_date():
     script = ROOT / "scripts" / "reference"
-    ran = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert ran.returncode == 0, f"{ran.stdout}{ran.stderr}; run .venv/bin/python scripts/reference"
 
 

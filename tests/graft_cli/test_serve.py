@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from testbed.patience import PATIENCE_S
 from tests.graft_server.support import MODULE, digest_of
 from tests.graft_server.wire_client import WireClient
 
@@ -44,7 +45,7 @@ def test_it_serves_until_it_is_told_to_stop_and_loses_nothing(serve):
     client.settle()
     client.mutate("put", "b", "2")  # acknowledged or not, it is with the client
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
     client.disconnect()
     _, url = serve(*REDUCER)
@@ -62,7 +63,7 @@ def test_a_second_server_in_the_directory_is_refused(serve, tmp_path, graft):
 def test_ctrl_c_ends_it(serve):
     process, _ = serve()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
 
 

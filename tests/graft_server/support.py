@@ -12,6 +12,7 @@ from graft_server.app import create_app
 from graft_server.runner import Server
 from graft_server.settings import ServerSettings
 from sqlsync.ids import base58
+from testbed.patience import PATIENCE_S
 from tests.graft import support as graft_support
 
 MODULE = b"\0asm notes 1"
@@ -108,7 +109,7 @@ def digest_of(module):
 def ask(server, method, path, *, token=None, body=None):
     """Send a request; return the status and the text of the answer."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    response = urllib3.request(method, server.url + path, body=body, headers=headers, retries=False, timeout=10)
+    response = urllib3.request(method, server.url + path, body=body, headers=headers, retries=False, timeout=PATIENCE_S)
     return response.status, response.data.decode()
 
 

@@ -13,6 +13,7 @@ from graft_server.error_replies import Stalled
 from graft_server.wire import WINDOW_FRAMES_MAX, Empty, Frame, Range, RangeRequest, Span, decode, encode
 from pagestore.runtime import SYSTEM
 from sqlsync.links.link import Acknowledged
+from testbed.patience import PATIENCE_S
 
 TIMELINE, DOCUMENT = b"t" * 16, b"d" * 16
 
@@ -147,7 +148,7 @@ class FakeSocket:
             self.to_server.put_nowait(encode(message))
 
     async def hear(self, message):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while await self.sent.get() != message:
                 pass
 
@@ -196,7 +197,7 @@ def test_a_pause_on_the_line_is_no_end_and_a_full_window_is():
         assert not running.done()
         socket.say(*frames(60, 100))
         with pytest.raises(Stalled):
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, PATIENCE_S)
         assert served.next_lsn == 100
 
     asyncio.run(run())
@@ -215,7 +216,7 @@ def test_a_window_that_filled_in_several_bursts_is_remembered(parts):
             await socket.hear(Range(Span(0, at - 1)))
         silence.pass_()
         with pytest.raises(Stalled):
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, PATIENCE_S)
 
     asyncio.run(run())
 
@@ -227,7 +228,7 @@ def test_a_gap_that_stays_open_is_asked_for_again():
         await socket.hear(Range(Span(0, 59)))
         silence.pass_()
         with pytest.raises(Stalled):
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, PATIENCE_S)
 
     asyncio.run(run())
 
@@ -237,9 +238,9 @@ def test_a_client_that_sent_all_may_be_silent():
         _, socket, silence, running = await connected(60)
         socket.say(*frames(0, 60))
         await socket.hear(Range(Span(0, 59)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert [await silence.patience_s.get(), await silence.patience_s.get()] == [None, None]
         socket.to_server.put_nowait(None)
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, PATIENCE_S)
 
     asyncio.run(run())

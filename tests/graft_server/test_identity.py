@@ -9,6 +9,7 @@ from sqlsync.errors import CoordinatorRefused, NotTheOwner, TimelineForked, Time
 from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 from sqlsync.links.http_link import HttpLink
+from testbed.patience import PATIENCE_S
 from tests.graft_server import support
 from tests.graft_server.support import MODULE, ask, digest_of
 from tests.graft_server.wire_client import WireClient
@@ -104,7 +105,7 @@ def test_an_author_is_its_token_s_principal(principals, links):
     with pytest.raises(NotTheOwner, match="names the actor 'bob'"):
         ann.submit(timeline, [mutation(timeline, 0, actor="bob")])
     ann.submit(timeline, [mutation(timeline, 0)])
-    assert ann.wait(timeline, 0, timeout_s=20).applied == 0
+    assert ann.wait(timeline, 0, timeout_s=PATIENCE_S).applied == 0
     with pytest.raises(NotTheOwner, match="another principal"):
         bob.submit(timeline, [mutation(timeline, 1)])
     with pytest.raises(NotTheOwner):

@@ -8,6 +8,7 @@ import pytest
 
 from graft_server.budget import Budget, HolderOverBudget, OverBudget
 from graft_server.lanes import Lane, Overloaded
+from testbed.patience import PATIENCE_S
 
 
 def run(test):
@@ -16,7 +17,7 @@ def run(test):
     async def outer():
         lane, free = Lane("the lane", threads=2, waiting_max=2), threading.Event()
         try:
-            await asyncio.wait_for(test(lane, free), 20)
+            await asyncio.wait_for(test(lane, free), PATIENCE_S)
         finally:
             free.set()
             lane.close()
@@ -30,7 +31,7 @@ async def blocked(lane, free, count):
 
     def block():
         started.release()
-        free.wait(20)
+        free.wait(PATIENCE_S)
 
     tasks = [asyncio.create_task(lane.run(block)) for _ in range(count)]
     for _ in range(count):
@@ -44,7 +45,7 @@ def test_a_call_returns_or_raises_what_it_does():
         with pytest.raises(ZeroDivisionError):
             await lane.run(divmod, 7, 0)
         with pytest.raises(TimeoutError, match="the call's own"):
-            await lane.run(raising, TimeoutError("the call's own"), timeout_s=20)
+            await lane.run(raising, TimeoutError("the call's own"), timeout_s=PATIENCE_S)
 
     def raising(error):
         raise error
@@ -80,7 +81,7 @@ def test_a_lane_that_is_full_stops_no_other():
     async def test(lane, free):
         await blocked(lane, free, 2)
         other = Lane("another", threads=1, waiting_max=1)
-        assert await other.run(str, 1, timeout_s=20) == "1"
+        assert await other.run(str, 1, timeout_s=PATIENCE_S) == "1"
         other.close()
 
     run(test)

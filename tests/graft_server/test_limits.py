@@ -23,6 +23,7 @@ from sqlsync.ids import TimelineId
 from sqlsync.links import presence
 from sqlsync.links.http_link import HttpLink, _error
 from sqlsync.links.mutation_batch import write_batches
+from testbed.patience import PATIENCE_S
 from tests.graft import support as graft_support
 from tests.graft_server import support
 from tests.graft_server.wire_client import WireClient
@@ -39,7 +40,7 @@ def put(link, timeline, lsn, key="a"):
 
 def raw(server, request):
     """Send bytes as they are; return the connection."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
     connection.sendall(request)
     return connection
 
@@ -74,7 +75,7 @@ class HungStore:
         def call(*args, **named):
             if not self.answers.is_set():
                 self.asked.release()
-                self.answers.wait(60)
+                self.answers.wait(PATIENCE_S)
             return found(*args, **named)
 
         return call
@@ -109,7 +110,7 @@ def test_a_document_that_nobody_wrote_to_leaves_no_directory(tmp_path):
             link, timeline = HttpLink(server.url, document, reducer=support.OpaqueNotes()), TimelineId.new()
             if document == written:
                 put(link, timeline, 0)
-                assert link.wait(timeline, 0, timeout_s=20).applied == 0
+                assert link.wait(timeline, 0, timeout_s=PATIENCE_S).applied == 0
             else:
                 link.submit(timeline, [])
             link.close()
@@ -153,13 +154,13 @@ def test_a_store_that_does_not_answer_keeps_no_document_from_taking_mutations(tm
         timelines = [TimelineId.new() for _ in links]
         for link, timeline in zip(links, timelines, strict=True):
             put(link, timeline, 0)
-            assert link.wait(timeline, 0, timeout_s=20).applied == 0
+            assert link.wait(timeline, 0, timeout_s=PATIENCE_S).applied == 0
         store.answers.clear()
         try:
             for link, timeline in zip(links, timelines, strict=True):
                 assert put(link, timeline, 1).next_lsn == 2
             for _ in links:
-                assert store.asked.acquire(timeout=20)
+                assert store.asked.acquire(timeout=PATIENCE_S)
             for link, timeline in zip(links, timelines, strict=True):
                 assert put(link, timeline, 2).next_lsn == 3
             new = HttpLink(server.url, ids(server, 9)[-1], reducer=support.OpaqueNotes())
@@ -169,7 +170,7 @@ def test_a_store_that_does_not_answer_keeps_no_document_from_taking_mutations(tm
         finally:
             store.answers.set()
         for link, timeline in zip(links, timelines, strict=True):
-            assert link.wait(timeline, 2, timeout_s=20).applied == 2
+            assert link.wait(timeline, 2, timeout_s=PATIENCE_S).applied == 2
         support.wait_for(lambda: new.submit(TimelineId.new(), []).next_lsn == 0)
         for link in (*links, new):
             link.close()
@@ -183,10 +184,10 @@ def test_a_server_ends_although_its_store_does_not_answer(tmp_path):
             (document,) = ids(server, 1)
             link, timeline = HttpLink(server.url, document, reducer=support.OpaqueNotes()), TimelineId.new()
             put(link, timeline, 0)
-            assert link.wait(timeline, 0, timeout_s=20).applied == 0
+            assert link.wait(timeline, 0, timeout_s=PATIENCE_S).applied == 0
             store.answers.clear()
             put(link, timeline, 1)
-            assert store.asked.acquire(timeout=20)
+            assert store.asked.acquire(timeout=PATIENCE_S)
             link.close()
             server.stop()
     finally:
@@ -202,7 +203,7 @@ class SlowNotes(support.OpaqueNotes):
     def apply(self, context):
         if context.mutation.body.payload.startswith(b"slow"):
             self.began.release()
-            self.goes_on.wait(60)
+            self.goes_on.wait(PATIENCE_S)
         else:
             super().apply(context)
 
@@ -214,13 +215,13 @@ def test_a_slow_document_stops_no_other(tmp_path):
         slow, quick = ids(server, 2)
         client = WireClient(slow).connect(server.websocket_url(slow))
         client.mutate("slow")
-        assert SlowNotes.began.acquire(timeout=20)
+        assert SlowNotes.began.acquire(timeout=PATIENCE_S)
         behind = encode(RangeRequest(bytes(16), Span(0, 4)))  # the server asks the store whether it has that
         with contextlib.ExitStack() as others:
             try:
                 for _ in range(10):
                     other = others.enter_context(connect(server.websocket_url(slow), compression=None))
-                    other.recv(timeout=20)
+                    other.recv(timeout=PATIENCE_S)
                     other.send(behind)
                 fine = WireClient(quick).connect(server.websocket_url(quick))
                 fine.mutate("put", "a", "1")
@@ -315,11 +316,11 @@ def test_a_client_whose_document_takes_no_more_is_kept_waiting(tmp_path, documen
         store.answers.clear()
         try:
             client.mutate("append", "a", "0,")
-            assert store.asked.acquire(timeout=20)
+            assert store.asked.acquire(timeout=PATIENCE_S)
             for count in range(1, 50):
                 client.mutate("append", "a", f"{count},")
             taken = server.served[document].coordinator
-            assert refused.acquire(timeout=20)
+            assert refused.acquire(timeout=PATIENCE_S)
             assert 0 < len(taken._inbox) <= 20
         finally:
             store.answers.set()
@@ -402,7 +403,7 @@ def test_errors_show_no_paths_of_the_server(tmp_path, document, kind):
         with raw(server, f"POST {url} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()) as connection:
             status, headers, body = reply(connection)
         with connect(server.websocket_url(document)) as client, pytest.raises(ConnectionClosed) as caught:
-            client.recv(timeout=20)
+            client.recv(timeout=PATIENCE_S)
     assert status == (503 if kind == "busy" else 500)
     assert ("retry-after" in headers) == (kind == "busy")
     for text in (body, caught.value.rcvd.reason):

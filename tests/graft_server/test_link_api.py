@@ -17,6 +17,7 @@ from sqlsync.errors import (
 from sqlsync.ids import TimelineId
 from sqlsync.links.http_link import HttpLink
 from sqlsync.links.mutation_batch import BATCH_BYTES_MAX, read_batch, write_batches
+from testbed.patience import PATIENCE_S
 from tests.graft_server import support
 
 
@@ -71,7 +72,7 @@ def test_a_document_that_runs_by_itself_converges(open_document):
         each.start(poll_s=0.05)
     receipts = [each.mutate(f"append\0{each.timeline}\0x".encode()) for each in (one, other) for _ in range(5)]
     for receipt in receipts:
-        receipt.wait(20)
+        receipt.wait(PATIENCE_S)
     support.wait_for(lambda: notes(one) == notes(other) and len(notes(one)) == 2)
     assert set(notes(one).values()) == {"xxxxx"}
 
@@ -81,7 +82,7 @@ def test_answers_say_how_far_a_timeline_is(link):
     assert link.submit(timeline, []).next_lsn == 0
     mutations = [mutation(timeline, 0), mutation(timeline, 1)]
     assert link.submit(timeline, mutations).next_lsn == 2
-    answer = link.wait(timeline, 1, timeout_s=20)
+    answer = link.wait(timeline, 1, timeout_s=PATIENCE_S)
     assert (answer.next_lsn, answer.applied) == (2, 1)
     assert answer.volume_lsn > 0
     assert link.wait(timeline, 5, timeout_s=0.05).applied == 1
@@ -203,7 +204,7 @@ def test_presence_is_seen_by_others_and_ends(server, document, link):
     other = HttpLink(server.url, document, reducer=support.OpaqueNotes())
     link.submit(TimelineId.new(), [])
     unsubscribe = other.presence.subscribe(listener)
-    assert told.wait(20)
+    assert told.wait(PATIENCE_S)
     link.presence.set("me/1", {"cursor": 3}, ttl_s=30)
     support.wait_for(lambda: {"me/1": {"cursor": 3}} in heard)
     assert other.presence.states() == {"me/1": {"cursor": 3}}

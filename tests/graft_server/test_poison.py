@@ -8,6 +8,7 @@ from sqlsync.envelope import Mutation, Opaque
 from sqlsync.ids import TimelineId
 from sqlsync.links.http_link import HttpLink
 from sqlsync.links.mutation_batch import write_batches
+from testbed.patience import PATIENCE_S
 from tests.graft_server import support
 from tests.graft_server.support import ask, digest_of, wait_for
 
@@ -23,7 +24,7 @@ def applies(link):
     """Whether a mutation of somebody else gets into the volume."""
     timeline = TimelineId.new()
     link.submit(timeline, [Mutation.captured(timeline, 0, Opaque(b"put\0a\x001"))])
-    return link.wait(timeline, 0, timeout_s=20).applied == 0
+    return link.wait(timeline, 0, timeout_s=PATIENCE_S).applied == 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from websockets.sync.client import connect
 from graft_server.reducers import AnotherReducer, NoSuchReducer, ReducerReplaced, Reducers, parse_digest
 from graft_server.settings import ServerSettings
 from sqlsync.ids import base58, unbase58
+from testbed.patience import PATIENCE_S
 from tests.graft import support as graft_support
 from tests.graft_server import support
 from tests.graft_server.support import MODULE, NEWER_MODULE, UPLOAD_TOKEN, ask, digest_of, wait_for
@@ -82,7 +83,7 @@ def test_other_methods_and_paths_are_refused(server):
 def test_a_connection_that_cannot_be_served_is_closed_with_a_reason(server, document, path, code, reason):
     url = f"ws://127.0.0.1:{server.port}{path.format(document=document)}"
     with connect(url) as client, pytest.raises(ConnectionClosed) as caught:
-        client.recv(timeout=10)
+        client.recv(timeout=PATIENCE_S)
     assert caught.value.rcvd.code == code
     assert reason in caught.value.rcvd.reason
 
@@ -112,10 +113,10 @@ def test_pages_of_other_origins_may_not_connect(tmp_path, document, origin, allo
         origin = origin and origin.format(port=server.port)
         with connect(server.websocket_url(document), origin=origin) as client:
             if allowed:
-                assert client.recv(timeout=10)
+                assert client.recv(timeout=PATIENCE_S)
             else:
                 with pytest.raises(ConnectionClosed) as caught:
-                    client.recv(timeout=10)
+                    client.recv(timeout=PATIENCE_S)
                 assert caught.value.rcvd.code == 4401
 
 
@@ -125,7 +126,7 @@ def test_a_server_that_is_full_says_try_again(tmp_path, document):
         other = ask(server, "GET", "/new")[1]
         one = WireClient(document).connect(server.websocket_url(document))
         with connect(server.websocket_url(other)) as client, pytest.raises(ConnectionClosed) as caught:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
         one.disconnect()
     assert caught.value.rcvd.code == 1013
 
@@ -135,7 +136,7 @@ def test_a_document_with_too_many_clients_says_try_again(tmp_path, document):
         support.upload(server)
         one = WireClient(document).connect(server.websocket_url(document))
         with connect(server.websocket_url(document)) as client, pytest.raises(ConnectionClosed) as caught:
-            client.recv(timeout=10)
+            client.recv(timeout=PATIENCE_S)
         one.mutate("put", "a", "1")
         one.settle()
         one.disconnect()
@@ -276,7 +277,7 @@ def test_a_request_cannot_take_a_document_over_unless_it_may_upload(server, docu
         assert (status, name) == (403, "AnotherReducer")
     assert refused(ask(server, "PUT", f"/doc/{document}/reducer?{other}"))[0] == 401
     with connect(server.websocket_url(document, NEWER_MODULE)) as stranger, pytest.raises(ConnectionClosed) as caught:
-        stranger.recv(timeout=10)
+        stranger.recv(timeout=PATIENCE_S)
     assert caught.value.rcvd.code == 4403
     client.mutate("put", "b", "2")
     client.settle()

@@ -13,6 +13,7 @@ from graft_server import storage as storage_module
 from sqlsync.documents.document import Document
 from sqlsync.ids import TimelineId
 from sqlsync.links.http_link import HttpLink
+from testbed.patience import PATIENCE_S
 from tests.graft import support as graft_support
 from tests.graft_server import support
 from tests.graft_server.wire_client import PAGE, WireClient
@@ -337,7 +338,7 @@ def test_a_bad_message_ends_its_connection_and_nothing_else(tmp_path, document, 
                 bad.send(message)
             with pytest.raises(ConnectionClosed) as caught:
                 while True:
-                    bad.recv(timeout=10)
+                    bad.recv(timeout=PATIENCE_S)
         assert caught.value.rcvd.code == code
         assert reason in caught.value.rcvd.reason
         good.mutate("put", "b", "2")
@@ -352,7 +353,7 @@ def test_a_gap_is_answered_with_what_is_wanted(server, document):
         answers = []
         with pytest.raises(ConnectionClosed):
             while True:
-                answers.append(bad.recv(timeout=10))
+                answers.append(bad.recv(timeout=PATIENCE_S))
     wants_0 = struct.pack("<IIQ", 1, 0, 0)
     assert answers[1:] == [wants_0, wants_0]
 

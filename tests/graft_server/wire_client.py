@@ -8,6 +8,7 @@ import struct
 from websockets.sync.client import connect
 
 from sqlsync.ids import unbase58
+from testbed.patience import PATIENCE_S
 
 PAGE = 4096
 
@@ -78,7 +79,7 @@ class WireClient:
             self._send(2, self._id(self.id), struct.pack("<QQ", lsn, len(data)), data)
             self._outstanding = (self._outstanding[0], lsn + 1)
 
-    def receive(self, timeout=10):
+    def receive(self, timeout=PATIENCE_S):
         """Take one message in."""
         message = self.socket.recv(timeout=timeout)
         (tag,) = struct.unpack_from("<I", message)

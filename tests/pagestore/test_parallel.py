@@ -5,6 +5,7 @@ import pytest
 
 from pagestore.errors import CorruptObject
 from pagestore.parallel import Parallel
+from testbed.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def parallel():
 
 
 def test_results_come_in_order_while_calls_run_at_once(parallel):
-    together = threading.Barrier(4, timeout=20)
+    together = threading.Barrier(4, timeout=PATIENCE_S)
 
     def meet(number):
         together.wait()
@@ -37,11 +38,11 @@ def test_beside_a_block_that_waits(parallel):
 
     def work():
         began.set()
-        assert may_end.wait(20)
+        assert may_end.wait(PATIENCE_S)
         order.append("work")
 
     with parallel.beside(work):
-        assert began.wait(20), "it runs while the block does"
+        assert began.wait(PATIENCE_S), "it runs while the block does"
         order.append("block")
         may_end.set()
     assert order == ["block", "work"]
@@ -68,7 +69,7 @@ def test_a_block_that_fails_waits_for_what_was_begun_beside_it(parallel):
         raise CorruptObject("beside")
 
     with pytest.raises(KeyError, match="block"), parallel.beside(work):
-        assert began.wait(20)
+        assert began.wait(PATIENCE_S)
         raise KeyError("block")
     assert done == ["work"]
     with Parallel(1) as alone, pytest.raises(KeyError), alone.beside(work):
@@ -78,7 +79,7 @@ def test_a_block_that_fails_waits_for_what_was_begun_beside_it(parallel):
 
 def test_the_first_error_waits_for_what_runs_and_cancels_the_rest(parallel):
     begun, ended = [], []
-    all_run = threading.Barrier(4, timeout=20)
+    all_run = threading.Barrier(4, timeout=PATIENCE_S)
     failing = threading.Event()
 
     def work(number):
@@ -87,7 +88,7 @@ def test_the_first_error_waits_for_what_runs_and_cancels_the_rest(parallel):
         if number == 0:
             failing.set()
             raise CorruptObject("item 0")
-        failing.wait(20)
+        failing.wait(PATIENCE_S)
         ended.append(number)
 
     with pytest.raises(CorruptObject, match="item 0"):
@@ -117,13 +118,13 @@ def test_an_iterator_closed_early_leaves_nothing_running(parallel):
     def work(number):
         if number:
             running.release()
-            release.wait(20)
+            release.wait(PATIENCE_S)
         ended.append(number)
         return number
 
     results = parallel.map(work, range(100))
     assert next(results) == 0
-    running.acquire(timeout=20)
+    running.acquire(timeout=PATIENCE_S)
     release.set()
     results.close()
     count = len(ended)
@@ -138,7 +139,7 @@ def test_calls_run_ahead_while_items_are_still_being_made(parallel):
     def items():
         for number in range(4):
             if number > 1:
-                assert called[number - 2].wait(20), "it begins before the items after the next one are there"
+                assert called[number - 2].wait(PATIENCE_S), "it begins before the items after the next one are there"
             yield number
 
     def work(number):
@@ -218,10 +219,10 @@ def test_callers_do_not_wait_for_what_others_do():
     with Parallel(3) as parallel, ThreadPoolExecutor(1) as callers:
         blocked = callers.submit(lambda: list(parallel.map(hang, range(6))))
         for _ in range(3):
-            assert stuck.acquire(timeout=30)
+            assert stuck.acquire(timeout=PATIENCE_S)
         assert list(parallel.map(lambda item: item + 1, range(50))) == list(range(1, 51))
         release.set()
-        assert blocked.result(30) == [None] * 6
+        assert blocked.result(PATIENCE_S) == [None] * 6
 
 
 def test_a_call_that_was_begun_is_waited_for(parallel):
@@ -229,11 +230,11 @@ def test_a_call_that_was_begun_is_waited_for(parallel):
 
     def work():
         began.set()
-        assert may_end.wait(20)
+        assert may_end.wait(PATIENCE_S)
         return threading.get_ident()
 
     result = parallel.begin(work)
-    assert began.wait(20), "it runs before anybody waits"
+    assert began.wait(PATIENCE_S), "it runs before anybody waits"
     may_end.set()
     assert result() != threading.get_ident()
 
@@ -254,11 +255,11 @@ def test_a_call_to_which_no_thread_came_runs_where_it_is_waited_for():
 
     def busy():
         began.set()
-        assert may_end.wait(20)
+        assert may_end.wait(PATIENCE_S)
 
     with Parallel(2) as parallel:
         busy_ones = [parallel.begin(busy) for _ in range(2)]
-        assert began.wait(20)
+        assert began.wait(PATIENCE_S)
         assert parallel.begin(threading.get_ident)() == threading.get_ident()
         may_end.set()
         for result in busy_ones:

@@ -13,6 +13,7 @@ from sqlsync.errors import BadMutation, CorruptTimeline, MutationRejected, Reduc
 from sqlsync.ids import TimelineId
 from sqlsync.links.mutation_batch import read_batch, write_batches
 from sqlsync.links.presence import PresenceHub
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.graft_server.support import wait_for
 from tests.sqlsync.support import Notes, Stage, notes
@@ -235,5 +236,5 @@ def test_a_document_goes_on_by_itself_whatever_its_call_backs_raise(stage):
     wait_for(lambda: coordinator.health().waiting == 0)
     ann.start(poll_s=0.01, on_error=on_error)
     wait_for(lambda: failures)
-    assert ann.mutate("put", key="a", value="1").wait(20).state == "confirmed"
+    assert ann.mutate("put", key="a", value="1").wait(PATIENCE_S).state == "confirmed"
     assert str(failures[0]) == "the window was closed"

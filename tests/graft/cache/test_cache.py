@@ -24,6 +24,7 @@ from metastore.placement import OwnObject, SegmentRef
 from pagestore.ids import SegmentId
 from pagestore.runtime import SYSTEM
 from pagestore.segments.format import DecodedFrame
+from testbed.patience import PATIENCE_S
 from tests.graft.support import (
     as_other_process,
     body,
@@ -153,7 +154,7 @@ def test_a_housekeeper(monkeypatch):
     assert not worker.worked.is_set()
     keeper.begin()
     keeper.begin()
-    assert worker.worked.wait(30)
+    assert worker.worked.wait(PATIENCE_S)
     thread = keeper._thread
     keeper.close()
     assert not thread.is_alive()
@@ -161,7 +162,7 @@ def test_a_housekeeper(monkeypatch):
     assert keeper._thread is None
     forgotten = Housekeeper(Worker().work)
     forgotten.begin()
-    forgotten._thread.join(30)
+    forgotten._thread.join(PATIENCE_S)
     assert not forgotten._thread.is_alive()
 
 

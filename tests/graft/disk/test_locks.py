@@ -8,6 +8,7 @@ from graft.disk import locks as locks_module
 from graft.disk.locks import FileLock, PresenceLock
 from graft.errors import BadRequest, WriterBusy
 from pagestore.runtime import Runtime
+from testbed.patience import PATIENCE_S
 
 
 def test_one_holder(tmp_path):
@@ -32,9 +33,11 @@ def locks(tmp_path):
         lock.close()
 
 
-def test_a_brief_holder_is_waited_for(locks):
+def test_a_brief_holder_is_waited_for(locks, monkeypatch):
     tidy, writer, late = locks
-    taken = []
+    taken, waits = [], threading.Event()
+    monkeypatch.setattr(locks_module, "_BRIEF_S_MAX", PATIENCE_S)
+    monkeypatch.setattr(locks_module, "SYSTEM", Runtime(sleep_s=lambda _: waits.set()))
 
     def take():
         taken.append(writer.try_acquire())
@@ -43,11 +46,11 @@ def test_a_brief_holder_is_waited_for(locks):
     with tidy.held_briefly() as held:
         assert held
         waiting.start()
-        waiting.join(0.02)
+        assert waits.wait(PATIENCE_S)
         assert not taken
         with late.held_briefly() as held_too:
             assert not held_too, "who tidies waits for nobody"
-    waiting.join(10)
+    waiting.join(PATIENCE_S)
     assert taken == [True]
     with tidy.held_briefly() as held:
         assert not held
@@ -97,16 +100,18 @@ def test_a_closed_lock(tmp_path):
         lock.try_acquire()
 
 
-def test_the_first_to_come_is_alone_until_it_settled(tmp_path):
+def test_the_first_to_come_is_alone_until_it_settled(tmp_path, monkeypatch):
     first, second, third = (PresenceLock(tmp_path / "open.lock") for _ in range(3))
-    entered = []
+    entered, comes = [], threading.Event()
     assert first.enter()
+    real = locks_module._locked_by_name
+    monkeypatch.setattr(locks_module, "_locked_by_name", lambda path: (comes.set(), real(path))[1])
     joining = threading.Thread(target=lambda: entered.append(second.enter()))
     joining.start()
-    joining.join(0.05)
+    assert comes.wait(PATIENCE_S)
     assert not entered
     first.admit_others()
-    joining.join(10)
+    joining.join(PATIENCE_S)
     assert entered == [False]
     first.close()
     assert not third.enter()

@@ -23,6 +23,7 @@ from graft.sync.clone import clone
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from pagestore.runtime import Runtime
+from testbed.patience import PATIENCE_S
 from tests.graft.support import body, commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
 
 _position = st.integers(0, 3000)
@@ -238,7 +239,7 @@ def test_memory_stays_bounded(tmp_path):
         for number in range(200):
             file.write(number.to_bytes(8, "big") + block[8:])
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, tmp_path], check=True, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", _MEASURE, tmp_path], check=True, capture_output=True, text=True, timeout=PATIENCE_S,
         cwd=Path(__file__).parents[3],
     )  # fmt: skip
     before, highest = map(int, done.stdout.split())

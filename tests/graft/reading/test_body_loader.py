@@ -12,6 +12,7 @@ from graft.sync.clone import clone
 from graft.sync.push import push
 from pagestore.errors import StoreUnavailable
 from pagestore.stores.memory import MemoryStore
+from testbed.patience import PATIENCE_S
 from tests.graft.support import body, commit, fast_directory, fresh_store, leave, new_replica, small_settings
 
 PAGES = 64
@@ -66,11 +67,11 @@ def test_a_slow_object_keeps_nobody_from_another_one(world, monkeypatch):
     reader, store = world
     hydrating = threading.Thread(target=hydrate, args=(reader,))
     hydrating.start()
-    assert store.begun.wait(30)
+    assert store.begun.wait(PATIENCE_S)
     for page in range(1, 9):
         assert reader.snapshot().read(page) == body(512, page, "second")
     store.release.set()
-    hydrating.join(30)
+    hydrating.join(PATIENCE_S)
     assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
 
 
@@ -166,7 +167,7 @@ def test_what_is_fetched_in_the_background_is_waited_for_by_whoever_comes_to_it(
     reader.snapshot().read(1)
     number, told = reader.snapshot().missing_frame(PAGES), threading.Event()
     assert reader.bodies.attach_later([number], told.set)
-    assert store.begun.wait(30)
+    assert store.begun.wait(PATIENCE_S)
     assert reader.snapshot().missing_frame(PAGES) is None, "on its way"
     assert reader.snapshot().peek(PAGES) is None, "but not here"
     assert reader.table.is_ahead(number)
@@ -200,7 +201,7 @@ def test_closing_waits_for_what_is_being_fetched_and_begins_nothing_more(world):
     reader.snapshot().read(1)
     number = reader.snapshot().missing_frame(PAGES)
     assert reader.bodies.attach_later([number], lambda: None)
-    assert store.begun.wait(30)
+    assert store.begun.wait(PATIENCE_S)
     threading.Timer(0.01, store.release.set).start()
     reader.bodies.close()
     assert reader.table.ahead
@@ -213,7 +214,7 @@ def test_a_forked_process_fetches_nothing_in_the_background(world):
     reader.snapshot().read(1)
     number = reader.snapshot().missing_frame(PAGES)
     assert reader.bodies.attach_later([number], lambda: None)
-    assert store.begun.wait(30)
+    assert store.begun.wait(PATIENCE_S)
     reader.bodies.disown()  # as the child does, in which the thread that fetches is not
     assert not reader.table.coming
     assert not reader.bodies.attach_later([number + 1], lambda: None)

@@ -11,6 +11,7 @@ from graft.sync.push import push
 from pagestore.errors import StoreUnavailable
 from pagestore.segments.fetch_plan import RangeRead
 from pagestore.stores.metered import MeteredStore
+from testbed.patience import PATIENCE_S
 from tests.graft.support import body, commit, content, fast_directory, fresh_store, leave, new_replica, small_settings
 
 PAGES = 40
@@ -37,7 +38,7 @@ class Held:
             if self.fails:
                 raise StoreUnavailable(f"{key} does not come")
             if self.holds:
-                assert self.go_on.wait(30)
+                assert self.go_on.wait(PATIENCE_S)
         return self.inner.get_range(key, start, length)
 
     def close(self):
@@ -69,12 +70,12 @@ def test_a_replica_that_is_made_to_read_does_not_wait_for_what_is_read_first(pla
     path, _ = place
     store.holds = True
     reader = cloned(path, store, to_read=True)
-    assert store.begun.wait(30)
+    assert store.begun.wait(PATIENCE_S)
     reading = threading.Thread(target=lambda: bytes(reader.snapshot().read(1)))
     reading.start()
     assert reading.is_alive(), "the first reader waits for it"
     store.go_on.set()
-    reading.join(30)
+    reading.join(PATIENCE_S)
     assert reader.snapshot().read(1) == body(512, 1, "first")
     leave(reader)
 
@@ -118,7 +119,7 @@ def test_what_could_not_be_had_is_asked_for_by_whoever_needs_it(place, store, st
     path, _ = place
     store.fails = True
     reader = cloned(path, store, to_read=True)
-    assert store.begun.wait(30)
+    assert store.begun.wait(PATIENCE_S)
     if stays:
         with pytest.raises(RemoteUnavailable, match="does not come"):
             reader.snapshot().read(1)

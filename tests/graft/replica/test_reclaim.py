@@ -22,6 +22,7 @@ from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from pagestore.runtime import Runtime
+from tests.graft import support
 from tests.graft.support import (
     Killed,
     as_other_process,
@@ -59,7 +60,7 @@ def _no_housekeeping(monkeypatch):
 
 
 def disk_bytes(path):
-    return sum(file.stat().st_blocks * 512 for file in path.rglob("*") if file.is_file())
+    return support.disk_bytes(file for file in path.rglob("*") if file.is_file())
 
 
 def ratio(replica):

@@ -24,6 +24,7 @@ from metastore.placement import commit_key
 from pagestore.errors import StoreUnavailable
 from pagestore.runtime import SYSTEM
 from pagestore.stores.metered import MeteredStore, StoreTraffic
+from testbed.patience import PATIENCE_S
 from tests.graft.support import (
     as_other_process,
     begin,
@@ -369,7 +370,7 @@ class TestFollower:
         world.replicas.append(reader)
         world.push()
         with Follower(reader, fast, told=lambda event: event.moved and told.release()) as follower:
-            assert told.acquire(timeout=30)
+            assert told.acquire(timeout=PATIENCE_S)
             assert world.newest(reader) == world.written(2)
             assert follower.running
         assert not follower.running
@@ -381,7 +382,7 @@ class TestFollower:
         commit(reader, [2], "mine")
         world.push()
         with Follower(reader, PollPolicy(0.001, 0.001, 10**9)) as follower:
-            follower._thread.join(30)
+            follower._thread.join(PATIENCE_S)
             assert isinstance(follower.error, Diverged)
 
     def test_closing_the_replica_stops_it(self, world):

@@ -25,6 +25,7 @@ from graft_sqlite_vfs import connect
 from graft_sqlite_vfs.readpath import Pure
 from graft_sqlite_vfs.registration import READ_PATH, pure_read_path
 from pagestore.runtime import SYSTEM
+from testbed.patience import PATIENCE_S
 from tests.graft import test_power_cut
 from tests.graft.support import Killed, content, dying_at
 from tests.graft_sqlite_vfs.conftest import fill, integrity, rows, spilling
@@ -305,7 +306,7 @@ class TestOthers:
         """The lock is the one that Python's transactions take, so that waiting for it works as ever."""
         replica = volumes.replica()
         transaction = replica.begin(replica.snapshot())
-        appending.set_busy_timeout(20_000)
+        appending.set_busy_timeout(300_000)
         threading.Timer(0.05, transaction.close).start()
         appending.execute(INSERT, ("x",))
         assert rows(appending, COUNT) == [(5,)]
@@ -390,7 +391,7 @@ class TestOthers:
         def write(number):
             with contextlib.nullcontext() if number else pure_read_path():
                 connection = connect(volumes.path())
-            connection.set_busy_timeout(30_000)
+            connection.set_busy_timeout(300_000)
             for n in range(60):
                 connection.execute(INSERT, (f"{number} {n}",))
             connection.close()
@@ -509,7 +510,7 @@ from graft import failpoints
 from graft_sqlite_vfs import _accelerator, connect
 told = json.loads(sys.argv[1])
 connection = connect(told["path"], durability=told["durability"])
-connection.set_busy_timeout(20_000)
+connection.set_busy_timeout(300_000)
 passed = 0
 def hook(name):
     global passed
@@ -537,7 +538,11 @@ class TestDeaths:
                 "tag": f"{times}",
             }
             done = subprocess.run(
-                [sys.executable, "-c", CHILD, json.dumps(told)], capture_output=True, text=True, timeout=60, check=False
+                [sys.executable, "-c", CHILD, json.dumps(told)],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
             )
             assert done.returncode == -signal.SIGKILL, done.stderr
             committed = len(done.stdout.splitlines())
@@ -570,7 +575,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             [sys.executable, "-c", script, volumes.path()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as parent:
             child = int(parent.stdout.readline())
-            assert parent.wait(30) == -signal.SIGKILL
+            assert parent.wait(PATIENCE_S) == -signal.SIGKILL
             os.kill(child, 0)  # lives
             appending.execute(INSERT, ("x",))
             parent.stdin.close()

@@ -10,6 +10,7 @@ import pytest
 
 from graft.replica.opening import open_replica
 from graft_sqlite_vfs.readpath import VARIABLE
+from testbed.patience import PATIENCE_S
 from tests.graft_sqlite_vfs.conftest import committed_in_python
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +43,7 @@ def test_a_collection_does_not_drop_a_ctrl_c():
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
 

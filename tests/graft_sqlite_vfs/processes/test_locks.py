@@ -86,7 +86,7 @@ def test_busy_timeout_is_honoured(db, volumes):
 
 def test_a_waiting_writer_gets_its_turn(db, volumes):
     other = volumes.connect()
-    other.set_busy_timeout(60_000)
+    other.set_busy_timeout(300_000)
     db.execute("BEGIN IMMEDIATE; INSERT INTO t VALUES (4, 'four')")
     waiting = threading.Event()
 
@@ -101,7 +101,7 @@ def test_a_waiting_writer_gets_its_turn(db, volumes):
     def handler(attempt: int) -> bool:
         tries.append(attempt)
         waiting.set()
-        time.sleep(0.001)
+        thread.join()
         return True
 
     other.set_busy_handler(handler)
@@ -125,7 +125,7 @@ def test_two_threads_write_through_their_own_connections(db, volumes):
 
     def write(connection: apsw.Connection, number: int) -> None:
         try:
-            connection.set_busy_timeout(60_000)
+            connection.set_busy_timeout(300_000)
             for n in range(25):
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("INSERT INTO t(v) VALUES (?)", (f"{number}-{n}",))

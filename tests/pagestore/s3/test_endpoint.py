@@ -4,7 +4,7 @@ import http.server
 import socket
 import ssl
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
@@ -14,6 +14,7 @@ from pagestore.s3.settings import S3Settings
 from pagestore.stores.probe import require_conditional_writes
 from pagestore.urls import open_store
 from testbed.faulty_proxy import Held, Page
+from testbed.patience import PATIENCE_S
 from testbed.shared_server import HOST
 from tests.pagestore.s3.certificate import CERTIFICATE
 
@@ -153,23 +154,32 @@ def test_defaults_end_soon():
 
 
 def test_who_has_answered_once_is_waited_for(faulty_s3, client):
-    """The second silence is longer than the first would have been, and the third try gets its answer."""
+    """After the first silence has ended a try, the next try may take longer than that, and gets its answer."""
     go_on = threading.Event()
-    settings = S3Settings(first_answer_s=3, read_timeout_s=30, backoff_base_s=0, hedge_budget=0)
+    with closing(open_store(faulty_s3.url)) as other:
+        other.put("k", b"body")
+    settings = S3Settings(first_answer_s=1, read_timeout_s=PATIENCE_S, backoff_base_s=0, hedge_budget=0)
     with closing(open_store(f"{faulty_s3.url}&client={client}", s3_settings=settings)) as store:
-        store.put("k", b"body")
+        while not has_answered(store):
+            pass
         faulty_s3.faults += [Held(go_on), Held(go_on)]
         found = []
         reader = threading.Thread(target=lambda: found.append(store.get("k")))
         reader.start()
         try:
             seen = threading.Event()
-            while len(faulty_s3.held) < 2:  # the first was given up after 3 s, the second is being waited for
+            while len(faulty_s3.held) < 2:  # the first was given up, the second is being waited for
                 seen.wait(0.01)
         finally:
             go_on.set()
             reader.join()
         assert found == [b"body"]
+
+
+def has_answered(store):
+    """Whether the server was in time for this client; on a busy machine it is asked again."""
+    with suppress(StoreUnavailable):
+        return store.get("k") == b"body"
 
 
 def test_a_page_of_400_by_a_plain_server_is_told_as_it_is(faulty_s3, client):

@@ -9,6 +9,7 @@ import pytest
 from pagestore.stores.hedged import HedgeCounts, HedgedStore
 from pagestore.urls import open_store
 from testbed.faulty_proxy import Held
+from testbed.patience import PATIENCE_S
 
 LEARNED = 120
 READS = 150
@@ -62,11 +63,11 @@ def test_without_second_requests_one_held_read_holds_its_reader(faulty_s3, relea
 
         reader = threading.Thread(target=read)
         reader.start()
-        begun.wait(30)
+        begun.wait(PATIENCE_S)
         while not faulty_s3.held:
             pass  # until the proxy holds the read
         assert store.get("segments/s") == b"body", "another reader is not held up"
         assert reader.is_alive()
         release.set()
-        reader.join(30)
+        reader.join(PATIENCE_S)
         assert not reader.is_alive()

@@ -18,6 +18,7 @@ from pagestore.stores.hedge_ledger import HedgeLedger, HedgePolicy
 from pagestore.stores.hedged import HedgeCounts, HedgedStore
 from pagestore.stores.memory import MemoryStore
 from pagestore.urls import open_store
+from testbed.patience import PATIENCE_S
 from tests.pagestore.store_contract import StoreContract
 
 POLICY = HedgePolicy(budget=0.05, quantile=0.95, delay_min_s=0.01, saved_max=4, samples_min=20, samples_max=100)
@@ -325,7 +326,7 @@ class TestHelpers:
         release.set()
         while not helpers.try_run(done.release):  # a helper takes a moment to come back
             pass
-        assert done.acquire(timeout=30)
+        assert done.acquire(timeout=PATIENCE_S)
         helpers.close()
 
     def test_threads_are_used_again(self):
@@ -339,11 +340,11 @@ class TestHelpers:
         for _ in range(20):
             while not helpers.try_run(work):
                 pass
-            assert done.acquire(timeout=30)
+            assert done.acquire(timeout=PATIENCE_S)
         assert len(threads) == 1
         helpers.close()
         [thread] = threads
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
         assert not helpers.try_run(work)
 
@@ -359,8 +360,8 @@ class TestHelpers:
         for _ in range(50):
             while not helpers.try_run(work):
                 pass
-            assert done.acquire(timeout=30)
-        threads[-1].join(30)
+            assert done.acquire(timeout=PATIENCE_S)
+        threads[-1].join(PATIENCE_S)
         assert len(set(threads)) > 1
         helpers.close()
 

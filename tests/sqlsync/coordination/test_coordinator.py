@@ -21,6 +21,7 @@ from sqlsync.errors import (
     TimelineGap,
 )
 from sqlsync.ids import TimelineId
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Notes, Stage, notes
 
@@ -168,7 +169,7 @@ def test_two_coordinators_and_three_clients_in_threads_at_once(stage):
             while client.pending():
                 client.sync(wait_s=10)
             for receipt in receipts:
-                receipt.wait(10)
+                receipt.wait(PATIENCE_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
             failed.append(error)
 
@@ -178,7 +179,7 @@ def test_two_coordinators_and_three_clients_in_threads_at_once(stage):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert failed == []
     assert [coordinator.trouble for coordinator in coordinators] == [None, None]
     for client in clients:
@@ -218,7 +219,7 @@ def test_threads_that_mutate_at_once_learn_of_their_own_rejections(stage):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert told == ["seat is taken"] * 5
 
 
@@ -250,7 +251,7 @@ def test_the_thread_goes_on_after_trouble(stage):
     finally:
         stage.store.put_if_absent = put
     assert "no route to host" in str(coordinator.trouble)
-    assert coordinator.wait(ANN, 3, timeout_s=30).applied == 3
+    assert coordinator.wait(ANN, 3, timeout_s=PATIENCE_S).applied == 3
 
 
 def test_waiting_ends_in_time_and_when_the_coordinator_stops(stage):

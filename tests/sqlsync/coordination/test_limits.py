@@ -12,6 +12,7 @@ from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import CoordinatorBusy, MutationRejected
 from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage
 
@@ -147,9 +148,9 @@ def test_a_document_that_was_offline_for_long_gets_everything_through(stage, mon
     for number, receipt in enumerate(receipts):
         if is_taken:
             with pytest.raises(MutationRejected, match=f"{number} is taken"):
-                receipt.wait(20)
+                receipt.wait(PATIENCE_S)
         else:
-            receipt.wait(20)
+            receipt.wait(PATIENCE_S)
 
 
 @given(

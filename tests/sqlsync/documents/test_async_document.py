@@ -8,6 +8,7 @@ import pytest
 from sqlsync.coordination.local_link import LocalLink
 from sqlsync.documents.async_document import AsyncDocument
 from sqlsync.errors import MutationRejected
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Notes, Stage
 
@@ -42,10 +43,10 @@ def test_receipts_are_awaited_and_rejections_come_to_the_loop(stage):
             taken = [await client.mutate("take", key="seat", value=name) for client, name in ((ann, "a"), (bob, "b"))]
             assert len(await bob.pending()) == 1
             ann.start(poll_s=0.01)
-            assert (await asyncio.wait_for(taken[0], 30)).state == "confirmed"
+            assert (await asyncio.wait_for(taken[0], PATIENCE_S)).state == "confirmed"
             bob.start(poll_s=0.01)
             with pytest.raises(MutationRejected, match="seat is taken"):
-                await asyncio.wait_for(taken[1], 30)
+                await asyncio.wait_for(taken[1], PATIENCE_S)
             await bob.stop()
             assert told == [("seat is taken", True)]
             assert await bob.query("SELECT value FROM notes WHERE key = ?", ("seat",)) == [("a",)]

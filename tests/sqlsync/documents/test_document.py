@@ -10,6 +10,7 @@ from sqlsync.coordination.local_link import LocalLink
 from sqlsync.documents.document import Document
 from sqlsync.errors import CoordinatorUnavailable, DocumentBusy, MutationRejected
 from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage, notes
 
@@ -222,10 +223,10 @@ def test_a_thread_synchronizes_by_itself_and_reports_what_fails(stage):
     ann.start(poll_s=0.01, on_error=note)
     receipt = ann.mutate("put", key="a", value="1")
     coordinator.start()
-    receipt.wait(30)
+    receipt.wait(PATIENCE_S)
     coordinator.close()
     late = ann.mutate("put", key="b", value="2")
-    assert failed.wait(30)
+    assert failed.wait(PATIENCE_S)
     assert isinstance(errors[0], CoordinatorUnavailable)
     ann.stop()
     assert late.state == "local"

@@ -8,6 +8,7 @@ from sqlsync.documents.receipts import Receipt, Receipts, ReceiptState
 from sqlsync.envelope import Mutation, Named
 from sqlsync.errors import MutationRejected
 from sqlsync.ids import TimelineId
+from testbed.patience import PATIENCE_S
 
 
 def receipt(lsn=0):
@@ -51,7 +52,7 @@ def test_a_thread_that_waits_is_woken():
     thread = threading.Thread(target=found.wait)
     thread.start()
     found.moved(ReceiptState.CONFIRMED)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 

@@ -8,6 +8,7 @@ from pagestore.runtime import Runtime
 from sqlsync.errors import CoordinatorBusy, CoordinatorRefused
 from sqlsync.links import presence
 from sqlsync.links.presence import OwnPresence, PresenceHub
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage
 
@@ -138,4 +139,4 @@ def test_the_coordinators_thread_tells_of_those_who_fell_silent(stage):
     coordinator.presence.set("ann", {}, ttl_s=0.01)
     coordinator.presence.subscribe(lambda states: None if states else gone.set())
     coordinator.start()
-    assert gone.wait(30)
+    assert gone.wait(PATIENCE_S)

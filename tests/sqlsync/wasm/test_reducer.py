@@ -18,6 +18,7 @@ from sqlsync.wasm import engine as wasm_engine
 from sqlsync.wasm.compile_apart import compile_apart
 from sqlsync.wasm.guest import WasmLimits
 from sqlsync.wasm.reducer import WasmReducer, payload_of
+from testbed.patience import PATIENCE_S
 from tests.sqlsync.wasm.guests import DONE, RECORD, REPLY, REQUEST, guest, record, requesting, wat
 
 TIMELINE = TimelineId(b"a" * 16)
@@ -258,4 +259,4 @@ def test_the_ticker_ticks_for_every_guest_also_after_it_waited_for_one():
     for _ in range(200):
         with ticker:
             pace.release()
-            assert ticked.acquire(timeout=30)
+            assert ticked.acquire(timeout=PATIENCE_S)
