@@ -21,7 +21,7 @@ PUBLISHED = [
     (400, "IncompleteBody", StoreUnavailable, ""),
     (500, "InternalError", StoreUnavailable, ""),
     (403, "InvalidAccessKeyId", StoreRefused, "does not accept the credentials"),
-    (400, "InvalidBucketName", StoreRefused, "no name that a bucket can have"),
+    (400, "InvalidBucketName", StoreRefused, "a name that no bucket can have"),
     (409, "InvalidBucketState", StoreRefused, "state"),
     (400, "InvalidEncryptionAlgorithmError", StoreRefused, "encryption"),
     (400, "InvalidDigest", StoreRefused, "refuses the request"),

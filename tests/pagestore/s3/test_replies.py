@@ -127,7 +127,7 @@ def test_a_redirect_that_leads_round_and_round(faulty_s3, errors):
 @pytest.mark.parametrize("name", ["get", "put", "put_if_absent", "list"])
 def test_a_login_page_is_no_object_and_no_success(faulty_s3, store, name):
     faulty_s3.always = Page(200, b"<html><title>Welcome</title></html>", {"content-type": "text/html"})
-    with pytest.raises(StoreUnavailable, match=r"S3 would not give|no content|Welcome"):
+    with pytest.raises(StoreUnavailable, match=r"not one of S3|without content|Welcome"):
         CALLS[name](store)
 
 
@@ -223,5 +223,5 @@ def test_parts_that_a_rule_has_removed(faulty_s3, store):
         faulty_s3.always = Status(404, "NoSuchUpload")
         yield b"x" * 9_000_000
 
-    with pytest.raises(StoreUnavailable, match="dropped the parts"):
+    with pytest.raises(StoreUnavailable, match="deleted the parts"):
         store.put_stream("new", chunks())
