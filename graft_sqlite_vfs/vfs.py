@@ -34,6 +34,7 @@ from graft.sync.staleness import wait_for
 from graft.sync.time_travel import snapshot_at
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
+from graft_sqlite_vfs.pinned import PARAMETER, snapshot_named
 from graft_sqlite_vfs.read_bounds import parse_wishes
 
 NAME = "graft"
@@ -130,12 +131,13 @@ def open_volume(path: str, *, parameter: Callable[[str], str | None], make: File
 
 def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, read_path: str) -> VolumeFile:
     level, wishes, at = _durability(parameter("durability")), parse_wishes(parameter), parameter("at")
-    _require_locks(parameter, is_fixed=bool(at))
+    pin = parameter(PARAMETER)
+    _require_locks(parameter, is_fixed=bool(at or pin))
     replica = open_replica(path)
     try:
         if wishes.min_lsn is not None:
             wait_for(replica, wishes.min_lsn, timeout_s=wishes.wait_s)
-        fixed = snapshot_at(replica, at) if at else None
+        fixed = snapshot_at(replica, at) if at else snapshot_named(pin) if pin else None
         file = make(replica, fixed=fixed, durability=level, read_path=read_path)
     except BaseException:
         replica.close()

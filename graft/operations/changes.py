@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graft.errors import remote_errors
+from graft.pagemap.chunks import MapChunk
 from graft.pagemap.page_map import PageMap
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
@@ -34,7 +35,7 @@ def moved_pages(before: PageMap, after: PageMap) -> Pages:
     found = [np.empty(0, np.int64)]
     for number, chunk in enumerate(after.chunks):
         old = before.chunks[number] if number < len(before.chunks) else None
-        if old is chunk:
+        if old is chunk or (old is not None and _is_alike(old, chunk)):
             continue
         new = chunk.locations()
         places = np.nonzero(new if old is None else new != old.locations())[0]
@@ -42,6 +43,20 @@ def moved_pages(before: PageMap, after: PageMap) -> Pages:
     grown = np.arange(before.page_count + 1, after.page_count + 1, dtype=np.int64)
     pages = np.union1d(np.concatenate(found), grown)
     return pages[pages <= after.page_count]
+
+
+def differing_pages(before: PageMap, after: PageMap) -> Pages:
+    """Return the pages that are not in the same place in two maps of one replica, or that only one of them has.
+
+    Pages in the same place have the same content; those elsewhere may have. In the number of chunks that differ.
+    """
+    beyond = np.arange(after.page_count + 1, before.page_count + 1, dtype=np.int64)
+    return np.concatenate([moved_pages(before, after), beyond])
+
+
+def _is_alike(chunk: MapChunk, other: MapChunk) -> bool:
+    """Return whether two chunks are known to be equal without being read: those of local commits have no fingerprint."""
+    return chunk.fingerprint == other.fingerprint != 0
 
 
 def pages_written_since(replica: Replica, lsn: int, head: LSN) -> Pages:

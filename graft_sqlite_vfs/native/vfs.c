@@ -12,7 +12,7 @@ enum { PATH_BYTES_MAX = 4096 };
 
 /* URI parameters that the `open_file` hook is told of. */
 static const char *const parameters[] = {
-    "at", "durability", "immutable", "max_staleness_s", "min_lsn", "nolock", "wait_s",
+    "at", "durability", "immutable", "max_staleness_s", "min_lsn", "nolock", "snapshot", "wait_s",
 };
 
 static const sqlite_host *host_of(const abi_vfs *vfs)
