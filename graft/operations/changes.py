@@ -55,7 +55,7 @@ def differing_pages(before: PageMap, after: PageMap) -> Pages:
 
 
 def _is_alike(chunk: MapChunk, other: MapChunk) -> bool:
-    """Return whether two chunks are known to be equal without being read: those of local commits have no fingerprint."""
+    """Return whether two chunks are known to be equal without being read; those of local commits are not."""
     return chunk.fingerprint == other.fingerprint != 0
 
 

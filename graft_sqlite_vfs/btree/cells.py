@@ -168,7 +168,8 @@ def _joined(parts: Sequence[Positions]) -> Positions:
 def _numbers(data: Bytes, at: Positions) -> npt.NDArray[np.uint32]:
     """Return the big-endian 32-bit numbers at these positions."""
     found = data[at[:, None] + np.arange(_POINTER_BYTES)].astype(np.uint32)
-    return found[:, 0] << 24 | found[:, 1] << 16 | found[:, 2] << 8 | found[:, 3]
+    numbers: npt.NDArray[np.uint32] = found[:, 0] << 24 | found[:, 1] << 16 | found[:, 2] << 8 | found[:, 3]
+    return numbers
 
 
 def _varints(data: Bytes, at: Positions) -> tuple[Positions, Positions]:

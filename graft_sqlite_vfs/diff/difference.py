@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from graft.errors import BadRequest
+from graft.errors import BadRequest, Unsupported
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft_sqlite_vfs.diff.changed_pages import ChangedPages, Sides
@@ -68,7 +68,7 @@ class Difference:
         return shadow_names(self.before.connection) | shadow_names(self.after.connection)
 
     def rows(self, tables: Collection[str] | None = None) -> Iterator[RowChange]:
-        """Yield the rows that differ, table by table; of the named tables only. Raises `BadRequest` for unknown ones."""
+        """Yield the rows that differ, table by table, or of the named tables; `BadRequest` for unknown ones."""
         wanted = self._wanted(tables)
         for name in wanted:
             before, after = self.tables[name]
@@ -97,10 +97,14 @@ class Difference:
             return
         table = theirs or mine
         assert table is not None, "BUG: a table that is in neither version"
+        if not table.rowid and not table.without_rowid:
+            raise Unsupported(
+                f"table {table.name}: its columns take all names of the rowid, so SQL cannot tell rows apart"
+            )
         in_place = mine is not None and theirs is not None and mine.root == theirs.root
         sides = self._sides[table.root] if in_place else self._moved_tree(mine, theirs)
         owned = self._owners.get(table.root, []) if in_place else []
-        yield from (rowid_changes if table.rowid else keyed_changes)(before, after, sides, owned)
+        yield from (keyed_changes if table.without_rowid else rowid_changes)(before, after, sides, owned)
 
     def _moved_tree(self, mine: Table | None, theirs: Table | None) -> Sides:
         return self._pages.of_tree(mine.root if mine else None, theirs.root if theirs else None)
@@ -123,9 +127,9 @@ class Difference:
     @cached_property
     def _sides(self) -> dict[int, Sides]:
         """What differs in the trees of the tables that are in the same tree in both versions, by root page."""
-        rowid_roots = [table.root for table, _ in self._in_place if table.rowid]
+        rowid_roots = [table.root for table, _ in self._in_place if not table.without_rowid]
         found = self._pages.of_tables(rowid_roots)
-        others = [table.root for table, _ in self._in_place if not table.rowid]
+        others = [table.root for table, _ in self._in_place if table.without_rowid]
         return found | {root: self._pages.of_tree(root, root) for root in others}
 
     @cached_property
@@ -170,7 +174,7 @@ def compare(replica: Replica, before: Snapshot, after: Snapshot) -> Iterator[Dif
 
 def _is_comparable(mine: Table, theirs: Table) -> bool:
     """Return whether rows of both can be told to be the same one."""
-    return mine.key == theirs.key and bool(mine.rowid) == bool(theirs.rowid)
+    return mine.key == theirs.key and mine.without_rowid == theirs.without_rowid
 
 
 def _sql_of(schema: dict[tuple[str, str], SchemaEntry], key: tuple[str, str]) -> str | None:

@@ -1,6 +1,6 @@
-"""Which rows have other bytes in two versions, from the cells of the pages that differ; reads pages, decides no meaning.
+"""Which rows have other bytes in two versions, from the cells of the pages that differ.
 
-A row in a page that both versions share, in the same tree, is the same in both. So only the cells of the pages that
+A row in a page that both versions share, in the same tree, is the same in both, so only the cells of the pages that
 differ are compared: in key order for tables with rowids, in windows of bounded memory; as a set of whole payloads for
 tables without.
 """
@@ -50,7 +50,7 @@ def whole_payload(version: Version, cells: Cells, cell: int) -> bytes:
 
 
 def cells_in(version: Version, pages: Sequence[int]) -> Iterator[Cells]:
-    """Yield the cells of pages of B-trees, in windows; those of a table's interior pages, which are no rows, are not."""
+    """Yield the cells of B-tree pages, in windows; a table's interior pages hold no rows and are left out."""
     step = max(1, _WINDOW_BYTES // version.shape.page_bytes)
     for start in range(0, len(pages), step):
         window = pages[start : start + step]

@@ -61,11 +61,9 @@ class Side:
         if table is None or not len(rowids):
             return {}
         assert table.rowid, "BUG: the rows of a table without rowids were asked for by rowid"
-        query = select(
-            table, (table.rowid, *table.columns), f"WHERE {quoted(table.rowid)} IN (SELECT value FROM json_each(?))"
-        )
-        found = self.version.connection.execute(query, (json.dumps(rowids.tolist()),))
-        return {row[0]: row[1:] for row in found}
+        where = f"WHERE {quoted(table.rowid)} IN (SELECT value FROM json_each(?))"
+        query = select(table, (table.rowid, *table.columns), where)
+        return {int(row[0]): row[1:] for row in self.version.query(query, (json.dumps(rowids.tolist()),))}  # type: ignore[arg-type]
 
     def by_key(self, key: Values) -> Values | None:
         """Return the row with this primary key."""
@@ -73,7 +71,7 @@ class Side:
         if table is None:
             return None
         where = "WHERE " + " AND ".join(f"{quoted(column)} = ?" for column in table.key)
-        return self.version.connection.execute(select(table, table.columns, where), key).fetchone()
+        return next(iter(self.version.query(select(table, table.columns, where), key)), None)
 
     def row(self, values: Values | None) -> Row | None:
         """Return values by column."""
@@ -88,7 +86,7 @@ def same(one: Sequence[Value], other: Sequence[Value]) -> bool:
 
 
 def rowid_changes(before: Side, after: Side, pages: Sides, owned: Iterable[Owner]) -> Iterator[RowChange]:
-    """Yield the changes of a table that has rowids in both versions, or is only in one; ascending if that is its key."""
+    """Yield the changes of a table with rowids, which may be in one version only; ascending if that is its key."""
     mine, theirs = pages.row_pages(before.version, after.version)
     extra = np.array([int(owner.cells.rowids[owner.cell]) for owner in owned], np.int64)
     batches = _batches(differing_rowids(before.version, mine, after.version, theirs), np.unique(extra))

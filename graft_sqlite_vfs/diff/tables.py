@@ -33,6 +33,7 @@ class Table:
     rowid: str | None
     """The name by which SQL reads the rowid; None where there is none, or every name for it is another column's."""
     key_is_rowid: bool
+    without_rowid: bool
     is_virtual: bool = False
 
     @property
@@ -77,8 +78,9 @@ def table_of(connection: apsw.Connection, entry: SchemaEntry) -> Table:
     return Table(
         name=name, root=root, sql=sql or "", columns=tuple(column for column, *_ in columns),
         stored=tuple(column for column, _, hidden in columns if hidden not in _GENERATED),
-        key=key, collations=tuple(collations.get(column, "BINARY") for column in key), rowid=None if without_rowid else rowid, key_is_rowid=key_is_rowid,
-        is_virtual=root == 0,
+        key=key, collations=tuple(collations.get(column, "BINARY") for column in key),
+        rowid=None if without_rowid else rowid, key_is_rowid=key_is_rowid,
+        without_rowid=without_rowid, is_virtual=root == 0,
     )  # fmt: skip
 
 

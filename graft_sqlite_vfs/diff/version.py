@@ -1,17 +1,18 @@
 """One version of a database, to be compared with another: its pages, and its rows through SQLite."""
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from urllib.parse import quote, urlencode
 
 import apsw
 
-from graft.errors import Corrupt
+from graft.errors import Corrupt, GraftError, Unsupported
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
 from graft_sqlite_vfs.btree.cells import PageShape
+from graft_sqlite_vfs.btree.records import Value
 from graft_sqlite_vfs.header import Buffer, is_database
 from graft_sqlite_vfs.pinned import PARAMETER, pinned
 from graft_sqlite_vfs.registration import NAME
@@ -48,6 +49,17 @@ class Version:
     def bring(self, pages: Iterable[int]) -> None:
         """Fetch what is not here of these pages, together."""
         self.snapshot.prefetch(page for page in pages if 1 <= page <= self.page_count)
+
+    def query(self, sql: str, bindings: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
+        """Return the rows of a query. Raises `Corrupt` for text that is not, and what reading pages raises."""
+        try:
+            return self.connection.execute(sql, bindings).fetchall()
+        except UnicodeDecodeError as error:
+            raise Corrupt(f"{self.snapshot.describe()}: a text in the database is not valid: {error}: {sql}") from error
+        except apsw.Error as error:
+            if isinstance(error.__cause__, GraftError):
+                raise error.__cause__ from None
+            raise Unsupported(f"{self.snapshot.describe()}: SQLite does not read it here: {error}: {sql}") from error
 
     def chain(self, first: int) -> Iterator[int]:
         """Yield the overflow pages that a payload runs on in, from its first one."""

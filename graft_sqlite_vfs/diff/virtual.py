@@ -48,4 +48,4 @@ def _all_rowids(side: Side) -> Rowids:
     if side.table is None or side.table.rowid is None:
         return np.empty(0, np.int64)
     query = f"SELECT {side.table.rowid} FROM main.{quoted(side.table.name)}"  # noqa: S608 - quoted
-    return np.array([row[0] for row in side.version.connection.execute(query)], np.int64)
+    return np.array([row[0] for row in side.version.query(query)], np.int64)
