@@ -1,7 +1,7 @@
 """The row difference of one table between two versions, given the pages that differ.
 
-Which rows may differ comes from the pages (`graft_sqlite_vfs.diff.payloads`); what their columns hold comes from SQLite,
-so that defaults, generated columns, encodings and collations are what every query sees.
+Which rows may differ comes from the pages (`graft_sqlite_vfs.diff.payloads`). What their columns hold comes from
+SQLite, so that defaults, generated columns, encodings and collations are what every query sees.
 """
 
 import json
@@ -61,7 +61,7 @@ class Side:
         if table is None or not len(rowids):
             return {}
         assert table.rowid, "BUG: the rows of a table without rowids were asked for by rowid"
-        where = f"WHERE {quoted(table.rowid)} IN (SELECT value FROM json_each(?))"
+        where = f"WHERE {quoted(table.rowid)} IN (SELECT value FROM json_each(?))"  # noqa: S608 - quoted
         query = select(table, (table.rowid, *table.columns), where)
         return {int(row[0]): row[1:] for row in self.version.query(query, (json.dumps(rowids.tolist()),))}  # type: ignore[arg-type]
 
@@ -70,7 +70,11 @@ class Side:
         table = self.table
         if table is None:
             return None
-        where = "WHERE " + " AND ".join(f"{quoted(column)} = ?" for column in table.key)
+        # The key may have other collations than its columns.
+        terms = zip(table.key, table.collations, strict=True)
+        where = "WHERE " + " AND ".join(
+            f"{quoted(column)} = ? COLLATE {quoted(collation)}" for column, collation in terms
+        )
         return next(iter(self.version.query(select(table, table.columns, where), key)), None)
 
     def row(self, values: Values | None) -> Row | None:
