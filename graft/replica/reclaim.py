@@ -1,14 +1,15 @@
-"""What is of no use any more leaves the disk: cached pages that newer pushes replaced, pushed journal files, WALs.
+"""Frees local disk space: cached pages that newer pushes replaced, pushed journal files, WALs.
 
-    after pulls     a bounded piece of it, once the cache takes a good part more than the volume
-    after pushes    a bounded piece of work, once the cache takes a good part more than the volume: it keeps pace
-    when idle       the rest, a bounded piece of it at a time
-    on closing      one such piece, unless nothing was changed, and whoever was here last closed, too
+    after a pull    a bounded piece of work, once the cache is a good part larger than the volume
+    after a push    the same, after every few pushes, so that it keeps pace with them
+    when idle       the rest, one bounded piece at a time
+    on closing      one such piece, unless nothing has changed since the replica was last closed properly
 
-All of it is done without ever telling anybody "busy", and nothing depends on it: what fails is left for the next time.
+No other process is ever told "busy" because of this work, and nothing depends on it: what fails is left for the next
+time.
 
-Readers of older versions lose no page by this. Bodies that they have mapped stay as they are until they let go of them,
-and what the cache then lacks is fetched again.
+Readers of older versions lose no page. Frames that they have mapped stay as they are until they unmap them; pages that
+the cache lacks then are fetched again.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from typing import Protocol
 from graft.cache.cache import Cache
 from graft.cache.cleaning_plan import CachedFrame, Mask
 from graft.disk.locks import FileLock
+from graft.disk.shared_counters import SharedCounters
 from graft.errors import Corrupt, GraftError, LocalStorageError
 from graft.journal.journal import Journal
 from graft.pagemap.frame_table import FrameTable
@@ -32,17 +34,17 @@ _STEP_BYTES = 4 * 1024 * 1024
 """How much of the cache is copied at once, while pushes and pulls of other processes wait."""
 _STEPS_MAX = 16
 _PAUSE_S = 0.003
-"""Between two steps, for those who wait: several times as long as it takes them to look again."""
+"""Pause between two steps. Processes that wait for the lock try it several times in this time."""
 _BUSY_SLACK, _IDLE_SLACK = 4, 20
-"""The cache may take one in so many bytes more than the volume: where little is of no use, freeing it costs much."""
-_LOOK_PAGES = 64
-"""Once so many pages were pushed, one looks what is of no use …"""
+"""The cache may be larger than the volume by 1/4, or 1/20 when idle: the less there is to free, the more it costs."""
+_PAGES_PER_PIECE = 64
+"""A piece of work is done after this many pushed pages."""
 _PUSH_PAGES_MIN = 4
-"""… and a push counts as so many at least, for what it leaves besides: looking takes longer than a small one does."""
+"""A push counts as at least this many pages: surveying the cache takes longer than a small push does."""
 _TAIL_BYTES_MAX = 4 * 1024 * 1024
-"""What the newest journal file takes at most, wholly pushed, while commits are made."""
+"""The largest that the newest journal file may be, wholly pushed, while commits are made."""
 _TAIL_SHARE = 100
-"""What it takes at most once nothing happens: one in so many bytes of the volume."""
+"""When idle, the newest journal file may take 1/100 of the volume's size at most."""
 
 
 class Reclaimable(Protocol):
@@ -56,12 +58,20 @@ class Reclaimable(Protocol):
     bodies: BodyLoader
     journal: Journal
     state: State
-    sync_lock: FileLock
-    writer_lock: FileLock
-    unreclaimed_pages: int
+    shared: SharedCounters
+
+    @property
+    def sync_lock(self) -> FileLock:
+        """The lock of pushes and pulls."""
+        ...
+
+    @property
+    def writer_lock(self) -> FileLock:
+        """The lock of writers."""
+        ...
 
     def view(self) -> View:
-        """Return what is known now."""
+        """Return the newest view."""
         ...
 
     def view_of_writer(self) -> View:
@@ -69,35 +79,63 @@ class Reclaimable(Protocol):
         ...
 
     def delete_pushed(self, *, spare_last: bool) -> None:
-        """Delete the journal files that the sync point made superfluous."""
+        """Delete the journal files that hold nothing newer than the sync point."""
         ...
 
 
-def reclaim_after_push(replica: Reclaimable, pages: int) -> None:
-    """Do a piece of the work if much has come together; the caller holds the sync lock, and its push has landed."""
-    replica.unreclaimed_pages += max(pages, _PUSH_PAGES_MIN)
-    if replica.unreclaimed_pages < _LOOK_PAGES:
-        return
-    replica.unreclaimed_pages = 0
-    with contextlib.suppress(GraftError):
-        _clean(replica, _BUSY_SLACK)
-        _drop_journal_tail(replica, _TAIL_BYTES_MAX)
+class Reclaimer:
+    """Decides when a replica reclaims; safe for threads as far as the callers' locks go."""
 
+    def __init__(self, replica: Reclaimable, *, was_closed: bool) -> None:
+        """Begin; a replica that ``was_closed`` properly has nothing to reclaim yet."""
+        self._replica = replica
+        self._seen_when_idle = (0, 0)
+        self._done_at = self._changes() if was_closed else (0, 0)
+        """The changes that were made when a whole reclaim ended."""
+        self._pushed_pages = 0
+        """Pages pushed since the last piece of work."""
 
-def reclaim_after_pull(replica: Reclaimable) -> None:
-    """Do a piece of the work if much is of no use; the caller holds the sync lock.
+    def after_push(self, pages: int) -> None:
+        """Do a piece of work if enough was pushed; the caller holds the sync lock, and its push has landed."""
+        self._pushed_pages += max(pages, _PUSH_PAGES_MIN)
+        if self._pushed_pages < _PAGES_PER_PIECE:
+            return
+        self._pushed_pages = 0
+        with contextlib.suppress(GraftError):
+            _clean_cache(self._replica, _BUSY_SLACK)
+            _drop_journal_tail(self._replica, _TAIL_BYTES_MAX)
 
-    A reader that pulls without an idle second comes to it here alone.
-    """
-    with contextlib.suppress(GraftError):
-        replica.bodies.flush()
-        _clean(replica, _BUSY_SLACK)
+    def after_pull(self) -> None:
+        """Do a piece of work if the cache is large; the caller holds the sync lock.
+
+        A reader that pulls without ever being idle for a second reclaims only here.
+        """
+        with contextlib.suppress(GraftError):
+            self._replica.bodies.flush()
+            _clean_cache(self._replica, _BUSY_SLACK)
+
+    def when_idle(self) -> None:
+        """Reclaim once if nothing was committed, pushed or pulled since the last call."""
+        now = self._changes()
+        if now == self._seen_when_idle and now != self._done_at and reclaim(self._replica):
+            self._done_at = now
+        self._seen_when_idle = now
+
+    def before_closing(self) -> None:
+        """Reclaim unless nothing has changed."""
+        if self._replica.cache.grew or self._changes() != self._done_at:
+            reclaim(self._replica)
+
+    def _changes(self) -> tuple[int, int]:
+        """Return what differs after a commit, a push or a pull."""
+        shared = self._replica.shared
+        return shared.state_generation, shared.published_local_lsn
 
 
 def reclaim(replica: Reclaimable) -> bool:
-    """Do a good piece of the work: for when nothing happens. Tell whether that was all."""
+    """Do a large piece of work, for an idle time. Return whether nothing is left to do."""
     with contextlib.suppress(GraftError):
-        done = _clean_in_steps(replica)
+        done = _clean_cache_in_steps(replica)
         _drop_journal_tail(replica, min(replica.view().snapshot.byte_size // _TAIL_SHARE, _TAIL_BYTES_MAX))
         replica.state.shrink()
         replica.cache.shrink()
@@ -105,27 +143,27 @@ def reclaim(replica: Reclaimable) -> bool:
     return True  # it would fail again
 
 
-def _clean_in_steps(replica: Reclaimable) -> bool:
+def _clean_cache_in_steps(replica: Reclaimable) -> bool:
     for step in range(_STEPS_MAX):
         if step:
-            replica.runtime.sleep_s(_PAUSE_S)  # all the steps may take longer than anybody waits
+            replica.runtime.sleep_s(_PAUSE_S)  # all steps together may take longer than others wait for the lock
         with replica.sync_lock.held_briefly() as held:
             if not held:
                 return False
-            if not _clean(replica, _IDLE_SLACK):
+            if not _clean_cache(replica, _IDLE_SLACK):
                 return True
     return False
 
 
-def _clean(replica: Reclaimable, slack: int) -> bool:
-    """Thin the cache a little; tell whether there is more to do. The caller holds the sync lock."""
+def _clean_cache(replica: Reclaimable, slack: int) -> bool:
+    """Clean a part of the cache; return whether more is to be done. The caller holds the sync lock."""
     view = replica.view()
 
     def live(frames: Sequence[CachedFrame]) -> Sequence[Mask]:
         try:
             return live_in(replica.table, view, frames)
-        except Corrupt as error:  # which is not the cache's
-            raise LocalStorageError(f"finding out what of {replica.path} is of use: {error}") from error
+        except Corrupt as error:  # the page map is damaged, not the cache
+            raise LocalStorageError(f"finding the live pages in the cache of {replica.path}: {error}") from error
 
     return replica.cache.clean(
         live,
@@ -136,7 +174,7 @@ def _clean(replica: Reclaimable, slack: int) -> bool:
 
 
 def _drop_journal_tail(replica: Reclaimable, bytes_max: int) -> None:
-    """Delete the newest journal file if the files are larger and the remote has all that is in them."""
+    """Delete the newest journal file if the journal is larger than this and wholly pushed."""
     if replica.view().pending or replica.journal.disk_bytes() <= bytes_max:
         return
     with replica.writer_lock.held_briefly() as held:

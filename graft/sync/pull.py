@@ -12,7 +12,6 @@ from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap, compose
 from graft.remote.carried import frames_held_elsewhere
 from graft.replica.freshness import confirm, now
-from graft.replica.reclaim import reclaim_after_pull
 from graft.replica.replica import Replica
 from graft.replica.view import View
 from graft.sync.fork import fork_locked
@@ -178,7 +177,7 @@ def move(
         failpoint("pull: after state")
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)
-    reclaim_after_pull(replica)
+    replica.reclaimer.after_pull()
     if head != view.state.lsn and chain:
         reached(replica, chain[0], begun_s)
     return head

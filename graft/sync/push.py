@@ -22,7 +22,6 @@ from graft.journal.local_commit import LocalCommit
 from graft.pagemap.page_map import PageMap
 from graft.reading.snapshot import Snapshot
 from graft.replica.freshness import confirm, now
-from graft.replica.reclaim import reclaim_after_push
 from graft.replica.replica import Replica
 from graft.replica.state import Intent
 from graft.replica.view import View
@@ -140,7 +139,7 @@ def _prepared(
 
 def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing) -> PushResult:
     land(replica, outgoing, pushed.snapshot, pushed.snapshot.local_lsn)
-    reclaim_after_push(replica, outgoing.pages)
+    replica.reclaimer.after_push(outgoing.pages)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
 

@@ -40,15 +40,15 @@ STEPS = [
     ("commit", range(10, 22), "local"),
     *[("commit", [9, 41], "local") for step in range(10)],
     ("push",),
-    ("settle",),
+    ("reclaim",),
     ("theirs", range(3, 35)),
     ("pull",),
     ("read",),
-    ("settle",),
+    ("reclaim",),
     ("compact",),
     ("shrink", 3),
     ("push",),
-    ("settle",),
+    ("reclaim",),
     ("commit", [3], "local"),
 ]
 """Reaches every failpoint, most of them several times."""
@@ -116,7 +116,7 @@ def take(replica, elsewhere, number, step):
             pull(replica)
         case ("compact",):
             compact(replica)
-        case ("settle",):
+        case ("reclaim",):
             reclaim(replica)
         case ("read",):
             content(replica.snapshot())

@@ -95,7 +95,7 @@ def kill(replica, transaction=None):
     replica.journal.close()
     replica.shared.close()
     replica.home.close()
-    for lock in (replica.writer_lock, replica.sync_lock, replica._presence):
+    for lock in (replica.writer_lock, replica.sync_lock, replica.access._presence):
         lock.close()
 
 

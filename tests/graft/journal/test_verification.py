@@ -9,7 +9,7 @@ from graft.errors import Corrupt, RemoteUnavailable, Unsupported
 from graft.failpoints import set_failpoint_hook
 from graft.journal.format import HEADER_BYTES, MAGIC
 from graft.operations.compact import compact
-from graft.replica import replica as replica_module
+from graft.replica import current_view
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.fork import fork
@@ -46,7 +46,7 @@ def reboot(monkeypatch):
     """Makes the machine start anew, so that what was only with the operating system may be gone."""
 
     def now():
-        monkeypatch.setattr(replica_module, "boot_number", lambda: 4711)
+        monkeypatch.setattr(current_view, "boot_number", lambda: 4711)
 
     return now
 

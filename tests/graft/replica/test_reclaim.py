@@ -12,8 +12,7 @@ from graft.disk.locks import _BRIEF_POLL_S
 from graft.journal import journal as journal_module
 from graft.operations.hydrate import hydrate
 from graft.operations.status import status
-from graft.replica import reclaim as settling
-from graft.replica import replica as replica_module
+from graft.replica import reclaim as reclaim_module
 from graft.replica.liveness import live_in
 from graft.replica.reclaim import reclaim
 from graft.settings import Durability
@@ -145,7 +144,7 @@ def test_who_changed_nothing_has_nothing_to_settle(volume, monkeypatch):
     volume.scatter(1)
     volume.end(leave)
     reclaimed = []
-    monkeypatch.setattr(replica_module, "reclaim", reclaimed.append)
+    monkeypatch.setattr(reclaim_module, "reclaim", reclaimed.append)
     volume.reopen().snapshot().read(1)
     volume.end(leave)
     assert not reclaimed
@@ -358,7 +357,7 @@ def test_a_push_keeps_settling_away(volume):
 
 def test_a_push_gets_in_between_two_steps_of_settling(volume, monkeypatch):
     """However long all of them take: who looked for the lock in vain must find it free for a while."""
-    monkeypatch.setattr(settling, "_STEP_BYTES", 16 * PAGE)
+    monkeypatch.setattr(reclaim_module, "_STEP_BYTES", 16 * PAGE)
     volume = volume(pages=300)
     volume.scatter(20, pages=30)
     other = as_other_process(volume.replica.path, volume.store, **OPENED)

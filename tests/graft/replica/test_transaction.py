@@ -5,7 +5,7 @@ import pytest
 from graft.errors import BadRequest, Corrupt, DiskFull, RemoteUnavailable
 from graft.operations.raw_file import open_file
 from graft.operations.status import status
-from graft.replica.replica import Replica
+from graft.replica import replica as replica_module
 from graft.replica.state import State
 from graft.replica.view import View
 from graft.sync.pull import pull
@@ -172,7 +172,7 @@ def test_a_replica_that_could_not_be_opened_holds_nothing(replica, store, monkey
     def broken(*_, **__):
         raise Corrupt("broken")
 
-    for target, name in ((State, "read"), (Replica, "_first_view")):
+    for target, name in ((State, "read"), (replica_module, "recovered")):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, broken)
             for _ in range(2):

@@ -78,7 +78,7 @@ def test_one_that_cannot_commit_there_is_rolled_back_and_the_next_one_works(volu
     writer.execute("CREATE TABLE t(x)")
     with open_replica(volumes.directory / "a") as replica:
         Box(_half_read(writer, 1))
-        with replica._lock:  # the collector interrupts its thread in the midst of a change of the view
+        with replica._current._lock:  # the collector interrupts its thread in the midst of a change of the view
             gc.collect()
     assert reader.execute("SELECT count(*) FROM t").get == 0
     writer.execute("INSERT INTO t VALUES (2)")
