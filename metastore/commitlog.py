@@ -1,7 +1,7 @@
 """The port to a commit log: an ordered sequence of byte strings with exactly one winner per LSN.
 
 Errors are those of `metastore.errors`. Every method may be called from several threads. Every backend passes the
-contract suite in ``tests/metastore/log_contract.py``.
+contract suite in ``metastore.testing.CommitLogContract``.
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,7 +2,7 @@
 
 Keys are relative to the store's prefix and consist of ``/``-separated parts from ``[A-Za-z0-9._-]``. Every method may
 be called from several threads at once. Errors are those of `pagestore.errors`. Every backend passes the contract suite
-in ``tests/pagestore/store_contract.py``.
+``pagestore.testing.ObjectStoreContract``.
 """
 
 import hashlib

@@ -16,11 +16,11 @@ from metastore.build import build_commit
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import LSN
 from metastore.rollup import Changes, NewSegment
+from metastore.testing import CountingCommitLog, MemoryCommitLog
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
 from pagestore.segments.format import FrameExtent
-from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.volume_model import LOG, PAGE_SIZE, Place, Version
 
 COMMITS = 700
@@ -35,7 +35,7 @@ def both(request):
 
 def written(log):
     """Write the commits that a simulated log drew, through the metastore."""
-    commits, real, known, pages = DictLog(), [None], [], log.workload.pages
+    commits, real, known, pages = MemoryCommitLog(), [None], [], log.workload.pages
     version = Version(pages)
     chance = np.random.default_rng(8)
     runtime = Runtime(now_s=lambda: 1e9, entropy=chance.bytes)
@@ -83,7 +83,7 @@ def test_every_commit_lists_what_the_real_one_lists(both):
 
 def test_every_chain_is_as_long_as_the_real_one_and_takes_as_many_requests(both):
     log, _, commits = both
-    counting = CountingLog(commits)
+    counting = CountingCommitLog(commits)
     with Parallel(1) as parallel:
         for lsn in range(1, COMMITS + 1):
             assert len(read_chain(counting, parallel, LOG, LSN(lsn))) == log.chain[lsn]

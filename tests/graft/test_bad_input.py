@@ -39,7 +39,7 @@ from graft.sync.pull import fetch, pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from pagestore.errors import StoreRefused, StoreUnavailable
-from tests.graft.faulty_store import FaultyStore
+from pagestore.testing import FaultyStore
 from tests.graft.support import (
     as_other_process,
     begin,

@@ -15,6 +15,7 @@ from graft.errors import LocalStorageError
 from graft_server import descriptors, host
 from graft_server.error_replies import refusal_of, without_paths
 from graft_server.wire import RangeRequest, Span, encode
+from pagestore.testing import FaultyStore
 from sqlsync.coordination import coordinator
 from sqlsync.coordination.limits import Limits, require_room
 from sqlsync.envelope import Mutation, Opaque
@@ -58,27 +59,21 @@ def reply(connection):
     return int(status.split()[1]), headers, body.decode()
 
 
-class HungStore:
-    """A store that stops answering when it is told to."""
+class HungStore(FaultyStore):
+    """A store that stops answering when ``answers`` is cleared, and releases ``asked`` for each call from then on."""
 
-    def __init__(self, store):
-        self._store = store
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.always = self._wait
         self.answers = threading.Event()
         self.answers.set()
         self.asked = threading.Semaphore(0)
 
-    def __getattr__(self, name):
-        found = getattr(self._store, name)
-        if not callable(found):
-            return found
-
-        def call(*args, **named):
-            if not self.answers.is_set():
-                self.asked.release()
-                self.answers.wait(PATIENCE_S)
-            return found(*args, **named)
-
-        return call
+    def _wait(self, method, *args, **named):
+        if not self.answers.is_set():
+            self.asked.release()
+            self.answers.wait(PATIENCE_S)
+        return method(*args, **named)
 
 
 # Documents

@@ -14,32 +14,22 @@ from graft.settings import Settings
 from graft_sqlite_vfs import connect
 from graft_sqlite_vfs.readpath import Pure
 from graft_sqlite_vfs.registration import READ_PATH, pure_read_path
-from pagestore.errors import StoreUnavailable
 from pagestore.stores.memory import MemoryStore
+from pagestore.testing import FaultyStore
 
 _names = count()
 
 
-class Store:
-    """A store in memory that can be down, and counts what it is asked for."""
+class Store(FaultyStore):
+    """A store in memory that can be down, and counts the calls."""
 
     def __init__(self, name: str) -> None:
-        self._inner = MemoryStore(name)
-        self.down = False
+        super().__init__(MemoryStore(name))
         self.calls = 0
 
-    def __getattr__(self, name: str):
-        found = getattr(self._inner, name)
-        if not callable(found) or name == "close":
-            return found
-
-        def call(*args, **kwargs):
-            self.calls += 1
-            if self.down:
-                raise StoreUnavailable(f"{self._inner.url} does not answer")
-            return found(*args, **kwargs)
-
-        return call
+    def _call(self, *args, **kwargs):
+        self.calls += 1
+        return super()._call(*args, **kwargs)
 
 
 def integrity(connection: apsw.Connection) -> None:

@@ -10,11 +10,11 @@ from metastore.index import CommitIndex
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
 from metastore.rollup import Changes, NewSegment
+from metastore.testing import MemoryCommitLog
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
 from pagestore.segments.codec import Codec
-from tests.metastore.commit_logs import DictLog
 from tests.metastore.volume_model import Place, Version
 from tests.pagestore.segments.sample_segment import PAGE_SIZE, SEGMENT, write_segment
 
@@ -56,7 +56,7 @@ def draft(**changes) -> CommitDraft:
 
 def golden_commits() -> dict[str, bytes]:
     """Return by file name the first three commits of a log: a base, an inline write that cuts, an empty cut."""
-    log, found = DictLog(), {}
+    log, found = MemoryCommitLog(), {}
     parallel = Parallel(1)
 
     def add(name, sources, version, changes, origin):

@@ -16,10 +16,10 @@ from metastore.errors import CorruptCommit, MetaStoreError, UnsupportedCommit
 from metastore.index import CommitIndex, read_index
 from metastore.lsn import LSN
 from metastore.placement import InCommit, OwnObject, SegmentRef
+from metastore.testing import CountingCommitLog, MemoryCommitLog
 from pagestore.parallel import Parallel
 from pagestore.segments.fetch import fetch_frames
 from pagestore.stores.memory import MemoryStore
-from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.sample_commit import (
     FIRST_SEGMENT,
     GOLDEN,
@@ -130,7 +130,7 @@ class TestPrefixes:
     @pytest.mark.parametrize("read_bytes", [FIXED_BYTES, HEAD_BYTES - 1, HEAD_BYTES, len(DATA), 10**6])
     def test_reading_takes_one_request_or_two(self, monkeypatch, read_bytes):
         monkeypatch.setattr(metastore_index, "HEAD_READ_BYTES", read_bytes)
-        commits = CountingLog(DictLog({(LOG, LSN_14): DATA}))
+        commits = CountingCommitLog(MemoryCommitLog({(LOG, LSN_14): DATA}))
         assert read_index(commits, LOG, LSN_14).commit == decoded()
         rest = [(14, read_bytes, HEAD_BYTES - read_bytes)] if read_bytes < HEAD_BYTES else []
         assert commits.reads == [(14, 0, read_bytes), *rest]
@@ -140,7 +140,7 @@ class TestPrefixes:
         monkeypatch.setattr(metastore_index, "HEAD_READ_BYTES", read_bytes)
         for length in range(len(DATA) if read_bytes > len(DATA) else HEAD_BYTES):
             with pytest.raises(CorruptCommit, match=r"commit 14 of log l-0011"):
-                read_index(DictLog({(LOG, LSN_14): DATA[:length]}), LOG, LSN_14)
+                read_index(MemoryCommitLog({(LOG, LSN_14): DATA[:length]}), LOG, LSN_14)
 
 
 class TestDamage:
@@ -160,7 +160,7 @@ class TestDamage:
                 CommitIndex.decode(bytes(data), LOG, LSN_14)
 
     def test_a_flipped_length_is_noticed_before_anyone_reads_so_much(self):
-        commits = CountingLog(DictLog())
+        commits = CountingCommitLog(MemoryCommitLog())
         metastore_head = metastore_index.HEAD_READ_BYTES
         large = encode_commit(draft(inline=bytes(metastore_head)))
         for bit in range(FIXED_BYTES * 8):

@@ -8,15 +8,15 @@ from metastore.commit_codec import encode_commit
 from metastore.errors import CommitMissing
 from metastore.history import lsn_at, newest_first
 from metastore.lsn import LSN
+from metastore.testing import CountingCommitLog, MemoryCommitLog
 from pagestore.parallel import Parallel
-from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.sample_commit import LOG, draft
 from tests.metastore.volume_model import LOG as MODEL_LOG
 from tests.metastore.volume_model import written_volume
 
 
 def log_with_times(times):
-    commits = CountingLog(DictLog())
+    commits = CountingCommitLog(MemoryCommitLog())
     for lsn, timestamp_us in enumerate(times, 1):
         each = draft(lsn=LSN(lsn), covers_after=0, base=LSN(lsn), min_page_count=0, timestamp_us=timestamp_us)
         commits.append(LOG, LSN(lsn), encode_commit(each))
@@ -50,7 +50,7 @@ def test_only_commits_up_to_the_head_count():
 
 
 def test_writers_whose_clocks_go_back_still_write_growing_times():
-    volume = written_volume(DictLog(), Parallel(1), 8, 60)
+    volume = written_volume(MemoryCommitLog(), Parallel(1), 8, 60)
     commits = list(newest_first(volume.commits, Parallel(1), MODEL_LOG, volume.head))
     times = [commit.timestamp_us for commit in commits]
     assert times == sorted(set(times), reverse=True)

@@ -8,14 +8,15 @@ import pytest
 from metastore.errors import CorruptCommit, LogRefused, LogUnavailable
 from metastore.lsn import LSN, LSN_MAX, descending_text
 from metastore.objectlog import ObjectCommitLog
+from metastore.testing import CommitLogContract
+from metastore.testing.commit_log_contract import LOG, OTHER_LOG
 from pagestore.errors import StoreRefused, StoreUnavailable
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store
-from tests.metastore.log_contract import LOG, OTHER_LOG, LogContract
 
 
-class ObjectLogContract(LogContract):
+class ObjectLogContract(CommitLogContract):
     @pytest.fixture
     def store(self, store_url):
         with closing(open_store(store_url)) as store:

@@ -12,8 +12,8 @@ from metastore.commit_codec import decode_commit
 from metastore.errors import CommitMissing, CorruptCommit
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN, chain, covers_after
+from metastore.testing import CountingCommitLog, MemoryCommitLog
 from pagestore.parallel import Parallel
-from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.volume_model import (
     CUTS,
     LOG,
@@ -37,7 +37,7 @@ SERIAL = Parallel(1)
 )
 def volume(request):
     make, seed = request.param
-    return written_volume(CountingLog(DictLog()), SERIAL, seed, 130, make=make)
+    return written_volume(CountingCommitLog(MemoryCommitLog()), SERIAL, seed, 130, make=make)
 
 
 def all_lsns(volume):
@@ -132,7 +132,7 @@ def test_roll_ups_keep_the_rules_of_the_format(volume):
 
 
 def test_the_model_has_both_kinds_of_commits():
-    volume = written_volume(DictLog(), SERIAL, 4, 130, make=growing_push)
+    volume = written_volume(MemoryCommitLog(), SERIAL, 4, 130, make=growing_push)
     commits = [decode_commit(volume.commits.objects[LOG, lsn], LOG, lsn) for lsn in all_lsns(volume)]
     bases = sum(commit.is_base for commit in commits)
     assert 8 < bases < 65
@@ -161,7 +161,7 @@ def pushes(draw):
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(pushes())
 def test_any_history_reads_as_it_was(history):
-    volume = ModelVolume(DictLog(), SERIAL)
+    volume = ModelVolume(MemoryCommitLog(), SERIAL)
     volume.push(Push((Step(8200, frozenset(PAGE_POOL)),)))
     for each in history:
         volume.push(each)
@@ -174,7 +174,7 @@ def test_any_history_reads_as_it_was(history):
 @pytest.mark.parametrize("regrown", [True, False])
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_cut_at_any_place_is_carried_along(cut, regrown):
-    volume = cut_and_regrown(DictLog(), SERIAL, cut, regrown=regrown)
+    volume = cut_and_regrown(MemoryCommitLog(), SERIAL, cut, regrown=regrown)
     for lsn in all_lsns(volume):
         sources = read_chain(volume.commits, SERIAL, LOG, lsn)
         assert places_of(sources) == volume.versions[lsn].places
@@ -185,7 +185,7 @@ def test_a_cut_at_any_place_is_carried_along(cut, regrown):
 
 
 def test_a_commit_that_cuts_nothing_mentions_what_it_writes_alone():
-    volume = written_volume(DictLog(), SERIAL, 0, 2)
+    volume = written_volume(MemoryCommitLog(), SERIAL, 0, 2)
     volume.push(Push((Step(8200, frozenset({1})),)))
     volume.push(Push((Step(8200, frozenset()),), rewrites_all=True))
     new = volume.push(Push((Step(8200, frozenset({1})),)))
@@ -195,7 +195,7 @@ def test_a_commit_that_cuts_nothing_mentions_what_it_writes_alone():
 
 
 def test_a_volume_may_begin_empty_and_become_empty_again():
-    volume = ModelVolume(DictLog(), SERIAL)
+    volume = ModelVolume(MemoryCommitLog(), SERIAL)
     volume.push(Push((Step(0, frozenset()),)))
     volume.push(Push((Step(5000, frozenset()),)))
     volume.push(Push((Step(5000, frozenset({1, 4999})),)))
@@ -207,7 +207,7 @@ def test_a_volume_may_begin_empty_and_become_empty_again():
 
 
 def grown(pushes_count=13):
-    volume = ModelVolume(CountingLog(DictLog()), SERIAL)
+    volume = ModelVolume(CountingCommitLog(MemoryCommitLog()), SERIAL)
     volume.push(Push((Step(8200, frozenset(PAGE_POOL)),)))
     for number in range(1, pushes_count):
         volume.push(Push((Step(8200, frozenset({PAGE_POOL[number]})),)))
@@ -248,7 +248,7 @@ def test_a_known_base_ends_what_is_asked_for():
 
 
 def test_an_empty_log_has_an_empty_chain():
-    assert read_chain(DictLog(), SERIAL, LOG, BEFORE_FIRST) == []
+    assert read_chain(MemoryCommitLog(), SERIAL, LOG, BEFORE_FIRST) == []
 
 
 def forged(volume, lsn, **changes):

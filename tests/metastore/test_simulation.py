@@ -13,11 +13,11 @@ from metastore.build import build_commit
 from metastore.index import CommitIndex
 from metastore.lsn import LSN, chain
 from metastore.rollup import Changes, NewSegment
+from metastore.testing import MemoryCommitLog
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
 from pagestore.runtime import Runtime
 from pagestore.segments.format import FrameExtent
-from tests.metastore.commit_logs import DictLog
 from tests.metastore.volume_model import LOG, PAGE_SIZE, Place, Version, mixed
 
 PAGES = 25_000
@@ -49,7 +49,7 @@ def simulate(commits: int) -> Figures:
     chance = random.Random(1)
     runtime = Runtime(now_s=lambda: 1_700_000_000.0, entropy=chance.randbytes)
     version = LiveVersion(PAGES, {}, {})
-    log, parallel, known = DictLog(), Parallel(1), []
+    log, parallel, known = MemoryCommitLog(), Parallel(1), []
     figures = Figures([], [], [])
     for lsn in range(1, commits + 2):
         pages = list(range(1, PAGES + 1)) if lsn == 1 else sorted(chance.sample(range(1, PAGES + 1), 3))

@@ -9,11 +9,11 @@ import pytest
 from pagestore.errors import StoreRefused, UnsafeStore
 from pagestore.s3.settings import S3Settings
 from pagestore.stores.probe import require_conditional_writes
+from pagestore.testing import ObjectStoreContract
 from pagestore.urls import open_store
-from tests.pagestore.store_contract import StoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(ObjectStoreContract):
     many_keys = 2100
     streams_in_steps = False
 
@@ -22,7 +22,7 @@ class TestMemoryStore(StoreContract):
         return f"memory://{uuid.uuid4().hex}"
 
 
-class TestLocalDirStore(StoreContract):
+class TestLocalDirStore(ObjectStoreContract):
     many_keys = 1050
 
     @pytest.fixture
@@ -36,7 +36,7 @@ def client_option(request):
     return f"&client={request.param}"
 
 
-class S3Contract(StoreContract):
+class S3Contract(ObjectStoreContract):
     creates_buckets_on_writing = False
 
     def test_the_server_is_safe(self, store):

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from graft.errors import GraftError
-from pagestore.errors import StoreUnavailable
 from pagestore.runtime import Runtime
 from pagestore.stores.memory import MemoryStore
+from pagestore.testing import FaultyStore, lost_after, lost_before
 from sqlsync import failpoints
 from sqlsync.coordination.coordinator import Coordinator
 from sqlsync.documents.document import Document
@@ -23,7 +23,6 @@ from tests.sqlsync.support import Notes, failpoint_hook, kill_coordinator, kill_
 
 KEYS = ("a", "b", "c", "d")
 INNOCENT = {"put", "append"}
-FAULTS = ("lost before", "lost after")
 
 
 class LoggingNotes(Notes):
@@ -52,37 +51,23 @@ class Call:
     """Whether the caller got an answer; it did not if the process died meanwhile."""
 
 
-class ChaosStore:
-    """One party's way to the store."""
+class ChaosStore(FaultyStore):
+    """A store as one party reaches it: at random, requests or their replies get lost."""
+
+    parallelism = 1
 
     def __init__(self, inner, rng):
-        self.inner, self.rng = inner, rng
-        self.down, self.fault_rate = False, 0.0
-
-    @property
-    def url(self):
-        return self.inner.url
-
-    @property
-    def parallelism(self):
-        return 1
+        super().__init__(inner)
+        self.fault_rate = 0.0
+        self._rng = rng
+        self.always = self._at_random
 
     def close(self):
-        pass
+        """Leave the store open for the others."""
 
-    def __getattr__(self, method):
-        inner = getattr(self.inner, method)
-
-        def call(*arguments, **options):
-            fault = self.rng.choice(FAULTS) if self.rng.random() < self.fault_rate else None
-            if self.down or fault == "lost before":
-                raise StoreUnavailable("no route to host")
-            answer = inner(*arguments, **options)
-            if fault == "lost after":
-                raise StoreUnavailable("connection reset")
-            return answer
-
-        return call
+    def _at_random(self, method, *arguments, **options):
+        lost = self._rng.random() < self.fault_rate and self._rng.choice((lost_before, lost_after))
+        return lost(method, *arguments, **options) if lost else method(*arguments, **options)
 
 
 @dataclass(slots=True)

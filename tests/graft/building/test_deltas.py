@@ -22,7 +22,7 @@ from graft.sync.time_travel import snapshot_at
 from metastore import index as index_module
 from metastore.placement import InCommit, OwnObject
 from pagestore.stores.metered import MeteredStore
-from tests.graft.faulty_store import FaultyStore
+from pagestore.testing import FaultyStore
 from tests.graft.support import (
     Killed,
     as_other_process,

@@ -19,7 +19,7 @@ from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from pagestore.stores.metered import MeteredStore
-from tests.graft.faulty_store import FaultyStore, lost_after, lost_before
+from pagestore.testing import FaultyStore, lost_after, lost_before
 from tests.graft.support import (
     Killed,
     as_other_process,

@@ -19,9 +19,9 @@ from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, load_chunks, read_chain
 from metastore.lsn import LSN
 from metastore.placement import OwnObject, SegmentRef
+from metastore.testing import CountingCommitLog, MemoryCommitLog
 from pagestore.ids import SegmentId
 from pagestore.parallel import Parallel
-from tests.metastore.commit_logs import CountingLog, DictLog
 from tests.metastore.volume_model import (
     CHUNK,
     CUTS,
@@ -45,7 +45,7 @@ MAKERS = [(random_push, 11), (random_push, 12), (growing_push, 13)]
 @pytest.fixture(scope="module", params=MAKERS, ids=["cutting", "cutting too", "growing"])
 def volume(request):
     make, seed = request.param
-    return written_volume(DictLog(), SERIAL, seed, 100, make=make)
+    return written_volume(MemoryCommitLog(), SERIAL, seed, 100, make=make)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_every_lsn_composes_to_what_it_was(volume):
 @pytest.mark.parametrize("regrown", [True, False])
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_cut_at_any_place_composes(cut, regrown):
-    volume = cut_and_regrown(DictLog(), SERIAL, cut, regrown=regrown)
+    volume = cut_and_regrown(MemoryCommitLog(), SERIAL, cut, regrown=regrown)
     for lsn in range(1, volume.head + 1):
         assert_same(composed(volume, LSN(lsn)), volume.versions[lsn])
 
@@ -139,7 +139,7 @@ def test_the_writers_own_map_equals_the_composed_one(make, seed):
         assert_same(grown, version)
         maps.append(grown)
 
-    volume = written_volume(DictLog(), SERIAL, seed, 80, make=make, check=follow)
+    volume = written_volume(MemoryCommitLog(), SERIAL, seed, 80, make=make, check=follow)
     for lsn in range(1, volume.head + 1):
         assert_same(maps[lsn], volume.versions[lsn])  # later maps share chunks, and change none
         assert composed(volume, LSN(lsn)).fingerprint == maps[lsn].fingerprint
@@ -260,7 +260,7 @@ class TestLargeIndexes:
 
     @pytest.fixture
     def log(self, volume, head_read_bytes):
-        return CountingLog(volume.commits)
+        return CountingCommitLog(volume.commits)
 
     def test_composes_the_same(self, volume, log):
         for lsn in range(1, volume.head + 1):
@@ -303,7 +303,7 @@ class TestLargeIndexes:
         assert log.taken() == [(1, first.offset, first.length), (1, last.offset, last.length)]
 
     def test_a_writer_reads_what_its_roll_up_needs(self, volume, log):
-        copy = ModelVolume(CountingLog(DictLog(dict(volume.commits.objects))), SERIAL, seed=99)
+        copy = ModelVolume(CountingCommitLog(MemoryCommitLog(dict(volume.commits.objects))), SERIAL, seed=99)
         copy.versions = list(volume.versions)
         for number in range(20):
             copy.push(Push((Step(8200, frozenset({number + 1})),)))
@@ -314,7 +314,7 @@ class TestLargeIndexes:
         entry = sources[0].commit.directory[0]
         data = bytearray(volume.commits.objects[LOG, LSN(1)])
         data[entry.offset + 9] ^= 1
-        tampered = DictLog({(LOG, LSN(1)): bytes(data)})
+        tampered = MemoryCommitLog({(LOG, LSN(1)): bytes(data)})
         page_map = compose(FrameTable(), sources, loader(tampered), None)
         with pytest.raises(metastore_index.CorruptCommit, match="chunk 0 does not match its digest"):
             page_map.location(1)
@@ -326,7 +326,7 @@ class TestRewrittenHistory:
     """A commit object is replaced by another one that is valid in itself."""
 
     def volume(self, seed, odd=frozenset({2})):
-        volume = ModelVolume(DictLog(), SERIAL, seed)
+        volume = ModelVolume(MemoryCommitLog(), SERIAL, seed)
         volume.push(Push((Step(8200, frozenset(PAGE_POOL)),)))
         for number in range(2, 13):
             volume.push(Push((Step(8200, odd if number == 10 else frozenset({number, 4100})),)))
@@ -367,7 +367,7 @@ class TestRewrittenHistory:
             page_map.location(5)
 
     def test_a_missing_commit_is_told(self, volume):
-        copy = DictLog(dict(volume.commits.objects))
+        copy = MemoryCommitLog(dict(volume.commits.objects))
         lsn = read_chain(copy, SERIAL, LOG, LSN(99))[-1].commit.lsn
         del copy.objects[LOG, lsn]
         with pytest.raises(CommitMissing, match=f"commit {lsn} "):
@@ -441,7 +441,7 @@ class TestFrameTable:
     def test_numbers_stay_while_the_table_grows(self):
         table = FrameTable()
         segments = [SegmentRef(SegmentId(bytes([number]) * 16), OwnObject()) for number in range(3)]
-        version = ModelVolume(DictLog(), SERIAL)
+        version = ModelVolume(MemoryCommitLog(), SERIAL)
         new = version.push(Push((Step(8200, frozenset(range(1, 4001))),), frame_pages=1))
         source = CommitIndex.decode(new.data, LOG, new.lsn)
         numbers = table.number_all(source.placement(0), source.commit.segments)

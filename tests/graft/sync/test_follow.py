@@ -21,9 +21,9 @@ from graft.sync.push import push
 from graft.sync.staleness import refresh, wait_for
 from metastore.lsn import LSN
 from metastore.placement import commit_key
-from pagestore.errors import StoreUnavailable
 from pagestore.runtime import SYSTEM
 from pagestore.stores.metered import MeteredStore, StoreTraffic
+from pagestore.testing import FaultyStore
 from testbed.patience import PATIENCE_S
 from tests.graft.support import (
     as_other_process,
@@ -55,33 +55,13 @@ class Clock:
         self.now_s += seconds
 
 
-class OutageStore:
-    """Down when told."""
-
-    def __init__(self, inner):
-        self._inner = inner
-        self.down = False
-
-    def __getattr__(self, name):
-        found = getattr(self._inner, name)
-        if not callable(found) or name == "close":
-            return found
-
-        def call(*args, **kwargs):
-            if self.down:
-                raise StoreUnavailable(f"{self._inner.url} does not answer")
-            return found(*args, **kwargs)
-
-        return call
-
-
 class World:
     """A writer, and a reader on another machine whose clock and store are the test's."""
 
     def __init__(self, path):
         self.path = path
         self.inner = fresh_store()
-        self.outage = OutageStore(self.inner)
+        self.outage = FaultyStore(self.inner)
         self.metered = MeteredStore(self.outage)
         self.clock = Clock()
         self.writer = new_replica(path / "w", self.inner)

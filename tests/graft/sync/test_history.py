@@ -33,7 +33,7 @@ from metastore.lsn import LSN
 from metastore.placement import commit_key
 from pagestore.stores.memory import MemoryStore
 from pagestore.stores.metered import MeteredStore
-from tests.graft.faulty_store import FaultyStore, lost_before
+from pagestore.testing import FaultyStore, lost_before
 from tests.graft.support import (
     Killed,
     begin,

@@ -12,7 +12,7 @@ from graft.sync.commit import commit as commit_at
 from graft.sync.pull import pull
 from graft.sync.push import push
 from pagestore.stores.memory import MemoryStore
-from tests.graft.faulty_store import (
+from pagestore.testing import (
     FaultyStore,
     interrupted,
     interrupted_before,

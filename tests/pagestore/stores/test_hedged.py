@@ -17,9 +17,9 @@ from pagestore.runtime import SYSTEM
 from pagestore.stores.hedge_ledger import HedgeLedger, HedgePolicy
 from pagestore.stores.hedged import HedgeCounts, HedgedStore
 from pagestore.stores.memory import MemoryStore
+from pagestore.testing import ObjectStoreContract
 from pagestore.urls import open_store
 from testbed.patience import PATIENCE_S
-from tests.pagestore.store_contract import StoreContract
 
 POLICY = HedgePolicy(budget=0.05, quantile=0.95, delay_min_s=0.01, saved_max=4, samples_min=20, samples_max=100)
 USUAL_S = 0.02
@@ -366,7 +366,7 @@ class TestHelpers:
         helpers.close()
 
 
-class TestHedgedMemoryStore(StoreContract):
+class TestHedgedMemoryStore(ObjectStoreContract):
     """Hedging everything that can be changes nothing that a user would see."""
 
     @pytest.fixture

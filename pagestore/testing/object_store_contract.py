@@ -1,7 +1,8 @@
-"""What every `ObjectStore` must do: a backend's test class inherits this and has a ``store_url`` fixture."""
+"""What every `ObjectStore` must do, as a class of tests to inherit."""
 
 import random
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice, pairwise
@@ -9,6 +10,7 @@ from itertools import islice, pairwise
 import pytest
 
 from pagestore.errors import ObjectNotFound, PageStoreError
+from pagestore.objectstore import Data, ObjectStore, UnfinishedUpload
 from pagestore.urls import open_store
 
 RACERS = 12
@@ -24,7 +26,13 @@ BAD_KEYS = [
 ]  # fmt: skip
 
 
-class StoreContract:
+class ObjectStoreContract:
+    """The tests of an `ObjectStore`: a backend's test class inherits them and overrides ``store``.
+
+    A backend that `open_store` knows may override ``store_url`` instead; any other one overrides ``reopened`` too. The
+    attributes say what a backend's server can do.
+    """
+
     many_keys = 40
     """How many keys the paging test writes; more than a page of 1000 where a write is fast."""
     race_rounds = 5
@@ -36,26 +44,45 @@ class StoreContract:
     """Whether the server sorts "b/a" before "b-a", which no layout of ours makes it do."""
 
     @pytest.fixture
-    def store(self, store_url):
+    def store_url(self) -> str:
+        """Override this: return the URL of an empty store."""
+        raise NotImplementedError("a subclass of ObjectStoreContract overrides the fixture store, or store_url")
+
+    @pytest.fixture
+    def store(self, store_url: str) -> Iterator[ObjectStore]:
+        """Or override this: yield an empty store, and close it."""
         with closing(open_store(store_url)) as store:
             yield store
+
+    def reopened(self, store: ObjectStore) -> ObjectStore:
+        """Return another store of the same place, as a second process would open it."""
+        return open_store(store.url)
 
     @pytest.mark.parametrize(
         "data",
         [b"", b"x", b"hello" * 1000, bytearray(b"array"), memoryview(b"a view")[2:], b"\x00\xff\r\n"],
         ids=["empty", "one", "long", "bytearray", "memoryview", "binary"],
     )
-    def test_get_returns_what_was_put(self, store, data):
+    def test_get_returns_what_was_put(self, store: ObjectStore, data: Data) -> None:
         store.put("some/key", data)
         assert store.get("some/key") == bytes(data)
 
-    def test_put_replaces(self, store):
+    def test_put_replaces(self, store: ObjectStore) -> None:
         store.put("k", b"first, and longer")
         store.put("k", b"second")
         assert store.get("k") == b"second"
         assert [info.size for info in store.list("")] == [6]
 
-    def test_missing_objects_raise(self, store):
+    def test_an_etag_changes_with_the_bytes(self, store: ObjectStore) -> None:
+        """An empty ETag is allowed: the store does not say."""
+        etags = []
+        for data in (b"first", b"other"):
+            store.put("k", data)
+            etags.append([info.etag for info in store.list("k")])
+            assert [info.etag for info in store.list("k")] == etags[-1]
+        assert etags[0] != etags[1] or etags[0] == [""]
+
+    def test_missing_objects_raise(self, store: ObjectStore) -> None:
         store.put("there/is", b"one")
         for key in ("there/is-not", "there", "there/is/not", "not"):
             with pytest.raises(ObjectNotFound) as caught:
@@ -64,7 +91,7 @@ class StoreContract:
             with pytest.raises(ObjectNotFound):
                 store.get_range(key, 0, 1)
 
-    def test_an_unused_store_is_empty(self, store):
+    def test_an_unused_store_is_empty(self, store: ObjectStore) -> None:
         assert list(store.list("")) == []
         assert list(store.list("logs/x/commits/", limit=1)) == []
         store.delete("nothing")
@@ -86,23 +113,23 @@ class StoreContract:
             (500, 7, b""),
         ],
     )
-    def test_ranges(self, store, start, length, expected):
+    def test_ranges(self, store: ObjectStore, start: int, length: int, expected: bytes) -> None:
         store.put("k", b"0123456789")
         assert store.get_range("k", start, length) == expected
 
-    def test_ranges_of_an_empty_object_are_empty(self, store):
+    def test_ranges_of_an_empty_object_are_empty(self, store: ObjectStore) -> None:
         store.put("k", b"")
         assert store.get_range("k", 0, 1) == b""
         assert store.get_range("k", 7, 3) == b""
 
     @pytest.mark.parametrize(("start", "length"), [(-1, 5), (0, 0), (3, -2)])
-    def test_a_range_that_is_none_is_refused(self, store, start, length):
+    def test_a_range_that_is_none_is_refused(self, store: ObjectStore, start: int, length: int) -> None:
         store.put("k", b"0123456789")
         with pytest.raises(ValueError, match="range"):
             store.get_range("k", start, length)
 
     @pytest.mark.parametrize("key", BAD_KEYS)
-    def test_a_key_that_is_none_is_refused(self, store, key):
+    def test_a_key_that_is_none_is_refused(self, store: ObjectStore, key: str) -> None:
         for call in (
             lambda: store.get(key),
             lambda: store.get_range(key, 0, 1),
@@ -114,7 +141,7 @@ class StoreContract:
             with pytest.raises(ValueError, match="key"):
                 call()
 
-    def test_put_if_absent_creates_once(self, store):
+    def test_put_if_absent_creates_once(self, store: ObjectStore) -> None:
         assert store.put_if_absent("k", b"first") is True
         assert store.put_if_absent("k", b"second") is False
         assert store.put_if_absent("k", b"first") is False
@@ -123,12 +150,12 @@ class StoreContract:
         assert store.put_if_absent("k", b"third") is True
         assert store.get("k") == b"third"
 
-    def test_put_if_absent_respects_a_plain_put(self, store):
+    def test_put_if_absent_respects_a_plain_put(self, store: ObjectStore) -> None:
         store.put("k", b"")
         assert store.put_if_absent("k", b"second") is False
         assert store.get("k") == b""
 
-    def test_one_of_many_racers_creates(self, store):
+    def test_one_of_many_racers_creates(self, store: ObjectStore) -> None:
         with ThreadPoolExecutor(RACERS) as threads:
             for round_number in range(self.race_rounds):
                 key = f"race/{round_number}"
@@ -138,13 +165,13 @@ class StoreContract:
                 assert store.get(key) == bodies[created.index(True)]
 
     @pytest.mark.parametrize("size", [0, 1, 100_000])
-    def test_short_streams(self, store, size):
+    def test_short_streams(self, store: ObjectStore, size: int) -> None:
         body = random.Random(size).randbytes(size)
         store.put("k", b"what it replaces")
         assert store.put_stream("k", (body[at : at + 999] for at in range(0, size, 999))) == size
         assert store.get("k") == body
 
-    def test_a_long_stream_and_its_ranges(self, store):
+    def test_a_long_stream_and_its_ranges(self, store: ObjectStore) -> None:
         body = random.Random(1).randbytes(20_000_003)
         chunks = (body[at : at + 700_001] for at in range(0, len(body), 700_001))
         assert store.put_stream("big", chunks) == len(body)
@@ -156,8 +183,10 @@ class StoreContract:
 
     @pytest.mark.parametrize("sent_bytes", [100, 18_000_000])
     @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, OSError])
-    def test_a_stream_that_raises_leaves_nothing(self, store, sent_bytes, error):
-        def chunks():
+    def test_a_stream_that_raises_leaves_nothing(
+        self, store: ObjectStore, sent_bytes: int, error: type[BaseException]
+    ) -> None:
+        def chunks() -> Iterator[bytes]:
             for _ in range(sent_bytes // 100):
                 yield b"x" * 100
             raise error("in mid-stream")
@@ -171,7 +200,7 @@ class StoreContract:
         with pytest.raises(ObjectNotFound):
             store.get("new")
 
-    def test_awkward_keys_keep_their_bodies_and_list_in_order(self, store):
+    def test_awkward_keys_keep_their_bodies_and_list_in_order(self, store: ObjectStore) -> None:
         keys = sorted(AWKWARD_KEYS + ([] if self.lists_folder_by_folder else SORTS_BEFORE_A_FOLDER))
         for key in random.Random(2).sample(keys, len(keys)):
             store.put(key, key.encode())
@@ -182,7 +211,7 @@ class StoreContract:
         for after in keys:
             assert [info.key for info in store.list("", start_after=after)] == keys[keys.index(after) + 1 :]
 
-    def test_list_limits_and_positions(self, store):
+    def test_list_limits_and_positions(self, store: ObjectStore) -> None:
         keys = [f"logs/l/commits/{number:016x}" for number in range(20)]
         for key in [*keys, "logs/l/commits0", "logs/k/commits/0", "segments/s"]:
             store.put(key, b"12345")
@@ -200,18 +229,18 @@ class StoreContract:
         assert [info.key for info in store.list("logs/l/commits0", limit=1)] == ["logs/l/commits0"]
         assert {info.size for info in store.list(prefix)} == {5}
 
-    def test_a_listing_that_cannot_be_is_refused(self, store):
+    def test_a_listing_that_cannot_be_is_refused(self, store: ObjectStore) -> None:
         with pytest.raises(ValueError, match="start with"):
             store.list("../")
         with pytest.raises(ValueError, match="negative"):
             store.list("", limit=-1)
 
-    def test_listing_tells_the_time_of_writing(self, store):
+    def test_listing_tells_the_time_of_writing(self, store: ObjectStore) -> None:
         store.put("k", b"x")
         [info] = store.list("k")
         assert abs(info.modified_s - time.time()) < 60
 
-    def test_many_keys_come_in_pages(self, store):
+    def test_many_keys_come_in_pages(self, store: ObjectStore) -> None:
         keys = [f"many/{number:05}" for number in range(self.many_keys)]
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(lambda key: store.put(key, b"x"), keys))
@@ -220,7 +249,7 @@ class StoreContract:
         assert [info.key for info in islice(store.list("many/", start_after=keys[7]), 3)] == keys[8:11]
         assert all(first.key < second.key for first, second in pairwise(store.list("")))
 
-    def test_delete_is_idempotent(self, store):
+    def test_delete_is_idempotent(self, store: ObjectStore) -> None:
         store.put("a/b", b"x")
         store.put("a/c", b"y")
         for _ in range(2):
@@ -228,7 +257,7 @@ class StoreContract:
         store.delete("a")
         assert [info.key for info in store.list("")] == ["a/c"]
 
-    def test_many_are_deleted_at_once(self, store):
+    def test_many_are_deleted_at_once(self, store: ObjectStore) -> None:
         keys = [f"many/{number:05}" for number in range(min(self.many_keys, 1200))]
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(lambda key: store.put(key, b"x"), [*keys, "other/a"]))
@@ -241,13 +270,13 @@ class StoreContract:
             store.delete_many(["other/a", "../a"])
         assert store.get("other/a") == b"x"
 
-    def test_an_unfinished_upload_is_found_and_dropped(self, store):
+    def test_an_unfinished_upload_is_found_and_dropped(self, store: ObjectStore) -> None:
         """Only where a stream becomes visible in steps is there anything to find; nowhere is it an object."""
         if not self.forgets_aborted_uploads:
             pytest.skip("this server completes uploads that were aborted")
-        found = []
+        found: list[UnfinishedUpload] = []
 
-        def chunks():
+        def chunks() -> Iterator[bytes]:
             for _ in range(20):
                 yield b"x" * 1_000_000
             while self.streams_in_steps and not found:  # it is begun beside the first parts
@@ -268,16 +297,16 @@ class StoreContract:
         assert list(store.unfinished_uploads()) == []
         assert [info.key for info in store.list("")] == ([] if self.streams_in_steps else ["segments/s"])
 
-    def test_another_store_of_the_url_sees_the_same(self, store):
+    def test_another_store_of_the_url_sees_the_same(self, store: ObjectStore) -> None:
         store.put("k", b"body")
-        with closing(open_store(store.url)) as other:
+        with closing(self.reopened(store)) as other:
             assert other.url == store.url
             assert other.get("k") == b"body"
             assert other.put_if_absent("k", b"") is False
         assert store.get("k") == b"body"
 
-    def test_threads_share_a_store(self, store):
-        def work(worker):
+    def test_threads_share_a_store(self, store: ObjectStore) -> None:
+        def work(worker: int) -> bool:
             key = f"worker/{worker}"
             for number in range(5):
                 body = f"{worker} {number}".encode() * 100
