@@ -143,7 +143,7 @@ def write_segments(
 def _entry_bytes_max(settings: Settings, page_count: int) -> int:
     """Return how long an entry frame may be in a commit: the first read of the commit must include it.
 
-    The index comes first. If the index may take more than half of the read, the answer is 0.
+    The index precedes it. If the index may take more than half of the read, the result is 0.
     """
     half = HEAD_READ_BYTES // 2
     if chunk_count(page_count) * _INDEX_CHUNK_BYTES > half:

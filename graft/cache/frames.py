@@ -180,7 +180,7 @@ class CachedFrames:
             self.unmap(file)
 
     def tidy(self) -> None:
-        """Make index and files agree again after a crash or a deletion by somebody else."""
+        """Delete files without an index row, and rows without a file, which a crash or a deletion may leave."""
         known, there = {use.file for use in self.index.files()}, set(self._files.listed())
         for file in known - there:
             self.delete(file)

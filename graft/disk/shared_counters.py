@@ -124,7 +124,7 @@ class SharedCounters:
         self.words[APPENDING] = 0
 
     def begin_append(self) -> None:
-        """Note that an append begins: if this process dies now, the next writer looks for what it left."""
+        """Note that an append begins: if this process dies now, the next writer searches for an unpublished commit."""
         self.words[APPENDING] = 1
 
     def end_append(self) -> None:

@@ -248,7 +248,7 @@ class Journal:
             create(path, max(self._file_bytes, aligned(record_bytes)))
             file = self._files.open(local_lsn, path)
         except (OSError, GraftError):
-            # A smaller record may still fit into the file before: it must not look as if that file ended here.
+            # A smaller record may still go into the previous file, so no file may follow that one yet.
             path.unlink(missing_ok=True)
             raise
         tail = self._tail_of(file)

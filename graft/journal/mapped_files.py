@@ -127,7 +127,7 @@ def listed(directory: Path) -> list[tuple[int, Path]]:
 
 
 def is_unborn(path: Path) -> bool:
-    """Return whether a crash came between creating a file for appended records and setting its size."""
+    """Return whether a file for appended records is still empty: a crash interrupted its creation."""
     try:
         return path.suffix == ".log" and path.stat().st_size == 0
     except FileNotFoundError:

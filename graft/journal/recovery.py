@@ -1,8 +1,8 @@
 """Recovery: removes what a crash left at the end of the journal, and reports damage, which is never dropped.
 
-A crash of the machine loses the newest commits that nobody had seen reach the disk, from the end backwards. Anything
-else that is missing was damaged: a commit that was certainly written, one that a later file follows, or one that a
-whole record behind it says had reached the disk.
+A crash of the machine can lose commits that were not yet on the disk, from the newest backwards. Any other missing
+commit was damaged: one that is known to have been written, one that a later file follows, or one of which a whole
+record behind it says that it had reached the disk.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ def drop_torn_tail(reader: JournalReader, written: int = 0) -> None:
     """Wipe what a crash left behind the last whole record.
 
     The caller is the only writer, has read all whole records, and knows that no push deleted a file that was not read:
-    such commits would look as if they had never been written. Raises `Corrupt`, and drops nothing, where more is
-    missing than a crash can lose: a commit up to ``written``, which is known to have been written, or one that a later
-    record vouches for.
+    those commits would seem never to have been written. Raises `Corrupt`, and drops nothing, if more is missing than a
+    crash can lose: a commit up to ``written``, which is known to have been written, or one that a later record vouches
+    for.
     """
     files, damaged = reader.files, reader.last_local_lsn + 1
     _require_torn(reader.directory, files, damaged, written=written, pushed=reader.pushed_local_lsn)

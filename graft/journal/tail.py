@@ -71,7 +71,7 @@ class Tail:
 
         Syncing newly allocated blocks makes the file system commit its own metadata, which costs more than the data.
         And a write to pages that are not in the page cache takes twice as long as one over pages that are. The record's
-        own write and sync allocate whatever these zeros come too late for.
+        own write and sync allocate the blocks that these zeros do not cover.
         """
         ahead = min(len(_AHEAD), len(self.file.view) - end)
         self._laid_out = end + ahead

@@ -139,9 +139,9 @@ class PageMap:
         for number, placement in placements.items():
             old = chunks[number]
             changed = copied(old.locations())
-            difference, added = _placed(changed, self.table, number, placement, segments)
-            chunks[number] = MapChunk(old.fingerprint ^ difference, locations=changed)
-            whole ^= difference
+            change, added = _placed(changed, self.table, number, placement, segments)
+            chunks[number] = MapChunk(old.fingerprint ^ change, locations=changed)
+            whole ^= change
             live += added
         return PageMap(self.table, page_count, chunks, live, whole)
 
@@ -218,8 +218,8 @@ def _placed(
     low, frames = placement.page_low, table.number_all(placement, segments)[placement.page_frame]
     before, after = locations[low], in_frames(frames, placement.page_slot.astype(np.uint64))
     locations[low] = after
-    difference = _mixed(table, number, low, before) ^ _mixed(table, number, low, after)
-    return difference, len(before) - int(np.count_nonzero(before))
+    change = _mixed(table, number, low, before) ^ _mixed(table, number, low, after)
+    return change, len(before) - int(np.count_nonzero(before))
 
 
 def _mixed(table: FrameTable, number: int, low: npt.NDArray[np.integer], locations: U64) -> int:

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from graft.reading.page_order import LOOK_PAGES_MAX, PageOrder, Trend
+from graft.reading.page_order import LOOKAHEAD_PAGES_MAX, PageOrder, Trend
 
 _MissingFrame = Callable[[int], int | None]
 
 _EXPECTED_FRAMES = 3
-"""A miss follows an order where it comes to one of this many next missing frames."""
+"""A miss follows an order if its frame is one of this many next missing frames."""
 _LONG_WAY_FRAMES = 16
 """After this many frames along a trend, twice as many may be ahead: a scan waits while its window opens."""
-_FIRST_LOOK_PAGES_MAX = 512
+_FIRST_PAGES_MAX = 512
+"""How many pages of an order to search for a miss that is not on a trend yet."""
 NEAR_PAGES = 1024
 """Pages of an order that lie farther apart have nothing to do with each other."""
 _STRIDE_FRAMES_MAX = 6
@@ -100,8 +101,8 @@ def trend_at(lane: Lane, page: int, frame: int, order: PageOrder, missing: _Miss
         return None  # not near: the usual case of random lookups, so it must be cheap
     place, near = {}, {}
     for way in ways:
-        look = islice(Trend(way).pages(lane.page, order), LOOK_PAGES_MAX if lane.trend else _FIRST_LOOK_PAGES_MAX)
-        near[way] = list(missing_frames(look, None, missing, _EXPECTED_FRAMES))
+        pages = islice(Trend(way).pages(lane.page, order), LOOKAHEAD_PAGES_MAX if lane.trend else _FIRST_PAGES_MAX)
+        near[way] = list(missing_frames(pages, None, missing, _EXPECTED_FRAMES))
         place[way] = near[way].index(frame) if frame in near[way] else _EXPECTED_FRAMES
     way = min(ways, key=place.__getitem__)
     if place[way] == 0 and not lane.is_strided:

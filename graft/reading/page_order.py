@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-LOOK_PAGES_MAX = 4096
-"""How many pages of an order a trend looks ahead."""
+LOOKAHEAD_PAGES_MAX = 4096
+"""How many pages of an order a trend considers."""
 _STRIDE_MEMORY = 8
 """Steps that the average stride remembers."""
 
@@ -15,7 +15,7 @@ class PageOrder(Protocol):
     """A guess at which pages follow which."""
 
     def following(self, page: int, direction: int) -> Iterator[int]:
-        """Yield the pages that come after ``page`` (direction 1) or before it (−1), nearest first."""
+        """Yield the pages after ``page`` (direction 1) or before it (−1), nearest first."""
         ...
 
     def distance(self, page: int, other: int, steps_max: int) -> int:
@@ -65,7 +65,7 @@ class Trend:
 
     def pages(self, page: int, order: PageOrder) -> Iterator[int]:
         """Yield the pages that are likely to be read after ``page``, nearest first."""
-        ahead = islice(order.following(page, self.direction), LOOK_PAGES_MAX)
+        ahead = islice(order.following(page, self.direction), LOOKAHEAD_PAGES_MAX)
         if self.stride == 1:
             yield from ahead
             return

@@ -1,7 +1,7 @@
 """Readahead: which frames to fetch together with the one that a reader is waiting for, decided without I/O.
 
-A miss where a page order expected the next one shows a scan. From then on each miss fetches a window of what comes
-next. The window doubles while its frames are used, halves when half of it was skipped, and ends with the first miss
+A miss where a page order expected the next one indicates a scan. From then on each miss fetches a window of the next
+frames. The window doubles while its frames are used, halves when half of it was skipped, and ends with the first miss
 elsewhere. Frames that were fetched ahead and never used are counted. A reader that wasted too many must follow a trend
 for longer before anything is fetched for it. So a scan costs a few requests, and random lookups cost none extra.
 
@@ -24,7 +24,7 @@ from graft.reading.snapshot import Snapshot
 
 _LANES_MAX = 8
 _WASTE_PART = 32
-"""Readahead may waste one frame for this many that the reader asked for, besides `_WASTE_FREE`."""
+"""Readahead may waste one frame for this many that the reader requested, besides `_WASTE_FREE`."""
 _WASTE_FREE = 2
 _WARY_STREAK = 3
 """How many misses must follow a trend before anything is fetched ahead, once more than that was wasted."""
@@ -35,17 +35,17 @@ class ReadaheadUse:
     """What readahead did for one reader."""
 
     frames: int = 0
-    """Fetched before anybody asked."""
+    """Frames that were fetched ahead."""
     used: int = 0
-    """Of those, frames that were asked for later."""
+    """Those of `frames` that the reader requested later."""
     asked: int = 0
-    """Frames that were asked for, fetched ahead or not."""
+    """Frames that the reader requested, fetched ahead or not."""
     hits: int = 0
-    """Misses that came where they were expected."""
+    """Misses that a trend expected."""
 
     @property
     def wasted(self) -> int:
-        """Frames that were fetched ahead and not asked for so far."""
+        """Frames that were fetched ahead and not requested so far."""
         return self.frames - self.used
 
 
@@ -90,7 +90,7 @@ class Readahead:
         self._lanes: dict[int, Lane] = {}
         """By tree, the least recently used first."""
         self._unused: set[int] = set()
-        """Frames that were fetched ahead, for any trend, and not asked for yet."""
+        """Frames that were fetched ahead, for any trend, and not requested yet."""
         self.sparse = False
         """Whether the frames planned last lie in strides."""
         self.use = ReadaheadUse()

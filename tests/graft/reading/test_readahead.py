@@ -24,7 +24,7 @@ class Reader:
         frames_max=64,
         frame_of=lambda page: (page - 1) // PER_FRAME,
         object_of=in_no_small_object,
-        company_max=None,
+        piggyback_max=None,
     ):
         self.frame_of = frame_of
         self.small_object = object_of
@@ -37,8 +37,8 @@ class Reader:
         self.waits = 0
         """Of those, requests that the reader waits for from the beginning."""
         self.largest = 0
-        self.readahead = Readahead(frames_max, company_max)
-        self.company_max = frames_max if company_max is None else company_max
+        self.readahead = Readahead(frames_max, piggyback_max)
+        self.piggyback_max = frames_max if piggyback_max is None else piggyback_max
 
     def missing_frame(self, page):
         frame = self.frame_of(page)
@@ -54,8 +54,8 @@ class Reader:
             if further:
                 self.take(further)
                 self.readahead.fetching(further)
-                company_max = 0 if self.small_object is in_no_small_object else self.company_max
-                assert len(self.ahead_of_trend) <= 2 * self.frames_max + company_max
+                piggyback_max = 0 if self.small_object is in_no_small_object else self.piggyback_max
+                assert len(self.ahead_of_trend) <= 2 * self.frames_max + piggyback_max
         elif frame not in self.here:
             planned = self.readahead.plan(page, frame, order, self)
             assert planned[0] == frame
@@ -290,18 +290,18 @@ def test_objects_of_many_frames_are_asked_for_what_comes_first():
 @pytest.mark.parametrize("length", [150, 300, 600, 1200])
 def test_what_goes_along_is_in_proportion_to_what_was_used(length):
     scattered = Scattered(objects=12, each=250)
-    reader = Reader(64, scattered.frame_of, scattered.object_of, company_max=256)
+    reader = Reader(64, scattered.frame_of, scattered.object_of, piggyback_max=256)
     reader.read_all(range(3000, 3000 + length), NumberOrder(PAGES))
     piecemeal = Reader(64, scattered.frame_of).read_all(range(3000, 3000 + length), NumberOrder(PAGES))
     assert len(reader.ahead - piecemeal.ahead) <= 3 * len(reader.here)
 
 
-@pytest.mark.parametrize("company_max", [0, 8, 24])
-def test_what_goes_along_is_bounded(company_max):
+@pytest.mark.parametrize("piggyback_max", [0, 8, 24])
+def test_what_goes_along_is_bounded(piggyback_max):
     scattered = Scattered(objects=40, each=250)
-    reader = Reader(8, scattered.frame_of, scattered.object_of, company_max)
+    reader = Reader(8, scattered.frame_of, scattered.object_of, piggyback_max)
     reader.read_all(range(1, PAGES + 1), NumberOrder(PAGES))
-    assert reader.largest <= 1 + 8 + company_max
+    assert reader.largest <= 1 + 8 + piggyback_max
 
 
 def test_none_at_all():
