@@ -3,7 +3,7 @@
 GraftError
 ├── RemoteUnavailable      retry later: the remote did not answer; the next push settles an open one
 ├── RemoteRefused          correct the setup: credentials, permission, bucket, an endpoint that would lose data
-├── BadRequest             ask for something else
+├── BadRequest             change the request
 │   ├── NoSuchVolume       no volume of this name in the remote
 │   ├── VolumeExists       a volume of this name is there already
 │   ├── NoSuchVersion      no such LSN or time in the log

@@ -1,4 +1,4 @@
-"""The test kit: contracts that a backend's tests inherit, and stores and logs that count, wait or fail as told.
+"""The test kit: contracts for the tests of a backend to inherit, and stores and logs that count, wait or fail.
 
     from graft.testing import ObjectStoreContract
 
@@ -7,7 +7,7 @@
         def store(self):
             return MyStore()
 
-Only the two contracts need pytest, and they are imported when they are asked for. docs/how-to/backends.md shows more.
+Only the two contracts need pytest; they are imported on first use. docs/how-to/backends.md shows more.
 """
 
 from typing import TYPE_CHECKING

@@ -176,7 +176,7 @@ def put_into_cache(access: PageAccess, outgoing: Outgoing, snapshot: Snapshot) -
 def _carried_parts(
     access: PageAccess, onto: Onto, snapshot: Snapshot, changed: npt.NDArray[np.int64], min_page_count: int
 ) -> list[Carried]:
-    """Return the pages that a small push carries, of those whose bodies are here: consolidated and cleaned ones."""
+    """Return the pages that a small push carries, of those whose bodies are local: consolidated and cleaned ones."""
     settings, lsn, remote_map = access.settings, _next_lsn(onto.chain), onto.remote_map
     if not any(spans(lsn)) or len(changed) * access.page_size > _CONSOLIDATE_INLINES_MAX * settings.inline_bytes_max:
         return []

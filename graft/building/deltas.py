@@ -1,8 +1,8 @@
 """Pushed pages as deltas to the remote's older versions of them, so that many fit into a commit (ADR 18).
 
-pages → their places in the remote → bases whose bodies are here → frames, abandoned once they exceed the limit
+pages → their places in the remote → bases whose bodies are local → frames, abandoned once they exceed the limit
 
-A page's base is the frame that held it before, if that frame is in a segment object and its body is here: no base is
+A page's base is the frame that held it before, if that frame is in a segment object and its body is local: no base is
 ever fetched. All other pages go whole, and so does page 1, which every reader needs first. Pages with the same base
 share a frame.
 """
@@ -53,7 +53,7 @@ def small_segment(
 ) -> tuple[SegmentWriter, bytes] | None:
     """Return a finished segment of deltas to the pages of ``remote_map``, if it is small enough to go inline.
 
-    Returns None if it is too large, if no base is here, or if the whole pages would fit inline.
+    Returns None if it is too large, if no base is local, or if the whole pages would fit inline.
     """
     if settings.codec_id is not Codec.ZSTD:
         return None

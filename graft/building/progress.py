@@ -20,7 +20,7 @@ class WrittenBytes:
         self._lock = threading.Lock()  # guards _done and the reporting of it
 
     def prefetch(self, pages: Sequence[int]) -> None:
-        """Do nothing: pages to push are here."""
+        """Do nothing: pages to push are local."""
 
     def wrote(self, pages: Sequence[int], bodies: Sequence[bytes | memoryview]) -> None:  # noqa: ARG002 - a Watcher
         """Report; frames that are made twice may reach the total early, but never exceed it."""

@@ -29,7 +29,7 @@ _SPANS_MIN = 2
 """Segments are cleaned at LSNs with at least this many `graft.building.consolidation.spans`: multiples of 256."""
 
 PagesIn = Callable[[int], int]
-"""Returns how many pages a frame was written with; 0 if its body is not here."""
+"""Returns how many pages a frame was written with; 0 if its body is not local."""
 
 
 def pages_to_clean(

@@ -163,12 +163,12 @@ def copied(locations: U64) -> U64:
     return result
 
 
-def resized(chunks: Sequence[MapChunk], old_count: int, page_count: int, kept: int) -> list[MapChunk]:
-    """Return the chunks resized from ``old_count`` to ``page_count`` pages, without the pages above ``kept``."""
-    kept = min(kept, page_count, old_count)
-    result = list(chunks[: chunk_count(kept)])
-    below = kept % CHUNK_PAGES
-    if below and kept < old_count:
+def resized(chunks: Sequence[MapChunk], old_count: int, page_count: int, min_page_count: int) -> list[MapChunk]:
+    """Return chunks of ``old_count`` pages resized to ``page_count``, without the pages above ``min_page_count``."""
+    min_page_count = min(min_page_count, page_count, old_count)
+    result = list(chunks[: chunk_count(min_page_count)])
+    below = min_page_count % CHUNK_PAGES
+    if below and min_page_count < old_count:
         locations = result[-1].locations()
         if np.any(locations[below:]):
             changed = copied(locations)

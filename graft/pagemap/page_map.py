@@ -120,13 +120,13 @@ class PageMap:
         placements: dict[int, ChunkPlacement],
         segments: Sequence[SegmentRef],
         page_count: int,
-        kept: int,
+        min_page_count: int,
     ) -> "PageMap":
-        """Return this remote map with pages above ``kept`` dropped and one segment's pages placed.
+        """Return this remote map with pages above ``min_page_count`` dropped and one segment's pages placed.
 
         Updates fingerprints and live pages in time proportional to the placed pages and the cut chunks.
         """
-        chunks = resized(self.chunks, self.page_count, page_count, kept)
+        chunks = resized(self.chunks, self.page_count, page_count, min_page_count)
         live, whole = self.live_pages, self.fingerprint
         for number in range(max(len(self.chunks), len(chunks))):
             old = self.chunks[number] if number < len(self.chunks) else EMPTY_CHUNK
@@ -164,9 +164,9 @@ def compose(table: FrameTable, sources: Sequence[CommitIndex], load: ChunkLoader
     for number, layers in mentioning.items():
         expected = _expected_fingerprint(number, sources, layers[0])
         whole ^= expected
-        kept = previous.chunks[number] if previous and number < len(previous.chunks) else None
-        if kept is not None and kept.fingerprint == expected and kept.built:
-            chunks[number] = kept
+        reused = previous.chunks[number] if previous and number < len(previous.chunks) else None
+        if reused is not None and reused.fingerprint == expected and reused.built:
+            chunks[number] = reused
         else:
             chunks[number] = MapChunk(expected, build=_builder(table, number, sources, load, expected))
     if whole != head.fingerprint:

@@ -73,7 +73,7 @@ class BodyLoader:
 
         Those that are also ``ahead`` are fetched too, but attached only when a reader requests them; if ``sparse``,
         bytes between them are not fetched. Frames in ``uncached`` are known to be absent from the cache. Frames that
-        another thread is fetching are waited for, not fetched again; each is returned as soon as it is here.
+        another thread is fetching are waited for, not fetched again; that thread hands over each as soon as it arrives.
         ``on_fetched`` is called with the stored bytes of frames that came from the remote.
         """
         guessed = set(ahead)
