@@ -7,11 +7,13 @@ GraftError
 │   ├── NoSuchVolume       no volume of this name in the remote
 │   ├── VolumeExists       a volume of this name is there already
 │   ├── NoSuchVersion      no such LSN or time in the log
+│   │   └── VersionCollected   garbage collection removed it; the message names the versions that remain
 │   ├── NotAReplica        the path holds no replica
 │   ├── ReplicaExists      the path is taken
 │   ├── OtherVolume        the replica belongs to another volume
 │   └── ReadOnly           a snapshot of the past cannot be written
 ├── Diverged               choose a policy: both the replica and the remote have new commits
+│   └── BaseCollected      the same, and garbage collection removed the version that the local commits are based on
 ├── TooStale               retry later, or accept older data: the replica could not become that fresh in time
 ├── WriterBusy             retry soon: another connection or process is writing
 ├── StaleSnapshot          start again on a newer snapshot
@@ -61,6 +63,10 @@ class NoSuchVersion(BadRequest):
     """The log has no such LSN or time."""
 
 
+class VersionCollected(NoSuchVersion):
+    """The version was there, and garbage collection removed it; the message names the versions that remain."""
+
+
 class NotAReplica(BadRequest):
     """The path holds no replica."""
 
@@ -79,6 +85,10 @@ class ReadOnly(BadRequest):
 
 class Diverged(GraftError):
     """Both the replica and the remote have commits that the other lacks."""
+
+
+class BaseCollected(Diverged):
+    """The local commits are based on a version that garbage collection removed; the remote has newer ones."""
 
 
 class TooStale(GraftError):
@@ -131,6 +141,8 @@ _GROUPS: tuple[tuple[tuple[type[Exception], ...], type[GraftError]], ...] = (
     ((metastore_errors.LogRefused, pagestore_errors.StoreRefused), RemoteRefused),
     ((pagestore_errors.StorageFull,), RemoteRefused),
     ((pagestore_errors.LimitReached,), LimitReached),
+    ((metastore_errors.LogClosed,), NoSuchVolume),
+    ((metastore_errors.CommitCollected,), VersionCollected),
     ((metastore_errors.CommitMissing,), HistoryLost),
     (
         (metastore_errors.CorruptCommit, pagestore_errors.CorruptObject, pagestore_errors.ObjectNotFound),

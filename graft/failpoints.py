@@ -53,6 +53,12 @@ FAILPOINTS = (
     "cleaning: after file",
     "pull: after fetch",
     "pull: after state",
+    "gc: after announcement",
+    "gc: between segments",
+    "gc: after segments",
+    "gc: between tombstones",
+    "gc: after tombstones",
+    "gc: after deletion",
 )
 
 _points = Failpoints(FAILPOINTS)

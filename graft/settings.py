@@ -60,6 +60,14 @@ class Settings(BaseModel):
     """Longest wait between two polls, while no commits arrive or the remote does not answer."""
     follow_requests_per_hour: int = Field(default=7200, ge=60)
     """Most requests of the followers of one process; they wait longer to stay below it."""
+    keep_last: int = Field(default=100, ge=1)
+    """Garbage collection keeps the newest versions, so many of each volume …"""
+    keep_for_s: float = Field(default=30 * 24 * 3600.0, ge=0)
+    """… and those that were the newest at some time in so many seconds."""
+    gc_grace_s: float = Field(default=3 * 24 * 3600.0, ge=0)
+    """Garbage collection leaves objects that no commit names alone for so many seconds: a push may be under way."""
+    gc_objects_per_s: float = Field(default=1000.0, gt=0)
+    """How many objects a second garbage collection deletes at most."""
     lock_timeout_s: float = Field(default=5.0, ge=0)
     """How long a push or pull waits for another one, or for an open write transaction."""
 

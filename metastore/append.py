@@ -1,14 +1,15 @@
 """Appending a commit, and settling an append: finding out whether it landed.
 
 The rule: a refused append does not mean that the writer lost, since an earlier try may have landed without its reply
-arriving. The writer reads the commit at the LSN back; if it finds its own nonce, it has won.
+arriving. The writer reads the commit at the LSN back; if it finds its own nonce, it has won. The nonce in a tombstone counts too: such a
+commit landed, and was collected later.
 """
 
 from dataclasses import dataclass
 
 from metastore.commit import Commit
 from metastore.commitlog import CommitLog
-from metastore.errors import CommitMissing, LogUnavailable
+from metastore.errors import CommitCollected, CommitMissing, LogUnavailable
 from metastore.ids import LogId
 from metastore.index import read_index
 from metastore.lsn import LSN
@@ -23,7 +24,8 @@ class Landed:
 class Lost:
     """Another writer's commit has the LSN; ours can never land there."""
 
-    winner: Commit
+    winner: Commit | None
+    """None if it was collected since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ def settle(commits: CommitLog, log: LogId, lsn: LSN, nonce: bytes) -> Landed | L
     """Find out whose commit has ``lsn``; requests as in `metastore.index.read_index`, usually one."""
     try:
         found = read_index(commits, log, lsn).commit
+    except CommitCollected as collected:
+        return Landed() if collected.nonce == nonce else Lost(None)
     except CommitMissing:
         return Absent()
     return Landed() if found.nonce == nonce else Lost(found)

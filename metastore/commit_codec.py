@@ -22,6 +22,7 @@ from metastore.ids import LogId
 from metastore.lsn import BEFORE_FIRST, LSN, LSN_MAX, covers_after
 from metastore.placement import InCommit, SegmentRef, chunk_count
 from metastore.segment_table import decode_segments, encode_segments
+from metastore.tombstone import is_tombstone, raise_collected
 from pagestore.ids import SegmentId
 from pagestore.objectstore import Data
 from pagestore.pages import PAGE_IDX_MAX, check_page_size
@@ -127,9 +128,11 @@ def decode_commit(data: Data, log: LogId, lsn: LSN) -> Commit:
     """Decode a commit's head from the first bytes of its object, or from the whole object.
 
     Checks the head's hash, that it is commit ``lsn`` of ``log``, and, if ``data`` is the whole object, the checksum at
-    its end. Raises `CorruptCommit` or `UnsupportedCommit`.
+    its end. Raises `CorruptCommit` or `UnsupportedCommit`. For a tombstone, raises `CommitCollected` or `LogClosed`.
     """
     with named(log, lsn):
+        if is_tombstone(data):
+            raise_collected(data, log, lsn)
         return _decode(memoryview(data), log, lsn)
 
 

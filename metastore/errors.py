@@ -8,6 +8,8 @@ MetaStoreError
 ├── NoSuchTag           use another name: no tag of the volume has this name
 ├── TagExists           use another name: a tag of another version of the volume already has this name
 ├── CommitMissing       report it: a commit that must be in the log is missing
+│   └── CommitCollected ask for a newer version: garbage collection removed this one
+├── LogClosed           use another volume: this one was removed
 ├── CorruptCommit       report it: a commit's bytes, or the page map composed from them, fail a check
 └── UnsupportedCommit   upgrade: written by a newer version of this project
 """
@@ -56,6 +58,21 @@ class TagExists(MetaStoreError):
 
 class CommitMissing(MetaStoreError):
     """A commit that must be in the log is missing."""
+
+
+class CommitCollected(CommitMissing):
+    """Garbage collection removed the commit; a tombstone is in its place."""
+
+    def __init__(self, lsn: int, message: str, *, nonce: bytes, hash: bytes) -> None:  # noqa: A002 - as `Commit.hash`
+        """Name the commit that was there."""
+        super().__init__(message)
+        self.lsn = lsn
+        self.nonce = nonce
+        self.hash = hash
+
+
+class LogClosed(MetaStoreError):
+    """The log's volume was removed; nothing can be appended."""
 
 
 class CorruptCommit(MetaStoreError):

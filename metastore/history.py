@@ -1,6 +1,6 @@
 """The history of a log: its newest commits, and the commit at a given time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from metastore.commit import Commit
 from metastore.commitlog import CommitLog
@@ -16,19 +16,23 @@ def newest_first(
     commits: CommitLog, parallel: Parallel, log: LogId, head: LSN, limit: int | None = None
 ) -> Iterator[Commit]:
     """Yield at most ``limit`` commits from ``head`` down, read in parallel batches; raises `CommitMissing`."""
-    lsn, last = int(head), BEFORE_FIRST if limit is None else max(head - limit, BEFORE_FIRST)
-    while lsn > last:
-        batch = [LSN(each) for each in range(lsn, max(lsn - _BATCH, last), -1)]
-        yield from parallel.map(lambda each: read_index(commits, log, each).commit, batch)
-        lsn -= len(batch)
+    last = BEFORE_FIRST if limit is None else max(head - limit, BEFORE_FIRST)
+    yield from read_each(commits, parallel, log, [LSN(lsn) for lsn in range(head, last, -1)])
 
 
-def lsn_at(commits: CommitLog, log: LogId, head: LSN, timestamp_us: int) -> LSN:
-    """Return the newest LSN at or before a time, by bisection in log2(head) requests; 0 if all commits are later.
+def read_each(commits: CommitLog, parallel: Parallel, log: LogId, lsns: Sequence[LSN]) -> Iterator[Commit]:
+    """Yield these commits, read in parallel batches as far as they are asked for; raises `CommitMissing`."""
+    for start in range(0, len(lsns), _BATCH):
+        yield from parallel.map(lambda lsn: read_index(commits, log, lsn).commit, lsns[start : start + _BATCH])
 
-    Timestamps increase along a log whatever its writers' clocks say (`metastore.build`).
+
+def lsn_at(commits: CommitLog, log: LogId, head: LSN, timestamp_us: int, after: LSN = BEFORE_FIRST) -> LSN:
+    """Return the newest LSN at or before a time, by bisection in log2(head) requests; ``after`` if all
+    commits are later.
+
+    No commit up to ``after`` is read. Timestamps increase along a log whatever its writers' clocks say (`metastore.build`).
     """
-    low, high = 0, int(head)
+    low, high = int(after), int(head)
     while low < high:
         middle = (low + high + 1) // 2
         if read_index(commits, log, LSN(middle)).commit.timestamp_us <= timestamp_us:

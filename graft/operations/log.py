@@ -7,7 +7,7 @@ from itertools import islice
 from graft.errors import remote_errors
 from graft.replica.replica import Replica
 from graft.sync.push import MESSAGE
-from metastore.history import newest_first
+from metastore.history import read_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,13 @@ class LogEntry:
 
 
 def log_entries(replica: Replica, limit: int | None = None) -> Iterator[LogEntry]:
-    """Yield the volume's commits, newest first, at most ``limit``; raises the remote's errors."""
+    """Yield the volume's commits, newest first, at most ``limit``; raises the remote's errors.
+
+    What was collected is left out.
+    """
     with remote_errors(f"reading the log of volume {replica.name}"):
-        head = replica.remote.head(replica.log)
-        commits = newest_first(replica.remote.commits, replica.remote.parallel, replica.log, head, limit)
+        head, left = replica.remote.head(replica.log), replica.remote.remaining(replica.log)
+        commits = read_each(replica.remote.commits, replica.remote.parallel, replica.log, left.below(head)[:limit])
         for commit in islice(commits, limit):
             message = commit.attributes.get(MESSAGE)
             yield LogEntry(

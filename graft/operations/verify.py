@@ -64,11 +64,12 @@ def _problems_of_history(replica: Replica, head: LSN) -> list[str]:
         require_own(replica, state)
         with remote_errors(f"listing the log of volume {replica.name}"):
             there = set(replica.remote.commits.lsns(state.identity.log))
-            holes = [lsn for lsn in range(1, head + 1) if lsn not in there]
+            left = replica.remote.remaining(state.identity.log)
+            holes = [lsn for lsn in range(1, head + 1) if lsn not in there and lsn in left]
             if holes:
                 more = f" and {len(holes) - _NAMED} more" if len(holes) > _NAMED else ""
                 problems.append(f"the log lacks commits {', '.join(map(str, holes[:_NAMED]))}{more}")
-            problems.extend(_broken_links(replica, state.identity.log, LSN(head), max(holes, default=0)))
+            problems.extend(_broken_links(replica, state.identity.log, LSN(head), max([*holes, left.floor - 1])))
     except (RemoteUnavailable, RemoteRefused):
         raise
     except GraftError as error:

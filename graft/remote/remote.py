@@ -8,6 +8,7 @@ from graft.errors import BadRequest, remote_errors
 from graft.pagemap.frame_table import FrameKey
 from graft.remote.warm_start import WarmStart
 from graft.settings import Settings
+from metastore.collected import Remaining, read_remaining
 from metastore.commitlog import CommitLog, Newest
 from metastore.errors import CommitMissing
 from metastore.ids import LogId
@@ -108,6 +109,11 @@ class Remote:
             except CommitMissing:
                 return False
             return True
+
+    def remaining(self, log: LogId) -> Remaining:
+        """Return which versions of a log garbage collection left; one request where it never ran, else two or more."""
+        with remote_errors(f"looking for what was collected of log {log}"):
+            return read_remaining(self.store, log)
 
     def chain(self, log: LogId, head: LSN, known: Sequence[CommitIndex] = ()) -> list[CommitIndex]:
         """Return the chain of a commit down to its base; what is not known is read in one parallel batch."""

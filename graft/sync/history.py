@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 import xxhash
 
-from graft.errors import Corrupt, GraftError, HistoryLost, NoSuchVolume, remote_errors
+from graft.errors import Corrupt, GraftError, HistoryLost, NoSuchVolume, VersionCollected, remote_errors
 from graft.remote.remote import Proof, require_safe
 from graft.replica.replica import Replica
 from graft.replica.state import SyncState
+from graft.sync.collected import base_collected
 from metastore.commit import Commit
-from metastore.errors import CommitMissing
+from metastore.errors import CommitCollected, CommitMissing
 from metastore.ids import LogId
 from metastore.index import CommitIndex, read_index
 from metastore.lsn import BEFORE_FIRST, LSN
@@ -60,14 +61,15 @@ def checked_head(replica: Replica, state: SyncState, *, by_name: bool = True) ->
     remote, log, seen = replica.remote, state.identity.log, max(state.lsn, state.head)
     begun_s, requests = replica.runtime.monotonic_s(), 1
     by_name = by_name and not remote.lists_exactly
-    following = remote.parallel.begin(lambda: _read(replica, log, LSN(seen + 1))) if by_name else None
+    following = remote.parallel.begin(lambda: _following(replica, log, LSN(seen + 1))) if by_name else None
     newest = remote.newest(log)
     own = _is_as_compared(replica, state, newest.etag(state.lsn))
     if own and state.chain:
         _saw(replica, state.chain[0].commit, begun_s)
     elif newest.lsn <= state.lsn or state.lsn in newest.etags:
         requests += require_own(replica, state)
-        _witness(replica, state.chain, newest.etag(state.lsn))
+        if remote.proof is not None:  # else it was collected, and what the listing shows is its tombstone
+            _witness(replica, state.chain, newest.etag(state.lsn))
         own = True
     if newest.lsn < seen:
         return _above_an_old_answer(replica, state, newest.lsn, requests)
@@ -129,6 +131,8 @@ def asks_for_own(state: SyncState, head: Head) -> bool:
 def require_parent(replica: Replica, state: SyncState) -> None:
     """Raise `HistoryLost` unless the remote holds what the next commit builds on; the caller holds the sync lock.
 
+    Raises `BaseCollected` if garbage collection removed it.
+
     No request where that was seen lately. What this process has not written to yet is looked at more closely: whether
     the name stands for this volume, whether the log has a hole, and, once for each replica, whether the endpoint
     honours conditional writes.
@@ -138,7 +142,7 @@ def require_parent(replica: Replica, state: SyncState) -> None:
         if not _is_safe(replica):
             _require_safe(replica)
         return
-    tasks: list[Callable[[], object]] = [lambda: require_own(replica, state)]
+    tasks: list[Callable[[], object]] = [lambda: require_own(replica, state, to_write=True)]
     if proof is None:
         tasks.append(lambda: require_name(replica, state))
         tasks.append(lambda: _require_no_hole(replica, state))
@@ -148,23 +152,37 @@ def require_parent(replica: Replica, state: SyncState) -> None:
         _require_safe(replica)
 
 
-def require_own(replica: Replica, state: SyncState) -> int:
-    """Compare the commit that the replica builds on with the remote's; return how many requests that took."""
+def require_own(replica: Replica, state: SyncState, *, to_write: bool = False) -> int:
+    """Compare the commit that the replica builds on with the remote's; return how many requests that took.
+
+    One that was collected is no loss, and the replica can move on from it; ``to_write`` to it raises `BaseCollected`.
+    """
     begun_s = replica.runtime.monotonic_s()
     if state.lsn == BEFORE_FIRST:
         require_name(replica, state)
         replica.remote.proof = Proof(state.identity.log, BEFORE_FIRST, b"", begun_s)
         return 1
     mine = state.chain[0].commit
-    index = _read(replica, mine.log, mine.lsn)
-    if index is None:
-        in_doubt(replica)
+    index, found = None, b""
+    with remote_errors(f"looking for commit {mine.lsn} of volume {replica.name}"):
+        try:
+            index = read_index(replica.remote.commits, mine.log, mine.lsn)
+            found = index.commit.hash
+        except CommitCollected as collected:
+            found = collected.hash
+        except CommitMissing:
+            pass
+    if index is not None and found == mine.hash:
+        _saw(replica, mine, begun_s)
+        return 1
+    in_doubt(replica)
+    if found and found != mine.hash:
+        raise _not_ours(replica, mine, found)
+    if not found and mine.lsn in replica.remote.remaining(mine.log):
         raise _gone(replica, state, f"commit {mine.lsn} of its log, which this replica builds on")
-    if index.commit.hash != mine.hash:
-        in_doubt(replica)
-        raise _not_ours(replica, mine, index.commit.hash)
-    _saw(replica, mine, begun_s)
-    return 1
+    if to_write:
+        raise base_collected(replica.remote, mine.log, mine.lsn, replica.name)
+    return 2
 
 
 def require_name(replica: Replica, state: SyncState) -> None:
@@ -195,7 +213,10 @@ def named(replica: Replica) -> VolumeRecord:
 
 def holds(replica: Replica, commit: Commit) -> bool:
     """Whether the remote has this very commit."""
-    index = _read(replica, commit.log, commit.lsn)
+    try:
+        index = _read(replica, commit.log, commit.lsn)
+    except VersionCollected:
+        return False
     return index is not None and index.commit.hash == commit.hash
 
 
@@ -215,9 +236,9 @@ def made_safe(replica: Replica) -> None:
     replica.shared.endpoint = _endpoint(replica)
 
 
-def check_winner(replica: Replica, state: SyncState, winner: Commit) -> None:
-    """Raise `HistoryLost` if the commit after the replica's was built on another parent."""
-    if state.chain and winner.parent_hash != state.chain[0].commit.hash:
+def check_winner(replica: Replica, state: SyncState, winner: Commit | None) -> None:
+    """Raise `HistoryLost` if the commit after the replica's, unless it was collected, was built on another parent."""
+    if winner is not None and state.chain and winner.parent_hash != state.chain[0].commit.hash:
         in_doubt(replica)
         raise _not_ours(replica, state.chain[0].commit, winner.parent_hash)
 
@@ -243,11 +264,21 @@ def _read(replica: Replica, log: LogId, lsn: LSN) -> CommitIndex | None:
             return None
 
 
+def _following(replica: Replica, log: LogId, lsn: LSN) -> CommitIndex | None:
+    """Return the commit after the newest one that was seen; None if it is not there or was collected already."""
+    try:
+        return _read(replica, log, lsn)
+    except VersionCollected:
+        return None
+
+
 def _require_no_hole(replica: Replica, state: SyncState) -> None:
     remote, log = replica.remote, state.identity.log
     newest, following = remote.newest(log).lsn, LSN(state.lsn + 1)
     if newest > following and not remote.has_commit(log, following):
         in_doubt(replica)
+        if following not in remote.remaining(log):
+            raise base_collected(remote, log, state.lsn, replica.name)
         raise HistoryLost(
             f"volume {replica.name}: commit {following} is missing from {remote.store.url}, where the log ends at LSN "
             f"{newest}: a push would fill the hole with another history. {WAY_FORWARD}"

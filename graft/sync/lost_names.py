@@ -4,7 +4,7 @@ from graft.errors import HistoryLost, remote_errors
 from graft.remote.landmarks import PARENT
 from graft.remote.remote import Remote
 from metastore.commit import Commit, CommitKind
-from metastore.errors import CommitMissing
+from metastore.errors import CommitMissing, LogClosed
 from metastore.ids import LogId
 from metastore.index import read_index
 from metastore.lsn import LSN
@@ -32,6 +32,20 @@ def require_no_lost_log(remote: Remote, name: str) -> None:
 def _is_lost(remote: Remote, log: LogId) -> bool:
     try:
         first: Commit = read_index(remote.commits, log, LSN(1)).commit
+    except LogClosed:
+        return False
     except CommitMissing:
-        return bool(remote.commits.head(log))
+        return _has_end(remote, log)
     return first.kind is not CommitKind.FORK and PARENT not in first.attributes
+
+
+def _has_end(remote: Remote, log: LogId) -> bool:
+    """Whether a log whose first commit is gone has a newest one: that of a removed volume was closed."""
+    head = remote.commits.head(log)
+    if head is None:
+        return False
+    try:
+        read_index(remote.commits, log, head)
+    except LogClosed:
+        return False
+    return True

@@ -10,8 +10,9 @@ after one round trip.
 
 from dataclasses import dataclass, replace
 
-from graft.errors import Diverged, remote_errors
-from graft.replica.freshness import confirm, now
+from graft.disk.shared_counters import Moment
+from graft.errors import Diverged, VersionCollected, remote_errors
+from graft.replica.freshness import age_of, confirm, now
 from graft.replica.replica import Replica
 from graft.sync.history import Head, asks_for_own, checked_head
 from graft.sync.pull import move
@@ -19,6 +20,9 @@ from graft.sync.push import recover
 from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, read_index
 from metastore.lsn import BEFORE_FIRST, LSN, chain
+
+_AWAY_S = 3600.0
+"""The place of a collected commit stays taken for a day at least (`graft.retention.policy.FENCE_S`)."""
 
 
 @dataclass(slots=True)
@@ -60,10 +64,16 @@ def look(
             found.shared = True
             return found
         replica.shared.begin_poll(begun)
-        look_locked(replica, listing=listing, found=found)
+        look_locked(replica, listing=listing or _was_away(replica, begun), found=found)
         return found
     finally:
         replica.sync_lock.release()
+
+
+def _was_away(replica: Replica, now_: Moment) -> bool:
+    """Whether the replica was not fresh for so long that the next commit may have come and been collected since."""
+    age_s = age_of(replica.shared.confirmed, now_)
+    return age_s is None or age_s > _AWAY_S
 
 
 def look_locked(replica: Replica, *, listing: bool, found: Look) -> None:
@@ -79,7 +89,11 @@ def look_locked(replica: Replica, *, listing: bool, found: Look) -> None:
 
 
 def _by_name(replica: Replica, found: Look) -> None:
-    index = _next(replica, found)
+    try:
+        index = _next(replica, found)
+    except VersionCollected:  # the replica is behind the window
+        _by_listing(replica, found, [])
+        return
     if index is None:
         return
     _go(replica, found, Head(index.commit.lsn, 1, known=(index,)))

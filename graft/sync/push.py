@@ -16,24 +16,41 @@ from graft.building.commit_builder import Onto, Outgoing, prepare, put_into_cach
 from graft.building.progress import Progress
 from graft.building.segment_builder import Layout
 from graft.disk.shared_counters import Moment
-from graft.errors import Diverged, GraftError, HistoryLost, remote_errors
+from graft.errors import (
+    BaseCollected,
+    Diverged,
+    GraftError,
+    HistoryLost,
+    remote_errors,
+)
 from graft.failpoints import failpoint
 from graft.journal.local_commit import LocalCommit
 from graft.pagemap.page_map import PageMap
 from graft.reading.snapshot import Snapshot
-from graft.replica.freshness import confirm, now
+from graft.replica.freshness import age_of, confirm, now
 from graft.replica.replica import Replica
-from graft.replica.state import Intent
+from graft.replica.state import Intent, SyncState
 from graft.replica.view import View
+from graft.sync.collected import base_collected
 from graft.sync.history import check_winner, in_doubt, reached, require_parent
-from metastore.append import Lost, append
+from metastore.append import Absent, Landed, Lost, append, settle
 from metastore.commit import CommitKind
 from metastore.index import CommitIndex
+from metastore.placement import InCommit
 from pagestore.errors import PageStoreError
 from pagestore.objectstore import etag_of
 from pagestore.segments.fetch_plan import segment_key
 
 MESSAGE = "message"
+PUSH_DEADLINE_S = 24 * 3600.0
+"""A commit is appended within this time of its first upload: garbage collection deletes older segments that no commit
+names (docs/adr/0027-retention-and-collection.md)."""
+_APPEND_S_MAX = 600.0
+"""An append that took longer is looked at: its LSN may have been collected meanwhile."""
+
+
+class _GivenUp(Exception):
+    """A push that was left open is forgotten, since it is too old to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +126,12 @@ def recover(replica: Replica) -> None:
         return
     with remote_errors(f"settling the push of LSN {intent.lsn}"):
         index = CommitIndex.decode(intent.data, intent.log, intent.lsn)
-    require_parent(replica, state)
     begun_s = replica.runtime.monotonic_s()
     try:
-        _append(replica, intent)
+        if _may_append(replica, state, intent, index):
+            _append(replica, intent)
+    except _GivenUp:
+        return
     except Diverged:
         if index.commit.kind is CommitKind.COMPACT:
             return  # nothing was in it but work
@@ -162,6 +181,7 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
     # Else a power cut could leave an intent that knows more than the journal: what is committed next would then be
     # numbered like what the intent holds already, and be taken for pushed.
     replica.journal.sync_through(local_lsn)
+    require_parent(replica, replica.view().state)  # no request, unless writing the segments took long
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:
@@ -207,7 +227,45 @@ def _append(replica: Replica, intent: Intent) -> Moment:
             f"volume {replica.name}: LSN {intent.lsn} was pushed by somebody else; the local commits are kept. "
             "Pull with the policy 'discard' or 'fork'"
         )
+    took_s = age_of(begun, now(replica.runtime))
+    if took_s is None or took_s > _APPEND_S_MAX:
+        _require_not_collected(replica, intent)
     return begun
+
+
+def _require_not_collected(replica: Replica, intent: Intent) -> None:
+    """Raise `BaseCollected` if a commit landed where garbage collection had removed another one."""
+    remote = replica.remote
+    if remote.newest(intent.log).lsn > intent.lsn and intent.lsn not in remote.remaining(intent.log):
+        replica.state.drop_intent()
+        raise base_collected(remote, intent.log, intent.lsn - 1, replica.name)
+
+
+def _may_append(replica: Replica, state: SyncState, intent: Intent, index: CommitIndex) -> bool:
+    """Whether a push that was left open is to be sent again; False if it landed.
+
+    Not after so long that its segments may have been deleted, or its parent: it is then given up, unless it landed. If
+    its parent was collected, raises `BaseCollected`; if it is only too old, the local commits are pushed anew.
+    """
+    remote = replica.remote
+    try:
+        require_parent(replica, state)
+    except BaseCollected:
+        with remote_errors(f"settling the push of LSN {intent.lsn}"):
+            outcome = settle(remote.commits, intent.log, intent.lsn, intent.nonce)
+        if isinstance(outcome, Landed) and intent.lsn in remote.remaining(intent.log):
+            return False
+        replica.state.drop_intent()
+        raise
+    age_s = abs(replica.runtime.now_s() - index.commit.timestamp_us / 1e6)
+    if age_s < PUSH_DEADLINE_S or all(isinstance(ref.home, InCommit) for ref in index.commit.segments):
+        return True
+    with remote_errors(f"settling the push of LSN {intent.lsn}"):
+        outcome = settle(remote.commits, intent.log, intent.lsn, intent.nonce)
+    if isinstance(outcome, Absent):
+        replica.state.drop_intent()
+        raise _GivenUp
+    return isinstance(outcome, Lost)  # which the append says once more
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from graft.replica.directory import STATE_FILE, is_replica, not_a_replica, repli
 from graft.replica.state import State, SyncState
 from graft.settings import Settings
 from metastore.commit import Commit
-from metastore.errors import CommitMissing
+from metastore.errors import CommitCollected, CommitMissing
 from metastore.index import read_index
 from metastore.lsn import BEFORE_FIRST
 from metastore.volumes import VolumeRecord, create_volume, read_volume
@@ -112,5 +112,7 @@ def _holds(remote: Remote, mine: Commit, where: str) -> bool:
     with remote_errors(f"looking for commit {mine.lsn} in {where}"):
         try:
             return read_index(remote.commits, mine.log, mine.lsn).commit.hash == mine.hash
+        except CommitCollected as collected:
+            return collected.hash == mine.hash
         except CommitMissing:
-            return False
+            return mine.lsn not in remote.remaining(mine.log)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from graft.errors import GraftError, NoSuchVersion, remote_errors
+from graft.errors import GraftError, HistoryLost, NoSuchVersion, VersionCollected, remote_errors
 from graft.pagemap.page_map import PageMap, compose
 from graft.reading.snapshot import Snapshot
 from graft.remote.entry_frame import entry_frame
 from graft.replica.replica import Replica
+from graft.sync.collected import version_collected
 from graft.sync.inline_bodies import keep_inline
 from metastore.history import lsn_at
 from metastore.index import CommitIndex
@@ -26,8 +27,17 @@ def snapshot_at(replica: Replica, at: At) -> Snapshot:
     lsn = resolve(replica, at)
     view = replica.view()
     known = view.state.chain
+    remote = replica.remote
     _begin_way_down(replica, known, lsn)
-    chain = replica.remote.chain(replica.log, lsn, known)
+    remaining = remote.parallel.begin(lambda: remote.remaining(replica.log)) if lsn != view.state.lsn else None
+    try:
+        chain = remote.chain(replica.log, lsn, known)
+    except (VersionCollected, HistoryLost):
+        if remaining is not None and lsn not in (left := remaining()):
+            raise version_collected(replica.name, lsn, left) from None
+        raise
+    if remaining is not None and lsn not in (left := remaining()):
+        raise version_collected(replica.name, lsn, left)
     if not chain:
         return replica.snapshot_of(PageMap.empty(replica.table), byte_size=0, lsn=0)
     keep_inline(replica, (index for index in chain if not any(index is mine for mine in known)))
@@ -62,8 +72,14 @@ def resolve(replica: Replica, at: At) -> LSN:
         return LSN(at)
     moment = _moment(at)
     with remote_errors(f"looking for the commit at {moment.isoformat()}"):
-        head = replica.remote.head(replica.log)
-        lsn = lsn_at(replica.remote.commits, replica.log, head, int(moment.timestamp() * 1_000_000))
+        head, left = replica.remote.head(replica.log), replica.remote.remaining(replica.log)
+        after = LSN(left.floor - 1)
+        lsn = lsn_at(replica.remote.commits, replica.log, head, int(moment.timestamp() * 1_000_000), after)
+    if lsn == after and not left.is_whole:
+        raise VersionCollected(
+            f"volume {replica.name}: the version at {moment.isoformat()} was collected; what remains is "
+            f"{left.describe()}"
+        )
     if lsn == BEFORE_FIRST:
         raise NoSuchVersion(f"volume {replica.name} has no commit at or before {moment.isoformat()}")
     return lsn
