@@ -1,8 +1,8 @@
 """Appending a commit, and settling an append: finding out whether it landed.
 
 The rule: a refused append does not mean that the writer lost, since an earlier try may have landed without its reply
-arriving. The writer reads the commit at the LSN back; if it finds its own nonce, it has won. The nonce in a tombstone counts too: such a
-commit landed, and was collected later.
+arriving. The writer reads the commit at the LSN back; if it finds its own nonce, it has won. The nonce in a tombstone
+counts too: such a commit landed, and was collected later.
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,8 @@ def lsn_at(commits: CommitLog, log: LogId, head: LSN, timestamp_us: int, after: 
     """Return the newest LSN at or before a time, by bisection in log2(head) requests; ``after`` if all
     commits are later.
 
-    No commit up to ``after`` is read. Timestamps increase along a log whatever its writers' clocks say (`metastore.build`).
+    No commit up to ``after`` is read. Timestamps increase along a log whatever its writers' clocks say
+    (`metastore.build`).
     """
     low, high = int(after), int(head)
     while low < high:

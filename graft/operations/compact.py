@@ -89,6 +89,7 @@ def compact(
             snapshot.prefetch(pages.tolist())  # in the order of the places, which takes the fewest requests
         watched = _Watched(replica, snapshot, pages, progress)
         order = layout(snapshot) if layout and not scattered_only else None
+        begun_s = replica.runtime.monotonic_s()
         written = write_segments(replica.remote, replica.settings, snapshot, pages, order, watcher=watched)
         failpoint("compact: after segment")
         watched.check(written)
@@ -106,7 +107,7 @@ def compact(
         if outgoing.remote_map.live_pages != view.remote_map.live_pages:
             raise Corrupt(f"{snapshot.describe()}: a compaction would change which pages there are; it was given up")
         try:
-            land(replica, outgoing, kept, view.state.local_lsn)
+            land(replica, outgoing, kept, view.state.local_lsn, begun_s)
         except Diverged:
             raise Diverged(
                 f"volume {replica.name}: somebody else pushed LSN {outgoing.commit.lsn} during the compaction, which "

@@ -1,10 +1,10 @@
 """The remote of a replica: a store, its commit log and the threads that talk to it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from graft.errors import BadRequest, remote_errors
+from graft.errors import BadRequest, GraftError, remote_errors
 from graft.pagemap.frame_table import FrameKey
 from graft.remote.warm_start import WarmStart
 from graft.settings import Settings
@@ -15,6 +15,7 @@ from metastore.ids import LogId
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
+from pagestore.errors import CorruptObject, ObjectNotFound
 from pagestore.objectstore import Data, ObjectStore
 from pagestore.parallel import Parallel
 from pagestore.runtime import SYSTEM, Runtime
@@ -64,6 +65,8 @@ class Remote:
         self._owns_store = owns_store
         self.lists_exactly = lists_exactly(self.store)
         """Whether listings need no second question."""
+        self.explain: Callable[[Sequence[FrameKey]], GraftError | None] | None = None
+        """Called with frames that are not in the remote: returns the reason, if it is known."""
         self.proof: Proof | None = None
         """The commit that this remote was last seen to hold; None until then, and after any doubt."""
 
@@ -145,7 +148,7 @@ class Remote:
                 return
         located = [key.locate() for key in keys]
         by_place = {(location.key, location.offset): key for key, location in zip(keys, located, strict=True)}
-        with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"):
+        with remote_errors(f"fetching frames ({len(keys)}) from {self.store.url}"), self._explaining(keys):
             for location, frame in fetch_frames(
                 self.store,
                 self.parallel,
@@ -164,7 +167,7 @@ class Remote:
         """Return one frame, as `frames` does."""
         if self._warm_start is not None and (begun := self._warm_start.take([key], on_read)):
             return begun[0][1]
-        with remote_errors(f"fetching a frame from {self.store.url}"):
+        with remote_errors(f"fetching a frame from {self.store.url}"), self._explaining([key]):
             frame = fetch_lone_frame(self.store, key.locate(), page_size, self.dictionaries, on_read)
         if frame is None:
             ((_, frame),) = self.frames([key], page_size, on_read=on_read)
@@ -183,6 +186,16 @@ class Remote:
             return frame, reads
 
         self._warm_start = WarmStart(key, self.parallel.begin(fetched))
+
+    @contextmanager
+    def _explaining(self, keys: Sequence[FrameKey]) -> Iterator[None]:
+        try:
+            yield
+        except (ObjectNotFound, CorruptObject) as error:
+            reason = self.explain(keys) if self.explain else None
+            if reason is not None:
+                raise reason from error
+            raise
 
     def close(self) -> None:
         """End the threads, and close the store if it was opened for this."""

@@ -18,7 +18,7 @@ writer left behind is never laid over a version that it was not made on.
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,7 @@ from graft.errors import GraftError, LocalStorageError, StaleSnapshot, WriterBus
 from graft.finalizers import hand_over, in_finalizer, may_still_wait
 from graft.journal.journal import Journal
 from graft.journal.local_commit import LocalCommit
-from graft.pagemap.frame_table import FrameTable
+from graft.pagemap.frame_table import FrameKey, FrameTable
 from graft.pagemap.page_map import PageMap
 from graft.periodic import Housekeeper
 from graft.reading.body_loader import BodyLoader
@@ -45,6 +45,7 @@ from graft.replica.access import DirectoryAccess
 from graft.replica.current_view import CurrentView, ViewSources, joined, recovered
 from graft.replica.directory import STATE_FILE, is_replica, not_a_replica
 from graft.replica.journal_upkeep import JournalUpkeep, note_journal_end
+from graft.replica.missing_frames import collected_error
 from graft.replica.reclaim import Reclaimer
 from graft.replica.replica_remote import remote_for
 from graft.replica.state import State, SyncState
@@ -161,12 +162,20 @@ class Replica:
             frozen=self.read_only is not None,
         )
         opened.callback(self.cache.close)
+        self.remote.explain = self._explain_missing
         self.remote.bases = CachedBases(self.table, self.cache, self.page_size)
         self.remote.bases_to_build_on = CachedBases(self.table, self.cache, self.page_size, trusts_table=False)
         self.bodies = BodyLoader(
             self.table, self.cache, self.remote, self.page_size, self.counts, Housekeeper(self.keep_house)
         )
         opened.callback(self.bodies.close)
+
+    def _explain_missing(self, keys: Sequence[FrameKey]) -> GraftError | None:
+        view = self._current.known
+        return collected_error(
+            self.remote, self.table, keys,
+            name=self.name, log=self.log, lsn=view.state.lsn, newest=view.remote_map,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:

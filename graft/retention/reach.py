@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from graft.retention.marking import Marks
 from graft.retention.versions import RetainedVersions
 from metastore.commitlog import CommitLog
+from metastore.errors import CommitMissing
 from metastore.ids import LogId
 from metastore.index import CommitIndex, load_chunks, read_chain, read_index
 from metastore.lsn import LSN
@@ -51,6 +52,12 @@ def _chunks(*indexes: CommitIndex) -> Iterator[tuple[CommitIndex, int]]:
 
 
 def _resolve(marks: Marks, commits: CommitLog, parallel: Parallel) -> None:
+    def read(each: tuple[LogId, LSN]) -> bytes:
+        try:
+            return commits.read(*each)
+        except CommitMissing:
+            return b""  # of a fork that saved what was lost: nothing reads it any more
+
     wanted = list(marks.unresolved)
-    for (log, lsn), data in zip(wanted, parallel.map(lambda each: commits.read(*each), wanted), strict=True):
+    for (log, lsn), data in zip(wanted, parallel.map(read, wanted), strict=True):
         marks.resolve(log, lsn, data, 0)

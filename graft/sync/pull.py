@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from graft.errors import BadRequest, Diverged, HistoryLost
+from graft.errors import BadRequest, BaseCollected, Diverged, HistoryLost
 from graft.failpoints import failpoint
 from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap, compose
@@ -85,7 +85,7 @@ def pull(
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         try:
             return _pull_locked(replica, policy, fork_name, before_move)
-        except HistoryLost as lost:
+        except (HistoryLost, BaseCollected) as lost:
             if policy != "fork":
                 raise
             assert fork_name, "BUG: checked above"

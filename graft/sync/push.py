@@ -21,6 +21,7 @@ from graft.errors import (
     Diverged,
     GraftError,
     HistoryLost,
+    RemoteUnavailable,
     remote_errors,
 )
 from graft.failpoints import failpoint
@@ -80,6 +81,7 @@ def push(
     `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        begun_s = replica.runtime.monotonic_s()
         with _syncing(replica, replica.view().pending):
             recover(replica)
             view = replica.view()
@@ -91,7 +93,7 @@ def push(
         if progress:
             size = outgoing.pages * replica.page_size
             progress(size, size)  # also where nothing was framed, but sent as differences
-        return _landed(replica, view, view, outgoing)
+        return _landed(replica, view, view, outgoing, begun_s)
 
 
 def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
@@ -100,13 +102,14 @@ def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
     If this raises and no intent is left, nothing was pushed.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
+        begun_s = replica.runtime.monotonic_s()
         with _syncing(replica, [commit]):
             recover(replica)
             view = replica.view()
             require_parent(replica, view.state)
             pushed = replica.view_with(view, commit)
             outgoing = _prepared(replica, view, pushed, {}, None)
-        return _landed(replica, view, pushed, outgoing)
+        return _landed(replica, view, pushed, outgoing, begun_s)
 
 
 def recover(replica: Replica) -> None:
@@ -156,8 +159,8 @@ def _prepared(
     )
 
 
-def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing) -> PushResult:
-    land(replica, outgoing, pushed.snapshot, pushed.snapshot.local_lsn)
+def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing, begun_s: float) -> PushResult:
+    land(replica, outgoing, pushed.snapshot, pushed.snapshot.local_lsn, begun_s)
     replica.reclaimer.after_push(outgoing.pages)
     return PushResult(view.state.lsn, outgoing.commit.lsn, outgoing.pages, outgoing.segment_bytes, outgoing.inline)
 
@@ -170,13 +173,20 @@ def _syncing(replica: Replica, commits: Sequence[LocalCommit]) -> contextlib.Abs
     return replica.remote.parallel.beside(lambda: replica.journal.sync_through(local_lsn))
 
 
-def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn: int) -> None:
+def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn: int, begun_s: float) -> None:
     """Append a commit that was prepared on the sync point, and move that there; the caller holds the sync lock.
 
     Local commits up to ``local_lsn`` are in it. What was written is put into the cache as ``kept`` has it, if at all.
     Raises `Diverged` when somebody else was first, `RemoteUnavailable` when the outcome is open.
     """
     commit = outgoing.commit
+    hours = (replica.runtime.monotonic_s() - begun_s) / 3600
+    if hours * 3600 > PUSH_DEADLINE_S and outgoing.segment_bytes and not outgoing.inline:
+        _delete_orphan(replica, outgoing)
+        raise RemoteUnavailable(
+            f"volume {replica.name}: writing the segments of LSN {commit.lsn} took {hours:.0f} hours, longer than "
+            f"garbage collection leaves them alone ({PUSH_DEADLINE_S / 3600:g}): nothing was appended; push again"
+        )
     intent = Intent(commit.log, commit.lsn, commit.nonce, local_lsn, commit.data)
     # Else a power cut could leave an intent that knows more than the journal: what is committed next would then be
     # numbered like what the intent holds already, and be taken for pushed.

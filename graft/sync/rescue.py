@@ -13,6 +13,7 @@ import numpy.typing as npt
 from graft.building.commit_builder import Draft, Onto, committed
 from graft.building.segment_builder import write_segments
 from graft.errors import (
+    BaseCollected,
     Diverged,
     GraftError,
     HistoryLost,
@@ -40,7 +41,7 @@ Pages = npt.NDArray[np.int64]
 
 
 def save_lost(
-    replica: Replica, name: str, lost: HistoryLost, before_move: Callable[[], None] | None
+    replica: Replica, name: str, lost: HistoryLost | BaseCollected, before_move: Callable[[], None] | None
 ) -> tuple[int, str]:
     """Make what is here a new volume, and move the replica to what the remote has; the caller holds the sync lock.
 
@@ -56,15 +57,15 @@ def save_lost(
         raise HistoryLost(
             f"{lost} The volume that is there now has pages of {record.page_size} bytes: `graft export` what is here"
         )
-    forked = _fork_of_what_is_here(replica, view, name)
+    forked = _fork_of_what_is_here(replica, view, name, collected=isinstance(lost, BaseCollected))
     return _go_on(replica, view, record, before_move), forked.name
 
 
-def _fork_of_what_is_here(replica: Replica, view: View, name: str) -> ForkResult:
+def _fork_of_what_is_here(replica: Replica, view: View, name: str, *, collected: bool) -> ForkResult:
     require_free(replica, name)
     chain, snapshot = list(view.state.chain), view.snapshot
     log = LogId.new(replica.runtime)
-    pages = np.union1d(_gone(replica, view), _in_journal(snapshot.page_map))
+    pages = np.union1d(_gone(replica, view, collected=collected), _in_journal(snapshot.page_map))
     pages = pages[pages <= snapshot.page_count]
     try:
         copied = [copy_index(replica, log, chain, view.remote_map)] if chain else []
@@ -85,19 +86,38 @@ def _fork_of_what_is_here(replica: Replica, view: View, name: str) -> ForkResult
     return name_fork(replica, name, log, chain, copied)
 
 
-def _gone(replica: Replica, view: View) -> Pages:
-    """Return the pages of the remote version whose bodies the remote may have lost."""
-    kept = next((index.commit.lsn for index in view.state.chain if holds(replica, index.commit)), BEFORE_FIRST)
+def _gone(replica: Replica, view: View, *, collected: bool) -> Pages:
+    """Return the pages of the remote version whose bodies the remote may have lost.
+
+    If the version was ``collected``, all but those that the newest version has in the same places: the others may be
+    deleted at any time.
+    """
     places = [(number, chunk.locations()) for number, chunk in enumerate(view.remote_map.chunks)]
     frames = {int(frame) for _, found in places for frame in np.unique(frames_of(found[is_in_frame(found)]))}
     refs = {frame: replica.table.key(frame).ref for frame in frames}
-    there = _there(replica, set(refs.values()), kept)
+    if collected:
+        there = _newest_refs(replica, view)
+    else:
+        kept = next((index.commit.lsn for index in view.state.chain if holds(replica, index.commit)), BEFORE_FIRST)
+        there = _there(replica, set(refs.values()), kept)
     lost = np.array(sorted(frame for frame, ref in refs.items() if ref not in there), np.uint64)
     pages = [
         np.flatnonzero(is_in_frame(found) & np.isin(frames_of(found), lost)) + (number * CHUNK_PAGES + 1)
         for number, found in places
     ]
     return np.concatenate([np.empty(0, np.int64), *pages]).astype(np.int64)
+
+
+def _newest_refs(replica: Replica, view: View) -> set[SegmentRef]:
+    """Return the segments that the newest version in the remote reads."""
+    log = view.state.identity.log
+    chain = replica.remote.chain(log, replica.remote.head(log), view.state.chain)
+    if not chain:
+        return set()
+    newest = compose(replica.table, chain, replica.load_chunks, view.remote_map)
+    found = [chunk.locations() for chunk in newest.chunks]
+    frames = {int(frame) for locations in found for frame in np.unique(frames_of(locations[is_in_frame(locations)]))}
+    return {replica.table.key(frame).ref for frame in frames}
 
 
 def _there(replica: Replica, refs: Iterable[SegmentRef], kept: int) -> set[SegmentRef]:
