@@ -16,7 +16,7 @@ def collected_error(
 ) -> VersionCollected | None:
     """Return the error for readers of a version that was collected, None where that explains nothing.
 
-    ``newest`` is the map of ``lsn``, which the replica builds on: a frame that it names is lost if that version remains.
+    The replica builds on ``lsn``, whose map is ``newest``: a frame that it names is lost if that version remains.
     """
     try:
         remaining = remote.remaining(log)
