@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from graft.errors import OtherVolume
-from graft.operations.transfer import export_file, import_file
+from graft.operations.transfer import export_file, import_file, require_settled
 from graft.remote.address import is_same_volume, parse_remote
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
@@ -24,7 +24,7 @@ from graft_cli.output import document, say
 from graft_cli.progress import progress
 from graft_cli.sync import say_pushed, what_a_push_left
 from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.importing import database_page_size, import_database, require_settled
+from graft_sqlite_vfs.importing import database_page_size, import_database
 from pagestore.pages import PAGE_SIZE_DEFAULT
 
 

@@ -11,7 +11,7 @@ import apsw
 
 from graft.errors import BadRequest, DiskFull, local_errors
 from graft.operations.hydrate import Progress
-from graft.operations.transfer import TransferResult, import_file, require_replaceable
+from graft.operations.transfer import TransferResult, load_file, require_replaceable
 from graft.replica.replica import Replica
 from graft_sqlite_vfs import header
 from pagestore.pages import check_page_size
@@ -46,7 +46,7 @@ def import_database(
         size = source.stat().st_size
         if size % page_size:
             raise BadRequest(f"{source} has {size} bytes, which is not a whole number of pages of {page_size} bytes")
-        return import_file(replica, source, replace=replace, progress=progress)
+        return load_file(replica, source, replace=replace, progress=progress)
 
 
 def database_page_size(path: str | os.PathLike[str]) -> int:
@@ -59,24 +59,6 @@ def database_page_size(path: str | os.PathLike[str]) -> int:
         if not connection.pragma("page_count"):
             raise BadRequest(f"{path} is empty: there is nothing to import")
         return int(connection.pragma("page_size"))
-
-
-def require_settled(path: str | os.PathLike[str]) -> None:
-    """Refuse to take a database's bytes as they are while newer changes lie in its WAL or journal.
-
-    Files that are no databases pass. Raises `BadRequest` and `LocalStorageError`.
-    """
-    with local_errors(f"reading {path}"):
-        source = Path(path).resolve(strict=True)
-        with source.open("rb") as file:
-            start = file.read(header.HEADER_BYTES)
-        journal = _side_file(source, "-journal")
-        is_hot = journal.exists() and _first_byte(journal) not in {b"", b"\0"}  # PERSIST leaves a header of zeros
-    if (not start or header.is_database(start)) and (is_hot or _has_wal(source)):
-        raise BadRequest(
-            f"{source} is an SQLite database whose newest changes lie beside it, in its journal or WAL, and its bytes "
-            "alone are not its content: import it without --raw (with import_database)"
-        )
 
 
 def _source(path: str | os.PathLike[str]) -> Path:
@@ -128,11 +110,6 @@ def _is_same(path: Path, found: os.stat_result) -> bool:
 
 def _side_file(path: Path, end: str) -> Path:
     return path.with_name(path.name + end)
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)
 
 
 def _has_wal(path: Path) -> bool:

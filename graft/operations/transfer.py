@@ -15,6 +15,7 @@ from graft.replica.replica import Replica
 from graft.settings import Durability
 
 _RUN_BYTES = 4 * 1024 * 1024
+_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,21 @@ def import_file(
 ) -> TransferResult:
     """Make a file's bytes the volume's content, as one local commit; progress counts bytes.
 
-    Only these bytes: an SQLite database may have newer changes in its WAL, see `graft_sqlite_vfs.import_database`.
+    A file in use by SQLite is better imported with `graft_sqlite_vfs.import_database`, which reads through SQLite. Here
+    a database is refused (`BadRequest`) while newer changes lie beside it, in its WAL or a hot journal.
+
     Raises `BadRequest` when the volume is not empty, unless ``replace`` is true (what it held stays in its history),
     and when it has local commits that are not pushed: they would be in no history. Raises `LocalStorageError`,
     `DiskFull`, `WriterBusy`, and `BadRequest` when the file changes its size meanwhile.
     """
+    require_settled(path)
+    return load_file(replica, path, replace=replace, progress=progress)
+
+
+def load_file(
+    replica: Replica, path: str | os.PathLike[str], *, replace: bool = False, progress: Progress | None = None
+) -> TransferResult:
+    """Do what `import_file` does with a file that the caller has made sure to be whole."""
     source = Path(path)
     with local_errors(f"reading {source}"), source.open("rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -57,6 +68,31 @@ def import_file(
             transaction.resize(size)
             snapshot = transaction.commit(Durability.LOCAL)
     return TransferResult(size, snapshot.page_count)
+
+
+def require_settled(path: str | os.PathLike[str]) -> None:
+    """Refuse to take a database's bytes as they are while newer changes lie in its WAL or journal.
+
+    Files that are no databases pass. Raises `BadRequest` and `LocalStorageError`.
+    """
+    with local_errors(f"reading {path}"):
+        source = Path(path).resolve(strict=True)
+        if not source.is_file():
+            return
+        start = _start_of(source, len(_SQLITE_MAGIC))
+        wal, journal = (source.with_name(source.name + end) for end in ("-wal", "-journal"))
+        has_wal = wal.exists() and wal.stat().st_size > 0
+        is_hot = journal.exists() and _start_of(journal, 1) not in {b"", b"\0"}  # PERSIST leaves a header of zeros
+    if start in {b"", _SQLITE_MAGIC} and (is_hot or has_wal):
+        raise BadRequest(
+            f"{source} is an SQLite database whose newest changes lie beside it, in {wal if has_wal else journal}, so "
+            "that its bytes alone are not its content: import it without --raw (with import_database)"
+        )
+
+
+def _start_of(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def require_replaceable(name: str, snapshot: Snapshot, *, replace: bool) -> None:
