@@ -54,6 +54,9 @@ class BadRequest(GraftError):
 class NoSuchVolume(BadRequest):
     """No volume has this name."""
 
+    near: tuple[str, ...] = ()
+    """Volumes of the remote whose names are similar."""
+
 
 class VolumeExists(BadRequest):
     """A volume has this name already."""

@@ -1,6 +1,8 @@
 """`connect`: a volume as an SQLite database, made or cloned first if need be."""
 
+import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from urllib.parse import quote, urlencode
 import apsw
 
 from graft.errors import BadRequest, GraftError, NoSuchVolume, OtherVolume, ReplicaExists, VolumeExists
-from graft.remote.address import RemoteAddress, is_same_volume, parse_remote
+from graft.remote.address import RemoteAddress, is_bare, is_same_volume, parse_remote
 from graft.replica.directory import is_replica, not_a_replica, replica_path
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
@@ -20,6 +22,13 @@ from graft.sync.time_travel import At
 from graft_sqlite_vfs.read_bounds import WAIT_S, Wishes, parse_wishes
 from graft_sqlite_vfs.registration import NAME
 from pagestore.pages import PAGE_SIZE_DEFAULT
+from pagestore.urls import local_directory
+
+_LOG = logging.getLogger("graft")
+_DIGITS = re.compile(r"\d+")
+
+Remote = str | os.PathLike[str] | RemoteAddress
+"""Where a volume is."""
 
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 
@@ -42,10 +51,12 @@ def connect(
 
     If there is no replica yet, ``remote`` says where its volume is (``s3://bucket/prefix#name``; the name defaults to
     the directory's, without its suffix): one that exists is cloned, else it is made, with ``page_size`` bytes a page
-    (512…65536, 4096 by default). With ``create=False`` no volume is made: a name that is not there raises
-    `NoSuchVolume`. With ``create=True`` the volume is made here and now: `VolumeExists` or `ReplicaExists` if it is
-    there already. ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the past, which cannot
-    be written.
+    (512…65536, 4096 by default). The logger ``graft`` warns when that may be a slip: the remote has similar names, or
+    a directory is made that could be a bucket without ``s3://``.
+
+    With ``create=False`` no volume is made: a name that is not there raises `NoSuchVolume`, which names similar ones.
+    With ``create=True`` the volume is made here and now: `VolumeExists` or `ReplicaExists` if it is there already.
+    ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the past, which cannot be written.
 
     With ``max_staleness_s`` each transaction reads all that the remote had so many seconds before it began: it looks at
     the remote if that is not known (0: always), and fails where it cannot. With ``min_lsn`` the connection opens when
@@ -100,9 +111,7 @@ class _Making:
 
 
 @contextmanager
-def _replica(
-    path: Path, remote: str | os.PathLike[str] | RemoteAddress | None, making: _Making, settings: Settings | None
-) -> Iterator[Replica]:
+def _replica(path: Path, remote: Remote | None, making: _Making, settings: Settings | None) -> Iterator[Replica]:
     """Hold the replica open until SQLite holds it too."""
     replica = _opened_or_made(path, remote, making, settings)
     try:
@@ -113,15 +122,13 @@ def _replica(
         replica.close()
 
 
-def _opened_or_made(
-    path: Path, remote: str | os.PathLike[str] | RemoteAddress | None, making: _Making, settings: Settings | None
-) -> Replica:
+def _opened_or_made(path: Path, remote: Remote | None, making: _Making, settings: Settings | None) -> Replica:
     address = None if remote is None else parse_remote(remote)
-    if making.create and address is not None:
-        return init(path, address, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
-    if address is not None and not is_replica(path):
+    if making.create and remote is not None:
+        return _new(path, remote, making, settings)
+    if remote is not None and not is_replica(path):
         try:
-            return _made(path, address, making, settings)
+            return _made(path, remote, making, settings)
         except ReplicaExists:
             # Either another process was faster, or something else is in the way.
             if not is_replica(path):
@@ -137,16 +144,41 @@ def _opened_or_made(
     return replica
 
 
-def _made(path: Path, address: RemoteAddress, making: _Making, settings: Settings | None) -> Replica:
+def _made(path: Path, remote: Remote, making: _Making, settings: Settings | None) -> Replica:
     try:
-        return clone(path, address, settings=settings, to_read=not making.of_past, suggest=not making.may_create)
-    except NoSuchVolume:
+        return clone(path, remote, settings=settings, to_read=not making.of_past)  # which lists similar names
+    except NoSuchVolume as error:
         if not making.may_create:
             raise
+        near = error.near
     try:
-        return init(path, address, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
+        replica = _new(path, remote, making, settings)
     except VolumeExists:
-        return clone(path, address, settings=settings, to_read=True)  # somebody else made it meanwhile
+        return clone(path, remote, settings=settings, to_read=True)  # somebody else made it meanwhile
+    if similar := [name for name in near if _without_digits(name) != _without_digits(replica.name)]:
+        _LOG.warning(
+            "made a new, empty volume %s; %s has %s, which may have been meant: create=False opens only what is there",
+            replica.name, replica.store_url, ", ".join(similar),
+        )  # fmt: skip
+    return replica
+
+
+def _new(path: Path, remote: Remote, making: _Making, settings: Settings | None) -> Replica:
+    """Make a volume; say so if that makes a directory which may have been meant as a bucket."""
+    directory = local_directory(parse_remote(remote).store_url) if is_bare(remote) else None
+    makes_directory = directory is not None and not directory.exists()
+    replica = init(path, remote, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
+    if makes_directory:
+        _LOG.warning(
+            "made the directory %s, a new remote; a bucket is named s3://bucket/prefix#volume, a new directory ./name",
+            directory,
+        )
+    return replica
+
+
+def _without_digits(name: str) -> str:
+    """Return what names have in common that are numbered on purpose."""
+    return _DIGITS.sub("", name)
 
 
 def _level(durability: Durability | str) -> Durability:

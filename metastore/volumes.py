@@ -146,10 +146,10 @@ def all_volumes(store: ObjectStore, parallel: Parallel) -> dict[str, VolumeRecor
     return {name: record for name, record in records if record is not None}
 
 
-def list_volumes(store: ObjectStore) -> list[str]:
-    """Return the names of all volumes, sorted; one request per thousand."""
+def list_volumes(store: ObjectStore, *, limit: int | None = None) -> list[str]:
+    """Return the names of all volumes, or of the first ``limit``, sorted; one request per thousand."""
     with translated():
-        names = [found.key.removeprefix("volumes/") for found in store.list("volumes/")]
+        names = [found.key.removeprefix("volumes/") for found in store.list("volumes/", limit=limit)]
     return [name for name in names if NAME.fullmatch(name)]
 
 

@@ -51,6 +51,12 @@ def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAdd
     return RemoteAddress(canonical(store_url), volume)
 
 
+def is_bare(address: "str | os.PathLike[str] | RemoteAddress") -> bool:
+    """Whether an address may be a bucket whose ``s3://`` was forgotten: a relative directory that has no ``./``."""
+    store_url = address.partition("#")[0] if isinstance(address, str) else ""
+    return bool(store_url) and "://" not in store_url and store_url[0] not in "./~"
+
+
 def canonical(store_url: str) -> str:
     """Return a store's URL in the spelling that is stored; what no store has for its URL stays as it is."""
     if "://" not in store_url:

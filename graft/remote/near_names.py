@@ -26,11 +26,13 @@ def no_such_volume(store: ObjectStore, name: str) -> NoSuchVolume:
         return NoSuchVolume(f"{said}: {no_directory(directory)}")
     names: list[str] = []
     with suppress(MetaStoreError, PageStoreError):
-        names = list_volumes(store)
+        names = list_volumes(store, limit=_ENTRIES_MAX)
     if not names:
         return NoSuchVolume(f"{said}, which has no volumes")
     if close := get_close_matches(name, names):
-        return NoSuchVolume(f"{said}; did you mean {' or '.join(close)}?")
+        error = NoSuchVolume(f"{said}; did you mean {' or '.join(close)}?")
+        error.near = tuple(close)
+        return error
     shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     return NoSuchVolume(f"{said}; there are {shown}")
 

@@ -141,6 +141,33 @@ def test_near_names_in_python(graft, replica):
         connect("new", remote="s3:/bucket/x#app")
 
 
+def test_a_directory_that_may_be_meant_as_a_bucket_is_told(workdir, caplog):
+    for meant in ("./drive/s#app", f"{workdir}/other/s#app"):
+        connect(f"a{len(tree(workdir))}", remote=meant).close()
+    assert caplog.messages == []
+    connect("b", remote="bucket/x#app").close()
+    connect("c", remote="folder#app").close()
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        f"made the directory {workdir}/bucket/x", f"made the directory {workdir}/folder"
+    ]  # fmt: skip
+    connect("d", remote="folder#app").close()
+    assert len(caplog.messages) == 2
+
+
+def test_a_new_volume_beside_one_of_a_similar_name_is_told(graft, replica, caplog):
+    connect("zebra", remote="./remote").close()
+    connect("zebra2", remote="./remote").close()
+    assert caplog.messages == []
+    with pytest.raises(NoSuchVolume, match="did you mean towns"):
+        connect("twons", remote="./remote", create=False)
+    connect("twons", remote="./remote").close()
+    (told,) = caplog.messages
+    assert "made a new, empty volume twons" in told
+    assert "has towns, which may have been meant" in told
+    connect("tows", remote="./remote", create=True).close()
+    assert len(caplog.messages) == 1, "it was asked for"
+
+
 def test_volumes_of_what_is_not_there(graft, replica, workdir):
     ran = graft("volumes", "./typo", code=ExitCode.FAILED)
     assert f"there is no directory {workdir}/typo" in ran.err
