@@ -8,7 +8,7 @@ import click
 
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
-from graft.sync.follow import Event, Looked, LookFailed, poll_policy, watch
+from graft.sync.follow import Event, Polled, PollFailed, poll_policy, watch
 from graft_cli.human import counted, iso
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json_lines, command, directory
@@ -76,10 +76,10 @@ class _Teller:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case LookFailed(error, failures, wait_s):
+            case PollFailed(error, failures, wait_s):
                 self._away = True
                 complain(f"{' '.join(str(error).split())} (try {failures}; again in {wait_s:.1f} s)")
-            case Looked(before, after):
+            case Polled(before, after):
                 if self._away:
                     self._away = False
                     complain("the remote answers again")
@@ -90,10 +90,10 @@ class _Teller:
 def _as_json(event: Event) -> None:
     when = {"time": iso(time.time_ns() // 1000)}
     match event:
-        case LookFailed(error, failures, wait_s):
+        case PollFailed(error, failures, wait_s):
             facts = {"event": "failed", "error": str(error), "failures": failures, "wait_s": round(wait_s, 3)}
             say(as_json_text(when | facts))
-        case Looked(before, after, requests) if event.moved:
+        case Polled(before, after, requests) if event.moved:
             say(as_json_text(when | {"event": "moved", "before": before, "after": after, "requests": requests}))
 
 

@@ -1,8 +1,8 @@
-"""Following: a replica that keeps itself fresh, by looking at its remote again and again.
+"""Following keeps a replica fresh by polling its remote.
 
-`watch` looks in the caller's thread and tells what each look found; a `Follower` is a thread that does nothing else.
-Any number of processes may follow one replica: who looks holds the sync lock and notes when, and the others, finding
-that somebody just looked, ask nothing and see what was found through the replica's shared counters.
+`watch` polls in the caller's thread and yields what each poll found; a `Follower` does so in a thread of its own. Any
+number of processes may follow one replica. The polling process holds the sync lock and notes the time in the shared
+counters. The others see there that a poll was just made, make no request, and read what it found from the replica.
 """
 
 import threading
@@ -11,33 +11,32 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from graft.counters import ReplicaCounts
 from graft.errors import BadRequest, GraftError, LimitReached, RemoteUnavailable, WriterBusy
 from graft.replica.replica import Replica
-from graft.sync.poll import Look, look
+from graft.sync.poll import PollResult, count_poll, poll
 from graft.sync.poll_schedule import PollPolicy, PollSchedule
 from pagestore.limits import limit_reached
 from pagestore.retry import random_fraction
 
 _STOP_S_MAX = 5.0
 _SHARED_PART = 0.9
-"""Of a wait: another one's look that is no older than this is as good as one of ours."""
+"""A poll of another process within this part of the wait counts as one of ours."""
 
 Wait = Callable[[float], bool]
-"""Lets so many seconds pass; returns whether to stop."""
+"""Waits for some seconds; returns whether to stop."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A look that was answered, or that another process made."""
+class Polled:
+    """The remote answered a poll, or another process polled."""
 
     before: int
-    """The LSN that the replica was on at the look before …"""
+    """The LSN of the replica after the previous poll."""
     after: int
-    """… and the one that it is on now."""
+    """The LSN of the replica now."""
     requests: int
     wait_s: float
-    """Until the next look."""
+    """Seconds until the next poll."""
 
     @property
     def moved(self) -> bool:
@@ -46,17 +45,17 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class LookFailed:
-    """A look that the remote did not answer, or that an open write transaction kept from moving."""
+class PollFailed:
+    """The remote did not answer a poll, or an open write transaction kept the replica from moving."""
 
     error: RemoteUnavailable | WriterBusy
     failures: int
-    """How many failed in a row, this one included."""
+    """How many polls failed in a row, this one included."""
     wait_s: float
-    """Until the next look."""
+    """Seconds until the next poll."""
 
 
-Event = Looked | LookFailed
+Event = Polled | PollFailed
 
 
 def poll_policy(
@@ -66,7 +65,7 @@ def poll_policy(
     interval_s_max: float | None = None,
     requests_per_hour: int | None = None,
 ) -> PollPolicy:
-    """Return how often to look: as asked, else by the replica's settings. Raises `BadRequest`."""
+    """Return how often to poll: as given here, else by the replica's settings. Raises `BadRequest`."""
     settings = replica.settings
     interval_s = settings.follow_interval_s if interval_s is None else interval_s
     longest_s = max(settings.follow_interval_s_max, interval_s) if interval_s_max is None else interval_s_max
@@ -78,51 +77,50 @@ def poll_policy(
 
 
 def watch(replica: Replica, policy: PollPolicy | None = None, *, wait: Wait | None = None) -> Iterator[Event]:
-    """Look at the remote for ever, and yield what each look found; the wait comes after the event.
+    """Poll the remote for ever, and yield what each poll found; the wait comes after the event.
 
-    A remote that does not answer is asked again, later and later; so is one that could not be moved to because a write
-    transaction stayed open. Everything else raises: `Diverged`, `RemoteRefused`, `Corrupt` and `HistoryLost` need
-    somebody to decide. ``wait`` replaces waiting.
+    If the remote does not answer, or a write transaction stays open, the next poll comes later each time. Other errors
+    are raised: `Diverged`, `RemoteRefused`, `Corrupt` and `HistoryLost` need a decision. ``wait`` replaces sleeping.
     """
     policy = policy or poll_policy(replica)
-    runtime, counts = replica.runtime, replica.counts
+    runtime = replica.runtime
     wait = wait or _sleeping(replica)
     schedule = PollSchedule(policy, runtime.monotonic_s())
     seen: int = replica.view().state.lsn
     while True:
-        found = Look()
+        found = PollResult()
         try:
             within_s = schedule.wait_s * _SHARED_PART
-            look(replica, listing=schedule.by_listing(), unless_looked_within_s=within_s, found=found)
+            poll(replica, listing=schedule.by_listing(), unless_polled_within_s=within_s, found=found)
         except (RemoteUnavailable, WriterBusy) as error:
             wait_s = schedule.after_failure(
                 requests=found.requests, now_s=runtime.monotonic_s(), jitter=random_fraction(runtime)
             )
-            _count(counts, found, failed=True)
-            yield LookFailed(error, schedule.failures, wait_s)
+            count_poll(replica.counts, found, failed=True)
+            yield PollFailed(error, schedule.failures, wait_s)
         else:
             moved = found.after != seen
-            wait_s = schedule.after_look(moved=moved, requests=found.requests, now_s=runtime.monotonic_s())
-            _count(counts, found, failed=False)
-            yield Looked(seen, found.after, found.requests, wait_s)
+            wait_s = schedule.after_poll(moved=moved, requests=found.requests, now_s=runtime.monotonic_s())
+            count_poll(replica.counts, found, failed=False)
+            yield Polled(seen, found.after, found.requests, wait_s)
             seen = found.after
         if wait(wait_s):
             return
 
 
 class Follower:
-    """A thread that follows a replica until it is stopped, or meets what it cannot settle; a context manager.
+    """A thread that follows a replica until it is stopped or meets an error that needs a decision; a context manager.
 
-    Stop it before the replica is closed; closing the replica stops it too. A fork's child has no such thread.
+    Stop it before you close the replica; closing stops it too. The child of a fork does not have the thread.
     """
 
     def __init__(
-        self, replica: Replica, policy: PollPolicy | None = None, *, told: Callable[[Event], None] | None = None
+        self, replica: Replica, policy: PollPolicy | None = None, *, on_event: Callable[[Event], None] | None = None
     ) -> None:
-        """Begin to follow; ``told`` is called in the thread with what each look found, and must not fail."""
+        """Begin to follow; ``on_event`` is called in the thread with each event, and must not raise."""
         self._replica = replica
         self._policy = policy or poll_policy(replica)
-        self._told = told
+        self._on_event = on_event
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"graft-follow-{replica.name}", daemon=True)
@@ -134,16 +132,16 @@ class Follower:
 
     @property
     def running(self) -> bool:
-        """Whether it still follows."""
+        """Whether the thread is still following."""
         return self._thread.is_alive()
 
     @property
     def error(self) -> BaseException | None:
-        """What ended it, if it was not stopped."""
+        """The error that ended the thread, if it was not stopped."""
         return self._error
 
     def stop(self) -> None:
-        """End the thread, waiting a little for a request that is under way; may be called again."""
+        """End the thread, waiting a few seconds for a request in flight; may be called again."""
         self._stop.set()
         if self._thread is not threading.current_thread():
             self._thread.join(_STOP_S_MAX)
@@ -159,11 +157,11 @@ class Follower:
     def _run(self) -> None:
         try:
             for event in watch(self._replica, self._policy, wait=self._stop.wait):
-                if self._told is not None:
-                    self._told(event)
+                if self._on_event is not None:
+                    self._on_event(event)
         except GraftError as error:
             self._error = error
-        except Exception as error:  # noqa: BLE001 - whoever asks for `error` is told; a replica closed under it is none
+        except Exception as error:  # noqa: BLE001 - `error` reports it; a replica that was closed meanwhile is no error
             if not self._stop.is_set():
                 self._error = error
 
@@ -174,13 +172,3 @@ def _sleeping(replica: Replica) -> Wait:
         return False
 
     return wait
-
-
-def _count(counts: ReplicaCounts, found: Look, *, failed: bool) -> None:
-    counts.add(
-        looks=not found.shared,
-        looks_shared=found.shared,
-        looks_failed=failed,
-        look_requests=found.requests,
-        moves=found.moved,
-    )

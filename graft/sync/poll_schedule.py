@@ -1,11 +1,11 @@
-"""When a follower looks at the remote again: pure decisions, without clock, thread or randomness.
+"""When a follower polls the remote again: pure decisions, without clock, thread or randomness.
 
-Where something happened, the next look comes after the least interval; each look that finds nothing makes the wait half
-as long again, up to a bound; each one that fails doubles it, with jitter, so that those who lost the same remote do not
-come back at the same moment. And each request is paid from a bucket that fills with the budget's rate.
+After news, the next poll comes after the shortest interval. Each poll that finds nothing makes the wait half as long
+again, up to a limit. Each poll that fails doubles it, with jitter, so that followers that lost the same remote do not
+come back at the same moment. Each request is paid from a token bucket, which fills at the rate of the budget.
 
-Invariant: the requests of any span of h hours are at most budget · h, a burst of ``burst``, and those by which one look
-overdrew the bucket (a look that finds news must be finished); looks wait until what was overdrawn is there again.
+Invariant: the requests in any h hours are at most budget · h, plus ``burst``, plus those by which one poll overdrew the
+bucket (a poll that finds news must be finished); no poll begins until the overdraft is made up.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class PollPolicy:
-    """How often to look."""
+    """How often to poll."""
 
     interval_s: float
     interval_s_max: float
@@ -32,7 +32,7 @@ class PollPolicy:
 
     @property
     def burst(self) -> float:
-        """Requests that quiet times save up: those of a minute, but always enough for news."""
+        """The size of the token bucket: the requests of one minute, and always enough to read news."""
         return max(16.0, self.requests_per_hour / 60)
 
 
@@ -44,37 +44,37 @@ class PollSchedule:
         self._policy = policy
         self._wait_s = policy.interval_s
         self._failures = 0
-        self._looks = 0
+        self._polls = 0
         self._tokens = policy.burst
         self._filled_s = now_s
 
     @property
     def wait_s(self) -> float:
-        """The wait between looks as it is now; a look that somebody made within it is as good as one of ours."""
+        """The current wait between polls. A poll of another process within this time counts as one of ours."""
         return self._wait_s
 
     @property
     def failures(self) -> int:
-        """How many looks failed since the last one that did not."""
+        """How many polls in a row have failed."""
         return self._failures
 
     def by_listing(self) -> bool:
-        """Tell whether the look that begins now should list: the first one, each one after a failure, some others.
+        """Return whether the next poll should list: the first one, each one after a failure, and one in a hundred.
 
-        Asking for the next commit by name is cheaper, but it does not tell that commits were lost or retired.
+        Asking for the next commit by name is cheaper, but does not reveal that commits were lost or retired.
         """
-        self._looks += 1
-        return self._looks % _LISTING_EVERY == 1 or self._failures > 0
+        self._polls += 1
+        return self._polls % _LISTING_EVERY == 1 or self._failures > 0
 
-    def after_look(self, *, moved: bool, requests: int, now_s: float) -> float:
-        """Return the seconds until the next look, after one that was answered."""
+    def after_poll(self, *, moved: bool, requests: int, now_s: float) -> float:
+        """Return the seconds until the next poll, after one that the remote answered."""
         self._failures = 0
         grown_s = min(self._wait_s * _IDLE_GROWTH, self._policy.interval_s_max)
         self._wait_s = self._policy.interval_s if moved else grown_s
         return max(self._paid_in_s(requests, now_s), self._wait_s)
 
     def after_failure(self, *, requests: int, now_s: float, jitter: float) -> float:
-        """Return the seconds until the next look, after one that was not; ``jitter`` is random, 0 ≤ jitter < 1."""
+        """Return the seconds until the next poll, after a failed one; ``jitter`` is random, 0 ≤ jitter < 1."""
         self._failures += 1
         self._wait_s = self._policy.interval_s
         ceiling_s = self._policy.interval_s * _FAILURE_GROWTH ** min(self._failures, 60)
@@ -82,7 +82,7 @@ class PollSchedule:
         return max(self._paid_in_s(requests, now_s), wait_s)
 
     def _paid_in_s(self, requests: int, now_s: float) -> float:
-        """Pay for requests; return after how many seconds there is enough for another one."""
+        """Take tokens for requests; return the seconds until there is one for the next request."""
         rate = self._policy.requests_per_hour / _SECONDS_PER_HOUR
         self._tokens = min(self._policy.burst, self._tokens + (now_s - self._filled_s) * rate) - requests
         self._filled_s = now_s

@@ -1,4 +1,4 @@
-"""Fetch and pull: learn how far the remote is, and go there. Page lists move; page bodies do not."""
+"""Fetch and pull: learn the remote's head, and move to it. Page lists are read; page bodies are not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork")
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """How far the remote is."""
+    """The replica's LSN and the remote's head."""
 
     lsn: int
-    """The LSN that the replica is on."""
+    """The LSN of the replica."""
     head: int
-    """The newest one of the remote."""
+    """The newest LSN of the remote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class PullResult:
     before: int
     after: int
     discarded_commits: int
-    """Local commits that the replica gave up; with the policy ``fork`` they are in the fork."""
+    """How many local commits the replica gave up; with the policy ``fork`` the fork has them."""
     forked_to: str | None
 
 
 def fetch(replica: Replica) -> FetchResult:
-    """Look how far the remote is, in one request, and remember it. Moves nothing."""
+    """Ask for the remote's head, in one request, and store it. The replica does not move."""
     state, begun = replica.state.read(), now(replica.runtime)
     found = checked_head(replica, state)
     head = found.lsn if found.sure else replica.remote.above(state.identity.log, found.lsn)[0]
@@ -70,13 +70,13 @@ def pull(
 ) -> PullResult:
     """Move the replica to the newest remote version: one request if it is there already, else two round trips.
 
-    Local commits that the remote lacks stay, if the remote has nothing new; else ``policy`` decides: ``abort`` raises
-    `Diverged`, ``discard`` gives them up, ``fork`` pushes them to a new volume ``fork_name`` first. ``discard`` and
-    ``fork`` apply even if the remote has nothing new. Raises `WriterBusy` when a write transaction stays open,
-    `HistoryLost` or `Corrupt` when the remote cannot be right; the replica then stays as it is.
+    ``policy`` decides what happens to local commits. ``abort`` leaves them if the remote has nothing new, and raises
+    `Diverged` otherwise. ``discard`` gives them up; ``fork`` pushes them to a new volume ``fork_name`` first. Both do
+    so even if the remote has nothing new. Raises `WriterBusy` if a write transaction stays open, `HistoryLost` or
+    `Corrupt` if the remote cannot be right; the replica then stays as it is.
 
-    ``before_move`` is called when everything is read and the replica is about to change, if it is: with ``discard``,
-    local commits that were made until it returns are given up too.
+    ``before_move`` is called after everything was read, if the replica is about to change. With ``discard``, local
+    commits made until it returns are given up too.
     """
     if policy not in POLICIES:
         raise BadRequest(f"no such policy: {policy!r} (there are {', '.join(POLICIES)})")
@@ -107,12 +107,8 @@ def _pull_locked(
     head = found.lsn
     replica_moves = head != view.state.lsn
     gives_up = bool(view.pending) and policy != "abort"
-    if view.pending and replica_moves and policy == "abort":
-        replica.state.saw_head(head)
-        raise Diverged(
-            f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
-            f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
-        )
+    if replica_moves and policy == "abort":
+        require_not_diverged(replica, view, head)
     if not replica_moves and not gives_up:
         confirm(replica, begun)
         return PullResult(view.state.lsn, head, 0, None)
@@ -128,10 +124,21 @@ def _pull_locked(
     return PullResult(view.state.lsn, reached, len(view.pending) if gives_up else 0, forked)
 
 
+def require_not_diverged(replica: Replica, view: View, head: LSN) -> None:
+    """Raise `Diverged` if there are local commits, which stand in the way to ``head``."""
+    if not view.pending:
+        return
+    replica.state.saw_head(head)
+    raise Diverged(
+        f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
+        f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
+    )
+
+
 def discard(replica: Replica) -> int:
     """Give up all local commits without asking the remote; return how many there were.
 
-    A push whose outcome is open is forgotten: if it landed, the next pull brings it. Raises `WriterBusy`.
+    A push whose outcome is unknown is forgotten: if it landed, the next pull gets it. Raises `WriterBusy`.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         if replica.shared.state_in_doubt:
@@ -150,10 +157,10 @@ def move(
     before_move: Callable[[], None] | None = None,
     spare_new: bool = True,
 ) -> LSN:
-    """Make a head what the replica builds on, or what lies above it unless it is sure; return which it was.
+    """Move the sync point to the commit ``found``, or to a newer one if ``found`` may not be the head; return its LSN.
 
-    The caller holds the sync lock. Raises `WriterBusy`, `Diverged` when a local commit came between, and `HistoryLost`
-    when the head does not go on from what the replica builds on.
+    The caller holds the sync lock. Raises `WriterBusy`, `Diverged` if a local commit was made meanwhile and
+    ``spare_new`` is set, and `HistoryLost` if the head does not continue what the replica builds on.
     """
     begun_s = replica.runtime.monotonic_s()
     chain = way_to(replica, view.state, found)
@@ -163,7 +170,7 @@ def move(
         remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
         new = [index for index in chain if index.commit.lsn > view.state.lsn]
         keep_inline(replica, new)
-        _keep_carried(replica, new, view)
+        _cache_consolidated(replica, new, view)
         rekey_cached_frames(replica, view.remote_map, view.state.lsn, chain)
     failpoint("pull: after fetch")
     if before_move is not None:
@@ -183,17 +190,17 @@ def move(
     return head
 
 
-def _keep_carried(replica: Replica, indexes: list[CommitIndex], view: View) -> None:
-    """Put carried frames that did not come along into the cache, as far as their pages are here at their old places."""
+def _cache_consolidated(replica: Replica, indexes: list[CommitIndex], view: View) -> None:
+    """Make consolidated frames that are not inline out of pages that are here at their old places; cache them."""
     old = replica.snapshot_of(view.remote_map, byte_size=0, lsn=view.state.lsn)
     for index in indexes:
         if index.inline is not None:
             continue
-        came = len(index.inline_start)
+        inline_bytes = len(index.inline_start)
         frames = {
             key: pages
             for key, pages in frames_held_elsewhere(index, view.state.lsn).items()
-            if key.offset + key.length > came
+            if key.offset + key.length > inline_bytes
         }
         known = [page for pages in frames.values() for page in pages if view.remote_map.is_built_at(page)]
         locations = (view.remote_map.location(page) for page in known)

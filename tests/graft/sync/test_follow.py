@@ -13,8 +13,8 @@ from graft.errors import BadRequest, Diverged, HistoryLost, RemoteUnavailable, T
 from graft.operations.status import status
 from graft.replica.freshness import age_of, freshness, is_within
 from graft.sync.clone import clone
-from graft.sync.follow import Follower, Looked, LookFailed, poll_policy, watch
-from graft.sync.poll import look
+from graft.sync.follow import Follower, Polled, PollFailed, poll_policy, watch
+from graft.sync.poll import poll
 from graft.sync.poll_schedule import PollPolicy, PollSchedule
 from graft.sync.pull import fetch, pull
 from graft.sync.push import push
@@ -120,10 +120,10 @@ def world():
 class TestSchedule:
     def test_waits_grow_while_nothing_happens_and_start_again_when_something_does(self):
         schedule = PollSchedule(POLICY, 0.0)
-        waits = [schedule.after_look(moved=False, requests=1, now_s=number * 10) for number in range(8)]
+        waits = [schedule.after_poll(moved=False, requests=1, now_s=number * 10) for number in range(8)]
         assert waits[:3] == [1.5, 2.25, 3.375]
         assert waits[-1] == POLICY.interval_s_max
-        assert schedule.after_look(moved=True, requests=2, now_s=100) == POLICY.interval_s
+        assert schedule.after_poll(moved=True, requests=2, now_s=100) == POLICY.interval_s
 
     @pytest.mark.parametrize("jitter", [0.0, 0.999])
     def test_failures_wait_longer_each_time_with_jitter(self, jitter):
@@ -138,7 +138,7 @@ class TestSchedule:
         listed = []
         for number in range(300):
             listed.append(schedule.by_listing())
-            schedule.after_look(moved=False, requests=1, now_s=float(number))
+            schedule.after_poll(moved=False, requests=1, now_s=float(number))
         assert [number for number, by_listing in enumerate(listed) if by_listing] == [0, 100, 200]
         schedule.after_failure(requests=1, now_s=300.0, jitter=0.5)
         assert schedule.by_listing()
@@ -152,7 +152,7 @@ class TestSchedule:
         schedule, now_s, spent = PollSchedule(policy, 0.0), 0.0, 0
         for moved, requests in looks:
             spent += requests
-            wait_s = schedule.after_look(moved=moved, requests=requests, now_s=now_s)
+            wait_s = schedule.after_poll(moved=moved, requests=requests, now_s=now_s)
             assert wait_s >= interval_s * 0.999
             assert spent <= policy.burst + 4 + per_hour * now_s / 3600 + 1e-6
             now_s += wait_s
@@ -166,7 +166,7 @@ class TestSchedule:
 
 class TestLook:
     def test_nothing_new_is_one_request(self, world):
-        assert not look(world.reader).moved
+        assert not poll(world.reader).moved
         assert world.spent() == ONE_LOOK
 
     def test_one_commit_is_two_requests_and_seen_after_one(self, world, monkeypatch):
@@ -176,7 +176,7 @@ class TestLook:
         monkeypatch.setattr(
             world.outage, "get_range", lambda *args: (seen.append(world.newest()), real(*args))[1], raising=False
         )
-        found = look(world.reader)
+        found = poll(world.reader)
         assert (found.before, found.after, found.requests) == (1, 2, 2)
         assert world.spent() == StoreTraffic(range_gets=2)
         assert seen == [world.written(1), world.written(2)], "readers had it before the second request"
@@ -184,7 +184,7 @@ class TestLook:
 
     def test_many_commits_are_read_in_one_batch(self, world):
         world.push(40)
-        found = look(world.reader)
+        found = poll(world.reader)
         assert found.after == 41
         spent = world.spent()
         assert (spent.lists, spent.range_gets) == (1, 5), "2 by name, then 41, 40 and 32, a base"
@@ -195,46 +195,46 @@ class TestLook:
         world.push(3)
         assert fetch(world.reader).head == 4
         world.spent()
-        assert look(world.reader).after == 4
+        assert poll(world.reader).after == 4
         assert world.spent().lists == 1
 
     def test_local_commits_in_the_way(self, world):
         commit(world.reader, [2], "mine")
-        assert not look(world.reader).moved
+        assert not poll(world.reader).moved
         world.push()
         with pytest.raises(Diverged, match="are based on LSN 1, the remote is at LSN 2"):
-            look(world.reader)
+            poll(world.reader)
         assert status(world.reader).state == "diverged"
 
     def test_an_open_write_transaction_is_not_robbed_of_its_base(self, world):
         world.push()
         with begin(world.reader):
             with pytest.raises(WriterBusy):
-                look(world.reader)
+                poll(world.reader)
             assert world.reader.view().state.lsn == 1
-        assert look(world.reader).after == 2
+        assert poll(world.reader).after == 2
 
     def test_a_log_that_lost_its_end(self, world):
         world.push(2)
-        look(world.reader)
+        poll(world.reader)
         for lsn in (2, 3):
             world.inner.delete(commit_key(world.reader.log, LSN(lsn)))
-        assert not look(world.reader).moved, "asking by name does not tell"
+        assert not poll(world.reader).moved, "asking by name does not tell"
         with pytest.raises(HistoryLost):
-            look(world.reader, listing=True)
+            poll(world.reader, listing=True)
 
     def test_a_commit_that_was_retired_is_passed_over_by_listing(self, world):
         world.push(4)
         world.inner.delete(commit_key(world.reader.log, LSN(2)))
-        assert not look(world.reader).moved
-        assert look(world.reader, listing=True).after == 5
+        assert not poll(world.reader).moved
+        assert poll(world.reader, listing=True).after == 5
 
 
 class TestWatch:
     def test_requests_of_a_quiet_hour(self, world):
         begun_s, looks = world.clock.now_s, 0
         for event in world.watching():
-            assert isinstance(event, Looked)
+            assert isinstance(event, Polled)
             looks += 1
             if world.clock.now_s - begun_s > 3600:
                 break
@@ -267,7 +267,7 @@ class TestWatch:
         next(events)
         world.outage.down = True
         failed = [next(events) for _ in range(20)]
-        assert all(isinstance(event, LookFailed) for event in failed)
+        assert all(isinstance(event, PollFailed) for event in failed)
         assert [event.failures for event in failed] == list(range(1, 21))
         assert sum(event.wait_s for event in failed) > 60
         assert isinstance(failed[-1].error, RemoteUnavailable)
@@ -334,7 +334,7 @@ class TestWatch:
         other = world.other_process()
         assert other.sync_lock.try_acquire()
         try:
-            assert look(world.reader).shared
+            assert poll(world.reader).shared
             assert world.spent().requests == 0
         finally:
             other.sync_lock.release()
@@ -349,7 +349,7 @@ class TestFollower:
         reader = as_other_process(world.path / "r", world.metered)
         world.replicas.append(reader)
         world.push()
-        with Follower(reader, fast, told=lambda event: event.moved and told.release()) as follower:
+        with Follower(reader, fast, on_event=lambda event: event.moved and told.release()) as follower:
             assert told.acquire(timeout=PATIENCE_S)
             assert world.newest(reader) == world.written(2)
             assert follower.running
@@ -374,7 +374,7 @@ class TestFollower:
 
 
 class TestFreshness:
-    def test_it_ages_and_a_look_renews_it(self, world):
+    def test_it_ages_and_a_poll_renews_it(self, world):
         assert freshness(world.reader).staleness_s == 0
         world.clock.sleep(5)
         assert freshness(world.reader).staleness_s == pytest.approx(5)
@@ -383,7 +383,7 @@ class TestFreshness:
         known = freshness(world.reader)
         assert (known.lsn, known.head, known.lsns_behind) == (1, 2, 1)
         assert known.staleness_s == pytest.approx(5), "to know that one is behind makes nobody fresh"
-        for renew in (pull, fetch, look):
+        for renew in (pull, fetch, poll):
             world.clock.sleep(3)
             renew(world.reader)
             assert freshness(world.reader).staleness_s == 0
@@ -512,7 +512,7 @@ class TestWaitFor:
             wait_for(world.reader, 7, timeout_s=10)
         assert world.clock.now_s - begun_s == pytest.approx(10)
         world.outage.down = True
-        with pytest.raises(TooStale, match=r"could not look: .* does not answer"):
+        with pytest.raises(TooStale, match=r"the last poll failed: .* does not answer"):
             wait_for(world.reader, 7, timeout_s=10)
 
     def test_an_outage_is_survived(self, world):
@@ -534,5 +534,5 @@ def test_bodies_are_left_where_they_are(world):
     commit(world.writer, range(1, 200), "big")
     push(world.writer)
     before = world.metered.snapshot()
-    assert look(world.reader).moved
+    assert poll(world.reader).moved
     assert (world.metered.snapshot() - before).bytes_down < 8 * 1024 < 199 * 512

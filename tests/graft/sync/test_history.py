@@ -25,7 +25,7 @@ from graft.settings import Durability
 from graft.sync.clone import clone, init
 from graft.sync.commit import commit as commit_at
 from graft.sync.fork import fork
-from graft.sync.poll import look
+from graft.sync.poll import poll
 from graft.sync.pull import fetch, pull
 from graft.sync.push import push
 from graft_sqlite_vfs.connection import connect
@@ -220,7 +220,7 @@ def test_a_rolled_back_bucket_that_others_went_on_from(world, common, foreign):
     world.restore(old)
     for number in range(foreign):
         world.push(other, 2, f"foreign {number}")
-    for use in (fetch, pull, lambda replica: look(replica, listing=True)):
+    for use in (fetch, pull, lambda replica: poll(replica, listing=True)):
         if use is fetch and foreign > 1:
             continue  # it reads no commit: one request
         with pytest.raises(HistoryLost):
@@ -432,7 +432,7 @@ class TestListings:
         world.store.fail_next("list", self.old([]))
         assert world.another("reader").snapshot().lsn == 1
 
-    @pytest.mark.parametrize("use", [pull, fetch, lambda replica: look(replica, listing=True)])
+    @pytest.mark.parametrize("use", [pull, fetch, lambda replica: poll(replica, listing=True)])
     def test_older_than_seen_is_an_old_answer(self, world, use):
         world.push(world.writer, 1, "first")
         old = self.listed(world)
