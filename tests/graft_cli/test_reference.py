@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import graft
+import graft.testing
 import graft_server
 import graft_sqlite_vfs
 import metastore
@@ -25,7 +26,7 @@ def test_the_pages_are_up_to_date():
 
 def test_every_public_name_has_an_entry_with_words():
     page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
-    for package in (graft, graft_server, graft_sqlite_vfs, metastore, pagestore, sqlsync):
+    for package in (graft, graft.testing, graft_server, graft_sqlite_vfs, metastore, pagestore, sqlsync):
         assert len(package.__all__) == len(set(package.__all__))
         for name in package.__all__:
             entry = page.partition(f"### {package.__name__}.{name}\n")[2].partition("\n##")[0]
