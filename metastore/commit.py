@@ -44,8 +44,8 @@ class DirectoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """The head of a commit object: everything except the index chunks and the inline segment."""
+class CommitFields:
+    """The fields of a commit's head that its writer decides, besides the index."""
 
     log: LogId
     lsn: LSN
@@ -72,6 +72,12 @@ class Commit:
     """The fingerprint of the whole page map (`metastore.fingerprint`)."""
     attributes: Mapping[str, bytes]
     """Small values for higher layers, such as a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(CommitFields):
+    """The head of a commit object: everything except the index chunks and the inline segment."""
+
     segments: tuple[SegmentRef, ...]
     """The segment table: index chunks name segments by their position in it."""
     directory: tuple[DirectoryEntry, ...]

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import xxhash
 
-from metastore.commit import HASH_BYTES, NONCE_BYTES, Commit, CommitKind, DirectoryEntry
+from metastore.commit import HASH_BYTES, NONCE_BYTES, Commit, CommitFields, CommitKind, DirectoryEntry
 from metastore.errors import CorruptCommit, UnsupportedCommit
 from metastore.ids import LogId
 from metastore.lsn import BEFORE_FIRST, LSN, LSN_MAX, covers_after
@@ -53,24 +53,9 @@ class ChunkBytes:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitDraft:
-    """The fields of a commit that the writer decides; `encode_commit` adds offsets, digests and hashes."""
+class CommitDraft(CommitFields):
+    """What the writer decides about a commit; `encode_commit` adds offsets, digests and hashes."""
 
-    log: LogId
-    lsn: LSN
-    kind: CommitKind
-    page_size: int
-    covers_after: LSN
-    base: LSN
-    byte_size: int
-    min_page_count: int
-    live_pages: int
-    changed_pages: int
-    timestamp_us: int
-    nonce: bytes
-    parent_hash: bytes
-    fingerprint: int
-    attributes: Mapping[str, bytes]
     segments: Sequence[SegmentRef | SegmentId]
     """A bare id stands for this commit's own inline segment."""
     chunks: Sequence[ChunkBytes]

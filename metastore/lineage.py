@@ -1,7 +1,7 @@
-"""Lineage: in which log each version of a volume is (pure).
+"""Lineage: which log contains each version of a volume (pure).
 
-A branch's log goes on where another log was: its first commit has the LSN after the one that it was forked at. The
-versions up to there are its ancestors', in their logs.
+A branch's log continues another log: its first commit has the LSN after the one at which it was forked. The versions up
+to that LSN are in the logs of its ancestors.
 
     main        1  2  3  4  5  6          log A
     experiment           4 ─ 5  6  7      log B, whose first commit is 5; 4 and below are A's
@@ -28,12 +28,12 @@ class Parent(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A volume's own log, and those of its ancestors up to where it left them."""
+    """A volume's own log, and the logs of its ancestors up to the fork."""
 
     volume: VolumeId
     log: LogId
     earlier: tuple[Parent, ...] = ()
-    """The nearest ancestor first; each one's `Parent.lsn` is the last version that is in its log."""
+    """The ancestors, the nearest first; `Parent.lsn` is the last of the volume's versions in that log."""
 
     @property
     def start(self) -> LSN:
@@ -41,7 +41,7 @@ class Lineage:
         return self.earlier[0].lsn if self.earlier else BEFORE_FIRST
 
     def log_of(self, lsn: int) -> LogId:
-        """Return the log that a version is in."""
+        """Return the log that contains a version."""
         log = self.log
         for parent in self.earlier:
             if lsn > parent.lsn:
@@ -50,7 +50,7 @@ class Lineage:
         return log
 
     def up_to(self, lsn: LSN) -> tuple[Parent, ...]:
-        """Return the `earlier` of a volume that is forked at an LSN, nothing for LSN 0."""
+        """Return the `earlier` of a volume forked from this one at an LSN; empty for LSN 0."""
         if lsn == BEFORE_FIRST:
             return ()
         if lsn > self.start:

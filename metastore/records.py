@@ -1,6 +1,6 @@
-"""Records: small JSON objects that end in a checksum of every byte before it.
+"""Records: small JSON objects that end with a checksum of all bytes before it.
 
-`metastore.volumes` and `metastore.tags` say what is in theirs; this module has what they share.
+`metastore.volumes` and `metastore.tags` define their fields; this module holds what they share.
 """
 
 import json
@@ -16,7 +16,7 @@ from metastore.lsn import LSN, LSN_MAX
 
 _CHECKSUM = re.compile(rb'(\{.*),"checksum":"([0-9a-f]{16})"\}', re.DOTALL)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""What names of volumes and tags look like."""
+"""The syntax of the names of volumes and tags."""
 NAME_IN_WORDS = "1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
 
 LogIdField = Annotated[
@@ -35,18 +35,18 @@ LsnField = Annotated[LSN, Field(ge=1, le=LSN_MAX)]
 
 
 def sealed(body: bytes) -> bytes:
-    """Return an object with these fields, ``{…`` without the closing brace, and their checksum."""
+    """Return the object with these fields (``{…`` without the closing brace) and their checksum."""
     return b'%b,"checksum":"%016x"}' % (body, xxhash.xxh3_64_intdigest(body))
 
 
 def unsealed(data: bytes, where: str) -> bytes:
-    """Return the fields of an object, ``{…`` without the closing brace, once their checksum is right.
+    """Verify an object's checksum, and return its fields (``{…`` without the closing brace).
 
-    Raises `CorruptCommit`, which names the object as ``where`` does.
+    Raises `CorruptCommit`, with ``where`` as the object's name.
     """
     found = _CHECKSUM.fullmatch(data)
     if found is None:
-        raise CorruptCommit(f"{where} does not end in a checksum: the object is damaged")
+        raise CorruptCommit(f"{where} does not end with a checksum: the object is damaged")
     body, digest = found[1], int(found[2], 16)
     if xxhash.xxh3_64_intdigest(body) != digest:
         raise CorruptCommit(f"{where} does not match its checksum: the object is damaged")
@@ -54,7 +54,7 @@ def unsealed(data: bytes, where: str) -> bytes:
 
 
 def format_of(data: bytes) -> int | None:
-    """Return the format that an object states, None if it states none."""
+    """Return the format that an object states, or None if it states none."""
     try:
         record = json.loads(data)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Tags: ``tags/{volume}/{name}``, a small JSON object that gives one version of a volume a name.
+"""Tags: ``tags/{volume}/{name}`` is a small JSON object that gives one version of a volume a name.
 
-A tag is created once, by a conditional put; only an explicit replacement or deletion changes it. It names the volume by
-its id, so that it survives a change of the volume's name. Its version may be of any log in the store.
+A tag is created by a conditional put; only an explicit replacement or deletion changes it. It refers to the volume by
+its id, so it survives a change of the volume's name. Its version may be in any log of the store.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from pagestore.parallel import Parallel
 
 FORMAT = 1
 HEAD = "head"
-"""Stands for the newest version wherever a tag may stand, so no tag is called so."""
+"""Means the newest version wherever a tag may be given, so no tag can have this name."""
 
 
 def check_tag(name: str) -> str:
-    """Return a tag's name if it is one that nothing else can be meant by; raises `ValueError`."""
+    """Return ``name`` if it is a valid, unambiguous tag name; raises `ValueError` otherwise."""
     if not NAME.fullmatch(name):
         raise ValueError(f"not a tag name: {name!r} ({NAME_IN_WORDS})")
     if name.isdecimal():
@@ -37,16 +37,16 @@ def check_tag(name: str) -> str:
 
 
 class TagRecord(BaseModel):
-    """What a tag stands for."""
+    """The content of a tag object."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
     format: Literal[1] = 1
     volume: VolumeIdField
-    """Whose tag it is."""
+    """The volume that the tag belongs to."""
     log: LogIdField
     lsn: LsnField
     commit: Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
-    """Hash of the commit ``lsn`` of ``log``, in hexadecimal."""
+    """The hash of commit ``lsn`` of ``log``, in hexadecimal."""
     created_us: int
     """Microseconds since the Unix epoch."""
     author: str
@@ -59,9 +59,9 @@ def tag_key(volume: VolumeId, name: str) -> str:
 
 
 def create_tag(store: ObjectStore, name: str, record: TagRecord) -> None:
-    """Give a version a name in one conditional put; raises `TagExists`.
+    """Create a tag by one conditional put; raises `TagExists`.
 
-    A name that stands for this very version already counts as created, as after a lost reply.
+    If a tag of this name already names exactly this version (for example, after a lost reply), it counts as created.
     """
     with translated():
         created = store.put_if_absent(tag_key(record.volume, name), encode_tag(record))
@@ -73,13 +73,13 @@ def create_tag(store: ObjectStore, name: str, record: TagRecord) -> None:
 
 
 def replace_tag(store: ObjectStore, name: str, record: TagRecord) -> None:
-    """Let a name stand for this version, whatever it stood for before; one request."""
+    """Create the tag or replace it, in one request."""
     with translated():
         store.put(tag_key(record.volume, name), encode_tag(record))
 
 
 def read_tag(store: ObjectStore, volume: VolumeId, name: str) -> TagRecord:
-    """Look a tag up, one request; raises `NoSuchTag`."""
+    """Look up a tag in one request; raises `NoSuchTag`."""
     try:
         with translated():
             data = store.get(tag_key(volume, name))
@@ -89,27 +89,27 @@ def read_tag(store: ObjectStore, volume: VolumeId, name: str) -> TagRecord:
 
 
 def delete_tag(store: ObjectStore, volume: VolumeId, name: str) -> None:
-    """Delete a tag, one request; one that is not there is no error."""
+    """Delete a tag in one request; a missing tag is not an error."""
     with translated():
         store.delete(tag_key(volume, name))
 
 
 def list_tags(store: ObjectStore, volume: VolumeId) -> list[str]:
-    """Return the names of a volume's tags, sorted; one request for each thousand."""
+    """Return the names of a volume's tags, sorted; one request per thousand."""
     return [name for found, name in _listed(store, f"tags/{volume}/") if found == volume]
 
 
 def tags_of(store: ObjectStore, parallel: Parallel, volume: VolumeId) -> dict[str, TagRecord]:
-    """Return a volume's tags by name, sorted; a listing, then one request for each, in parallel."""
+    """Return a volume's tags by name, sorted: a listing, then one request per tag, in parallel."""
     keys = [(volume, name) for name in list_tags(store, volume)]
     return {name: record for (_, name), record in _read(store, parallel, keys).items()}
 
 
 def all_tags(store: ObjectStore, parallel: Parallel) -> dict[tuple[VolumeId, str], TagRecord]:
-    """Return all tags of a store by volume and name: versions that must stay readable.
+    """Return all tags of a store by volume and name; their versions must stay readable.
 
-    A listing, then one request for each, in parallel. A tag that is deleted meanwhile is left out; one that cannot be
-    read raises `CorruptCommit` or `UnsupportedCommit`, since nobody knows then which version it protects.
+    Takes a listing, then one request per tag, in parallel. A tag that is deleted in the meantime is left out. A tag
+    that cannot be read raises `CorruptCommit` or `UnsupportedCommit`, since the version that it protects is unknown.
     """
     return _read(store, parallel, _listed(store, "tags/"))
 
@@ -120,7 +120,7 @@ def encode_tag(record: TagRecord) -> bytes:
 
 
 def decode_tag(data: bytes, volume: VolumeId, where: str) -> TagRecord:
-    """Read a tag object of a volume; raises `CorruptCommit` and `UnsupportedCommit`."""
+    """Decode a tag object of a volume; raises `CorruptCommit` and `UnsupportedCommit`."""
     found = format_of(data)
     if found is not None and found > FORMAT:
         raise UnsupportedCommit(f"{where} has format {found}, this release reads {FORMAT}; upgrade graft")
@@ -129,12 +129,12 @@ def decode_tag(data: bytes, volume: VolumeId, where: str) -> TagRecord:
     except ValidationError as error:
         raise CorruptCommit(f"{where}: {error.errors()[0]['msg']}") from error
     if record.volume != volume:
-        raise CorruptCommit(f"{where} is one of volume {record.volume}, and lies among those of {volume}")
+        raise CorruptCommit(f"{where} belongs to volume {record.volume}, but is stored under {volume}")
     return record
 
 
 def _listed(store: ObjectStore, prefix: str) -> list[tuple[VolumeId, str]]:
-    """Return the tags below a prefix by volume and name; strays are passed over."""
+    """Return the tags below a prefix by volume and name; skips objects that are not tags."""
     found = []
     with translated():
         for info in store.list(prefix):

@@ -102,13 +102,13 @@ def encode_record(record: VolumeRecord) -> bytes:
 
 
 def decode_record(data: bytes, where: str) -> VolumeRecord:
-    """Read a name object; raises `CorruptCommit` and `UnsupportedCommit`, which name it as ``where`` does."""
+    """Decode a name object; raises `CorruptCommit` and `UnsupportedCommit` with ``where`` as its name."""
     found = format_of(data)
     if found is not None and found > FORMAT_BRANCH:
         raise UnsupportedCommit(f"{where} has format {found}, this release reads {FORMAT_BRANCH}; upgrade graft")
     fields = data
     if found in {FORMAT, FORMAT_BRANCH}:
-        # As version 1 has them, which the model knows.
+        # The model parses the fields in the form of version 1.
         fields = unsealed(data, where).replace(b'{"format":%d,' % found, b'{"format":1,', 1) + b"}"
     try:
         record = VolumeRecord.model_validate_json(fields)

@@ -28,10 +28,10 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """A streamed upload that was begun and has neither become an object nor been removed."""
+    """A streamed upload that was begun, but neither completed nor aborted."""
 
     key: str
-    """Of the object that it would become; of a file's draft in a directory, the draft's own path."""
+    """The key of its object; for a draft file of a directory store, the path of the draft."""
     upload_id: str
     begun_s: float
     """Seconds since the Unix epoch, by the store's own clock."""
@@ -97,21 +97,21 @@ class ObjectStore(Protocol):
         ...
 
     def delete_many(self, keys: Sequence[str]) -> None:
-        """Remove objects, a thousand with one request where the store can; removing absent ones is no error.
+        """Remove objects, a thousand per request if the store supports it; absent objects are not an error.
 
-        Where the store refuses some of them, the others are removed all the same before this raises.
+        If the store refuses to remove some of them, the others are removed before this raises.
         """
         ...
 
     def unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """Yield the uploads to keys that start with ``prefix`` that are not finished, also those under way.
+        """Yield the unfinished uploads to keys that start with ``prefix``, including those under way.
 
-        A store that keeps drafts apart from keys yields all of them, whatever the prefix.
+        A store whose drafts do not record their keys yields all of them, whatever the prefix.
         """
         ...
 
     def abort_upload(self, upload: UnfinishedUpload) -> None:
-        """Drop what an unfinished upload has sent; dropping one that is gone is no error."""
+        """Delete what an unfinished upload has sent; an upload that no longer exists is not an error."""
         ...
 
     def close(self) -> None:

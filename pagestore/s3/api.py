@@ -34,7 +34,7 @@ class ListPage:
 
 @dataclass(frozen=True, slots=True)
 class NotDeleted:
-    """An object of a request to delete many that was not deleted."""
+    """An object that a request to delete many objects did not delete."""
 
     full_key: str
     code: str
@@ -43,10 +43,10 @@ class NotDeleted:
 
 @dataclass(frozen=True, slots=True)
 class UploadPage:
-    """What one request for the unfinished uploads brings."""
+    """The result of one request that lists unfinished uploads."""
 
     uploads: tuple[tuple[str, str, float], ...]
-    """Full key, upload id, and when it was begun (seconds since the Unix epoch, by the server's clock)."""
+    """Full key, upload id and start (seconds since the Unix epoch, by the server's clock)."""
     next_marker: tuple[str, str] | None
     """Key and upload id after which the next page begins; None after the last page."""
 
@@ -80,7 +80,7 @@ class S3Api(Protocol):
         ...
 
     def delete_many(self, full_keys: Sequence[str]) -> Sequence[NotDeleted]:
-        """Remove up to 1000 objects; return those that the server would not remove."""
+        """Remove up to 1000 objects; return those that the server did not remove."""
         ...
 
     def size(self, full_key: str) -> int:

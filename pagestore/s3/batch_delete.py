@@ -1,4 +1,4 @@
-"""Deleting any number of objects of a bucket: a thousand with a request, and what the server refuses told once."""
+"""Deletes any number of objects of a bucket, a thousand per request, and raises once for what the server refuses."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,16 +10,16 @@ from pagestore.s3.errors import Answer, ErrorReply, GiveUp, TryAgain, judge, une
 from pagestore.s3.meanings import Remedy, meaning_of
 
 _ROUNDS_MAX = 4
-"""Keys that the server was too busy to delete are sent again so often."""
+"""How often to send keys that the server was too busy to delete."""
 
 _UNKNOWN_STATUSES = frozenset({404, 405, 501})
-"""Said by servers that have no request for many keys."""
+"""The answers of servers that do not support deleting many keys with one request."""
 
 
 def delete_many(requests: S3Requests, full_keys: Sequence[str], delete_one: Callable[[str], None]) -> None:
     """Remove objects; ``delete_one`` is for servers that cannot remove many with one request.
 
-    Those that can be removed are, before this raises for the others.
+    Removes every object that it can before it raises for the others.
     """
     refusal: PageStoreError | None = None
     for batch in _batches(full_keys):
@@ -52,7 +52,7 @@ def _delete_batch(requests: S3Requests, batch: Sequence[str], delete_one: Callab
         if not left:
             return
     raise StoreUnavailable(
-        f"{requests.where} left {len(left)} of {len(batch)} objects undeleted, however often it was asked; "
+        f"{requests.where} did not delete {len(left)} of {len(batch)} objects in {_ROUNDS_MAX} tries; "
         f"the first is {left[0]} ({failed[0].code}: {failed[0].message})"
     )
 

@@ -5,8 +5,7 @@ from xml.etree import ElementTree as ET
 
 from pagestore.s3.errors import NoAnswer
 from pagestore.s3.replies import require_etag
-from pagestore.s3.server_words import local_name, parsed
-from pagestore.s3.signed_http import SignedReply, SignedRequests
+from pagestore.s3.signed_http import SignedRequests
 
 
 def put_whole(requests: SignedRequests, full_key: str, body: bytes, *, if_absent: bool) -> None:
@@ -38,9 +37,8 @@ def size(requests: SignedRequests, full_key: str) -> int:
 
 def create_upload(requests: SignedRequests, full_key: str) -> str:
     """Begin an upload and return its id; like all functions here, raises `ErrorReply` and errors of `send`."""
-    upload_id = _root_of(requests.send("POST", full_key, {"uploads": ""}), "InitiateMultipartUploadResult").findtext(
-        "{*}UploadId"
-    )
+    result = requests.send("POST", full_key, {"uploads": ""}).result("InitiateMultipartUploadResult")
+    upload_id = result.findtext("{*}UploadId")
     if not upload_id:
         raise NoAnswer("the server began an upload without an id")
     return upload_id
@@ -63,7 +61,7 @@ def complete_upload(requests: SignedRequests, full_key: str, upload_id: str, eta
         ET.SubElement(part, "ETag").text = etag
         ET.SubElement(part, "PartNumber").text = str(number)
     reply = requests.send("POST", full_key, {"uploadId": upload_id}, ET.tostring(root))
-    _root_of(reply, "CompleteMultipartUploadResult")
+    reply.result("CompleteMultipartUploadResult")
 
 
 def abort_upload(requests: SignedRequests, full_key: str, upload_id: str) -> None:
@@ -71,13 +69,3 @@ def abort_upload(requests: SignedRequests, full_key: str, upload_id: str) -> Non
     reply = requests.send("DELETE", full_key, {"uploadId": upload_id})
     if reply.status not in {200, 204}:
         raise reply.error()
-
-
-def _root_of(reply: SignedReply, expected: str) -> ET.Element:
-    """Return the root element of a successful reply; raises unless its name is ``expected``."""
-    root = parsed(reply.body)
-    if reply.status != 200 or (root is not None and local_name(root) == "Error"):
-        raise reply.error()
-    if root is None or local_name(root) != expected:
-        raise NoAnswer(f"the server sent a reply that is not {expected}")
-    return root

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree as ET
 
 from pagestore.runtime import Runtime
 from pagestore.s3.access import Access
 from pagestore.s3.errors import ErrorReply, NoAnswer, UntrustedCertificate, error_reply
+from pagestore.s3.server_words import local_name, parsed
 from pagestore.s3.settings import S3Settings
 from pagestore.s3.sigv4 import canonical_query, content_md5, signed_headers
 
@@ -42,6 +44,15 @@ class SignedReply:
             region=self.headers.get("x-amz-bucket-region", ""),
             location=self.headers.get("location", ""),
         )
+
+    def result(self, name: str) -> ET.Element:
+        """Return the root element ``name`` of a successful reply; raises `ErrorReply` or `NoAnswer` for others."""
+        root = parsed(self.body)
+        if self.status != 200 or (root is not None and local_name(root) == "Error"):
+            raise self.error()
+        if root is None or local_name(root) != name:
+            raise NoAnswer(f"the server sent a reply that is not {name}")
+        return root
 
 
 class SignedRequests:

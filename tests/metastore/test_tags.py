@@ -144,7 +144,7 @@ def test_every_damaged_byte_is_noticed(store, parallel):
 
 def test_another_volumes_tag_put_here(store):
     store.put(tag_key(OTHER, "v1"), encode_tag(RECORD))
-    with pytest.raises(CorruptCommit, match="lies among those of"):
+    with pytest.raises(CorruptCommit, match="but is stored under"):
         read_tag(store, OTHER, "v1")
 
 
