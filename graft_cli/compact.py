@@ -1,4 +1,4 @@
-"""`graft compact`: the same content, laid out anew."""
+"""`graft compact`: rewrites a volume's content in a new layout."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ from graft_sqlite_vfs.btree.layout import btree_layout
     "graft compact --scattered ./airports",
 )
 @directory
-@click.option("--scattered", is_flag=True, help="Rewrite only pages whose frames have little else that is live.")
+@click.option("--scattered", is_flag=True, help="Rewrite only pages whose frames hold little other live data.")
 @click.option("-m", "--message", help="The message of the commit.")
 @as_json
 def compact(directory: Path, scattered: bool, message: str | None, as_json: bool) -> None:
-    """Write the newest version of DIR's volume anew, so that who reads it cold needs few requests.
+    """Rewrite the newest version of DIR's volume so that a cold reader needs few requests.
 
-    The content stays the same, and so does every older version: nothing is deleted, and the bucket grows by the size of
-    what is rewritten. The result is a commit like any other; if somebody else pushes first, the exit code is 3 and
-    nothing has changed. Local commits must be pushed before. graft audit tells when it is worth it.
+    The content and all older versions stay the same: nothing is deleted, and the bucket grows by the size of what is
+    rewritten. The result is an ordinary commit; if another replica pushes first, the exit code is 3 and nothing has
+    changed. Push local commits first. graft audit shows when a compaction is worth it.
     """
     with open_replica(directory) as replica:
         with (
-            interruptible(lambda: "interrupted: the volume is as it was, or compacted; the content is the same"),
+            interruptible(lambda: "interrupted: the volume is unchanged or compacted; its content is the same"),
             progress(f"Compacting {replica.name}", quiet=as_json) as report,
         ):
             done = graft_compact(
@@ -46,7 +46,7 @@ def compact(directory: Path, scattered: bool, message: str | None, as_json: bool
 
 
 def said(done: CompactResult) -> str:
-    """Tell what a compaction did."""
+    """Return a sentence about a finished compaction."""
     if done.before == done.after:
         return f"Nothing to compact, at LSN {done.after}"
     return (

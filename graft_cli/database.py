@@ -22,7 +22,7 @@ _STEPS_BETWEEN_SIGNALS = 100_000
 
 @contextmanager
 def database(where: str, at: str | None) -> Iterator[apsw.Connection]:
-    """Open a replica, or a remote volume through a replica that is thrown away; Ctrl-C stops its statements."""
+    """Open a replica, or a remote volume through a temporary replica; Ctrl-C stops its statements."""
     if is_replica(where):
         with closing(connect(where, at=at, flags=OPEN_FLAGS)) as connection:
             _look_for_ctrl_c(connection)
@@ -31,12 +31,12 @@ def database(where: str, at: str | None) -> Iterator[apsw.Connection]:
     if "#" not in where and not looks_like_url(where):
         raise not_a_replica(
             Path(where),
-            "graft init and graft clone make replicas",
+            "graft init and graft clone create replicas",
             what="is neither a replica nor the address of a volume (like s3://bucket/prefix#name)",
         )
     address = parse_remote(where)
     if address.volume is None:
-        raise click.UsageError(f"the address of a volume ends with its name: {address.store_url}#name")
+        raise click.UsageError(f"the address of a volume must end with its name: {address.store_url}#name")
     with (
         tempfile.TemporaryDirectory(prefix="graft-") as parent,
         clone(Path(parent, address.volume), address, to_read=at is None) as replica,
@@ -47,17 +47,17 @@ def database(where: str, at: str | None) -> Iterator[apsw.Connection]:
 
 
 def _look_for_ctrl_c(connection: apsw.Connection) -> None:
-    # Python looks for Ctrl-C only while it runs, which a long statement in C does not let it
+    # Python handles Ctrl-C only while its own code runs, and a long SQL statement runs in C.
     connection.set_progress_handler(lambda: False, _STEPS_BETWEEN_SIGNALS)
 
 
 @contextmanager
 def sqlite_errors() -> Iterator[None]:
-    """Turn apsw's errors into ours where one of ours is behind them, and into a sentence where not."""
+    """Turn an apsw error into the graft error that caused it, or into a one-line message if there is none."""
     try:
         yield
     except apsw.BindingsError as error:
-        raise click.UsageError("parameters of the SQL need names, as in :name") from error
+        raise click.UsageError("SQL parameters need names, as in :name") from error
     except apsw.Error as error:
         if isinstance(error.__cause__, GraftError):
             raise error.__cause__ from error
@@ -71,7 +71,7 @@ def sqlite_errors() -> Iterator[None]:
 
 
 def left_open(connections: Iterable[apsw.Connection]) -> bool:
-    """Say that transactions are open which end with the command; return whether changes are lost by that."""
+    """Warn about transactions that the command leaves open; return whether their changes are lost."""
     lost = False
     for connection in connections:
         try:
@@ -80,7 +80,7 @@ def left_open(connections: Iterable[apsw.Connection]) -> bool:
             continue
         if state == apsw.SQLITE_TXN_WRITE:
             lost = True
-            complain("a transaction was still open: its changes are rolled back (COMMIT keeps them)")
+            complain("a transaction was still open: its changes are rolled back (use COMMIT)")
         elif state is not None:
-            complain("a transaction was still open; it had changed nothing")
+            complain("a transaction was still open, without changes")
     return lost

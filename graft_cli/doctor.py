@@ -1,4 +1,4 @@
-"""`graft doctor` and `graft version`: what this installation is, and whether a replica or a remote can be trusted."""
+"""`graft doctor` and `graft version`: describe this installation, and check a replica or a remote."""
 
 import platform
 import time
@@ -33,14 +33,14 @@ from pagestore.urls import local_directory
 @click.argument("where", metavar="[DIR|REMOTE]", required=False)
 @as_json
 def doctor(where: str | None, as_json: bool) -> None:
-    """Show the versions of what graft runs on, and check a replica DIR or a REMOTE, if given.
+    """Show the versions of graft, Python and SQLite, and check a replica DIR or a REMOTE, if given.
 
-    A replica is opened, which checks its journal, and its remote is asked for the newest commit. Nothing is written to
-    the remote.
+    For a replica, the check opens it, which verifies its journal, and reads the newest commit from its remote. It
+    writes nothing to the remote.
 
-    A REMOTE must honour conditional writes and ranges, and list what is there; some servers do not, and would lose
-    commits. The check writes two small objects below probe/, and deletes them. The exit code is 5 if the server fails,
-    4 if it does not answer.
+    A REMOTE must honour conditional writes and byte ranges, and list its objects; some servers do not, and would lose
+    commits. The check writes two small objects below probe/ and deletes them. The exit code is 5 if the server fails
+    the check, 4 if it does not answer.
     """
     facts = {
         "graft": installed_version("graft"),
@@ -65,8 +65,8 @@ def _checked_replica(directory: Path, *, quiet: bool) -> dict[str, Any]:
     with open_replica(directory) as replica:
         found = status(replica)
         if not quiet:
-            kept = f"{counted(found.local_commits, 'local commit')}, {size(found.journal_bytes)} of journal"
-            say(f"{directory} is a replica of {found.remote} at LSN {found.lsn}: it opens; {kept}")
+            local = f"{counted(found.local_commits, 'local commit')}, {size(found.journal_bytes)} of journal"
+            say(f"{directory} is a replica of {found.remote} at LSN {found.lsn}: it opens; {local}")
         started_s = time.monotonic()
         head = fetch(replica).head
         took_s = time.monotonic() - started_s
@@ -84,7 +84,7 @@ def _checked_remote(remote: str, *, quiet: bool) -> dict[str, Any]:
     store_url = parse_remote(remote).store_url
     directory = local_directory(store_url)
     if directory is not None and not directory.exists() and not quiet:
-        say(f"There is no directory {directory} yet; it is made for this check, and deleted")
+        say(f"There is no directory {directory} yet; the check creates and deletes it")
     with _leaving_no_directory(directory), opened_remote(store_url) as opened:
         started_s = time.monotonic()
         require_safe(opened)
@@ -96,7 +96,7 @@ def _checked_remote(remote: str, *, quiet: bool) -> dict[str, Any]:
 
 @contextmanager
 def _leaving_no_directory(root: Path | None) -> Iterator[None]:
-    """Delete the empty directories that a check makes in a directory: objects are deleted, their folders stay."""
+    """Delete the empty directories that a check creates: it deletes its objects, but not their folders."""
     made: list[Path] = []
     if root is not None:
         folders = [found for found in root.iterdir() if found.is_dir()] if root.is_dir() else []

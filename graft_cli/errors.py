@@ -1,15 +1,15 @@
-"""What an exception means to the caller of a command: one sentence, and an exit code.
+"""Maps exceptions to a one-line message and an exit code.
 
     graft.errors                                        exit code
     Diverged                                            3   choose a policy
     RemoteUnavailable                                   4   try again later
-    RemoteRefused                                       5   mend the set-up
+    RemoteRefused                                       5   correct the configuration
     Corrupt, HistoryLost                                6   report it
     WriterBusy, StaleSnapshot, sqlsync's DocumentBusy   7   try again soon
-    TooStale                                            8   try again later, or be content with less
+    TooStale                                            8   try again later, or accept an older version
     BadRequest, LocalStorageError, Unsupported, others  1   do what the message says
 
-This module is loaded when something failed, since it needs the packages that `graft --help` does without.
+This module is imported only after a failure, since it needs packages that `graft --help` does not.
 """
 
 from graft.errors import (
@@ -43,7 +43,7 @@ def exit_code(error: Exception) -> ExitCode:
 
 
 def sentence(error: Exception) -> str:
-    """Return what to tell the user, on one line."""
+    """Return the message for the user, on one line."""
     if isinstance(error, (GraftError, SqlSyncError, OSError, UnicodeError)):
         return " ".join(str(error).split())
     what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""`graft follow`: keep a replica fresh until Ctrl-C, and tell what happens."""
+"""`graft follow`: keeps a replica fresh until Ctrl-C, and reports each change."""
 
 import time
 from collections.abc import Callable
@@ -24,16 +24,16 @@ from graft_cli.root import complain
     "graft follow ./airports --until 12",
 )
 @directory
-@click.option("--interval", type=float, metavar="SECONDS", help="Wait so long after news (1 by default).")
+@click.option("--interval", type=float, metavar="SECONDS", help="Wait this long after a change (1 by default).")
 @click.option(
-    "--max-interval", type=float, metavar="SECONDS", help="Wait at most so long where nothing happens (30 by default)."
+    "--max-interval", type=float, metavar="SECONDS", help="Wait at most this long between polls (30 by default)."
 )
 @click.option(
-    "--requests-per-hour", type=int, metavar="COUNT", help="Wait longer rather than ask more often (7200 by default)."
+    "--requests-per-hour", type=int, metavar="COUNT", help="Wait longer to stay below this rate (7200 by default)."
 )
-@click.option("--until", type=click.IntRange(min=0), metavar="LSN", help="End, with exit code 0, at this LSN.")
+@click.option("--until", type=click.IntRange(min=0), metavar="LSN", help="Exit with code 0 at this LSN.")
 @click.option(
-    "--metrics", metavar="PORT|FILE", help="Serve metrics for Prometheus at 127.0.0.1:PORT, or keep them in FILE."
+    "--metrics", metavar="PORT|FILE", help="Serve metrics for Prometheus at 127.0.0.1:PORT, or write them to FILE."
 )
 @as_json_lines
 def follow(
@@ -45,29 +45,29 @@ def follow(
     metrics: str | None,
     as_json: bool,
 ) -> None:
-    """Keep DIR fresh: look at its remote again and again, and move to what is new there. No page is moved.
+    """Keep DIR fresh: poll its remote, and pull new commits. No page is downloaded.
 
-    A look is one request; the waits between looks grow while nothing happens. A remote that does not answer is asked
-    again, later each time. Several processes may follow one replica: they look no more often than one would. Readers
-    of DIR see what is new from their next transaction on. Ends with Ctrl-C, or when somebody has to decide: exit code
-    3 when local commits are in the way, 5 or 6 when the remote refuses or cannot be right.
+    A poll is one request; the wait between polls grows while nothing changes. If the remote does not answer, the next
+    poll comes later each time. Several processes may follow one replica, and together poll no more often than one.
+    Readers of DIR see new commits from their next transaction on. The command ends with Ctrl-C, or when you must
+    decide: exit code 3 if local commits diverge from the remote, 5 or 6 if the remote refuses or is corrupt.
     """
     with open_replica(directory) as replica:
         policy = poll_policy(
             replica, interval_s=interval, interval_s_max=max_interval, requests_per_hour=requests_per_hour
         )
         publish = _publisher(replica, metrics)
-        tell = _as_json if as_json else _Teller(replica)
+        report = _as_json if as_json else _Reporter(replica)
         with interruptible(lambda: f"stopped: {replica.name} is at LSN {replica.view().state.lsn}"):
             for event in watch(replica, policy):
-                tell(event)
+                report(event)
                 publish()
                 if until is not None and replica.view().state.lsn >= until:
                     return
 
 
-class _Teller:
-    """Tells people what changed; a look that finds nothing says nothing."""
+class _Reporter:
+    """Prints changes for people; a poll that finds nothing prints nothing."""
 
     def __init__(self, replica: Replica) -> None:
         self._name = replica.name
@@ -107,7 +107,7 @@ def _publisher(replica: Replica, where: str | None) -> Callable[[], None]:
             f"--metrics needs prometheus-client, the extra 'metrics': in a checkout, pip install '.[metrics]' ({error})"
         ) from error
     if where.isdecimal() and int(where) > 65535:
-        raise click.BadParameter(f"{where} is no port: those are 0 to 65535", param_hint="'--metrics'")
+        raise click.BadParameter(f"{where} is not a port: use 0 to 65535", param_hint="'--metrics'")
     if where.isdecimal():
         click.echo(f"graft: metrics are at {serve(replica, int(where))}", err=True)
         return lambda: None

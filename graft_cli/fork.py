@@ -1,4 +1,4 @@
-"""`graft fork`: a new volume from this one."""
+"""`graft fork`: creates a new volume from a version of another."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from graft_cli.output import document, say
 @at
 @as_json
 def fork(where_and_name: tuple[str, ...], at: str | None, as_json: bool) -> None:
-    """Make a volume NAME, in the same remote, that starts as the volume of DIR is now, local commits included.
+    """Create a volume NAME in the same remote from the current version of DIR's volume, local commits included.
 
-    No page is copied, in the remote or to here. With --at, it starts at that version of the past instead. DIR stays a
-    replica of the volume that it is of.
+    No page is copied in the remote or downloaded. With --at, the new volume starts at that old version instead. DIR
+    remains a replica of its own volume.
     """
     match where_and_name:
         case (name,):
@@ -30,9 +30,9 @@ def fork(where_and_name: tuple[str, ...], at: str | None, as_json: bool) -> None
         case (where, name):
             directory = ReplicaPath().convert(where, None, None)
         case ():
-            raise click.UsageError("missing argument 'NAME': how to call the new volume")
+            raise click.UsageError("missing argument 'NAME': the name of the new volume")
         case _:
-            raise click.UsageError("expected [DIR] NAME, and got more")
+            raise click.UsageError("expected [DIR] NAME, got more arguments")
     with open_replica(directory) as replica:
         done = graft_fork(replica, name, at=at)
         address = f"{replica.store_url}#{done.name}"

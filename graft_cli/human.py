@@ -1,4 +1,4 @@
-"""Numbers, sizes and times as people read them. Pure."""
+"""Formats numbers, sizes and times for people. Pure."""
 
 from datetime import UTC, datetime
 
@@ -35,7 +35,7 @@ def iso(time_us: int) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text that moves no cursor: control characters become escapes, as in Python's literals."""
+    """Return text with control characters as escapes, as in Python's literals, so that it cannot move the cursor."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)

@@ -1,4 +1,4 @@
-"""`graft status`, `log`, `audit`, `verify` and `volumes`: looking, and changing nothing."""
+"""`graft status`, `log`, `audit`, `verify` and `volumes`: commands that change nothing."""
 
 from pathlib import Path
 
@@ -33,9 +33,9 @@ _COLOURS = {"up to date": "green", "ahead": "yellow", "behind": "yellow", "diver
 @directory
 @as_json
 def status(directory: Path, as_json: bool) -> None:
-    """Show what DIR is a replica of, and how it stands against the remote as that was last seen.
+    """Show which volume DIR is a replica of, and how it compares with the remote as last seen.
 
-    Asks nothing of the remote: run graft fetch first to see what is new there.
+    Sends no request: run graft fetch first to learn about new commits.
     """
     with open_replica(directory) as replica:
         found = graft_status(replica)
@@ -58,14 +58,14 @@ def _described(found: Status) -> list[tuple[str, str]]:
         ("cache", size(found.cache_bytes)),
     ]
     if found.push_open:
-        described.append(("push", "begun, and it is not known whether it landed: the next push settles it"))
+        described.append(("push", "in doubt: it may or may not have landed; the next push finds out"))
     return described
 
 
 def _freshness(found: Status) -> str:
     if found.staleness_s is None:
-        return "not known: graft pull, or graft fetch"
-    return f"had all that the remote had {found.staleness_s:.1f} s ago"
+        return "not known: run graft pull or graft fetch"
+    return f"has all that the remote had {found.staleness_s:.1f} s ago"
 
 
 def _what_next(found: Status) -> str:
@@ -87,12 +87,12 @@ def _what_next(found: Status) -> str:
     "graft log --json | jq .message",
 )
 @directory
-@click.option("-n", "--limit", type=click.IntRange(min=0), metavar="COUNT", help="Show at most so many commits.")
+@click.option("-n", "--limit", type=click.IntRange(min=0), metavar="COUNT", help="Show at most COUNT commits.")
 @as_json_lines
 def log(directory: Path, limit: int | None, as_json: bool) -> None:
-    """List the commits of DIR's volume as its remote has them, newest first. Local commits are not in it yet.
+    """List the commits of DIR's volume in the remote, newest first. Local commits are not included.
 
-    The LSN is what --at takes elsewhere.
+    Other commands take the LSN as --at.
     """
     table = Table()
     with open_replica(directory) as replica:
@@ -134,7 +134,7 @@ def _counts(found: Audit, page_size: int) -> list[tuple[str, str]]:
         ("not pushed", pages(found.local_pages)),
         ("in the cache", pages(found.cached_pages)),
         ("to be fetched", pages(found.missing_pages)),
-        ("frames", f"{found.frames}, where a compaction would need about {found.frames_needed}"),
+        ("frames", f"{found.frames}; a compaction would need about {found.frames_needed}"),
     ]
 
 
@@ -143,13 +143,13 @@ def _counts(found: Audit, page_size: int) -> list[tuple[str, str]]:
 @click.pass_context
 @as_json
 def verify(ctx: click.Context, directory: Path, as_json: bool) -> None:
-    """Read all of the newest remote version of DIR's volume, and check every bit of it.
+    """Read the whole newest remote version of DIR's volume, and check every checksum.
 
-    Reads from the remote what a hydrate of an empty cache would. Problems are listed, and the exit code is 6.
+    Downloads as much as a hydrate of an empty cache. Problems are listed, and the exit code is then 6.
     """
     with (
         open_replica(directory) as replica,
-        interruptible(lambda: "interrupted: not all was read; nothing is known to be wrong with what was"),
+        interruptible(lambda: "interrupted: not everything was read; no problem was found in what was"),
         progress(f"Verifying {replica.name}", quiet=as_json) as report,
     ):
         found = graft_verify(replica, progress=report)
@@ -172,7 +172,7 @@ def volumes(remote: str, as_json: bool) -> None:
     """List the volumes of REMOTE by name."""
     address = parse_remote(remote)
     if address.volume is not None:
-        raise click.UsageError(f"a remote, not a volume in it: {address.store_url}")
+        raise click.UsageError(f"expected a remote without a volume's name: {address.store_url}")
     if is_replica(remote):
         with open_replica(remote) as replica:
             raise BadRequest(f"{remote} is a replica of {replica.remote_address}: graft volumes {replica.store_url}")

@@ -1,8 +1,8 @@
-"""Ctrl-C: say in what state things are, and go soon.
+"""Ctrl-C: explain the state that the command leaves, and exit soon.
 
-first Ctrl-C    KeyboardInterrupt; what is under way is wound up, which may wait for answers of the remote
-2 s later       whatever still waits is left alone: a process may be killed at any point without losing anything
-second Ctrl-C   the same at once
+first Ctrl-C    KeyboardInterrupt; the work under way is cleaned up, which may wait for the remote
+2 s later       the process exits without waiting; it can be killed at any point without losing data
+second Ctrl-C   the process exits at once
 """
 
 import os
@@ -21,12 +21,12 @@ GRACE_S = 2.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with a sentence about what it left behind."""
+    """Ctrl-C, with a message about the state that the command left."""
 
 
 @contextmanager
 def interruptible(explain: Callable[[], str]) -> Iterator[None]:
-    """Run a block; after Ctrl-C, ``explain`` tells what became of its work."""
+    """Run a block; after Ctrl-C, ``explain`` returns a sentence about the state of its work."""
     with _soon(explain):
         try:
             yield
@@ -38,7 +38,7 @@ def interruptible(explain: Callable[[], str]) -> Iterator[None]:
 def _soon(explain: Callable[[], str]) -> Iterator[None]:
     previous = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or previous is not signal.default_int_handler:
-        yield  # somebody else decides, as nohup does
+        yield  # the signal is already handled otherwise, for example ignored by nohup
         return
 
     def go(_number: int, _frame: FrameType | None) -> NoReturn:

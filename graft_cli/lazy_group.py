@@ -1,7 +1,7 @@
-"""A group of commands that are imported when they run.
+"""A group of commands that are imported only when they run.
 
-`graft --help` lists the commands from a table: importing them all would import numpy, pydantic and SQLite for a page
-of text. A test holds the table against the commands.
+`graft --help` lists the commands from a table, because importing them all would import numpy, pydantic and SQLite. A
+test compares the table with the commands.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ class LazyCommand:
     short_help: str
 
     def load(self) -> click.Command:
-        """Import it."""
+        """Import the command."""
         module, _, attribute = self.target.partition(":")
         command = getattr(import_module(module), attribute)
-        assert isinstance(command, click.Command), f"BUG: {self.target} is no command"
+        assert isinstance(command, click.Command), f"BUG: {self.target} is not a command"
         return command
 
 
@@ -49,9 +49,9 @@ class LazyGroup(click.Group):
         instead: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """List the commands of ``sections`` in their order, then ``examples``; the rest is click's.
+        """List the commands of ``sections`` in order, then ``examples``; other arguments are click's.
 
-        ``instead`` says what to use for commands that other tools have.
+        ``instead`` maps command names of other tools to a hint about what to use.
         """
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
@@ -64,21 +64,21 @@ class LazyGroup(click.Group):
         return [*self._lazy, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command if there is one of this name."""
+        """Import and return the command of this name, if there is one."""
         lazy = self._lazy.get(cmd_name)
         return lazy.load() if lazy else super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or name those that the user may have meant."""
+        """Find the command, or suggest those that the user may have meant."""
         name = args[0]
         if name in self._lazy or name.startswith("-"):
             return super().resolve_command(ctx, args)
         raise click.UsageError(f"no such command: {name!r}{self._hint(name)}", ctx)
 
     def _hint(self, name: str) -> str:
-        from difflib import get_close_matches  # noqa: PLC0415 - only to help after a slip
+        from difflib import get_close_matches  # noqa: PLC0415 - needed only after a mistyped command
 
         if (instead := self.instead.get(name.lower())) is not None:
             return f"; {instead}"
@@ -96,12 +96,12 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(command.name.ljust(width), command.short_help) for command in section.commands])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
+        """Append the examples."""
         write_examples(formatter, self.examples)
         super().format_epilog(ctx, formatter)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete the name of a command without importing any."""
+        """Complete a command's name without importing any command."""
         return [*self._matching(incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
 
     def _matching(self, incomplete: str) -> Iterator[CompletionItem]:
@@ -111,7 +111,7 @@ class LazyGroup(click.Group):
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    """End a help page with examples, as they are, however long the lines."""
+    """Append examples to a help page, without wrapping long lines."""
     with formatter.section("Example" if len(examples) == 1 else "Examples"):
         for example in examples:
             formatter.write(f"{'':>{formatter.current_indent}}{example}\n")

@@ -1,4 +1,4 @@
-"""Telling that a directory was made as a remote: a forgotten s3:// makes one, too."""
+"""Reports that a command created a directory as a remote, which also happens when s3:// was forgotten."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from pagestore.urls import local_directory
 
 
 @contextmanager
-def saying_what_is_made(remote: str | None, *, quiet: bool) -> Iterator[None]:
-    """Run a block; if it made the directory of a remote, say on stderr that it did."""
+def reporting_new_remote(remote: str | None, *, quiet: bool) -> Iterator[None]:
+    """Run a block; if it created the directory of a remote, say so on stderr."""
     directory = None
     if remote is not None and not quiet:
         try:
             directory = local_directory(parse_remote(remote).store_url)
         except GraftError:
-            directory = None  # the block says so
+            directory = None  # the block raises it
     if directory is None or directory.exists():
         yield
         return
@@ -25,4 +25,4 @@ def saying_what_is_made(remote: str | None, *, quiet: bool) -> Iterator[None]:
         yield
     finally:
         if directory.exists():
-            complain(f"made the directory {directory}, a new remote (a bucket is named s3://bucket/prefix#volume)")
+            complain(f"created the directory {directory} as a new remote (for a bucket, use s3://bucket/prefix#volume)")

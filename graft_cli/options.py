@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and the decorator that makes a command."""
+"""Arguments and options shared by commands, and the decorator that turns a function into a command."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def show_traceback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    """Remember that the user wants to see where an error comes from."""
+    """Record that the user wants the traceback of an error."""
     if value:
         ctx.meta[TRACEBACK] = True
 
@@ -25,31 +25,31 @@ class Command(click.Command):
     examples: tuple[str, ...] = ()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse empty values, which would be taken for the working directory, or for nothing at all."""
+        """Refuse empty values, which would otherwise mean the working directory or no value."""
         empty = None if ctx.resilient_parsing else self._empty_one(ctx, args)
         rest = super().parse_args(ctx, args)
         if empty is not None:
-            raise click.BadParameter("it is empty", ctx, empty)
+            raise click.BadParameter("it must not be empty", ctx, empty)
         return rest
 
     def _empty_one(self, ctx: click.Context, args: list[str]) -> click.Parameter | None:
         values, _, _ = self.make_parser(ctx).parse_args(list(args))
         for parameter in self.params:
             if parameter.envvar is not None:
-                continue  # may be empty in either place, and the command looks into both
+                continue  # the command checks both the option and the variable for empty values
             given = values.get(parameter.name or "")
             if given == "" or (isinstance(given, list | tuple) and "" in given):
                 return parameter
         return None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
+        """Append the examples."""
         write_examples(formatter, self.examples)
         super().format_epilog(ctx, formatter)
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., None]], Command]:
-    """Make a function a command that takes `--traceback` too, as the whole of graft does."""
+    """Return a decorator that turns a function into a command, which also takes `--traceback`."""
 
     def decorate(function: Callable[..., None]) -> Command:
         option = click.option(
@@ -63,16 +63,16 @@ def command(name: str, *examples: str) -> Callable[[Callable[..., None]], Comman
 
 
 class ReplicaPath(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in click 8.5 alone
-    """The path of a replica, there or to be made; not the address of a remote."""
+    """The path of an existing or new replica; not the address of a remote."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return a path."""
-        from pagestore.mistyped import looks_like_url  # noqa: PLC0415 - `graft --help` does without this package
+        """Return the path."""
+        from pagestore.mistyped import looks_like_url  # noqa: PLC0415 - `graft --help` does not need this package
 
         if isinstance(value, str) and looks_like_url(value):
-            self.fail("it looks like the address of a remote, and a local directory is expected", param, ctx)
+            self.fail("expected a local directory, and this looks like the address of a remote", param, ctx)
         return Path(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's
@@ -86,11 +86,11 @@ def directory(function: Function) -> Function:
 
 
 def at(function: Function) -> Function:
-    """Add ``--at``: a version of the past."""
+    """Add ``--at``: an old version."""
     option = click.option(
         "--at",
         metavar="LSN|TIME",
-        help="Use the version at this LSN, or the newest one at this ISO 8601 time (UTC unless it names an offset).",
+        help="Use the version at this LSN, or the newest one at this ISO 8601 time (UTC unless it has an offset).",
     )
     return option(function)
 
@@ -101,5 +101,5 @@ def as_json(function: Function) -> Function:
 
 
 def as_json_lines(function: Function) -> Function:
-    """Add ``--json`` to a command with rows: one JSON document per line."""
+    """Add ``--json`` to a command with rows: one JSON object per line."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")(function)

@@ -1,21 +1,21 @@
-"""Commands that other tools have, and what does that here. Pure."""
+"""Maps command names of other tools to what graft offers instead. Pure."""
 
-_FORK = "graft fork makes a new volume from this one, at any version, and copies nothing"
-_PAST = "graft sql and graft shell read a version of the past with --at, graft export writes it to a file"
+_FORK = "graft fork creates a volume from any version of this one, and copies nothing"
+_PAST = "graft sql and graft shell read an old version with --at, graft export writes it to a file"
 _BACK = (
-    "graft pull --policy discard gives local commits up; to go back further, graft export --at, then graft import; "
+    "graft pull --policy discard discards local commits; to go back further, use graft export --at and graft import, "
     "or graft fork --at"
 )
 _LISTED = "graft volumes REMOTE lists the volumes of a remote"
-_SQL = "graft sql runs statements, graft shell is a prompt"
+_SQL = "graft sql runs statements, graft shell opens a prompt"
 _COMMITTED = "every SQL transaction is a local commit already; graft push -m MESSAGE sends them"
 _MERGED = "rows are not merged: graft pull --policy discard or --policy fork decides between two histories"
 _DELETED = (
-    "SQL deletes rows and tables; a replica is a directory that rm -r deletes (graft status tells what is not pushed); "
-    "nothing deletes a volume"
+    "SQL deletes rows and tables; rm -r deletes a replica (graft status shows what is not pushed); "
+    "no command deletes a volume"
 )
 _DIFFERENCE = (
-    "graft log shows how many pages each commit changed; to compare rows, graft export two versions with --at, "
+    "graft log shows how many pages each commit changed; to compare rows, write two versions with graft export --at "
     "and ATTACH them in an SQLite shell"
 )
 _TIDIED = (
@@ -26,7 +26,7 @@ INSTEAD = {
     "add": _COMMITTED,
     "annotate": "rows have no history of their own; graft log lists the commits of the volume",
     "auth": "credentials come from the usual AWS variables and profiles; graft doctor REMOTE checks them",
-    "backup": "graft export writes a version to a file; graft push keeps it in the remote",
+    "backup": "graft export writes a version to a file; graft push stores commits in the remote",
     "bisect": _PAST,
     "blame": "rows have no history of their own; graft log lists the commits of the volume",
     "branch": f"{_FORK}; {_LISTED}",
@@ -34,15 +34,15 @@ INSTEAD = {
     "checkout": f"{_PAST}; {_FORK}",
     "cherry-pick": _MERGED,
     "commit": _COMMITTED,
-    "config": "settings stand in the URL of the remote, in AWS variables, or in graft.Settings",
+    "config": "settings are in the URL of the remote, in AWS variables, or in graft.Settings",
     "connect": f"{_SQL}; in Python, graft_sqlite_vfs.connect(DIR)",
-    "copy": "graft clone makes a replica of a volume, graft fork a new volume",
-    "cp": "graft clone makes a replica of a volume, graft fork a new volume",
-    "create": "graft init makes an empty volume, graft import one of a database file",
+    "copy": "graft clone creates a replica of a volume, graft fork a new volume",
+    "cp": "graft clone creates a replica of a volume, graft fork a new volume",
+    "create": "graft init creates an empty volume, graft import one from a database file",
     "delete": _DELETED,
     "destroy": _DELETED,
     "diff": _DIFFERENCE,
-    "download": "graft clone makes a replica, graft hydrate fetches all of its pages, graft export writes a plain file",
+    "download": "graft clone creates a replica, graft hydrate fetches all its pages, graft export writes a plain file",
     "drop": _DELETED,
     "dump": "graft export writes a version to a plain SQLite file",
     "exec": _SQL,
@@ -53,23 +53,23 @@ INSTEAD = {
     "history": "graft log lists the commits of a volume",
     "info": "graft status describes a replica, graft doctor the installation",
     "list": _LISTED,
-    "load": "graft import puts a database file into a volume",
+    "load": "graft import loads a database file into a volume",
     "login": "credentials come from the usual AWS variables and profiles; graft doctor REMOTE checks them",
     "ls": _LISTED,
     "ls-remote": _LISTED,
     "merge": _MERGED,
-    "mv": "a replica is a directory, and may be moved while nobody has it open; a volume keeps its name",
-    "new": "graft init makes an empty volume, graft import one of a database file",
+    "mv": "a replica is a directory, and may be moved while no process has it open; a volume cannot be renamed",
+    "new": "graft init creates an empty volume, graft import one from a database file",
     "open": _SQL,
     "optimize": _TIDIED,
     "prune": _TIDIED,
     "query": _SQL,
     "rebase": _MERGED,
-    "reflog": "graft log lists the commits of a volume; local commits that were given up are gone",
+    "reflog": "graft log lists the commits of a volume; discarded local commits are gone",
     "remove": _DELETED,
-    "rename": "a volume keeps its name; graft fork makes a volume of another one",
+    "rename": "a volume cannot be renamed; graft fork creates a copy with another name",
     "repack": _TIDIED,
-    "replicate": "graft clone makes a replica, graft follow keeps it fresh",
+    "replicate": "graft clone creates a replica, graft follow keeps it fresh",
     "reset": _BACK,
     "restore": _BACK,
     "revert": _BACK,
@@ -80,18 +80,18 @@ INSTEAD = {
     "select": _SQL,
     "server": "graft serve serves documents; volumes need no server",
     "show": f"graft log lists commits; {_PAST}",
-    "snapshot": f"every pushed commit is one; {_PAST}",
+    "snapshot": f"every pushed commit is a snapshot; {_PAST}",
     "sqlite": _SQL,
     "stash": f"local commits stay until they are pushed; {_FORK}",
     "start": "graft serve serves documents; volumes need no server",
     "switch": f"{_PAST}; {_FORK}",
-    "sync": "graft pull and graft push, or graft follow for a reader",
-    "tag": "commits have numbers and messages (graft log); graft fork --at gives one of them a name",
+    "sync": "use graft pull and graft push, or graft follow for a reader",
+    "tag": "commits have numbers and messages (graft log); graft fork --at creates a named volume from one",
     "undo": _BACK,
     "update": "graft pull moves to the newest version of the remote",
-    "upload": "graft push sends local commits, graft import puts a database file into a volume",
+    "upload": "graft push sends local commits, graft import loads a database file into a volume",
     "vacuum": f'graft sql DIR "VACUUM" does what it does in SQLite; {_TIDIED}',
-    "watch": "graft follow keeps a replica fresh and tells what changed",
-    "worktree": "graft clone makes another replica",
+    "watch": "graft follow keeps a replica fresh and reports changes",
+    "worktree": "graft clone creates another replica",
 }
-"""What the user is told, by the command that is not there."""
+"""The hint for each unknown command."""

@@ -1,4 +1,4 @@
-"""What commands print: sentences and fields for people, JSON for programs. Errors and progress go to stderr."""
+"""Prints the output of commands: sentences and fields for people, JSON for programs."""
 
 import json
 import math
@@ -13,12 +13,12 @@ import click
 
 
 def say(text: str) -> None:
-    """Print a line of the answer."""
+    """Print a line."""
     click.echo(printable(text))
 
 
 def printable(text: str) -> str:
-    """Return text that any terminal takes: the bytes of a file name that are not UTF-8 become escapes."""
+    """Return text that any terminal accepts: bytes of a file name that are not UTF-8 become escapes."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -42,10 +42,10 @@ def as_json_text(content: Any) -> str:
 
 
 def plain(content: Any) -> Any:
-    """Return a value in JSON's types: ids and paths as their text, bytes as hexadecimal, times as ISO 8601.
+    """Return a value in JSON's types: ids and paths as text, bytes as hexadecimal, times as ISO 8601.
 
-    A number that JSON lacks is None. A class that writes itself as text (with a `__str__` of its own) is that text,
-    even where it is a dataclass.
+    A number that JSON cannot represent becomes None. An object whose class defines `__str__` becomes that text, even if
+    it is a dataclass.
     """
     if isinstance(content, Mapping):
         return {str(name): plain(value) for name, value in content.items()}

@@ -1,4 +1,4 @@
-"""Values for the parameters of SQL statements, as written on a command line. Pure."""
+"""Parses the values of SQL parameters from the command line. Pure."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from graft_cli.rows import Value
 
 
 def parse_parameters(texts: Iterable[str]) -> dict[str, Value]:
-    """Read ``name=value`` texts: a JSON number, string or null is that, anything else is text.
+    """Read ``name=value`` texts: JSON numbers, strings and null are parsed, anything else is text.
 
     ["id=7", "name=Oslo", 'zip="0150"', "born=null"] --> {"id": 7, "name": "Oslo", "zip": "0150", "born": None}
     """

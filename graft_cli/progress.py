@@ -1,4 +1,4 @@
-"""Progress on stderr, if somebody is watching there."""
+"""Shows progress on stderr, if that is a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,16 +7,16 @@ from contextlib import contextmanager, nullcontext
 from typing import TypeAlias
 
 Report: TypeAlias = Callable[[int, int], None]
-"""Called with what is done and what there is in all."""
+"""Called with the amount done and the total."""
 
 
 def progress(doing: str, *, of_bytes: bool = False, quiet: bool = False) -> Context[Report | None]:
-    """Show a bar for a block, which reports to what it gets; None when nobody is watching."""
+    """Show a progress bar during a block; yields the function to report to, None if stderr is not a terminal."""
     return _bar(doing, of_bytes=of_bytes) if _watched(quiet) else nullcontext()
 
 
 def working(doing: str, *, quiet: bool = False) -> Context[object]:
-    """Show that a block is at work."""
+    """Show a spinner during a block."""
     return _spinner(doing) if _watched(quiet) else nullcontext()
 
 
@@ -26,7 +26,7 @@ def _watched(quiet: bool) -> bool:
 
 @contextmanager
 def _bar(doing: str, *, of_bytes: bool) -> Iterator[Report]:
-    from rich import progress as rich_progress  # noqa: PLC0415 - costs more than most commands, and few are watched
+    from rich import progress as rich_progress  # noqa: PLC0415 - a slow import that most runs do not need
     from rich.console import Console  # noqa: PLC0415
 
     amount = rich_progress.DownloadColumn(binary_units=True) if of_bytes else rich_progress.MofNCompleteColumn()

@@ -1,4 +1,4 @@
-"""`graft remote`: where the volume of a replica is."""
+"""`graft remote`: shows or changes the address of a replica's volume."""
 
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from graft_cli.output import document, say
 @click.argument("arguments", metavar="[REMOTE] [DIR]", nargs=-1)
 @as_json
 def remote(action: str, arguments: tuple[str, ...], as_json: bool) -> None:
-    """Show where the volume of DIR is, or set another address for it: graft remote set REMOTE [DIR].
+    """Show the address of DIR's volume, or set another one: graft remote set REMOTE [DIR].
 
-    Use it after the remote was moved. REMOTE must hold the same volume, with the commit that DIR builds on; without
-    #name it keeps its name. If only the name object is missing there, it is written again. Nobody may have DIR open.
+    Use it after the remote was moved. REMOTE must hold the same volume, with the commit that DIR is based on; without
+    #name, the volume's name stays. If only the name object is missing there, it is written again. No process may have
+    DIR open.
     """
     if action == "show":
         if len(arguments) > 1:
@@ -36,7 +37,7 @@ def remote(action: str, arguments: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         document(done)
         return
-    say(f"{directory} is a replica of {done.after} now, no longer {done.before}")
+    say(f"{directory} is now a replica of {done.after}, no longer of {done.before}")
     if done.named:
         say("The name object was missing there, and was written again")
 

@@ -1,4 +1,4 @@
-"""How a command line ends: the message on stderr and the exit code, whatever happened."""
+"""Runs a command line, and ends it with a message on stderr and an exit code after any error."""
 
 import os
 import sys
@@ -14,17 +14,17 @@ from graft_cli.interrupts import Interrupted
 from graft_cli.lazy_group import LazyGroup
 
 TRACEBACK = "graft_cli.traceback"
-"""Key in a context's meta data: whether to show where an error came from."""
+"""Key in a context's metadata: whether to show an error's traceback."""
 
 
 class RootGroup(LazyGroup):
     """The `graft` command itself."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; any exception becomes a sentence and an exit code."""
+        """Run the command; any exception becomes a one-line message and an exit code."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # here, where a broken pipe can still be told from an error
+            sys.stdout.flush()  # here a broken pipe can still be handled
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
@@ -36,14 +36,14 @@ class RootGroup(LazyGroup):
         except KeyboardInterrupt:
             complain("interrupted")
             ctx.exit(ExitCode.INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - the last one to see it
+        except Exception as error:  # noqa: BLE001 - the outermost handler
             ctx.exit(_failed(error, show_traceback=ctx.meta.get(TRACEBACK, False)))
         return result
 
-    def main(  # type: ignore[override]  # click tells apart by overloads what this does with standalone_mode
+    def main(  # type: ignore[override]  # click has overloads for standalone_mode, which is fixed here
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        """Run a command line and exit, with one form of message for click's complaints and ours."""
+        """Run a command line and exit, with one message format for click's errors and graft's."""
         extra["standalone_mode"] = False
         try:
             code = super().main(args, prog_name, **extra)
@@ -63,12 +63,12 @@ class RootGroup(LazyGroup):
 
 
 def complain(message: str) -> None:
-    """Say one sentence on stderr."""
+    """Print a one-line message on stderr."""
     click.echo(f"graft: {message}", err=True)
 
 
 def _failed(error: Exception, *, show_traceback: bool) -> ExitCode:
-    from graft_cli.errors import exit_code, sentence  # noqa: PLC0415 - imports what `graft --help` must not
+    from graft_cli.errors import exit_code, sentence  # noqa: PLC0415 - imports packages that `graft --help` must not load
 
     if show_traceback:
         _show_all_causes(error)
@@ -78,7 +78,7 @@ def _failed(error: Exception, *, show_traceback: bool) -> ExitCode:
 
 
 def _show_all_causes(error: BaseException) -> None:
-    """Have a traceback tell also of exceptions that say nothing more than those that were raised in their place."""
+    """Make a traceback include exceptions that were suppressed with ``from None``."""
     seen: set[int] = set()
     above: BaseException | None = error
     while above is not None and id(above) not in seen:
@@ -92,11 +92,11 @@ def _lower_first(message: str) -> str:
 
 
 def _drop_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's last flush does not complain either."""
+    """Redirect stdout to nowhere, so that the interpreter's last flush does not fail too."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
-        return  # not a file: a test's buffer
+        return  # not a file, but a test's buffer
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

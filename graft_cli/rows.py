@@ -1,6 +1,6 @@
-"""Rows, as they come: aligned for people, as CSV, or one JSON object per line.
+"""Prints rows as they arrive: aligned for people, as CSV, or as one JSON object per line.
 
-Whoever has rows calls `begin` with the columns, `row` for each, `end` after the last. Memory is bounded by a few rows.
+The caller calls `begin` with the columns, `row` for each row, and `end` after the last. Memory use is a few rows.
 """
 
 import csv
@@ -22,7 +22,7 @@ _BLOB_BYTES_SHOWN = 16
 
 
 class RowWriter(Protocol):
-    """Where rows go."""
+    """Prints the rows of one or more tables."""
 
     def begin(self, columns: Sequence[str]) -> None:
         """Start a table."""
@@ -38,10 +38,10 @@ class RowWriter(Protocol):
 
 
 class Table:
-    """Aligned columns, their widths taken from the first rows; numbers to the right, NULL as such, BLOBs cut short."""
+    """Prints aligned columns, with widths from the first rows; numbers right-aligned, long BLOBs cut."""
 
     def __init__(self) -> None:
-        """Nothing is printed yet."""
+        """Start with nothing printed."""
         self._columns: Sequence[str] = ()
         self._sample: list[Sequence[Value]] | None = None
         self._widths: list[int] = []
@@ -49,7 +49,7 @@ class Table:
         self._printed = False
 
     def begin(self, columns: Sequence[str]) -> None:
-        """Start a table; the second one is set off by an empty line."""
+        """Start a table; an empty line separates it from the one before."""
         self.end()
         self._columns, self._sample = columns, []
 
@@ -63,7 +63,7 @@ class Table:
             self._print_sample()
 
     def end(self) -> None:
-        """Print what is held."""
+        """Print the rows that are held."""
         if self._sample is not None:
             self._print_sample()
 
@@ -93,7 +93,7 @@ class Table:
 
 
 class Csv:
-    """Comma-separated values under a heading; NULL is empty, a BLOB is hexadecimal."""
+    """Prints comma-separated values under a heading; NULL is empty, a BLOB is hexadecimal."""
 
     def __init__(self) -> None:
         """Write to stdout."""
@@ -112,14 +112,14 @@ class Csv:
 
 
 class JsonLines:
-    """One object per row. A BLOB is hexadecimal text; a column whose name is taken gets ``:2``, ``:3`` and so on."""
+    """Prints one object per row. A BLOB is hexadecimal text; a repeated column name gets ``:2``, ``:3`` and so on."""
 
     def __init__(self) -> None:
-        """Nothing is known of the columns yet."""
+        """Start without column names."""
         self._names: list[str] = []
 
     def begin(self, columns: Sequence[str]) -> None:
-        """Take the names."""
+        """Set the column names."""
         self._names = []
         for column in columns:
             name, number = column, 1
@@ -138,7 +138,7 @@ class JsonLines:
 
 
 def cell(value: Value) -> str:
-    """Return a value for a table."""
+    """Return the text of a value for a table."""
     if value is None:
         return "NULL"
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""`graft serve`: documents for SQLSync's clients and for Python's, over HTTP and WebSockets."""
+"""`graft serve`: serves documents to SQLSync's and Python's clients over HTTP and WebSockets."""
 
 import json
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graft_server.settings import ServerSettings
 
 _TOKENS = ("GRAFT_UPLOAD_TOKEN", "GRAFT_DOCUMENT_TOKEN")
-_EXTRA = "the server needs more packages, the extra 'server': in a checkout, pip install '.[server]'"
+_EXTRA = "the server needs packages of the extra 'server': in a checkout, pip install '.[server]'"
 
 
 @command(
@@ -29,43 +29,43 @@ _EXTRA = "the server needs more packages, the extra 'server': in a checkout, pip
     type=ReplicaPath(),
     default=Path("graft-server"),
     show_default=True,
-    help="Where the server keeps what it has taken and not pushed yet. Made if it is not there.",
+    help="Where the server stores mutations that it has accepted and not pushed yet. Created if missing.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
+@click.option(
+    "--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 for any free one."
+)
 @click.option(
     "--upload-token",
     envvar="GRAFT_UPLOAD_TOKEN",
     show_envvar=True,
-    help="Who shows it may upload reducers, and move documents to others; without one nobody may.",
+    help="Clients with this token may upload reducers and move documents to other reducers; without one, nobody may.",
 )
 @click.option(
     "--document-token",
     envvar="GRAFT_DOCUMENT_TOKEN",
     show_envvar=True,
-    help="Who shows it may use documents; without one everybody may who knows a document's id.",
+    help="Clients with this token may use documents; without one, anybody who knows a document's id may.",
 )
 @click.option(
     "--document-tokens",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help='A token for each principal, as a JSON object: {"ann": "…"}. What is done with one is done by its principal.',
+    help='A JSON object with a token for each principal: {"ann": "…"}. A client with the token acts as the principal.',
 )
 @click.option(
     "--anonymous-timelines/--no-anonymous-timelines",
     default=True,
     show_default=True,
-    help="Take mutations of SQLSync's clients that show no token of their own principal.",
+    help="Accept mutations of SQLSync's clients that have no principal's token.",
 )
-@click.option(
-    "--origin", "origins", multiple=True, metavar="URL", help="Pages of this web origin may connect; '*' for all."
-)
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Allow web pages of this origin; '*' for all.")
 @click.option(
     "--allow-host",
     "hosts",
     multiple=True,
     metavar="NAME",
-    help="Clients may call the server by this name; '*' for any. Addresses and localhost always count.",
+    help="Accept this host name in requests; '*' for any. IP addresses and localhost are always accepted.",
 )
 @click.option(
     "--poll",
@@ -74,12 +74,12 @@ _EXTRA = "the server needs more packages, the extra 'server': in a checkout, pip
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="How often to look for what others pushed.",
+    help="How often to poll for commits of other writers.",
 )
 @click.option(
     "--reducer",
     metavar="MODULE:NAME",
-    help="Run this Python reducer for all documents, instead of uploaded WebAssembly modules.",
+    help="Run this Python reducer for all documents instead of uploaded WebAssembly modules.",
 )
 def serve(
     remote: str,
@@ -95,11 +95,11 @@ def serve(
     poll_s: float,
     reducer: str | None,
 ) -> None:
-    """Serve documents: each one is a volume in REMOTE, with a coordinator that runs here.
+    """Serve documents: each document is a volume in REMOTE, with a coordinator in this process.
 
     SQLSync's clients (npm @orbitinghail/sqlsync-worker 0.3.2) connect by WebSocket, Python's through
     sqlsync.http_link. Reducers are WebAssembly modules, uploaded with PUT /reducer, or one in Python. Ctrl-C or
-    SIGTERM ends the server; whatever it acknowledged is safe in its directory or in REMOTE.
+    SIGTERM ends the server; everything that it has acknowledged is stored in its directory or in REMOTE.
     """
     try:
         from graft_server.modules import load_named  # noqa: PLC0415 - an extra
@@ -108,7 +108,7 @@ def serve(
         raise click.ClickException(f"{_EXTRA} ({error})") from error
     for variable in _TOKENS:
         if variable in os.environ and not os.environ[variable].strip():
-            raise BadRequest(f"{variable} is set and empty: unset it, or give a token")
+            raise BadRequest(f"{variable} is set but empty: unset it, or set a token")
     settings = _checked(
         {
             "remote": remote,
@@ -137,16 +137,16 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise BadRequest(f"{path} is no JSON object of principals and their tokens: {error}") from error
+        raise BadRequest(f"{path} is not a JSON object of principals and their tokens: {error}") from error
 
 
 def _checked(values: dict[str, Any]) -> "ServerSettings":
-    from pydantic import ValidationError  # noqa: PLC0415 - takes a while
+    from pydantic import ValidationError  # noqa: PLC0415 - a slow import
 
     from graft_server.settings import ServerSettings  # noqa: PLC0415 - an extra
 
     try:
         return ServerSettings.model_validate(values)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
-        raise BadRequest(f"these settings cannot be used: {told.strip(': ')}") from None
+        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise BadRequest(f"invalid settings: {problems.strip(': ')}") from None

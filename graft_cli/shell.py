@@ -1,4 +1,4 @@
-"""`graft shell`: SQLite's shell on a volume."""
+"""`graft shell`: opens SQLite's shell on a volume."""
 
 import sys
 
@@ -20,12 +20,12 @@ from graft_cli.options import command
 @at_option
 @click.pass_context
 def shell(ctx: click.Context, where: str, at: str | None) -> None:
-    """Open an SQLite shell on DIR, a replica (by default the working directory), or to read a REMOTE volume.
+    """Open an SQLite shell on a replica DIR (by default the working directory), or to read a REMOTE volume.
 
-    Type .help in it. Ctrl-C stops a statement. Statements from a pipe run until the first that fails, which makes the
-    exit code 1, as does a transaction with changes that is still open at their end: it is rolled back.
+    Type .help for help. Ctrl-C stops a statement. Statements from a pipe run until the first error. The exit code is
+    then 1, as it is if a transaction with changes is still open at the end: it is rolled back.
     """
-    from apsw.shell import Shell  # noqa: PLC0415 - as large as the rest of apsw, and `graft sql` does without
+    from apsw.shell import Shell  # noqa: PLC0415 - as large as the rest of apsw, and `graft sql` does not need it
 
     with database(where, at) as connection:
         prompt = Shell(db=connection, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
@@ -35,7 +35,7 @@ def shell(ctx: click.Context, where: str, at: str | None) -> None:
         try:
             prompt.cmdloop(intro=f'{described}\nEnter ".help" for instructions\n')  # type: ignore[no-untyped-call]
         except (apsw.Error, Shell.Error):
-            failed = True  # the shell has said why
+            failed = True  # the shell has printed the error
         finally:
             lost = left_open({connection, prompt.db})
         if failed or (lost and not prompt.interactive):

@@ -1,4 +1,4 @@
-"""`graft sql`: statements on a volume, their rows on stdout."""
+"""`graft sql`: runs statements on a volume and prints their rows."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -35,12 +35,12 @@ _FORMS: dict[str, Callable[[], RowWriter]] = {"table": Table, "csv": Csv, "json"
 def sql(ctx: click.Context, where: str, statements: str, params: tuple[str, ...], at: str | None, form: str) -> None:
     """Run SQL statements on a volume and print their rows.
 
-    On DIR, a replica, writes become local commits, one for each statement outside of BEGIN … COMMIT. On a REMOTE
-    address the volume is read as it is, without keeping anything here: only the pages that the statements touch are
-    fetched. SQL may be - to read it from stdin. A transaction that the SQL leaves open is rolled back, and the exit
+    On a replica DIR, writes become local commits, one for each statement outside of BEGIN … COMMIT. A REMOTE volume is
+    read without creating a replica: only the pages that the statements touch are fetched, and nothing is stored
+    locally. Use - as SQL to read it from stdin. A transaction that the SQL leaves open is rolled back, and the exit
     code is 1 if it had changed anything.
 
-    A value for -p is a JSON number, string or null; anything else is text.
+    A value for -p may be a JSON number, string or null; anything else is text.
     """
     values = parse_parameters(params)
     text = sys.stdin.read() if statements == "-" else statements
@@ -64,5 +64,5 @@ def _run(connection: apsw.Connection, text: str, values: Mapping[str, Value], ou
             for row in cursor.execute(text, values):
                 out.row(row)
     finally:
-        cursor.close(force=True)  # statements that are still to run never do
-        out.end()  # a statement that fails at its 100th row has had 99
+        cursor.close(force=True)  # drops the statements that have not run
+        out.end()  # prints the rows before an error

@@ -1,4 +1,4 @@
-"""`graft init` and `graft clone`: replicas."""
+"""`graft init` and `graft clone`: create replicas."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from graft.sync.clone import clone as graft_clone
 from graft.sync.clone import init as graft_init
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
-from graft_cli.new_remote import saying_what_is_made
+from graft_cli.new_remote import reporting_new_remote
 from graft_cli.options import ReplicaPath, as_json, command
 from graft_cli.output import document, say
 from graft_cli.progress import working
@@ -25,16 +25,16 @@ from pagestore.pages import PAGE_SIZE_DEFAULT
     default=PAGE_SIZE_DEFAULT,
     show_default=True,
     metavar="BYTES",
-    help="SQLite's page size: a power of two from 512 to 65536; fixed for ever.",
+    help="SQLite's page size: a power of two from 512 to 65536; it can never change.",
 )
 @as_json
 def init(directory: Path, remote: str, page_size: int, as_json: bool) -> None:
-    """Make a new, empty volume in REMOTE and a replica of it in DIR.
+    """Create a new, empty volume in REMOTE and a replica of it in DIR.
 
-    The name is given to the volume in REMOTE, after a check that the server honours conditional writes. Without
-    #name, the volume is called like DIR. DIR must not exist or be empty.
+    First checks that the server honours conditional writes. Without #name, the volume gets the name of DIR. DIR must
+    be empty or not exist.
     """
-    with saying_what_is_made(remote, quiet=as_json), graft_init(directory, remote, page_size=page_size) as replica:
+    with reporting_new_remote(remote, quiet=as_json), graft_init(directory, remote, page_size=page_size) as replica:
         _made(replica, "Created", as_json=as_json)
 
 
@@ -47,17 +47,17 @@ def init(directory: Path, remote: str, page_size: int, as_json: bool) -> None:
 @click.argument("directory", metavar="[DIR]", required=False, type=ReplicaPath())
 @as_json
 def clone(remote: str, directory: Path | None, as_json: bool) -> None:
-    """Make a replica of the volume REMOTE in DIR, by default a directory with the volume's name.
+    """Create a replica of the volume REMOTE in DIR, by default a directory with the volume's name.
 
-    Only the list of pages is fetched; pages come when a query touches them (or all at once: graft hydrate).
+    Fetches only the list of pages. A page is fetched when a query first touches it; graft hydrate fetches them all.
     """
     name = parse_remote(remote).volume
     if directory is None:
         if name is None:
-            raise click.UsageError(f"name the volume, as in {remote}#name, or give a directory that is called like it")
+            raise click.UsageError(f"name the volume, as in {remote}#name, or give a directory with the volume's name")
         directory = Path(name)
     with (
-        interruptible(lambda: f"interrupted: if {directory} is there, delete it before the next try"),
+        interruptible(lambda: f"interrupted: if {directory} exists, delete it before you try again"),
         working("Reading the list of pages", quiet=as_json),
         graft_clone(directory, remote) as replica,
     ):

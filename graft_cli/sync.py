@@ -1,4 +1,4 @@
-"""`graft push`, `pull`, `fetch` and `hydrate`: between a replica and its remote."""
+"""`graft push`, `pull`, `fetch` and `hydrate`: move commits and pages between a replica and its remote."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,10 +29,10 @@ from metastore.volumes import check_name
 @click.option("-m", "--message", help="What changed, for the log.")
 @as_json
 def push(directory: Path, message: str | None, as_json: bool) -> None:
-    """Send the local commits of DIR to its remote, all of them as one commit.
+    """Send all local commits of DIR to its remote, as one commit.
 
-    If somebody else pushed first, the local commits are kept and the exit code is 3: pull with a policy, or fork. If
-    the remote does not answer, the next push settles what became of this one; nothing is ever pushed twice.
+    If another replica has pushed first, the local commits stay and the exit code is 3: pull with a policy, or fork. If
+    the remote does not answer, the next push finds out whether this one landed; nothing is ever pushed twice.
     """
     with open_replica(directory) as replica:
         with (
@@ -59,24 +59,29 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     type=click.Choice(POLICIES),
     default="abort",
     show_default=True,
-    help="What to do with local commits when the remote moved too: refuse, give them up, or push them to a fork.",
+    help="What to do if replica and remote have diverged: stop, discard the local commits, or push them to a fork.",
 )
 @click.option("--fork-name", metavar="NAME", help="With --policy fork: the name of the new volume.")
 @click.option(
     "--min-lsn", type=click.IntRange(min=0), metavar="LSN", help="Wait until the remote has this commit, and pull it."
 )
 @click.option(
-    "--wait", type=float, default=30.0, show_default=True, metavar="SECONDS", help="With --min-lsn: wait so long."
+    "--wait",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --min-lsn: wait at most this long.",
 )
 @as_json
 def pull(
     directory: Path, policy: Policy, fork_name: str | None, min_lsn: int | None, wait: float, as_json: bool
 ) -> None:
-    """Move DIR to the newest version of its remote: two round trips, however far that is. No page is moved.
+    """Move DIR to the newest version of its remote, always in two round trips. No page is downloaded.
 
-    Local commits stay if the remote has nothing new. If both have, the exit code is 3 and nothing changes, unless
-    --policy says otherwise. With --min-lsn, as a push elsewhere returned it, the exit code is 8 if that commit does not
-    come in time.
+    Local commits stay if the remote has nothing new. If both have new commits, the exit code is 3 and nothing changes,
+    unless --policy says otherwise. With --min-lsn, the LSN that a push elsewhere printed, the exit code is 8 if that
+    commit does not arrive in time.
     """
     if (policy == "fork") != (fork_name is not None):
         raise click.UsageError("--policy fork and --fork-name go together")
@@ -86,10 +91,10 @@ def pull(
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="'--fork-name'") from error
     if min_lsn is not None and policy != "abort":
-        raise click.UsageError("--min-lsn waits for the remote; give local commits up, or fork them, first")
+        raise click.UsageError("--min-lsn needs --policy abort; discard or fork the local commits first")
     with open_replica(directory) as replica:
         with (
-            interruptible(lambda: "interrupted: the replica is as it was, or moved; nothing is between"),
+            interruptible(lambda: "interrupted: the replica is at its old version or at the new one"),
             working("Pulling", quiet=as_json),
         ):
             before = replica.view().state.lsn
@@ -106,7 +111,7 @@ def pull(
 @directory
 @as_json
 def fetch(directory: Path, as_json: bool) -> None:
-    """Look how far the remote of DIR is, in one request, and remember it for graft status. Moves nothing."""
+    """Learn the newest LSN of DIR's remote, in one request, and record it for graft status. Changes nothing else."""
     with open_replica(directory) as replica:
         done = graft_fetch(replica)
         if as_json:
@@ -122,10 +127,10 @@ def fetch(directory: Path, as_json: bool) -> None:
 @directory
 @as_json
 def hydrate(directory: Path, as_json: bool) -> None:
-    """Fetch every page of the newest version that is not in DIR yet, so that it can be read offline."""
+    """Fetch every missing page of the newest version, so that DIR can be read offline."""
     with open_replica(directory) as replica:
         with (
-            interruptible(lambda: "interrupted: what arrived is kept, and the next hydrate fetches the rest"),
+            interruptible(lambda: "interrupted: fetched pages stay cached, and the next hydrate fetches the rest"),
             progress(f"Fetching {replica.name}", of_bytes=True, quiet=as_json) as report,
         ):
             done = graft_hydrate(replica, progress=report)
@@ -133,13 +138,13 @@ def hydrate(directory: Path, as_json: bool) -> None:
             document(done)
         elif done.frames:
             frames = counted(done.frames, "frame")
-            say(f"Fetched {counted(done.pages, 'page')} ({size(done.bytes)}) in {frames}; everything is here")
+            say(f"Fetched {counted(done.pages, 'page')} ({size(done.bytes)}) in {frames}; every page is cached")
         else:
-            say("Everything is here already")
+            say("Every page is already cached")
 
 
 def say_pushed(done: PushResult) -> None:
-    """Tell what a push did."""
+    """Print what a push did."""
     if done.before == done.after:
         say(f"Nothing to push, at LSN {done.after}")
     else:
@@ -148,16 +153,16 @@ def say_pushed(done: PushResult) -> None:
 
 
 def what_a_push_left(replica: Replica) -> str:
-    """Tell in which state a push that was interrupted left things."""
+    """Return a sentence about the state that an interrupted push left."""
     now = status(replica)
     commits = counted(now.local_commits, "local commit")
     if now.push_open:
         return (
             f"interrupted: the push of {commits} was under way and may or may not have landed; nothing is lost, "
-            "and the next push settles it"
+            "and the next push finds out"
         )
     if now.local_commits:
-        return f"interrupted: nothing was pushed; {commits} kept for the next push"
+        return f"interrupted: nothing was pushed; {commits} left for the next push"
     return f"interrupted: the push had landed already, as LSN {now.lsn}"
 
 

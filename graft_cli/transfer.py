@@ -1,4 +1,4 @@
-"""`graft import` and `graft export`: plain files in and out."""
+"""`graft import` and `graft export`: copy plain files into and out of volumes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from graft.sync.push import push as graft_push
 from graft.sync.time_travel import snapshot_at
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
-from graft_cli.new_remote import saying_what_is_made
+from graft_cli.new_remote import reporting_new_remote
 from graft_cli.options import ReplicaPath, as_json, at, command
 from graft_cli.output import document, say
 from graft_cli.progress import progress
@@ -37,7 +37,9 @@ from pagestore.pages import PAGE_SIZE_DEFAULT
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("directory", metavar="DIR", type=ReplicaPath())
 @click.argument("remote", required=False)
-@click.option("--raw", is_flag=True, help="Take any file, byte for byte; without it, FILE must be an SQLite database.")
+@click.option(
+    "--raw", is_flag=True, help="Import any file, byte for byte; without this, FILE must be an SQLite database."
+)
 @click.option("--replace", is_flag=True, help="Replace the content of a volume that is not empty.")
 @click.option("--push", "push_too", is_flag=True, help="Push afterwards.")
 @click.option("-m", "--message", help="The message of the pushed commit.")
@@ -54,19 +56,19 @@ def import_(
 ) -> None:
     """Make FILE the content of the volume whose replica is DIR, as one local commit.
 
-    If DIR is no replica yet, a new volume is made in REMOTE first, with FILE's page size. A volume that is not empty
-    needs --replace (what it held stays in its history), and local commits must have been pushed. FILE may be in use by
-    SQLite meanwhile; changes in its WAL count.
+    If DIR is not a replica yet, a new volume is created in REMOTE first, with FILE's page size. A volume that is not
+    empty needs --replace (its old content stays in its history), and its local commits must have been pushed. SQLite
+    may use FILE at the same time; changes in its WAL are imported too.
     """
     if message is not None and not push_too:
-        raise click.UsageError("a message belongs to a push: use --push too")
+        raise click.UsageError("--message needs --push")
     if raw:
         require_settled(file)
     page_size = PAGE_SIZE_DEFAULT if raw else database_page_size(file)
-    with saying_what_is_made(remote, quiet=as_json), _replica(directory, remote, page_size) as (replica, created):
+    with reporting_new_remote(remote, quiet=as_json), _replica(directory, remote, page_size) as (replica, created):
         load = import_file if raw else import_database
         with (
-            interruptible(lambda: "interrupted: nothing was imported, the volume is as it was"),
+            interruptible(lambda: "interrupted: nothing was imported, the volume is unchanged"),
             progress(f"Importing {file.name}", of_bytes=True, quiet=as_json) as report,
         ):
             done = load(replica, file, replace=replace, progress=report)
@@ -80,7 +82,7 @@ def import_(
         elif pushed:
             say_pushed(pushed)
         else:
-            say(f"It is a local commit; to send it to the remote: graft push {directory}")
+            say(f"The import is a local commit; to send it to the remote: graft push {directory}")
 
 
 @command(
@@ -94,9 +96,10 @@ def import_(
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @as_json
 def export(directory: Path, file: Path, at: str | None, force: bool, as_json: bool) -> None:
-    """Write the volume whose replica is DIR to FILE, a plain SQLite database (or whatever was imported).
+    """Write a version of DIR's volume to FILE, a plain SQLite database (or the raw file that was imported).
 
-    The newest version, local commits included, or the one --at an LSN or time. FILE appears when it is whole.
+    The version is the newest, local commits included, or the one --at an LSN or time. FILE appears only once it is
+    complete.
     """
     with open_replica(directory) as replica:
         snapshot = replica.snapshot() if at is None else snapshot_at(replica, at)
@@ -113,10 +116,10 @@ def export(directory: Path, file: Path, at: str | None, force: bool, as_json: bo
 
 @contextmanager
 def _replica(directory: Path, remote: str | None, page_size: int) -> Iterator[tuple[Replica, bool]]:
-    """Open the replica, or make it; tell whether it was made."""
+    """Open or create the replica; yield it, and whether it was created."""
     if not is_replica(directory):
         if remote is None:
-            raise click.UsageError(f"{directory} is no replica yet: name the REMOTE to make one in")
+            raise click.UsageError(f"{directory} is not a replica yet: give the REMOTE in which to create a volume")
         with init(directory, remote, page_size=page_size) as replica:
             yield replica, True
         return

@@ -1,4 +1,4 @@
-"""A server of documents: for SQLSync's published clients over WebSockets, and for Python over HTTP.
+"""A document server for SQLSync's published clients over WebSockets and for Python clients over HTTP.
 
 Needs the extra ``server``.
 """

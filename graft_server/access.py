@@ -22,13 +22,14 @@ class Visitor:
     principal: str
     """The name that the settings give to the token, empty if they give none."""
     may_upload: bool
-    """Whether it may upload reducers, and move documents to another one."""
+    """Whether the sender may upload reducers and move documents to other reducers."""
 
 
 def visitor(connection: HTTPConnection, settings: ServerSettings) -> Visitor:
-    """Return who uses a document; raises `NotPermitted` unless the connection shows a token that may.
+    """Return the sender of a document's request; raises `NotPermitted` if its token does not permit the use.
 
-    It is shown as ``Authorization: Bearer …``, or as ``?token=…`` by WebSockets of browsers, which cannot send headers.
+    The token comes as ``Authorization: Bearer …``, or as ``?token=…`` from browsers' WebSockets, which cannot set
+    headers.
     """
     shown = _shown(connection)
     may_upload = _is(shown, settings.upload_token)
@@ -42,18 +43,17 @@ def visitor(connection: HTTPConnection, settings: ServerSettings) -> Visitor:
 
 
 def require_author(settings: ServerSettings, principal: str, *, has_secret: bool) -> None:
-    """Raise `NotPermitted` for an author that nothing tells from others, if the settings do not take those."""
+    """Raise `NotPermitted` for an author without proof of identity, unless the settings allow that."""
     if not (principal or has_secret or settings.anonymous_timelines):
         raise NotPermitted(
-            "this server takes no mutations from authors that show neither the secret of their timeline nor a token of "
-            "their own"
+            "this server accepts no mutations from authors without their timeline's secret or a principal's token"
         )
 
 
 def require_upload(connection: HTTPConnection, settings: ServerSettings) -> None:
     """Raise `NotPermitted` unless the connection shows the token for uploads."""
     if settings.upload_token is None:
-        raise NotPermitted("this server takes no reducers: it was started without a token for uploads")
+        raise NotPermitted("this server accepts no reducers: it was started without an upload token")
     if not _is(_shown(connection), settings.upload_token):
         raise NotPermitted("uploading a reducer needs a token: Authorization: Bearer …")
 
@@ -70,9 +70,9 @@ def _is(shown: str, token: SecretStr | None) -> bool:
 
 
 def require_origin(connection: HTTPConnection, origins: Sequence[str]) -> None:
-    """Raise `NotPermitted` for a page of a web origin that may not connect.
+    """Raise `NotPermitted` for a web page whose origin may not connect.
 
-    Browsers let any page open a WebSocket anywhere; everything that is no browser sends no origin.
+    Browsers let any page open a WebSocket to any server, and send its origin. Other clients send no origin.
     """
     origin = connection.headers.get("origin")
     if origin is None or "*" in origins or origin in origins:
@@ -85,13 +85,14 @@ def require_origin(connection: HTTPConnection, origins: Sequence[str]) -> None:
 def require_host(connection: HTTPConnection, hosts: Sequence[str]) -> None:
     """Raise `WrongHost` unless the request names a host of this server: an address, localhost, or one of ``hosts``.
 
-    An attacker can let the name of a domain point to this server once a browser has loaded a page from there. For the
-    browser the page then has the server's own origin; only the name tells. An address cannot be moved like that.
+    This stops DNS rebinding: an attacker lets a domain's name point to this server after a browser has loaded a page
+    from there. For the browser the page then has the server's own origin, and only the host name differs. An address
+    cannot be redirected like that.
     """
     name = _host_name(connection.headers.get("host", ""))
     if "*" in hosts or name in {host.lower() for host in hosts} or _is_local(name) or _is_address(name):
         return
-    raise WrongHost(f"this server does not answer for host {name[:100]!r}; name it with --allow-host if it should")
+    raise WrongHost(f"this server does not answer for host {name[:100]!r}; allow it with --allow-host if it should")
 
 
 def _host_name(header: str) -> str:

@@ -1,4 +1,4 @@
-"""The ASGI app: paths, errors, and the opening and closing of what stands behind them."""
+"""The ASGI app: its routes, and the opening and closing of its host."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,24 +1,24 @@
-"""A pulse: notifies every watching task of a change; each task reads the new state itself."""
+"""Notifies every watching task of a change; each task reads the new state itself."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Pulse:
-    """Lives on one event loop; `beat_from_thread` may be called anywhere.
+class Broadcast:
+    """Belongs to one event loop; only `notify_from_thread` may be called from other threads.
 
-    watched() --> clear the event --> look at the state --> wait for the event: what moves after the look is not missed
+    watched() --> clear the event --> read the state --> wait for the event: no change after the read is missed
     """
 
     def __init__(self) -> None:
-        """Belong to the running event loop."""
+        """Use the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._events: set[asyncio.Event] = set()
 
     @contextmanager
     def watched(self) -> Iterator[asyncio.Event]:
-        """Yield an event that every beat sets."""
+        """Yield an event that every notification sets."""
         event = asyncio.Event()
         self._events.add(event)
         try:
@@ -26,15 +26,15 @@ class Pulse:
         finally:
             self._events.discard(event)
 
-    def beat(self) -> None:
-        """Wake all that watch."""
+    def notify(self) -> None:
+        """Wake all watching tasks."""
         for event in self._events:
             event.set()
 
-    def beat_from_thread(self) -> None:
-        """Wake all that watch, from any thread; a loop that was closed has nobody watching."""
+    def notify_from_thread(self) -> None:
+        """Wake all watching tasks, from any thread; does nothing if the loop is closed."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.beat)
+            self._loop.call_soon_threadsafe(self.notify)
 
 
 async def wait(event: asyncio.Event, timeout_s: float | None) -> bool:

@@ -14,7 +14,7 @@ class HolderOverBudget(OverBudget):
 
 
 class Share:
-    """What one request holds."""
+    """The bytes that one request holds."""
 
     def __init__(self, budget: "Budget", holders: Sequence[str]) -> None:
         self._budget = budget
@@ -28,10 +28,10 @@ class Share:
 
 
 class Budget:
-    """Bytes that may be held at once; lives on one event loop."""
+    """A limit on the bytes held at once; belongs to one event loop."""
 
     def __init__(self, bytes_max: int, holder_bytes_max: int) -> None:
-        """Allow ``bytes_max`` bytes in all, and ``holder_bytes_max`` for any one client or document."""
+        """Allow ``bytes_max`` bytes in total, and ``holder_bytes_max`` for each client and each document."""
         self._bytes_max = bytes_max
         self._holder_bytes_max = holder_bytes_max
         self._held = 0
@@ -51,13 +51,13 @@ class Budget:
                     del self._by_holder[holder]
 
     def take(self, holders: Sequence[str], size: int) -> None:
-        """Count bytes; raises `OverBudget` and counts none."""
+        """Reserve bytes for ``holders``; raises `OverBudget`, and then reserves none."""
         for holder in holders:
             held = self._by_holder[holder]
             if held + size > self._holder_bytes_max:
-                raise HolderOverBudget(f"requests of {holder} hold {held} bytes, as much as one may; try again later")
+                raise HolderOverBudget(f"requests of {holder} hold {held} bytes, the limit for one; try again later")
         if self._held + size > self._bytes_max:
-            raise OverBudget(f"requests hold {self._held} bytes, as much as this server takes; try again later")
+            raise OverBudget(f"requests hold {self._held} bytes, the limit of this server; try again later")
         self._held += size
         for holder in holders:
             self._by_holder[holder] += size

@@ -1,14 +1,14 @@
-"""One client of SQLSync on one WebSocket.
+"""One SQLSync client on one WebSocket.
 
     receive: Frame -> waiting -> apply: coordinator -> Range        (the client's timeline)
              RangeRequest -> Range
              Range -> stream: storage log -> Frame                  (the document's pages)
 
 An invalid message closes this connection, with a reason, and affects nothing else. The client's reducer runs
-unmodified, so time and random seed of a mutation are captured here, when its frame arrives.
+unmodified, so the server captures the time and random seed of a mutation when its frame arrives.
 
-The published client stops once its window is full, and goes on when it connects again. So a connection that may have
-come to that is ended, as is one that leaves a gap open: see `graft_server.client_window`.
+The published client stops once its window is full, and continues when it connects again. So the server closes a
+connection whose client may have stopped, or whose announced frames do not arrive: see `graft_server.client_window`.
 """
 
 import asyncio
@@ -42,17 +42,17 @@ from sqlsync.ids import TimelineId
 from sqlsync.links.link import Acknowledged
 
 _WAITING_FRAMES_MAX: Final = 2 * WINDOW_FRAMES_MAX
-"""A client that respects the window never has more."""
+"""A client that respects the window never has more waiting."""
 _WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
-"""With more than that in hand, nothing is read from the client."""
-_GO_ON: Final = "connect again to go on"
+"""With more bytes waiting, the server reads nothing from the client."""
+_GO_ON: Final = "connect again to continue"
 _STALLED_S: Final = 1.0
-"""A client whose window may have been full, and that was silent for this long, will not go on by itself."""
+"""How long a client may be silent after its window may have been full."""
 _GAP_S: Final = 10.0
-"""How long a client may be silent between frames that it announced."""
+"""How long a client may be silent before it has sent all announced frames."""
 
 Wait: TypeAlias = Callable[[asyncio.Event, float | None], Awaitable[bool]]
-"""Waits for an event, for at most so many seconds; returns whether it came."""
+"""Waits for an event, at most for a number of seconds; returns whether the event was set."""
 
 
 class Socket(Protocol):
@@ -62,11 +62,11 @@ class Socket(Protocol):
         """Return the next message, None after the last; raises `BadMessage` for text."""
 
     async def send(self, data: bytes) -> None:
-        """Send a message; several tasks may."""
+        """Send a message; several tasks may call this."""
 
 
 class Connection:
-    """A client that is connected; `run` it to its end."""
+    """A connected client; `run` serves it until it disconnects."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Connection:
         principal: str = "",
         wait: Wait = wait_for_event,
     ) -> None:
-        """Serve ``document``, the id by which the client names it, to a principal.
+        """Serve a document to a principal; ``document`` is its id in the protocol.
 
-        ``wait`` tells how long a client was silent.
+        ``wait`` measures the client's silence.
         """
         self._socket = socket
         self._served = served
@@ -96,7 +96,7 @@ class Connection:
         self._taken = asyncio.Event()
 
     async def run(self) -> None:
-        """Return when the client is gone; raises what ends the connection, see `graft_server.error_replies`."""
+        """Return when the client has disconnected; raises the errors of `graft_server.error_replies`."""
         with self._served.moved.watched() as moved:
             self._moved = moved
             await self._send(RangeRequest(self._document, self._source()))
@@ -121,7 +121,7 @@ class Connection:
                     await self._take(frame)
 
     async def _meet(self, timeline: TimelineId, source: LsnRange) -> None:
-        """Tell the client how far its timeline is here."""
+        """Tell the client how far the server has its timeline."""
         if self._timeline not in {None, timeline}:
             raise BadMessage(f"this connection is for timeline {self._timeline}, not for {timeline}")
         self._timeline = timeline
@@ -131,10 +131,12 @@ class Connection:
             next_lsn = (await self._served.position(timeline)).next_lsn
         if next_lsn < first_lsn(source):
             raise TimelineExpired(
-                f"timeline {timeline} begins at {first_lsn(source)}, and {next_lsn} is missing: it was forgotten here"
+                f"timeline {timeline} begins at {first_lsn(source)}, and the server has deleted {next_lsn}: start anew"
             )
         if next_lsn > source.next_lsn:
-            raise TimelineExpired(f"timeline {timeline} ends before {source.next_lsn}, and had more once: begin anew")
+            raise TimelineExpired(
+                f"timeline {timeline} ends before {source.next_lsn}, but the server has more: start anew"
+            )
         self._window.meet(next_lsn, source.next_lsn)
         await self._send(Range(span_until(next_lsn)))
 
@@ -150,9 +152,9 @@ class Connection:
 
     async def _take(self, frame: Frame) -> None:
         if self._timeline is None or frame.id != self._timeline.raw:
-            raise BadMessage(f"a frame of another timeline than the one that was announced ({self._timeline})")
+            raise BadMessage(f"the frame is of another timeline than the announced one ({self._timeline})")
         if len(self._waiting) >= _WAITING_FRAMES_MAX:
-            raise BadMessage(f"more than {_WAITING_FRAMES_MAX} frames without waiting for an acknowledgement")
+            raise BadMessage(f"the client sent more than {_WAITING_FRAMES_MAX} frames without an acknowledgement")
         self._waiting.append(frame)
         self._window.receive(frame.lsn)
         self._arrived.set()
@@ -181,14 +183,14 @@ class Connection:
         try:
             answer = await self._submit(timeline, mutations)
         except TimelineGap as gap:
-            # Its client goes back only when it connects; then it asks where to begin.
+            # The client goes back only when it connects again, since it then asks where to begin.
             await self._send(Range(span_until(gap.expected)))
             raise
         await self._send(Range(span_until(answer.next_lsn)))
         self._window.acknowledge(answer.next_lsn)
 
     async def _submit(self, timeline: TimelineId, mutations: list[Mutation]) -> Acknowledged:
-        """Hand over mutations as soon as there is room; until then the client gets no acknowledgement, and waits."""
+        """Submit mutations as soon as there is room; until then the client gets no acknowledgement, and waits."""
         with self._served.moved.watched() as moved:
             while True:
                 moved.clear()

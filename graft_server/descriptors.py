@@ -1,18 +1,18 @@
-"""How many documents a process has file descriptors for."""
+"""Limits the number of open documents by the process's file descriptors."""
 
 import resource
 from typing import Final
 
 _PER_DOCUMENT: Final = 24
-"""What an open document needs: its replica's journal, cache and locks, its inbox, connections of SQLite."""
+"""Descriptors of an open document: its replica's journal, cache and locks, its inbox, SQLite's connections."""
 _OTHERS: Final = 64
-"""What the process needs besides."""
+"""Descriptors that the process needs otherwise."""
 
 
 def documents_that_fit(documents_max: int) -> int:
-    """Return how many documents may be open at once: ``documents_max``, or as many as there are descriptors for.
+    """Return how many documents may be open at once: ``documents_max``, or fewer if there are too few descriptors.
 
-    A quarter of the descriptors is left to clients' connections.
+    A quarter of the descriptors is reserved for clients' connections.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
@@ -21,7 +21,7 @@ def documents_that_fit(documents_max: int) -> int:
 
 
 def raise_limit() -> None:
-    """Allow the process as many descriptors as its user may have."""
+    """Raise the process's descriptor limit to the maximum that is allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

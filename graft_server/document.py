@@ -1,11 +1,11 @@
-"""A document that is being served: its coordinator, its storage log, its presence, and the users to notify.
+"""A served document: its coordinator, its storage log, its presence, and the users to notify.
 
-    clients --> submit --> Coordinator --> volume --> moved (pulse) --> clients
-    every `poll_s` seconds, while anybody is connected: what other writers pushed --> moved
+    clients --> submit --> Coordinator --> volume --> moved (broadcast) --> clients
+    every `poll_s` seconds, while a client is connected: commits of other writers --> moved
 
-All blocking calls go to threads of this document's own, in two lanes: those that need its directory alone, so that
-mutations are acknowledged while the store does not answer, and those that may ask the store. Everything else lives on
-the event loop.
+All blocking calls run in the document's own threads, in two lanes. The local lane runs calls that need only the
+document's directory, so that mutations are acknowledged while the store does not answer. The store lane runs calls that
+may send requests to the store. Everything else runs on the event loop.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from graft.errors import GraftError
-from graft_server.broadcast import Pulse, wait
+from graft_server.broadcast import Broadcast, wait
 from graft_server.lanes import Lane, Overloaded
 from graft_server.settings import ServerSettings
 from graft_server.storage import StorageLog
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 _LOCAL_THREADS: Final = 2
 _STORE_THREADS: Final = 4
 _CALLS_PER_USER_MAX: Final = 4
-"""How many calls a connection or request has under way at most."""
+"""The most calls that one connection or request has waiting at once."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,21 +42,21 @@ class ServedDocument:
     """One open document."""
 
     def __init__(self, name: str, digest: bytes | None, *, settings: ServerSettings, runtime: Runtime) -> None:
-        """Be a document without its coordinator, which `begin` brings; ``digest`` names its reducer."""
+        """Create the document without its coordinator, which `begin` sets; ``digest`` names its reducer."""
         self.name = name
         self.digest = digest
         self.runtime = runtime
-        self.moved = Pulse()
-        """Beats when the volume moved, or the document is about to be closed."""
+        self.moved = Broadcast()
+        """Notifies when the volume has moved, or the document is about to be closed."""
         self.closing = ""
         """Why the document is about to be closed; empty while it is not."""
         self.users = 0
         """How many connections and requests use it."""
         self.used_s = runtime.monotonic_s()
-        """When the last of them left; when it was opened, if none has."""
+        """When the last user left, or when the document was opened."""
         self.presence_version = 0
-        self.presence_moved = Pulse()
-        self._seen = Pulse()
+        self.presence_moved = Broadcast()
+        self._coordinator_moved = Broadcast()
         self._states: States = {}
         self._expiry_changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -71,13 +71,13 @@ class ServedDocument:
 
     @property
     def coordinator_moved(self) -> Callable[[], None]:
-        """What the coordinator calls when the volume moved."""
-        return self._seen.beat_from_thread
+        """The coordinator's callback for a moved volume."""
+        return self._coordinator_moved.notify_from_thread
 
     @property
     def coordinator(self) -> Coordinator:
-        """The coordinator; there from `begin` on."""
-        assert self._coordinator is not None, "BUG: used before it began"
+        """The coordinator, from `begin` on."""
+        assert self._coordinator is not None, "BUG: the document was used before `begin`"
         return self._coordinator
 
     @property
@@ -95,12 +95,12 @@ class ServedDocument:
         ]
 
     async def _persist(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task that does not end, and begin it anew whatever it raises: one failure must not end the document."""
+        """Run an endless task, and restart it after any exception: one failure must not end the document."""
         while True:
             try:
                 await task()
-            except Exception:  # noqa: BLE001 - whatever it is
-                _log.exception("document %s: a task failed and begins anew", self.name)
+            except Exception:  # noqa: BLE001 - the task is restarted after any failure
+                _log.exception("document %s: a task failed and is restarted", self.name)
             await asyncio.sleep(self._poll_s)
 
     def health(self) -> Health:
@@ -108,15 +108,15 @@ class ServedDocument:
         return self.coordinator.health()
 
     def dismiss(self, why: str) -> None:
-        """Dismiss all users."""
+        """Make all users leave."""
         self.closing = why
-        self.moved.beat()
-        self.presence_moved.beat()
+        self.moved.notify()
+        self.presence_moved.notify()
 
     async def end(self, why: str, lane: Lane) -> None:
-        """Dismiss all users, and close everything, in ``lane``; acknowledged mutations are durable.
+        """Make all users leave, and close the coordinator in ``lane``; acknowledged mutations are durable.
 
-        A document that nobody ever wrote to leaves no directory: made-up ids must not fill the disk.
+        The directory of a document without any mutation is deleted, so that invented ids cannot fill the disk.
         """
         self.dismiss(why)
         for task in self._tasks:
@@ -128,11 +128,11 @@ class ServedDocument:
             await lane.run(_close, self._coordinator)
 
     async def _locally(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Run what needs the document's directory alone; raises `Overloaded`."""
+        """Run a call that needs only the document's directory; raises `Overloaded`."""
         return await self._local.run(call, *args, timeout_s=self._call_s)
 
     async def with_store(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Run what may ask the store; raises `Overloaded`."""
+        """Run a call that may send requests to the store; raises `Overloaded`."""
         return await self._store.run(call, *args, timeout_s=self._call_s)
 
     async def submit(
@@ -157,15 +157,15 @@ class ServedDocument:
         try:
             return await self._locally(take)
         except (TimelineGap, TimelineExpired):
-            await self.catch_up()  # another server may have what is missing here
+            await self.catch_up()  # another server may have the missing mutations
             return await self._locally(take)
 
     async def position(self, timeline: TimelineId) -> Acknowledged:
-        """Return how far a timeline is."""
+        """Return the position of a timeline."""
         return await self._locally(lambda: self.coordinator.wait(timeline, -1, timeout_s=0.0))
 
     async def wait(self, timeline: TimelineId, lsn: int, timeout_s: float) -> Acknowledged:
-        """Return when the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
+        """Return once the volume has a timeline's mutation, or after ``timeout_s`` seconds."""
         deadline_s = self.runtime.monotonic_s() + timeout_s
         with self.moved.watched() as event:
             while True:
@@ -177,40 +177,40 @@ class ServedDocument:
                 await wait(event, left_s)
 
     async def storage(self, frame_bytes_max: int) -> StorageLog:
-        """Return the storage log, made at the first call; raises `NotServable`."""
+        """Return the storage log, which the first call creates; raises `NotServable`."""
         if self._storage is None:
             made = await self.with_store(StorageLog, self.coordinator.replica, frame_bytes_max)
             self._storage = self._storage or made
         return self._storage
 
     async def catch_up(self) -> None:
-        """Learn what other writers pushed; raises the errors of graft."""
+        """Pull the commits of other writers; raises the errors of graft."""
         await self.with_store(self.coordinator.catch_up)
-        await self._look()
+        await self._refresh_storage()
 
     async def presence_after(self, version: int, timeout_s: float) -> tuple[int, States]:
-        """Return all presence as soon as it is another than ``version``, or after so many seconds."""
+        """Return all presence as soon as its version differs from ``version``, or after ``timeout_s`` seconds."""
         with self.presence_moved.watched() as event:
             if self.presence_version == version and not self.closing:
                 await wait(event, timeout_s)
         return self.presence_version, self._states
 
     def set_presence(self, client: str, state: Mapping[str, Any], ttl_s: float, principal: str) -> None:
-        """Say what a client says of itself, on behalf of a principal."""
+        """Set the presence of a client, on behalf of a principal."""
         self.coordinator.presence.set(client, state, ttl_s=ttl_s, owner=principal)
         self._expiry_changed.set()
 
     async def _follow(self) -> None:
-        with self._seen.watched() as event:
+        with self._coordinator_moved.watched() as event:
             while True:
                 event.clear()
-                await self._look()
+                await self._refresh_storage()
                 await event.wait()
 
-    async def _look(self) -> None:
+    async def _refresh_storage(self) -> None:
         if self._storage is not None:
-            await self.with_store(self._storage.look)
-        self.moved.beat()
+            await self.with_store(self._storage.refresh)
+        self.moved.notify()
 
     async def _poll(self) -> None:
         while True:
@@ -222,14 +222,14 @@ class ServedDocument:
                     _log.warning("document %s: %s", self.name, error)
 
     def _presence_changed(self, states: States) -> None:
-        """Hear of presence, in whichever thread it changed."""
+        """Take changed presence; called in the thread that changed it."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._show_presence, states)
 
     def _show_presence(self, states: States) -> None:
         self._states = states
         self.presence_version += 1
-        self.presence_moved.beat()
+        self.presence_moved.notify()
 
     async def _expire_presence(self) -> None:
         while True:

@@ -1,14 +1,14 @@
 """Maps errors to replies: an HTTP status, a WebSocket close code, a name, and a message for the client.
 
 what the client does next        HTTP  WebSocket  errors
-mend what it sends               400   4400       BadMessage, NotADocument, NotAReducer, CorruptTimeline, BadMutation
-show a token                     401   4401       NotPermitted
-ask who may                      403   4403       AnotherReducer, NotTheOwner
+correct the request              400   4400       BadMessage, NotADocument, NotAReducer, CorruptTimeline, BadMutation
+send a token                     401   4401       NotPermitted
+ask for permission               403   4403       AnotherReducer, NotTheOwner
 upload the reducer               404   4404       NoSuchReducer
 send faster                      408   4408       TooSlow
 connect again                    503   4408       Stalled
-send again what is missing       409   4409       TimelineGap
-begin anew                       410   4410       TimelineExpired, TimelineForked, HistoryReplaced
+send the missing mutations       409   4409       TimelineGap
+start anew                       410   4410       TimelineExpired, TimelineForked, HistoryReplaced
 send less, use another client    413   4413       TooLarge, NotServable
 use the server's own name        421   4421       WrongHost
 upgrade the application          426   4426       ReducerReplaced, ReducerTooOld
@@ -17,8 +17,8 @@ try again later                  503   1013       ServerFull, Overloaded, OverBu
                                                   CoordinatorUnavailable, RemoteUnavailable: Retry-After says when
 report it                        500   1011       everything else
 
-Messages of errors that are the client's to mend were written for it. What an error of the server's own says may name
-its directories, its store or its code, so clients get a sentence of ours instead, and the log gets the error.
+Errors that the client can correct are sent with their own message. The message of any other error may reveal the
+server's directories, store or code, so the client gets a general sentence instead, and the log gets the error.
 """
 
 import math
@@ -45,11 +45,11 @@ class NotPermitted(Exception):
 
 
 class TooLarge(Exception):
-    """More bytes than the server takes."""
+    """The request has more bytes than the server accepts."""
 
 
 class TooSlow(Exception):
-    """The client takes too long to send what it began."""
+    """The client takes too long to send its request."""
 
 
 class WrongHost(Exception):
@@ -61,38 +61,38 @@ class Stopping(Exception):
 
 
 class Stalled(Exception):
-    """The client may wait for something that never comes; it goes on when it connects again."""
+    """The client may have stopped sending for good; it continues when it connects again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """How to tell a client of an error."""
+class ErrorReply:
+    """The reply to a client for an error."""
 
     status: int
     close_code: int
     name: str
-    """What `sqlsync.links.http_link` raises: the name of a class of `sqlsync.errors`, or of one here."""
+    """The class that `sqlsync.links.http_link` raises, from `sqlsync.errors` or from this module."""
     message: str
     expected: int | None = None
-    """Of a gap: the LSN that is wanted."""
+    """For a gap: the LSN that the server expects."""
     retry_after_s: int | None = None
-    """When it is worth while to try again."""
+    """How long to wait before trying again."""
 
     @property
     def reason(self) -> str:
-        """The message, cut to what a close frame may hold."""
+        """The message, cut to the size of a close frame."""
         return self.message.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Errors that mean the same to a client."""
+    """Errors with the same reply."""
 
     errors: tuple[type[Exception], ...]
     status: int
     close_code: int
     message: str | None = None
-    """What to say instead of the error's own message, which is not for clients."""
+    """Replaces the error's own message, which is not for clients."""
 
 
 _KINDS: Final = (
@@ -121,25 +121,25 @@ _KINDS: Final = (
     ),
     _Kind((sqlsync_errors.SqlSyncError,), 500, 1011, "the document cannot be used; the server's log says more"),
 )
-_OURS: Final = _Kind((), 500, 1011, "an error in the server; its log says more")
+_INTERNAL: Final = _Kind((), 500, 1011, "an error in the server; its log says more")
 _RETRY_STATUSES: Final = {429, 503}
 _RETRY_AFTER_S: Final = 2
 
 
-def refusal_of(error: Exception) -> Refusal:
-    """Return how to tell of an error."""
-    kind = next((kind for kind in _KINDS if isinstance(error, kind.errors)), _OURS)
-    name = "InternalError" if kind is _OURS else type(error).__name__
+def error_reply(error: Exception) -> ErrorReply:
+    """Return the reply for an error."""
+    kind = next((kind for kind in _KINDS if isinstance(error, kind.errors)), _INTERNAL)
+    name = "InternalError" if kind is _INTERNAL else type(error).__name__
     retry_after_s = None
     if kind.status in _RETRY_STATUSES:
         retry_after_s = math.ceil(getattr(error, "retry_after_s", None) or _RETRY_AFTER_S)
     message = str(error) if kind.message is None else kind.message
-    return Refusal(kind.status, kind.close_code, name, message, getattr(error, "expected", None), retry_after_s)
+    return ErrorReply(kind.status, kind.close_code, name, message, getattr(error, "expected", None), retry_after_s)
 
 
-def is_ours(error: Exception) -> bool:
-    """Return whether the server logs an error because the reply withholds details."""
-    return next((kind for kind in _KINDS if isinstance(error, kind.errors)), _OURS).message is not None
+def withholds_details(error: Exception) -> bool:
+    """Return whether the reply withholds the error's message, so that the server must log it."""
+    return next((kind for kind in _KINDS if isinstance(error, kind.errors)), _INTERNAL).message is not None
 
 
 def without_paths(text: str) -> str:

@@ -1,7 +1,7 @@
-"""How the server and its documents are doing.
+"""Health of the server and its documents.
 
 GET /health             {status, documents, troubled}: for monitors; names no document
-GET /doc/{id}/health    {status, applying, waiting, isolated, trouble}: for those who may use the document
+GET /doc/{id}/health    {status, applying, waiting, isolated, trouble}: for users of the document
 """
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ _OK, _DEGRADED = "ok", "degraded"
 
 
 async def server(request: Request) -> Response:
-    """Answer with how many of the open documents are in trouble."""
+    """Reply with the number of open documents that are in trouble."""
     served = host_of(request).open_documents()
     troubled = sum(found.health().trouble is not None or not found.health().applying for found in served)
     return JSONResponse(
@@ -24,7 +24,7 @@ async def server(request: Request) -> Response:
 
 
 async def of_document(request: Request) -> Response:
-    """Answer with how a document's coordinator is doing."""
+    """Reply with the health of a document's coordinator."""
     async with document(request) as served:
         health = served.health()
         is_well = health.applying and health.trouble is None

@@ -1,13 +1,13 @@
-"""The host: opens documents when they are asked for, lets all users of one share it, and closes idle ones.
+"""The host: opens documents on demand, shares each between all its users, and closes idle ones.
 
     document --> open? --> yes: share it
-                  `-- no: a task of its own opens it: room (the idle document that was used longest ago is closed),
-                      reducer, coordinator
+                  `-- no: a task opens it: make room (close the idle document that was unused longest), load its
+                      reducer, create its coordinator
 
-Invariants: a document's directory is in use by at most one `ServedDocument`; while one is being opened or closed its
-name is in `_tasks`, and everybody else waits. One that has users is closed only when its reducer is replaced, with the
-server, or, if nobody wrote to it for `blank_s`, to make room. Users wait for at most `open_s`; the tasks go on
-without them.
+Invariants: at most one `ServedDocument` uses a document's directory. While a document is being opened or closed, its
+name is in `_tasks`, and new users wait. A document with users is closed only when its reducer is replaced, when the
+server stops, or, if it has had no mutation for `blank_s`, to make room. Users wait at most `open_s`; the task then
+continues without them.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ from sqlsync.reducers.reducer import Reducer
 
 REPLACED: Final = "the document's reducer was replaced by a newer one"
 STOPPING: Final = "the server is stopping"
-IDLE: Final = "nobody used the document"
+IDLE: Final = "the document was not in use"
 LIMITS: Final = Limits()
-"""What each document takes of its clients."""
+"""The limits of each document."""
 _DIGITS_MAX: Final = 44
 _SWEEP_S: Final = 5.0
 _UPLOAD_THREADS: Final = 2
@@ -50,11 +50,11 @@ class ServerFull(Exception):
 
 
 class NotADocument(Exception):
-    """The text is no document id."""
+    """The text is not a document id."""
 
 
 class Host:
-    """All documents of a server; lives on one event loop. `close` it."""
+    """All documents of a server, on one event loop; `close` ends it."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Host:
         reducer: Reducer | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
-        """Serve the documents in ``store``. With ``reducer`` all of them run that one, and nobody chooses another."""
+        """Serve the documents in ``store``. With ``reducer``, all of them run that reducer and no other."""
         self.settings = settings
         self.runtime = runtime
         self.reducers = Reducers(store, load_reducer)
@@ -77,7 +77,7 @@ class Host:
         self._uploads = Lane("uploading", threads=_UPLOAD_THREADS, waiting_max=_UPLOADS_MAX)
         self._served: dict[str, ServedDocument] = {}
         self._tasks: dict[str, asyncio.Task[Any]] = {}
-        """What is being opened or closed."""
+        """Documents that are being opened or closed."""
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._sweeper = asyncio.create_task(self._sweep())
@@ -93,20 +93,20 @@ class Host:
         return await self._uploads.run(self._keep, module, replaces, timeout_s=self.settings.call_s)
 
     async def move(self, text: str, digest: bytes) -> None:
-        """Have a document run another module, on behalf of somebody who may upload; raises `NoSuchReducer`."""
+        """Move a document to another module, for a sender that may upload; raises `NoSuchReducer`."""
         if self._reducer is None:
             await self._opening.run(self._move, _name(text), digest, timeout_s=self.settings.open_s)
 
     @asynccontextmanager
     async def document(self, text: str, asked: bytes | None) -> AsyncIterator[ServedDocument]:
-        """Use a document for a block; ``asked`` is the digest of the reducer that the user has, None for any.
+        """Use a document during a block; ``asked`` is the digest of the user's reducer, None for any.
 
         Raises `NotADocument`, `ServerFull`, `Overloaded`, `NoSuchReducer`, `ReducerReplaced`, and the errors of sqlsync
         and graft.
         """
         served = await self._found(_name(text), asked)
         if served.users >= self.settings.connections_max:
-            raise ServerFull(f"{served.users} clients use document {served.name}, as many as this server takes")
+            raise ServerFull(f"{served.users} clients use document {served.name}, the limit of this server")
         served.users += 1
         try:
             yield served
@@ -119,12 +119,12 @@ class Host:
         return list(self._served.values())
 
     def dismiss(self) -> None:
-        """Tell all users to go; `close` comes next."""
+        """Make all users leave; call `close` next."""
         for served in self._served.values():
             served.dismiss(STOPPING)
 
     async def close(self) -> None:
-        """Tell all users to go, and close all documents; those that do not answer are left after `close_s`."""
+        """Make all users leave, and close all documents; gives up on unfinished ones after `close_s`."""
         self._stopping.set()
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -142,7 +142,7 @@ class Host:
         self._uploads.close()
 
     async def _found(self, name: str, asked: bytes | None) -> ServedDocument:
-        """Return the open document, opened if need be."""
+        """Return the document, opening it if necessary."""
         try:
             async with asyncio.timeout(self.settings.open_s) as limit:
                 while True:
@@ -159,17 +159,17 @@ class Host:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Overloaded(f"opening document {name} takes long; try again later") from None
+            raise Overloaded(f"opening document {name} takes too long; try again later") from None
 
     def _begin(self, name: str, work: Coroutine[None, None, Result]) -> asyncio.Task[Result]:
-        """Open or close a document in a task, which goes on if nobody waits for it any more."""
+        """Open or close a document in a task, which continues even if its callers stop waiting."""
         self._tasks[name] = task = asyncio.create_task(work)
 
         def done(_: asyncio.Task[Result]) -> None:
             if self._tasks.get(name) is task:
                 del self._tasks[name]
             if not task.cancelled():
-                task.exception()  # whoever asked knows of it
+                task.exception()  # marks it as retrieved; the waiting caller raises it
 
         task.add_done_callback(done)
         return task
@@ -193,7 +193,7 @@ class Host:
     async def _make_room(self) -> None:
         """Close documents until there is room for the one that is being opened, which is in `_tasks`.
 
-        Raises `ServerFull` if all of them have users who wrote something.
+        Raises `ServerFull` if all open documents have users and mutations.
         """
         while len(self._served) + len(self._tasks) > self._documents_max:
             victim = self._least_used()
@@ -202,12 +202,10 @@ class Host:
             elif self._closing:
                 await asyncio.wait(self._closing, return_when=asyncio.FIRST_COMPLETED)
             else:
-                raise ServerFull(
-                    f"{len(self._served)} documents are in use, as many as this server takes; try again later"
-                )
+                raise ServerFull(f"{len(self._served)} documents are in use, the limit of this server; try again later")
 
     def _least_used(self) -> ServedDocument | None:
-        """Return the document to close first, by when it was used last: what nobody uses, else what nobody wrote to."""
+        """Return the document to close: the longest unused one without users, else one without mutations."""
         before_s = self.runtime.monotonic_s() - self.settings.blank_s
         served = [
             each
@@ -235,7 +233,7 @@ class Host:
     def _coordinator(self, served: ServedDocument) -> Coordinator:
         reducer = self._reducer
         if reducer is None:
-            assert served.digest is not None, "BUG: without a reducer of its own the server runs what was named"
+            assert served.digest is not None, "BUG: neither the server nor the document has a reducer"
             with remote_errors(f"loading the reducer of document {served.name}"):
                 reducer = self.reducers.load(served.digest)
         return Coordinator(
@@ -250,7 +248,7 @@ class Host:
         )
 
     def _end(self, served: ServedDocument, why: str) -> asyncio.Task[None]:
-        """Close a document in a task; from now on nobody finds it."""
+        """Close a document in a task; new users do not get it from now on."""
         task = self._begin(served.name, self._close(served, why))
         self._served.pop(served.name, None)
         self._closing.add(task)
@@ -261,7 +259,7 @@ class Host:
         self._served.pop(served.name, None)
         try:
             await served.end(why, self._opening)
-        except Exception as error:  # noqa: BLE001 - it is gone all the same
+        except Exception as error:  # noqa: BLE001 - the document is closed in any case
             _log.warning("closing document %s: %s", served.name, error)
 
     async def _sweep(self) -> None:
@@ -279,5 +277,5 @@ def _name(text: str) -> str:
     except ValueError:
         raw = b""
     if len(raw) not in LENGTHS:
-        raise NotADocument(f"no document id (16 or 32 bytes in base58): {text[:_DIGITS_MAX]!r}")
+        raise NotADocument(f"not a document id (16 or 32 bytes in base58): {text[:_DIGITS_MAX]!r}")
     return base58(raw)

@@ -1,9 +1,9 @@
-"""Blocking calls, in lanes: each lane has a few threads and a queue of its own, so that a full one stops no other.
+"""Runs blocking calls in lanes: each lane has its own threads and queue, so that a full lane does not block others.
 
     run --> queue (at most `waiting_max`) --> a thread of the lane --> result, or `Overloaded` after `timeout_s`
 
-An abandoned call still occupies its thread until it returns: it cannot be cancelled. The threads are
-daemons, so that a store that never answers does not keep the process from ending either.
+An abandoned call occupies its thread until it returns, since it cannot be cancelled. The threads are daemons, so that a
+store that never answers does not prevent the process from ending.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ _Call: TypeAlias = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class Overloaded(Exception):
-    """A call would have to wait for too long, or did; try again later."""
+    """A call would wait too long, or has; try again later."""
 
 
 class Lane:
-    """Runs calls in the order in which they came; lives as long as `close` lets it. Any thread may use it."""
+    """Runs calls in order of arrival, until `close`. Any thread may use it."""
 
     def __init__(self, name: str, *, threads: int, waiting_max: int) -> None:
-        """Run at most ``threads`` calls at once, while at most ``waiting_max`` others wait."""
+        """Run at most ``threads`` calls at once, and let at most ``waiting_max`` others wait."""
         self.name = name
         self._threads_max = threads
         self._waiting_max = waiting_max
@@ -36,7 +36,7 @@ class Lane:
         self._is_closed = False
 
     async def run(self, call: Callable[..., Result], *args: Any, timeout_s: float | None = None) -> Result:
-        """Return what a call returns; raises `Overloaded`, after ``timeout_s`` seconds at the latest."""
+        """Run a call and return its result; raises `Overloaded` after ``timeout_s`` seconds."""
         future = self._queued(call, args)
         try:
             async with asyncio.timeout(timeout_s) as limit:
@@ -81,7 +81,7 @@ class Lane:
                 continue
             try:
                 result = call(*args)
-            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            except BaseException as error:  # noqa: BLE001 - raised again in the waiting caller
                 future.set_exception(error)
             else:
                 future.set_result(result)

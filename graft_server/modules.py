@@ -1,4 +1,4 @@
-"""Where reducers come from: an uploaded WebAssembly module, or Python by its name."""
+"""Loads reducers: from an uploaded WebAssembly module, or from Python by name."""
 
 import importlib
 import sys
@@ -13,24 +13,24 @@ COMPILE_S: Final = 20.0
 
 
 def load_module(module: bytes) -> Reducer:
-    """Return the reducer in a WebAssembly module; raises `NotAReducer` for what is none."""
+    """Return the reducer in a WebAssembly module; raises `NotAReducer` if it has none."""
     try:
-        from sqlsync.wasm.reducer import WasmReducer  # noqa: PLC0415 - an extra, and it takes a while
+        from sqlsync.wasm.reducer import WasmReducer  # noqa: PLC0415 - an extra, and a slow import
     except ModuleNotFoundError as error:
         raise NotAReducer(
-            f"this server runs no WebAssembly without the extra 'wasm': in a checkout, pip install '.[wasm]' ({error})"
+            f"this server needs the extra 'wasm' to run WebAssembly: in a checkout, pip install '.[wasm]' ({error})"
         ) from error
     return WasmReducer(module, compile_s=COMPILE_S)
 
 
 def load_named(name: str) -> Reducer:
-    """Return the reducer called ``package.module:name``, or make the one whose class is; raises `BadRequest`.
+    """Return the reducer ``package.module:name``, or an instance of it if it is a class; raises `BadRequest`.
 
-    Modules are looked for in the working directory too.
+    Modules in the working directory are found too.
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise BadRequest(f"{name!r} names no reducer; expected something like package.module:Reducer")
+        raise BadRequest(f"{name!r} does not name a reducer; use package.module:Reducer")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -39,5 +39,5 @@ def load_named(name: str) -> Reducer:
         if not (callable(reducer.apply) and callable(reducer.check) and callable(reducer.migrate)):
             raise TypeError("it lacks apply, check or migrate")
     except Exception as error:
-        raise BadRequest(f"no reducer {name}: {error}") from error
+        raise BadRequest(f"cannot load reducer {name}: {error}") from error
     return cast("Reducer", reducer)

@@ -1,4 +1,4 @@
-"""The reducers that documents run, by digest, in the object store beside the volumes.
+"""The reducers of documents, stored by digest in the object store beside the volumes.
 
 reducers/{base58 of SHA-256}.wasm   a module
 replacements/{base58 of SHA-256}    small JSON: the digest of the module that was uploaded to replace this one
@@ -24,7 +24,7 @@ _BEFORE_MAX: Final = 32
 _CHAIN_MAX: Final = 1000
 
 LoadReducer: TypeAlias = Callable[[bytes], Reducer]
-"""Makes a reducer from a WebAssembly module; raises `ValueError` or a `SqlSyncError` for what is none."""
+"""Creates a reducer from a WebAssembly module; raises `ValueError` or a `SqlSyncError` if it is not one."""
 
 
 class NotAReducer(Exception):
@@ -32,22 +32,22 @@ class NotAReducer(Exception):
 
 
 class NoSuchReducer(Exception):
-    """Nobody uploaded a module with that digest."""
+    """No module with that digest was uploaded."""
 
 
 class ReducerReplaced(Exception):
-    """The document runs a newer reducer than the one that was named."""
+    """The document runs a newer reducer than the client's."""
 
 
 class AnotherReducer(Exception):
-    """The document belongs to another application than that of the reducer that was named."""
+    """The document belongs to another application than the client's reducer."""
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
     reducer: str
     before: tuple[str, ...] = ()
-    """What it ran before, the newest first."""
+    """The reducers that it ran before, newest first."""
 
     @property
     def digest(self) -> bytes:
@@ -70,23 +70,23 @@ Stored = TypeVar("Stored", _Record, _Replacement)
 
 
 class Reducers:
-    """Keeps and loads modules; every method blocks, and threads may share it. Raises the errors of pagestore too."""
+    """Stores and loads modules; every method blocks, and threads may share it. Raises the errors of pagestore too."""
 
     def __init__(self, store: ObjectStore, load: LoadReducer) -> None:
-        """Keep modules in ``store``, and turn them into reducers with ``load``."""
+        """Store modules in ``store``, and create reducers from them with ``load``."""
         self._store = store
         self._load = load
 
     def keep(self, module: bytes, replaces: bytes | None = None) -> str:
         """Store a module, which may replace another one, and return its digest in base58; raises `NotAReducer`."""
         if len(module) > MODULE_BYTES_MAX:
-            raise NotAReducer(f"{len(module)} bytes are more than a reducer may have ({MODULE_BYTES_MAX})")
+            raise NotAReducer(f"the module has {len(module)} bytes; the limit is {MODULE_BYTES_MAX}")
         if not module.startswith(_MAGIC):
-            raise NotAReducer("this is no WebAssembly module: it does not begin with \\0asm")
+            raise NotAReducer("not a WebAssembly module: it does not begin with \\0asm")
         try:
             self._load(module)
         except Exception as error:
-            raise NotAReducer(f"this module is no reducer: {error}") from error
+            raise NotAReducer(f"the module is not a reducer: {error}") from error
         digest = hashlib.sha256(module).digest()
         if replaces is not None and replaces != digest:
             self._require_uploaded(replaces)
@@ -106,12 +106,11 @@ class Reducers:
         return self._load(module)
 
     def choose(self, document: str, asked: bytes | None) -> bytes:
-        """Return the digest that a document is to run when a client names ``asked``, and note it.
+        """Return the digest that a document runs when a client has reducer ``asked``, and record it.
 
-        The client that names the first one binds the document to it. From then on it moves only to a module that was
-        uploaded to replace the one that it runs, with the first client that names that. Raises `ReducerReplaced` for a
-        module that was replaced, `AnotherReducer` for one that has nothing to do with it, `NoSuchReducer` where there
-        is none.
+        The first client's reducer becomes the document's. Afterwards the document moves only to a module that was
+        uploaded to replace the current one, when the first client with that module connects. Raises `ReducerReplaced`
+        for a module that was replaced, `AnotherReducer` for an unrelated one, `NoSuchReducer` if there is none.
         """
         record = self._record(document)
         if record is None:
@@ -119,9 +118,9 @@ class Reducers:
                 raise NoSuchReducer(f"document {document} has no reducer yet; name one")
             self._require_uploaded(asked)
             self._store.put_if_absent(_document_key(document), _Record(reducer=base58(asked)).stored())
-            record = self._record(document)  # somebody else may have been faster
+            record = self._record(document)  # another server may have been faster
             if record is None:
-                raise NoSuchReducer(f"what document {document} runs was removed while it was being noted; try again")
+                raise NoSuchReducer(f"the reducer of document {document} was removed while being recorded; try again")
         current = record.digest
         if asked is None or asked == current:
             return current
@@ -135,11 +134,11 @@ class Reducers:
         self._require_uploaded(asked)
         raise AnotherReducer(
             f"document {document} belongs to reducer {base58(current)}, and {base58(asked)} was not uploaded to "
-            f"replace it: upload it with ?replaces={base58(current)}, or move the document with the token for uploads"
+            f"replace it: upload it with ?replaces={base58(current)}, or move the document with the upload token"
         )
 
     def move(self, document: str, digest: bytes) -> None:
-        """Have a document run another module from now on, or its first one; raises `NoSuchReducer`."""
+        """Set the module that a document runs from now on; raises `NoSuchReducer`."""
         record = self._record(document)
         if record is not None and record.digest == digest:
             return
@@ -154,21 +153,21 @@ class Reducers:
         return digest
 
     def _replacements(self, digest: bytes) -> list[bytes]:
-        """Return what replaced a module, directly or after others, the newest last."""
+        """Return the modules that replaced one, directly or through others, newest last."""
         found: list[bytes] = []
         while len(found) < _CHAIN_MAX:
             try:
                 stored = self._store.get(_replacement_key(digest))
             except ObjectNotFound:
                 break
-            digest = _parsed(_Replacement, stored, "what replaced a reducer").digest
+            digest = _parsed(_Replacement, stored, "the replacement of a reducer").digest
             if digest in found:
                 break
             found.append(digest)
         return found
 
     def _replace(self, old: bytes, new: bytes) -> None:
-        """Note that a module replaces another one; what it was replaced by itself no longer counts."""
+        """Record that a module replaces another one; drops the new module's own replacement, if it had one."""
         self._store.put(_replacement_key(old), _Replacement(by=base58(new)).model_dump_json().encode())
         self._store.delete(_replacement_key(new))
 
@@ -177,7 +176,7 @@ class Reducers:
             stored = self._store.get(_document_key(document))
         except ObjectNotFound:
             return None
-        return _parsed(_Record, stored, f"what document {document} runs")
+        return _parsed(_Record, stored, f"the reducer of document {document}")
 
     def _require_uploaded(self, digest: bytes) -> None:
         key = _module_key(digest)
@@ -198,7 +197,7 @@ def parse_digest(text: str) -> bytes:
     """Read a digest in base58; raises `ValueError`."""
     digest = unbase58(text) if len(text) <= _DIGITS_MAX else b""
     if len(digest) != _DIGEST_BYTES:
-        raise ValueError(f"a digest has {_DIGEST_BYTES} bytes in base58; this is none: {text[:_DIGITS_MAX]!r}…")
+        raise ValueError(f"not a digest ({_DIGEST_BYTES} bytes in base58): {text[:_DIGITS_MAX]!r}…")
     return digest
 
 

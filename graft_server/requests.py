@@ -1,4 +1,4 @@
-"""Shared by all endpoints: validated parts of requests, and error replies."""
+"""Reads and validates parts of requests, and turns errors into replies; shared by all endpoints."""
 
 import asyncio
 import logging
@@ -12,14 +12,14 @@ from starlette.responses import JSONResponse, Response
 
 from graft_server.access import Visitor, require_host, require_origin, visitor
 from graft_server.document import ServedDocument
-from graft_server.error_replies import TooLarge, TooSlow, is_ours, refusal_of
+from graft_server.error_replies import TooLarge, TooSlow, error_reply, withholds_details
 from graft_server.host import Host
 from graft_server.reducers import parse_digest
 from graft_server.wire import BadMessage
 from sqlsync.ids import TimelineId
 
 LSN_MAX = 2**63 - 1
-"""The largest that SQLite can store."""
+"""The largest integer that SQLite can store."""
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _ID_CHARS_MAX = 44
 _log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def answering(endpoint: Endpoint) -> Endpoint:
-    """Return an endpoint that tells its errors as JSON: ``{error, message, expected}``."""
+    """Return an endpoint that replies to errors with JSON: ``{error, message, expected}``."""
 
     async def answered(request: Request) -> Response:
         try:
@@ -36,13 +36,13 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except (HTTPException, ClientDisconnect):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is ends this request alone
-            refusal = refusal_of(error)
-            if is_ours(error):
+        except Exception as error:  # noqa: BLE001 - any error ends only this request
+            reply = error_reply(error)
+            if withholds_details(error):
                 _log.exception("%s %s", request.method, request.url.path)
-            said = {"error": refusal.name, "message": refusal.message, "expected": refusal.expected}
-            later = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
-            return JSONResponse(said, refusal.status, headers=later)
+            content = {"error": reply.name, "message": reply.message, "expected": reply.expected}
+            headers = {} if reply.retry_after_s is None else {"Retry-After": str(reply.retry_after_s)}
+            return JSONResponse(content, reply.status, headers=headers)
 
     return answered
 
@@ -58,7 +58,7 @@ def host_of(connection: HTTPConnection) -> Host:
 async def document(connection: HTTPConnection) -> AsyncIterator[ServedDocument]:
     """Use the document that a request names, if its sender may.
 
-    Where the sender may upload reducers, the document moves to the one that it names.
+    If the sender may upload reducers, the document moves to the reducer that the request names.
     """
     host, found = host_of(connection), visitor_of(connection)
     name, asked = connection.path_params["document"], digest(connection)
@@ -69,14 +69,14 @@ async def document(connection: HTTPConnection) -> AsyncIterator[ServedDocument]:
 
 
 def visitor_of(connection: HTTPConnection) -> Visitor:
-    """Return who sent a request for a document; raises `NotPermitted` for those who may not."""
+    """Return the sender of a document's request; raises `NotPermitted` for one that may not use documents."""
     settings = host_of(connection).settings
     require_origin(connection, settings.origins)
     return visitor(connection, settings)
 
 
 def digest(connection: HTTPConnection, name: str = "reducer") -> bytes | None:
-    """Return the digest of a reducer in the query, None if none is named."""
+    """Return the digest of the reducer in the query, None if there is none."""
     text = connection.query_params.get(name)
     if text is None:
         return None
@@ -94,38 +94,38 @@ def timeline(connection: HTTPConnection) -> TimelineId:
             return TimelineId.parse(text)
     except ValueError:
         pass
-    raise BadMessage(f"no timeline id: {text[:_ID_CHARS_MAX]!r}")
+    raise BadMessage(f"not a timeline id: {text[:_ID_CHARS_MAX]!r}")
 
 
 def integer(connection: HTTPConnection, name: str, *, least: int, most: int = LSN_MAX) -> int | None:
-    """Return an integer of the query, None if it is not there; raises `BadMessage` for one that is out of range."""
+    """Return an integer of the query, None if it is missing; raises `BadMessage` for one that is out of range."""
     text = connection.query_params.get(name)
     if text is None:
         return None
     if not _INTEGER.fullmatch(text):
-        raise BadMessage(f"{name} is a whole number, not {text[:24]!r}")
+        raise BadMessage(f"{name} must be a whole number, not {text[:24]!r}")
     if not least <= int(text) <= most:
         raise BadMessage(f"{name} is {text}; it must be between {least} and {most}")
     return int(text)
 
 
 def seconds(connection: HTTPConnection, name: str, most_s: float) -> float:
-    """Return so many seconds of the query, 0 if they are not there, ``most_s`` at most."""
+    """Return a number of seconds of the query, at most ``most_s``, 0 if it is missing."""
     text = connection.query_params.get(name, "0")
     try:
         found = float(text[:24])
     except ValueError:
         found = -1.0
     if not found >= 0:
-        raise BadMessage(f"{name} is a number of seconds, not {text[:24]!r}")
+        raise BadMessage(f"{name} must be a number of seconds, not {text[:24]!r}")
     return min(found, most_s)
 
 
 @asynccontextmanager
 async def body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
-    """Read the body, for a block; what it holds counts for its client and its document until the block ends.
+    """Read the body for a block; its bytes count against its client's and its document's budget until the block ends.
 
-    Raises `TooLarge` before there is more of it than ``bytes_max``, `TooSlow`, and `graft_server.budget.OverBudget`.
+    Raises `TooLarge` before it holds more than ``bytes_max`` bytes, `TooSlow`, and `graft_server.budget.OverBudget`.
     """
     host, sender = host_of(request), request.client.host if request.client else ""
     document_id = str(request.path_params.get("document", ""))[:_ID_CHARS_MAX]
@@ -135,7 +135,7 @@ async def body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
             async with asyncio.timeout(host.settings.body_s) as limit:
                 async for part in request.stream():
                     if share.size + len(part) > bytes_max:
-                        raise TooLarge(f"a body of more than {bytes_max} bytes")
+                        raise TooLarge(f"the body has more than {bytes_max} bytes")
                     share.add(len(part))
                     parts.append(part)
         except TimeoutError:

@@ -1,7 +1,7 @@
-"""Running the app under uvicorn: one process, clean shutdown.
+"""Runs the app under uvicorn: one process, clean shutdown.
 
-SIGTERM or Ctrl-C: no new connections; clients are told that the server stops; documents are closed, what they
-acknowledged is durable. A second Ctrl-C waits for nobody.
+SIGTERM or Ctrl-C stops new connections, tells clients that the server stops, and closes the documents; everything that
+they have acknowledged is durable. A second Ctrl-C stops without waiting.
 """
 
 import signal
@@ -29,10 +29,10 @@ _GRACE_S = 10
 
 
 class Server(uvicorn.Server):
-    """Says when it listens, and tells clients to go before it waits for them to go."""
+    """Calls back once it listens, and makes clients leave before it waits for them."""
 
     def __init__(self, app: Starlette, *, message_bytes_max: int, on_ready: Callable[[], None] | None = None) -> None:
-        """Serve what `create_app` made."""
+        """Serve the app that `create_app` returned."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End in order at SIGTERM and Ctrl-C, and that is that; uvicorn's own way is to die of the signal after all."""
+        """Shut down on SIGTERM and Ctrl-C, and return normally; uvicorn would raise the signal again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -60,13 +60,13 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
+        """Start to listen."""
         await super().startup(sockets)
         if self.started and self._on_ready is not None:
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End."""
+        """Shut down."""
         self._state.host.dismiss()
         await super().shutdown(sockets)
 
@@ -80,14 +80,14 @@ def serve(
     reducer: Reducer | None = None,
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve until a signal says to stop; ``on_ready`` is called with the server's URL once it listens.
+    """Serve until SIGTERM or Ctrl-C; calls ``on_ready`` with the server's URL once it listens.
 
-    Raises `BadRequest`, `DocumentBusy` for a directory that another server has, `LocalStorageError` for an address that
-    cannot be listened on, and the errors of graft for the remote.
+    Raises `BadRequest`, `DocumentBusy` if another server uses the directory, `LocalStorageError` if it cannot listen on
+    the address, and the errors of graft for the remote.
     """
     address = parse_remote(settings.remote)
     if address.volume is not None:
-        raise BadRequest(f"{address} names a volume; a server has a whole store, as in {address.store_url}")
+        raise BadRequest(f"{address} names a volume; a server needs a whole store, as in {address.store_url}")
     with local_errors(f"opening {settings.directory}"):
         settings.directory.mkdir(parents=True, exist_ok=True)
     raise_limit()

@@ -1,8 +1,8 @@
-"""What SQLSync's clients ask, at the paths of SQLSync's own host.
+"""The endpoints for SQLSync's clients, at the paths of SQLSync's own server.
 
 PUT  /reducer                        ?replaces={digest}, a WebAssembly module -> {base58 of SHA-256}.wasm
 GET  /new, POST /new                 -> the id of a new document
-GET  /new/{name}, POST /new/{name}   -> always the same id for a name
+GET  /new/{name}, POST /new/{name}   -> the id for a name, always the same
 PUT  /doc/{id}/reducer?reducer={digest}   move a document to another module
 WS   /doc/{id}?reducer={digest}      graft_server.connection
 """
@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graft_server.access import require_author, require_host, require_upload, visitor
 from graft_server.connection import Connection
-from graft_server.error_replies import is_ours, refusal_of
+from graft_server.error_replies import error_reply, withholds_details
 from graft_server.reducers import MODULE_BYTES_MAX
 from graft_server.requests import body, digest, document, host_of, visitor_of
 from graft_server.wire import BadMessage
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 async def upload(request: Request) -> Response:
-    """Keep a reducer."""
+    """Store an uploaded reducer."""
     host = host_of(request)
     require_upload(request, host.settings)
     replaces = digest(request, "replaces")
@@ -37,28 +37,28 @@ async def upload(request: Request) -> Response:
 
 
 async def move(request: Request) -> Response:
-    """Have a document run another reducer."""
+    """Move a document to another reducer."""
     host, wanted = host_of(request), digest(request)
     require_upload(request, host.settings)
     if wanted is None:
-        raise BadMessage("?reducer= names the digest of the reducer that the document is to run")
+        raise BadMessage("?reducer= is missing: the digest of the reducer that the document shall run")
     await host.move(request.path_params["document"], wanted)
     async with document(request):
         return Response(status_code=204)
 
 
 async def new(request: Request) -> Response:
-    """Name a document."""
+    """Reply with a document id."""
     host = host_of(request)
     visitor(request, host.settings)
     name = request.path_params.get("name")
     if name is not None and len(name) > _NAME_CHARS_MAX:
-        raise BadMessage(f"a name of more than {_NAME_CHARS_MAX} characters")
+        raise BadMessage(f"the name has more than {_NAME_CHARS_MAX} characters")
     return PlainTextResponse(host.new_id(name))
 
 
 async def connect(websocket: WebSocket) -> None:
-    """Serve a client until it goes."""
+    """Serve a client until it disconnects."""
     await websocket.accept()
     try:
         settings = host_of(websocket).settings
@@ -70,12 +70,12 @@ async def connect(websocket: WebSocket) -> None:
             await Connection(_Socket(websocket), served, storage, unbase58(served.name), principal=principal).run()
     except WebSocketDisconnect:
         pass
-    except Exception as error:  # noqa: BLE001 - whatever it is ends this connection alone
-        refusal = refusal_of(error)
-        log = _log.exception if is_ours(error) else _log.info
-        log("document %s: closed %s: %s", websocket.path_params["document"], refusal.close_code, error)
-        with contextlib.suppress(WebSocketDisconnect):  # it was faster
-            await websocket.close(refusal.close_code, refusal.reason)
+    except Exception as error:  # noqa: BLE001 - any error ends only this connection
+        reply = error_reply(error)
+        log = _log.exception if withholds_details(error) else _log.info
+        log("document %s: closed %s: %s", websocket.path_params["document"], reply.close_code, error)
+        with contextlib.suppress(WebSocketDisconnect):  # the client may have closed first
+            await websocket.close(reply.close_code, reply.reason)
 
 
 class _Socket:
@@ -90,7 +90,7 @@ class _Socket:
             return None
         data = message.get("bytes")
         if data is None:
-            raise BadMessage("a text message; SQLSync speaks in binary ones")
+            raise BadMessage("the message is text; SQLSync's protocol is binary")
         return bytes(data)
 
     async def send(self, data: bytes) -> None:

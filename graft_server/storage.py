@@ -1,11 +1,10 @@
-"""The storage log of a document, as SQLSync's clients replicate it: made up from the volume's history.
+"""The storage log of a document, as SQLSync's clients replicate it, generated from the volume's history.
 
     frame LSN = base + LSN of the volume's remote; base is derived from the volume's log
     payload:    page indexes, u32 little-endian, descending | the pages of 4096 bytes, in the same order
 
-So the numbers are the same after a restart and on every server, and nothing has to be stored for them. A volume that
-took another one's name has another base: what a client holds of the old one is told by its number.
-Threads may share a log.
+So the numbers are the same after a restart and on every server, and need no storage. A volume that took another one's
+name has another base, so a client's frames of the old volume are recognized by their numbers. Threads may share a log.
 """
 
 import threading
@@ -31,12 +30,12 @@ _KEPT_BYTES_MAX: Final = 2 * 1024 * 1024
 
 
 class NotServable(Exception):
-    """SQLSync's clients cannot take this document; the message says why."""
+    """SQLSync's clients cannot use this document; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Two versions that were seen one after the other, and the pages that differ."""
+    """A version, and the pages that differ in the next version that this log has seen."""
 
     before: int
     pages: Pages
@@ -45,16 +44,16 @@ class _Step:
 @dataclass(frozen=True, slots=True)
 class _Schema:
     cookie: int
-    """SQLite's, in the version that was sent last."""
+    """SQLite's schema cookie in the version that was sent last."""
     changed_at: int | None
-    """The LSN of the volume that brought it, if that was seen."""
+    """The volume's LSN at which this cookie appeared; None if the log has not seen that."""
 
 
 class StorageLog:
     """The frames of one document."""
 
     def __init__(self, replica: Replica, frame_bytes_max: int) -> None:
-        """Serve what ``replica`` has of its remote. Raises `NotServable` for pages of another size."""
+        """Serve the remote versions that ``replica`` has. Raises `NotServable` for another page size."""
         if replica.page_size != PAGE_SIZE:
             raise NotServable(
                 f"volume {replica.name} has pages of {replica.page_size} bytes; SQLSync's have {PAGE_SIZE}"
@@ -62,7 +61,7 @@ class StorageLog:
         self.base = base_of(replica.log)
         self._replica = replica
         self._frame_bytes_max = frame_bytes_max
-        self._lock = threading.Lock()  # guards all that follows
+        self._lock = threading.Lock()  # guards the attributes below
         self._newest = published(replica)
         self._steps: deque[_Step] = deque(maxlen=_STEPS_KEPT)
         self._payloads: dict[int | None, bytes] = {}
@@ -73,8 +72,8 @@ class StorageLog:
         """The LSN of the newest frame; `base` while the volume is empty."""
         return self.base + self._newest.lsn
 
-    def look(self) -> int:
-        """Take note of a newer version that the replica has; return the newest frame's LSN."""
+    def refresh(self) -> int:
+        """Take the replica's newest version; return the newest frame's LSN."""
         with self._lock:
             found = published(self._replica)
             if found.lsn != self._newest.lsn:
@@ -84,9 +83,9 @@ class StorageLog:
             return self.base + self._newest.lsn
 
     def payload(self, since: int | None) -> bytes:
-        """Return what takes a client from frame ``since`` to the newest version; from nothing, if it is None.
+        """Return the payload that takes a client from frame ``since``, or from nothing, to the newest version.
 
-        Fetches pages that are not here. Raises `NotServable`, and the errors of graft.
+        Fetches missing pages. Raises `NotServable`, and the errors of graft.
         """
         with self._lock:
             newest, steps, payloads = self._newest, list(self._steps), self._payloads
@@ -95,8 +94,8 @@ class StorageLog:
             size = len(pages) * (PAGE_SIZE + 4)
             if size > self._frame_bytes_max:
                 raise NotServable(
-                    f"{newest.describe()} takes a frame of {size} bytes, more than this server sends "
-                    f"({self._frame_bytes_max}); use a client that fetches pages as it needs them"
+                    f"{newest.describe()} needs a frame of {size} bytes, more than the limit of "
+                    f"{self._frame_bytes_max}; use a client that fetches pages on demand"
                 )
             made = encode_pages(newest, pages, self._shown_cookie(newest))
             if size > _KEPT_BYTES_MAX or len(payloads) >= _PAYLOADS_KEPT:
@@ -105,10 +104,10 @@ class StorageLog:
         return payloads[since]
 
     def _shown_cookie(self, newest: Snapshot) -> int:
-        """Return the schema cookie to show: twice SQLite's own; one more in all versions after the one that changed it.
+        """Return the schema cookie to show: twice SQLite's own, plus one after the version that changed it.
 
-        The published client notes which root pages a live query reads while it still goes by the schema before. So
-        it has to look a second time; a cookie that changed makes it look.
+        When the schema changes, the published client determines the root pages of a live query with the old schema. The
+        second change of the cookie makes it determine them again, with the new one.
         """
         cookie = int.from_bytes(newest.read(1)[_COOKIE], "big")
         with self._lock:
@@ -119,7 +118,7 @@ class StorageLog:
             return (2 * cookie + (newest.lsn != self._schema.changed_at)) % 2**32
 
     def _pages(self, newest: Snapshot, steps: Sequence[_Step], since: int | None) -> Pages:
-        """Return the pages that a client at frame ``since`` lacks; page 1 always, for a frame cannot be empty."""
+        """Return the pages that a client at frame ``since`` lacks, and always page 1, since a frame cannot be empty."""
         if since is None:
             return np.arange(1, newest.page_count + 1, dtype=np.int64)
         before = since - self.base
@@ -135,7 +134,7 @@ class StorageLog:
 
 
 def encode_pages(snapshot: Snapshot, pages: Pages, cookie: int) -> bytes:
-    """Return the payload with these pages, which are ascending, page 1 first; it shows this schema cookie."""
+    """Return the payload with these ascending pages, which begin with page 1; page 1 gets the schema cookie."""
     newest_first = pages[::-1]
     snapshot.prefetch(newest_first.tolist())
     bodies = [bytes(snapshot.read(page)) for page in newest_first.tolist()]
@@ -145,5 +144,5 @@ def encode_pages(snapshot: Snapshot, pages: Pages, cookie: int) -> bytes:
 
 
 def base_of(log: LogId) -> int:
-    """Return the frame LSN before a log's first: 31 bits of its id, far away from those of all other logs."""
+    """Return the frame LSN before a log's first frame: 31 bits of the log's id, far from those of other logs."""
     return (xxhash.xxh3_64_intdigest(str(log).encode()) >> 33) << 32

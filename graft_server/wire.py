@@ -1,10 +1,10 @@
 """The network protocol of SQLSync 0.3.2, as bytes: one message per binary WebSocket message, in bincode.
 
-u32 0 RangeRequest  | id | range     what the sender has of journal `id`; the other side answers with its own range
-u32 1 Range         | range          the answer, and the acknowledgement of every frame
+u32 0 RangeRequest  | id | range     the sender's range of journal `id`; the other side replies with its own range
+u32 1 Range         | range          that reply, and the acknowledgement of every frame
 u32 2 Frame         | id | u64 lsn | u64 length | that many raw bytes
 id:    u64 length (16 or 32) | bytes
-range: u32 0 | u64 next LSN          nothing; the next one will be that
+range: u32 0 | u64 next LSN          empty; the first LSN will be that
        u32 1 | u64 first | u64 last  both inclusive
 """
 
@@ -15,9 +15,9 @@ from sqlsync.ids import LENGTHS
 from sqlsync.wasm.bincode import BadBincode, Reader, Writer
 
 WINDOW_FRAMES_MAX: Final = 100
-"""So many frames may be on their way without an acknowledgement."""
+"""The most frames that may be sent without an acknowledgement."""
 HEAD_BYTES_MAX: Final = 4 + 8 + 32 + 8 + 8
-"""What a frame has at most before its payload."""
+"""The largest number of bytes before a frame's payload."""
 _RANGE_REQUEST, _RANGE, _FRAME = range(3)
 _EMPTY, _SPAN = range(2)
 _LSN_MAX: Final = 2**64 - 2
@@ -28,7 +28,7 @@ class Empty:
     """A range without LSNs."""
 
     next_lsn: int
-    """The one that would be its first."""
+    """The LSN that would be its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Span:
 
     @property
     def next_lsn(self) -> int:
-        """The LSN behind it."""
+        """The LSN after it."""
         return self.last + 1
 
 
@@ -49,16 +49,16 @@ LsnRange: TypeAlias = Empty | Span
 
 @dataclass(frozen=True, slots=True)
 class RangeRequest:
-    """Asks what the other side has of a journal."""
+    """Asks for the other side's range of a journal."""
 
     id: bytes
     source: LsnRange
-    """What the asker has."""
+    """The sender's range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Says what one has of the journal that was asked for, or that a frame belongs to."""
+    """The sender's range of the requested journal, or of the journal of a received frame."""
 
     range: LsnRange
 
@@ -76,16 +76,16 @@ Message: TypeAlias = RangeRequest | Range | Frame
 
 
 class BadMessage(Exception):
-    """Bytes that are no message of the protocol; the connection ends."""
+    """The bytes are not a message of the protocol; the connection ends."""
 
 
 def first_lsn(of: LsnRange) -> int:
-    """Return where a range begins, or would."""
+    """Return the first LSN of a range, or the one that would be."""
     return of.next_lsn if isinstance(of, Empty) else of.first
 
 
 def span_until(next_lsn: int) -> LsnRange:
-    """Return the range of everything before an LSN."""
+    """Return the range of all LSNs before one."""
     return Span(0, next_lsn - 1) if next_lsn else Empty(0)
 
 
@@ -109,13 +109,13 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Read a message; raises `BadMessage`, whose text can be shown to whoever sent it."""
+    """Decode a message; raises `BadMessage`, whose text can be shown to the sender."""
     reader = Reader(data)
     try:
         message = _taken(reader)
         reader.end()
     except BadBincode as error:
-        raise BadMessage(f"a message of {len(data)} bytes makes no sense: {error}") from error
+        raise BadMessage(f"a message of {len(data)} bytes is not valid: {error}") from error
     return message
 
 
@@ -141,7 +141,7 @@ def _taken_range(reader: Reader) -> LsnRange:
         return Empty(_taken_lsn(reader))
     first, last = _taken_lsn(reader), _taken_lsn(reader)
     if first > last:
-        raise BadBincode(f"a range that begins at {first} ends at {last}")
+        raise BadBincode(f"a range begins at {first} and ends at {last}")
     return Span(first, last)
 
 

@@ -1,10 +1,10 @@
 """The accelerated path: a file that hands its snapshot to C, which then reads and commits for SQLite without Python.
 
-The VFS in C (native/) and the one in Python (vfs.py) have the same name and open the same replicas. Everything that
-decides something is in `VolumeFile`, for both; C only goes on with what it was handed, as long as nobody has published
-a newer version: it answers with pages of the snapshot, takes SHARED locks, and appends small commits to the journal in
-the room behind one that Python has made. Those are taken in here as if another process had made them, before anything
-else is decided.
+The VFS in C (native/) and the one in Python (vfs.py) have the same name and open the same replicas. All decisions are
+made in `VolumeFile`, for both. C works only with the snapshot that it was handed, and only while no newer version has
+been published: it reads the snapshot's pages, takes SHARED locks, and appends small commits to the journal, in the free
+space after a commit that Python wrote. Before Python decides anything else, it adopts those commits as if another
+process had made them.
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
@@ -47,15 +47,15 @@ class AcceleratedFile(VolumeFile):
         """See `VolumeFile`."""
         self.reader = _accelerator.Reader(None if fixed is not None else replica.shared.words)
         self.appender: _accelerator.Appender | None = None
-        """Commits what is small; None where Python must."""
+        """Appends small commits in C; None if Python must make every commit."""
         self._aimed: int | None = None
-        """The local LSN behind which it knows the room."""
+        """The local LSN after which the appender knows the free space in the journal."""
         super().__init__(replica, fixed=fixed, durability=durability, read_path=read_path)
         may_append = durability is not Durability.REMOTE and replica.runtime is SYSTEM and replica.read_only is None
         if fixed is None and may_append:
             sync = durability is not Durability.RELAXED
             lock = replica.writer_lock.path
-            descriptor = replica.home.open(lock.name, os.O_RDWR)  # locked apart from the replica's own
+            descriptor = replica.home.open(lock.name, os.O_RDWR)  # its lock is separate from the replica's
             try:
                 with local_errors(f"opening {lock}"):
                     self.appender = _accelerator.Appender(
@@ -66,7 +66,7 @@ class AcceleratedFile(VolumeFile):
                 os.close(descriptor)
 
     def xLock(self, level: int) -> None:
-        """Lock, and hand over what there is to read, and where to append."""
+        """Lock, and hand C the snapshot to read and the space to append to."""
         try:
             self._catch_up(reads=level != _SHARED)
         except GraftError as error:
@@ -75,7 +75,7 @@ class AcceleratedFile(VolumeFile):
         self._hand_over()
 
     def xUnlock(self, level: int) -> None:
-        """Unlock, and hand over what there is to read, unless a finalizer calls, which may not look for it."""
+        """Unlock, and hand C the snapshot to read, unless a finalizer calls, which must not load it."""
         try:
             super().xUnlock(level)
         finally:
@@ -85,7 +85,7 @@ class AcceleratedFile(VolumeFile):
                 self._hand_over()
 
     def xRead(self, amount: int, offset: int) -> Buffer:
-        """Read what C could not, and hand over what that made known."""
+        """Read what C could not, and hand C the snapshot's pages if it lacked them."""
         found = super().xRead(amount, offset)
         snapshot = self._snapshot
         lacks_pages = self.reader.snapshot is None and self._transaction is None
@@ -94,7 +94,7 @@ class AcceleratedFile(VolumeFile):
         return found
 
     def pragma(self, name: str, value: str | None) -> str | None:
-        """Answer from the newest version that this connection has seen or made."""
+        """Answer from the newest version that this connection has read or committed."""
         try:
             self._catch_up(reads=self._snapshot is not None)
         except GraftError as error:
@@ -102,9 +102,9 @@ class AcceleratedFile(VolumeFile):
         return super().pragma(name, value)
 
     def take_over(self) -> None:
-        """Go on with a write transaction that C began, and whose pages come next."""
+        """Take over a write transaction that C began; its pages are written next."""
         appender, snapshot = self.appender, self._snapshot
-        assert appender is not None, "BUG: nothing was begun"
+        assert appender is not None, "BUG: no transaction was begun in C"
         assert snapshot is not None, "BUG: SQLite writes without having read"
         try:
             if in_finalizer():
@@ -118,7 +118,7 @@ class AcceleratedFile(VolumeFile):
         self._hand_over()
 
     def xClose(self) -> None:
-        """Close; C does nothing from here on."""
+        """Close the file and stop C's part."""
         if self.appender is not None:
             self.appender.close()
         self.reader.close()
@@ -128,16 +128,16 @@ class AcceleratedFile(VolumeFile):
         super()._commit(transaction)
         room = transaction.room()
         if self.appender is not None and room is not None:
-            # The commit stands. Without a descriptor of its own, C appends nothing behind it.
+            # The commit is done. If C cannot duplicate the descriptor, it appends nothing after it.
             with contextlib.suppress(OSError, MemoryError):
                 self.appender.aim(*room)
                 self._aimed = transaction.base.local_lsn
 
     def _catch_up(self, *, reads: bool) -> bool:
-        """Learn what C has committed; tell whether the transaction that it has open is among it.
+        """Adopt what C has committed; return whether its open transaction is already committed.
 
-        If SQLite ``reads``, what it is shown stays as it is: where others have committed since, that version is known
-        to C alone.
+        If SQLite ``reads``, the version shown does not change. If another writer has committed since, only C knows that
+        version.
         """
         appender = self.appender
         told = None if appender is None else appender.told()
@@ -159,7 +159,7 @@ class AcceleratedFile(VolumeFile):
         if snapshot is None or self._transaction is not None:
             self.reader.withdraw()
             return
-        # After a commit that nobody has read from yet, the next transaction may well not read either.
+        # Build C's snapshot only once a page was read: after a commit, the next transaction may not read either.
         native = _native(snapshot, self.reader.snapshot) if snapshot.page_map.read else None
         size = snapshot.page_count * snapshot.page_size
         generation = self._generation(snapshot)
@@ -168,7 +168,7 @@ class AcceleratedFile(VolumeFile):
             self._lend_room(snapshot)
 
     def _lend_room(self, snapshot: Snapshot) -> None:
-        """Let C append behind the newest version, where it knows the place and all that page 1 has to say."""
+        """Let C append after the newest version, if it knows the position and Python knows page 1's header."""
         appender, base = self.appender, self._base_header
         if appender is None or base is None or self._aimed != snapshot.local_lsn or not self._cookie.as_stored:
             return
@@ -176,7 +176,7 @@ class AcceleratedFile(VolumeFile):
             appender.lend(base.counter, self._shown.value)
 
     def _continue_with(self, snapshot: Snapshot, shown: int, *, reads: bool) -> None:
-        """Take a version that C has committed for what SQLite has in its cache."""
+        """Record that SQLite's cache holds the version that C has committed."""
         self._shown.committed(snapshot.content_version, shown)
         self._cookie.committed(snapshot.history)
         self._base_header = self._probe = None
@@ -184,16 +184,16 @@ class AcceleratedFile(VolumeFile):
             self._read_from(snapshot)
 
     def _generation(self, snapshot: Snapshot) -> int | None:
-        """Return the state generation at which this is the newest version; None if it is not, or nobody can tell.
+        """Return the state generation at which this is the newest version; None if it is not, or if that is unknown.
 
-        None also where each transaction has to ask how old that version is.
+        None also if each transaction has to check the age of the version.
         """
         if self.max_staleness_s is not None:
             return None
         try:
             view = self._replica.view()
         except GraftError:
-            return None  # whoever locks next will be told
+            return None  # the next lock raises it
         return view.generation if view.snapshot is snapshot else None
 
 
@@ -221,7 +221,7 @@ def _open(name: str, flags: int, parameters: dict[str, str]) -> VolumeFile:
 
 
 def install() -> None:
-    """Register the VFS with apsw's SQLite; raises `apsw.Error` where apsw cannot load extensions."""
+    """Register the VFS with apsw's SQLite; raises `apsw.Error` if apsw cannot load extensions."""
     _accelerator.set_hooks(
         open_file=_open, full_pathname=os.path.abspath, failed=remember, checksum=xxhash.xxh3_64_intdigest
     )

@@ -1,4 +1,4 @@
-"""`connect`: a volume as an SQLite database, made or cloned first if need be."""
+"""`connect`: opens a volume as an SQLite database, and creates or clones it first if there is no replica yet."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from graft.replica.replica import Replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.time_travel import At
-from graft_sqlite_vfs.read_bounds import WAIT_S, Wishes, parse_wishes
+from graft_sqlite_vfs.read_bounds import WAIT_S, ReadBounds, parse_read_bounds
 from graft_sqlite_vfs.registration import NAME
 from pagestore.pages import PAGE_SIZE_DEFAULT
 from pagestore.urls import local_directory
@@ -49,33 +49,33 @@ def connect(
 ) -> apsw.Connection:
     """Open the replica directory ``database`` as an SQLite database.
 
-    If there is no replica yet, ``remote`` says where its volume is (``s3://bucket/prefix#name``; the name defaults to
-    the directory's, without its suffix): one that exists is cloned, else it is made, with ``page_size`` bytes a page
-    (512…65536, 4096 by default). The logger ``graft`` warns when that may be a slip: the remote has similar names, or
-    a directory is made that could be a bucket without ``s3://``.
+    If there is no replica yet, ``remote`` is the address of its volume (``s3://bucket/prefix#name``; the name defaults
+    to the directory's, without its suffix). An existing volume is cloned; otherwise a volume is created, with
+    ``page_size`` bytes a page (512…65536, 4096 by default). The logger ``graft`` warns if that may be a mistake: if the
+    remote has similar names, or if a new directory could be a bucket without ``s3://``.
 
-    With ``create=False`` no volume is made: a name that is not there raises `NoSuchVolume`, which names similar ones.
-    With ``create=True`` the volume is made here and now: `VolumeExists` or `ReplicaExists` if it is there already.
-    ``at`` (an LSN, or a moment as ISO 8601 text or `datetime`) opens a version of the past, which cannot be written.
+    With ``create=False`` no volume is created, and a missing one raises `NoSuchVolume`, which names similar ones. With
+    ``create=True`` the volume must be new: `VolumeExists` or `ReplicaExists` if it is not. ``at`` (an LSN, or a time as
+    ISO 8601 text or `datetime`) opens an old version, read-only.
 
-    With ``max_staleness_s`` each transaction reads all that the remote had so many seconds before it began: it looks at
-    the remote if that is not known (0: always), and fails where it cannot. With ``min_lsn`` the connection opens when
-    the replica has that commit, as a push elsewhere returned it; `TooStale` if that takes more than ``wait_s``.
-    ``settings`` count where this call is the first in the process to open the replica.
+    With ``max_staleness_s`` each transaction reads all that the remote had this many seconds before it began: it polls
+    the remote if the replica's age is not known (0: always), and fails if the remote cannot be reached. With
+    ``min_lsn`` the connection opens when the replica has that commit, whose LSN a push elsewhere returned; `TooStale`
+    if that takes more than ``wait_s``. ``settings`` apply if this call is the first in the process to open the replica.
 
     Connections are apsw's: use one per thread, or share it; close it. They wait ``settings.lock_timeout_s`` seconds
     for another writer (`apsw.Connection.set_busy_timeout` changes that). Raises the errors of `graft.errors`:
-    `NotAReplica` without a ``remote``, `OtherVolume`, `NoSuchVersion`, `BadRequest`, and the remote's and the disk's.
-    What fails later, in a statement, raises apsw's exceptions (graft_sqlite_vfs/errors.py), whose ``__cause__`` is one
+    `NotAReplica` without a ``remote``, `OtherVolume`, `NoSuchVersion`, `BadRequest`, and those of the remote and the
+    disk. A statement that fails later raises apsw's exceptions (graft_sqlite_vfs/errors.py), whose ``__cause__`` is one
     of these.
     """
-    level, wishes = _level(durability), Wishes(max_staleness_s, min_lsn, wait_s)
-    parse_wishes(wishes.parameters().get)  # before anything is made
+    level, bounds = _level(durability), ReadBounds(max_staleness_s, min_lsn, wait_s)
+    parse_read_bounds(bounds.parameters().get)  # fails before anything is created
     if create and (remote is None or at is not None):
-        raise BadRequest("create=True makes a new volume: it needs a remote, and no moment of the past")
+        raise BadRequest("create=True creates a new volume: pass a remote, and do not pass `at`")
     making = _Making(create, page_size, of_past=at is not None)
     with _replica(replica_path(database), remote, making, settings) as replica:
-        parameters = {"vfs": NAME, "durability": level.value, **wishes.parameters()}
+        parameters = {"vfs": NAME, "durability": level.value, **bounds.parameters()}
         if at is not None:
             parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
         try:
@@ -97,13 +97,13 @@ def connect(
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """What may be made where there is no replica."""
+    """What `connect` may create if there is no replica."""
 
     create: bool | None
-    """Whether the volume must be made (True), must be there (False), or is made if it is not there."""
+    """Whether the volume must be new (True), must exist (False), or is created if it does not exist (None)."""
     page_size: int | None
     of_past: bool
-    """Whether a version of the past is to be opened: a new volume has none."""
+    """Whether an old version is to be opened; a new volume has none."""
 
     @property
     def may_create(self) -> bool:
@@ -112,7 +112,7 @@ class _Making:
 
 @contextmanager
 def _replica(path: Path, remote: Remote | None, making: _Making, settings: Settings | None) -> Iterator[Replica]:
-    """Hold the replica open until SQLite holds it too."""
+    """Open the replica, and keep it open until SQLite has opened it too."""
     replica = _opened_or_made(path, remote, making, settings)
     try:
         if making.page_size not in {None, replica.page_size}:
@@ -130,12 +130,12 @@ def _opened_or_made(path: Path, remote: Remote | None, making: _Making, settings
         try:
             return _made(path, remote, making, settings)
         except ReplicaExists:
-            # Either another process was faster, or something else is in the way.
+            # Either another process has just created the replica, or the path is something else.
             if not is_replica(path):
                 raise
     if not is_replica(path):
         raise not_a_replica(
-            path, "say where the volume is or shall be, to make one: connect(path, remote='s3://bucket/prefix#name')"
+            path, "to create or clone one, pass the volume's address: connect(path, remote='s3://bucket/prefix#name')"
         )
     replica = open_replica(path, settings=settings)
     if address is not None and not is_same_volume(replica.store_url, replica.name, address):
@@ -154,30 +154,30 @@ def _made(path: Path, remote: Remote, making: _Making, settings: Settings | None
     try:
         replica = _new(path, remote, making, settings)
     except VolumeExists:
-        return clone(path, remote, settings=settings, to_read=True)  # somebody else made it meanwhile
+        return clone(path, remote, settings=settings, to_read=True)  # another process has just created it
     if similar := [name for name in near if _without_digits(name) != _without_digits(replica.name)]:
         _LOG.warning(
-            "made a new, empty volume %s; %s has %s, which may have been meant: create=False opens only what is there",
+            "created a new, empty volume %s; %s has %s, which may have been meant: create=False opens only existing volumes",
             replica.name, replica.store_url, ", ".join(similar),
         )  # fmt: skip
     return replica
 
 
 def _new(path: Path, remote: Remote, making: _Making, settings: Settings | None) -> Replica:
-    """Make a volume; say so if that makes a directory which may have been meant as a bucket."""
+    """Create a volume; warn if that creates a directory which may have been meant as a bucket."""
     directory = local_directory(parse_remote(remote).store_url) if is_bare(remote) else None
     makes_directory = directory is not None and not directory.exists()
     replica = init(path, remote, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
     if makes_directory:
         _LOG.warning(
-            "made the directory %s, a new remote; a bucket is named s3://bucket/prefix#volume, a new directory ./name",
+            "created the directory %s as a new remote; for a bucket, use s3://bucket/prefix#volume, for a directory ./name",
             directory,
         )
     return replica
 
 
 def _without_digits(name: str) -> str:
-    """Return what names have in common that are numbered on purpose."""
+    """Return a name without its digits, by which deliberately numbered names are equal."""
     return _DIGITS.sub("", name)
 
 
@@ -185,4 +185,4 @@ def _level(durability: Durability | str) -> Durability:
     try:
         return Durability(durability)
     except ValueError as error:
-        raise BadRequest(f"{error}: there are {', '.join(level.value for level in Durability)}") from None
+        raise BadRequest(f"{error}: use {', '.join(level.value for level in Durability)}") from None

@@ -1,6 +1,6 @@
-"""Telling SQLite what a volume could not do: result codes, and messages that reach the user.
+"""Maps volume errors to SQLite result codes and messages.
 
-    graft.errors          SQLite                apsw            what SQLite and its caller make of it
+    graft.errors          SQLite                apsw            what SQLite or its caller does next
     WriterBusy            BUSY                  BusyError       the busy handler runs, then the caller retries
     StaleSnapshot         BUSY_SNAPSHOT         BusyError       end the read transaction and begin again
     Diverged              ABORT                 AbortError      pull with a policy; a blind retry would not help
@@ -9,18 +9,18 @@
     LimitReached          IOERR                 IOError         raise the limit, or close something
     ReplicaMoved          READONLY_DBMOVED      ReadOnlyError   close it everywhere and open it again
     DiskFull              FULL                  FullError       free some space
-    LocalStorageError     IOERR_WRITE           IOError         mend the local disk
+    LocalStorageError     IOERR_WRITE           IOError         repair the local disk
     Corrupt               IOERR_DATA            IOError         report it; never "database disk image is malformed"
-    RemoteRefused         IOERR_AUTH            IOError         mend the set-up
+    RemoteRefused         IOERR_AUTH            IOError         correct the configuration
     RemoteUnavailable     IOERR                 IOError         retry later
     TooStale              IOERR                 IOError         retry later, or ask for less
     anything else         IOERR                 IOError
 
-While a database is opened, everything but WriterBusy is CANTOPEN. A commit that the remote did not answer, and that
-left nothing behind, is BUSY, so that an explicit transaction stays open and its COMMIT can be tried again.
+While a database is being opened, every error except WriterBusy is CANTOPEN. A commit that the remote did not answer and
+that stored nothing is BUSY, so that an explicit transaction stays open and its COMMIT can be tried again.
 
-The raised exception carries the message of the `GraftError`, which is its ``__cause__``. One exception to that is not
-ours to make: apsw clears whatever xLock raises with a BUSY code, and the user reads SQLite's "database is locked".
+The raised exception has the message of the `GraftError`, which is its ``__cause__``. graft cannot ensure this in one
+case: apsw discards what xLock raises with a BUSY code, and the user reads SQLite's "database is locked".
 """
 
 import apsw
@@ -59,12 +59,12 @@ def result_code(error: GraftError) -> int:
 
 
 def sqlite_error(code: int, message: str) -> Exception:
-    """Return the apsw exception that makes SQLite see ``code`` and the user read ``message``."""
+    """Return the apsw exception that gives SQLite ``code`` and the user ``message``."""
     error = apsw.exception_for(code)
     error.args = (message,)
     return error
 
 
 def as_sqlite(error: GraftError, code: int | None = None) -> Exception:
-    """Return the apsw exception for an error, to be raised ``from`` it; ``code`` overrides the table above."""
+    """Return the apsw exception for an error, to be raised ``from`` it; ``code`` overrides the module's table."""
     return sqlite_error(result_code(error) if code is None else code, str(error))

@@ -1,13 +1,13 @@
-"""The main database file that SQLite sees: one snapshot of a volume at a time, and sometimes its write transaction.
+"""The main database file that SQLite sees: one snapshot of a volume at a time, and at times a write transaction on it.
 
 Invariants, between SQLite's calls:
 - `_transaction` is set exactly while SQLite holds RESERVED or more; then `_snapshot` is its base.
 - `_snapshot` is set exactly while SQLite holds SHARED or more (a file of the past always has one).
-- `_reading` is what SQLite is to see now: the transaction, else the snapshot, else None for the newest version.
-- Nothing is committed anywhere but in `synced`, and only if SQLite moved the change counter of page 1.
+- `_reading` is what SQLite sees now: the transaction, else the snapshot, else None for the newest version.
+- Only `synced` commits, and only if SQLite moved the change counter of page 1.
 
-SQLite calls a file under its connection's mutex, so that one thread at a time is in here and no lock is needed. The
-shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html); apsw finds them by name, no base class is needed.
+SQLite calls a file under its connection's mutex, so one thread at a time runs these methods, and no lock is needed.
+The methods are those of sqlite.org/c3ref/io_methods.html; apsw finds them by name, without a base class.
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
@@ -26,7 +26,7 @@ from graft_sqlite_vfs import header
 from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import as_sqlite, result_code
 from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, PROBED, Buffer, Header, ShownCookie, ShownCounter
-from graft_sqlite_vfs.pragmas import Asked, answer
+from graft_sqlite_vfs.pragmas import PragmaContext, answer
 from graft_sqlite_vfs.unsupported_pragmas import refuse
 
 _SHARED = apsw.SQLITE_LOCK_SHARED
@@ -35,20 +35,20 @@ _SYNC = apsw.SQLITE_FCNTL_SYNC
 _PRAGMA = apsw.SQLITE_FCNTL_PRAGMA
 _DEFAULT_PAGE_SIZE = 4096
 _CHARACTERISTICS = (
-    # A write is in memory until the commit, which is one: no order, no torn sector, no partly appended page.
+    # Writes stay in memory until one atomic commit: no write order, no torn sector, no partly appended page.
     apsw.SQLITE_IOCAP_SAFE_APPEND
     | apsw.SQLITE_IOCAP_SEQUENTIAL
     | apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE
-    # Long values may be read straight into place, at whatever offset, without passing through the page cache.
+    # Long values may be read at any offset without passing through the page cache.
     | apsw.SQLITE_IOCAP_SUBPAGE_READ
 )
 
 
 def collected(name: str) -> str:
-    """Say why a transaction is rolled back that a finalizer cannot commit."""
+    """Return the message for a transaction that is rolled back because a finalizer cannot commit it."""
     return (
-        f"volume {name}: a statement whose rows were not read to the end was collected as garbage, where its commit "
-        "could not be waited for; it is rolled back. Read all rows, or close the cursor"
+        f"volume {name}: a statement was garbage collected before its rows were read to the end, at a moment when its "
+        "commit could not wait; it was rolled back. Read all rows, or close the cursor"
     )
 
 
@@ -65,9 +65,9 @@ class VolumeFile:
     def __init__(
         self, replica: Replica, *, fixed: Snapshot | None, durability: Durability, read_path: str = "pure"
     ) -> None:
-        """Take over one reference to ``replica``, which `xClose` gives back; ``fixed`` is a version of the past.
+        """Take over one reference to ``replica``, which `xClose` releases.
 
-        ``read_path`` says in words how SQLite comes here to read.
+        ``fixed`` is the old version to show instead of the newest; ``read_path`` is the name of the read path.
         """
         self._replica = replica
         self._fixed = fixed
@@ -81,31 +81,31 @@ class VolumeFile:
         self._shown = ShownCounter()
         self._cookie = ShownCookie()
         self._counter = 0
-        """What page 1 reads as now; within a transaction, what SQLite wrote last."""
+        """The change counter that SQLite sees in page 1; within a transaction, the one it wrote last."""
         self._base_header: Header | None = None
-        """Of the snapshot's page 1; None until it was read."""
+        """Header of the snapshot's page 1; None until it was read."""
         self._header_written: Header | None = None
-        """Of the page 1 that was stored last."""
+        """Header of the page 1 that was stored last."""
         self._probe: bytes | None = None
-        """What SQLite asks for first in each transaction, while it is known and none is being written."""
+        """Answer to `PROBE`, SQLite's first read in each transaction; None if unknown or while page 1 is written."""
         self._probe_written = b""
-        """The same of the page 1 that SQLite wrote last."""
+        """Answer to `PROBE` for the page 1 that SQLite wrote last."""
         self._page_one_written = False
         self._committed = False
         """Whether this transaction has committed already."""
         self._transaction: WriteTransaction | None = None
         self.max_staleness_s: float | None = None
-        """What a transaction reads is all that the remote had so many seconds ago; None: whatever is here."""
+        """Each transaction reads all that the remote had this many seconds before; None: any local version."""
         self._snapshot: Snapshot | None = None
         self._reading: WriteTransaction | Snapshot | None = None
-        """What pages are read from; None: the newest version."""
+        """The source of pages; None: the newest version."""
         if fixed is not None:
             self._turn_to(fixed)
 
     # Reading
 
     def xRead(self, amount: int, offset: int) -> Buffer:
-        """Return ``amount`` bytes from ``offset``, fewer only where the volume ends."""
+        """Return ``amount`` bytes from ``offset``, fewer only at the end of the volume."""
         try:
             if amount == self._page_size and offset and not offset & self._mask:
                 return (self._reading or self._replica.snapshot()).read((offset >> self._shift) + 1, self._advisor)
@@ -118,8 +118,8 @@ class VolumeFile:
     def _read_range(self, amount: int, offset: int) -> Buffer:
         size = self.xFileSize()
         if not size and self._snapshot is None and offset == 0 and amount == HEADER_BYTES:
-            # The only read without a lock: SQLite opens the file and wants to know the page size. Where it is not the
-            # default, an empty volume has to tell it, or SQLite would choose for itself.
+            # The only read without a lock: SQLite reads the page size when it opens the file. If an empty volume did
+            # not give SQLite its page size, SQLite would use the default.
             return b"" if self._page_size == _DEFAULT_PAGE_SIZE else header.empty_header(self._page_size)
         end = min(offset + amount, size)
         pieces = bytearray()
@@ -150,7 +150,7 @@ class VolumeFile:
     # Locks
 
     def xLock(self, level: int) -> None:
-        """Take a snapshot to read, or become the writer on it."""
+        """Take a snapshot to read, or begin a write transaction on it."""
         try:
             if level == _SHARED:
                 if self._fixed is None:
@@ -163,7 +163,7 @@ class VolumeFile:
             raise as_sqlite(error) from error
 
     def xUnlock(self, level: int) -> None:
-        """End the write transaction; what was not committed is dropped. Below SHARED, let go of the snapshot too."""
+        """End the write transaction and drop uncommitted pages. Below SHARED, release the snapshot too."""
         transaction = self._transaction
         if level <= _SHARED and transaction is not None:
             self._transaction = None
@@ -176,18 +176,18 @@ class VolumeFile:
             self._snapshot = self._reading = None
 
     def xCheckReservedLock(self) -> bool:
-        """Tell whether somebody is writing; SQLite only asks when it finds a journal, and it never does."""
+        """Return whether this connection is writing; SQLite asks only if it finds a journal, and there never is one."""
         return self._transaction is not None
 
     def _begin(self) -> None:
         snapshot = self._snapshot
         assert snapshot is not None, "BUG: SQLite asks to write without having read"
         if self._fixed is not None:
-            raise ReadOnly(f"{snapshot.describe()}: the past cannot be written; open the volume without `at`")
+            raise ReadOnly(f"{snapshot.describe()}: an old version cannot be written; open the volume without `at`")
         self._begin_with(self._replica.begin(snapshot))
 
     def _begin_with(self, transaction: WriteTransaction) -> None:
-        # Equal in content; its LSN may be newer, if a push came between.
+        # The content is equal; the LSN may be newer if a push came between.
         self._snapshot = transaction.base
         self._transaction = self._reading = transaction
         self._page_one_written = self._committed = False
@@ -243,8 +243,8 @@ class VolumeFile:
 
     def _other_page_size(self, page_size: int) -> str:
         return (
-            f"volume {self._replica.name} has pages of {self._page_size} bytes, which cannot change, and SQLite wants "
-            f"to write pages of {page_size} bytes: leave `PRAGMA page_size` alone, or make a volume with that page size"
+            f"volume {self._replica.name} has pages of {self._page_size} bytes, which cannot change, and SQLite tries "
+            f"to write pages of {page_size} bytes: do not set `PRAGMA page_size`, or create a volume with that size"
         )
 
     def xTruncate(self, size: int) -> None:
@@ -258,10 +258,10 @@ class VolumeFile:
             raise as_sqlite(error) from error
 
     def xSync(self, flags: int) -> None:
-        """Do nothing: SQLITE_FCNTL_SYNC came before and has settled everything, and comes with synchronous=OFF too."""
+        """Do nothing: SQLITE_FCNTL_SYNC has committed before, and SQLite sends that with synchronous=OFF too."""
 
     def synced(self) -> None:
-        """Commit, or drop what a rollback has put back; SQLITE_FCNTL_SYNC."""
+        """Commit, or drop the pages that a rollback restored; SQLITE_FCNTL_SYNC."""
         try:
             if in_finalizer():
                 self._commit_in_finalizer()
@@ -271,7 +271,7 @@ class VolumeFile:
             raise as_sqlite(error) from error
 
     def _commit_in_finalizer(self) -> None:
-        """Commit what a collected statement has written, one whose rows were not read to the end, unless that waits."""
+        """Commit for a statement that was collected before its rows were read to the end, if that needs no waiting."""
         with self._replica.held_for_finalizer() as held:
             if not held or self._durability is Durability.REMOTE:
                 raise WriterBusy(collected(self._replica.name))
@@ -283,21 +283,21 @@ class VolumeFile:
             return
         if self._committed and not self._page_one_written:
             raise BadRequest(
-                f"volume {self._replica.name}: locking_mode=EXCLUSIVE cannot be used with a volume, and was set where "
-                "it could not be refused; this transaction is not committed. Set locking_mode=NORMAL first"
+                f"volume {self._replica.name}: locking_mode=EXCLUSIVE cannot be used with a volume, and was set in a "
+                "way that could not be refused; this transaction is not committed. Set locking_mode=NORMAL first"
             )
         page_count, written = transaction.page_count, self._header_written
         if not page_count or not self._moved(transaction.base) or written is None:
             transaction.rollback()
             self._forget_writes()
             return
-        # After the commit SQLite would cut off what it no longer uses; page 1 knows already.
+        # After the commit SQLite would truncate to the size that page 1 already states.
         if 1 <= written.page_count < page_count:
             transaction.truncate(written.page_count)
         self._commit(transaction)
 
     def _moved(self, base: Snapshot) -> bool:
-        # An empty volume has no counter that a rollback could put back.
+        # An empty volume has no counter that a rollback could restore.
         return self._page_one_written and not (base.page_count and self._counter == self._shown.value)
 
     def _commit(self, transaction: WriteTransaction) -> None:
@@ -305,8 +305,8 @@ class VolumeFile:
         try:
             snapshot = commit(self._replica, transaction, self._durability)
         except RemoteUnavailable as error:
-            kept = self._replica.snapshot().content_version != base.content_version
-            raise as_sqlite(error, result_code(error) if kept else apsw.SQLITE_BUSY) from error
+            has_committed = self._replica.snapshot().content_version != base.content_version
+            raise as_sqlite(error, result_code(error) if has_committed else apsw.SQLITE_BUSY) from error
         except GraftError as error:
             raise as_sqlite(error) from error
         self._snapshot = snapshot
@@ -315,11 +315,11 @@ class VolumeFile:
         self._base_header, self._probe = self._header_written, self._probe_written
         self._committed, self._page_one_written = True, False
         if self._base_header is not None and header.is_wal_format(self._base_header):
-            # A backup of a database in WAL mode: SQLite is to read the page 1 that `header.shown` makes of it.
+            # A backup of a database in WAL mode: make SQLite read page 1 as `header.shown` translates it.
             self._shown.drop_cache()
             self._probe = None
 
-    # The rest
+    # Everything else
 
     def xFileControl(self, op: int, pointer: int) -> bool:
         """Commit at SYNC, answer pragmas, and leave the rest to SQLite."""
@@ -335,21 +335,21 @@ class VolumeFile:
         return text is not None
 
     def pragma(self, name: str, value: str | None) -> str | None:
-        """Return the text of a pragma, None if it is SQLite's; SQLITE_FCNTL_PRAGMA."""
+        """Return the text of a pragma, None if SQLite must handle it; SQLITE_FCNTL_PRAGMA."""
         try:
             refuse(name, value, self._replica.name, self._page_size)
-            asked = Asked(
+            context = PragmaContext(
                 self._replica, self.snapshot, self._durability,
                 fixed=self._fixed is not None, reading=self._snapshot is not None,
                 writing=self._transaction is not None, read_path=self._read_path, bounds=self,
             )  # fmt: skip
-            return answer(name, value, asked)
+            return answer(name, value, context)
         except GraftError as error:
             raise as_sqlite(error) from error
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is being read, or would be."""
+        """The version that SQLite reads, or would read now."""
         return self._snapshot or self._replica.snapshot()
 
     def xSectorSize(self) -> int:
@@ -357,11 +357,11 @@ class VolumeFile:
         return _DEFAULT_PAGE_SIZE
 
     def xDeviceCharacteristics(self) -> int:
-        """Return what SQLite need not fear."""
+        """Return the guarantees that let SQLite skip work."""
         return _CHARACTERISTICS
 
     def xClose(self) -> None:
-        """Drop an unfinished transaction and give the replica back."""
+        """Drop an unfinished transaction and release the replica."""
         transaction, self._transaction = self._transaction, None
         if transaction is not None:
             transaction.close()

@@ -1,7 +1,7 @@
-"""What SQLite is shown of page 1, and what is stored of what it writes there; pure.
+"""Translates page 1 between its stored form and the form that SQLite sees; pure.
 
-SQLite keeps its page cache as long as bytes 24…39 of page 1 look the same (docs/adr/0005-what-sqlite-is-shown.md).
-Two versions of a volume can agree there, so the change counter that SQLite sees is not the stored one:
+SQLite keeps its page cache valid as long as bytes 24…39 of page 1 are the same (docs/adr/0005-what-sqlite-is-shown.md).
+Two versions of a volume can be equal there, so the change counter that SQLite sees is not the stored one:
 
     offset  bytes  meaning                                 shown
     16      2      page size (1 means 65536)               as stored
@@ -11,8 +11,8 @@ Two versions of a volume can agree there, so the change counter that SQLite sees
     40      4      schema cookie                           as stored, plus an offset from `ShownCookie`
     92      4      counter for which that size is valid    the same number, if the stored two are equal
 
-On the way back, a page 1 that carries the counter which was shown is the old one, put back by a rollback; any other
-counter is a change, and is stored as one more than the counter that was stored before.
+When SQLite writes page 1 with the counter that it was shown, a rollback has restored the old page. Any other counter
+means a change, and page 1 is stored with the previously stored counter plus one.
 """
 
 import struct
@@ -22,9 +22,9 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 HEADER_BYTES = 100
 PROBE = (16, 24)
-"""Length and offset of the read by which SQLite asks whether its cache is valid."""
+"""Length and offset of the read with which SQLite checks whether its cache is valid."""
 PROBED = slice(24, 40)
-"""The same, within a page 1."""
+"""The bytes of page 1 that this read returns."""
 
 _MAGIC = b"SQLite format 3\0"
 _MASK = 0xFFFFFFFF
@@ -39,28 +39,28 @@ _FIELDS = struct.Struct(">16x2s2s4xII8xI48xI")
 _NUMBER = struct.Struct(">I")
 
 
-class Header(NamedTuple):  # made for every commit: a frozen dataclass takes four times as long
-    """What is read of a page 1."""
+class Header(NamedTuple):  # created for every commit; a frozen dataclass takes four times as long
+    """The fields of page 1 that graft uses."""
 
     page_size: bytes
     format: bytes
-    """The versions needed to write and to read."""
+    """The file format versions needed to write and to read."""
     counter: int
     page_count: int
-    """The size in pages; valid in every page 1 that SQLite writes."""
+    """The size in pages, valid in every page 1 that SQLite writes."""
     cookie: int
     """The schema cookie."""
     valid_for: int
-    """The counter for which the size is valid."""
+    """The change counter for which the size is valid."""
 
     @classmethod
     def of(cls, page: Buffer) -> "Header":
-        """Read it from page 1."""
+        """Read the fields from page 1."""
         return cls._make(_FIELDS.unpack_from(page))
 
 
 def is_database(page: Buffer) -> bool:
-    """Tell whether this is the first page of an SQLite database."""
+    """Return whether this is the first page of an SQLite database."""
     return page[: len(_MAGIC)] == _MAGIC
 
 
@@ -76,7 +76,7 @@ def encoded_page_size(page_size: int) -> bytes:
 
 
 def is_wal_format(head: Header) -> bool:
-    """Tell whether page 1 says that the database is in WAL mode, as a backup of one does."""
+    """Return whether page 1 marks the database as in WAL mode, as a backup of such a database does."""
     return head.format == _WAL_FORMAT
 
 
@@ -86,9 +86,9 @@ def counter_in(page: Buffer) -> int:
 
 
 def shown(page: Buffer, counter: int) -> bytearray:
-    """Return page 1 as SQLite is to see it."""
+    """Return page 1 as SQLite sees it."""
     result = bytearray(page)
-    # Before SQLite 3.7 the size in pages was not kept; unequal counters say so, and must stay unequal.
+    # SQLite before 3.7 did not store the size in pages; unequal counters mark that, and must stay unequal.
     size_is_valid = page[_COUNTER] == page[_VALID_FOR]
     result[_COUNTER] = counter.to_bytes(4, "big")
     result[_VALID_FOR] = (counter if size_is_valid else (counter - 1) & _MASK).to_bytes(4, "big")
@@ -98,7 +98,7 @@ def shown(page: Buffer, counter: int) -> bytearray:
 
 
 def stored_as_before(written: Buffer, base: Header) -> bytearray:
-    """Return what to store of a page 1 that carries the shown counter: a rollback's, or a savepoint's."""
+    """Return the page 1 to store when SQLite wrote it with the shown counter: for a rollback or a savepoint."""
     result = bytearray(written)
     result[_FORMAT] = base.format
     result[_COUNTER], result[_VALID_FOR] = _NUMBER.pack(base.counter), _NUMBER.pack(base.valid_for)
@@ -106,13 +106,13 @@ def stored_as_before(written: Buffer, base: Header) -> bytearray:
 
 
 def stored_as_changed(written: Buffer, base: Header | None) -> bytes:
-    """Return what to store of a changed page 1: the counter goes on from the stored one; ``base`` is None at first."""
+    """Return the page 1 to store for a change: the stored counter plus one; ``base`` is None for an empty volume."""
     counter = _NUMBER.pack((base.counter + 1) & _MASK if base else 1)
     return b"".join((written[:24], counter, written[28:92], counter, written[96:]))
 
 
 def empty_header(page_size: int) -> bytes:
-    """Return the header that tells SQLite, while it opens an empty volume, which page size to use."""
+    """Return the header from which SQLite takes its page size when it opens an empty volume."""
     result = bytearray(HEADER_BYTES)
     result[: len(_MAGIC)] = _MAGIC
     result[_PAGE_SIZE] = encoded_page_size(page_size)
@@ -122,23 +122,23 @@ def empty_header(page_size: int) -> bytes:
 class ShownCounter:
     """The change counters that one open file shows to its one SQLite pager.
 
-    Invariant: `top` is at least every counter that this pager was shown or has written, so that ``top + 1`` makes it
-    drop its cache whatever it believes. A counter that the pager wrote and that was committed stands for the new
-    content, so its own commits keep its cache.
+    Invariant: `top` is at least every counter that this pager was shown or has written, so that ``top + 1`` always
+    makes it drop its cache. A counter that the pager wrote and committed identifies the new content, so the pager's own
+    commits do not invalidate its cache.
     """
 
     __slots__ = ("top", "value", "version")
 
     def __init__(self) -> None:
-        """Nothing was shown yet."""
+        """Start before anything was shown."""
         self.top = 0
         self.value = 0
         """The counter shown now."""
         self.version: int | None = None
-        """The content version that it stands for."""
+        """The content version that this counter identifies."""
 
     def turn_to(self, version: int) -> bool:
-        """Show the content of ``version`` from now on; tell whether it is another one than before."""
+        """Show the content of ``version`` from now on; return whether it differs from the version shown before."""
         if version == self.version:
             return False
         self.version = version
@@ -146,11 +146,11 @@ class ShownCounter:
         return True
 
     def saw_written(self, counter: int) -> None:
-        """Note a counter that SQLite wrote, whatever becomes of it."""
+        """Record a counter that SQLite wrote, whether or not it is committed."""
         self.top = max(self.top, counter)
 
     def committed(self, version: int, counter: int) -> None:
-        """Let the counter that SQLite wrote stand for the content that it has just committed."""
+        """Use the counter that SQLite wrote to identify the content that it has just committed."""
         self.version = version
         self.value = counter
 
@@ -162,31 +162,31 @@ class ShownCounter:
 class ShownCookie:
     """The schema cookies that one open file shows to its one SQLite pager.
 
-    SQLite keeps the schema that it has parsed as long as the cookie is the same. Two histories that parted can have the
-    same cookie and other tables. Invariant: `_top` is at least every cookie that was shown or written, so that
-    ``_top + 1`` makes SQLite read the schema again; within one history what is shown moves as what is stored.
+    SQLite reuses its parsed schema as long as the cookie is the same. Two diverged histories can have the same cookie
+    and different tables. Invariant: `_top` is at least every cookie that was shown or written, so that ``_top + 1``
+    makes SQLite read the schema again; within one history the shown cookie changes by as much as the stored one.
     """
 
     __slots__ = ("_history", "_offset", "_parted", "_top")
 
     def __init__(self) -> None:
-        """Nothing was shown yet."""
+        """Start before anything was shown."""
         self._history: int | None = None
         self._top = 0
         self._offset = 0
-        """What is added to the stored cookie."""
+        """Added to the stored cookie."""
         self._parted = False
-        """Whether what is shown next does not continue what was shown last."""
+        """Whether the next version shown belongs to another history than the last."""
 
     def turn_to(self, history: int, *, empty: bool) -> None:
-        """Show versions of a history from now on; of an ``empty`` one SQLite knows, unasked, that its cookie is 0."""
+        """Show versions of a history from now on. For an ``empty`` one, SQLite assumes cookie 0 without reading it."""
         self._parted = self._parted or self._history not in {None, history}
         self._history = history
         if empty:
             self._offset = 0
 
     def show(self, page: bytearray, *, writing: bool) -> None:
-        """Put the cookie to show into a page 1; while SQLite is ``writing`` it keeps to what it was shown before."""
+        """Put the cookie to show into a page 1; the offset does not change while SQLite is ``writing``."""
         stored = int.from_bytes(page[_COOKIE], "big")
         if self._parted and not writing:
             self._parted = False
@@ -197,7 +197,7 @@ class ShownCookie:
             page[_COOKIE] = cookie.to_bytes(4, "big")
 
     def stored(self, written: Buffer, cookie: int) -> Buffer:
-        """Return a page 1 as SQLite wrote it, with ``cookie``, with the cookie to store."""
+        """Return the page 1 to store, for one that SQLite wrote with ``cookie``."""
         self.saw_written(cookie)
         if not self._offset:
             return written
@@ -207,13 +207,13 @@ class ShownCookie:
 
     @property
     def as_stored(self) -> bool:
-        """Whether what SQLite writes is what is to be stored."""
+        """Whether the cookies that SQLite writes are stored unchanged."""
         return not self._offset
 
     def saw_written(self, cookie: int) -> None:
-        """Note a cookie that SQLite wrote, whatever becomes of it."""
+        """Record a cookie that SQLite wrote, whether or not it is committed."""
         self._top = max(self._top, cookie)
 
     def committed(self, history: int) -> None:
-        """Go on from what SQLite has just committed itself."""
+        """Continue from the version that SQLite has just committed."""
         self._history, self._parted = history, False

@@ -1,4 +1,4 @@
-"""Import of a plain SQLite database: checked, and held still while it is read."""
+"""Imports a plain SQLite database: checks it, and holds a read lock on it while copying."""
 
 import contextlib
 import os
@@ -22,18 +22,18 @@ def import_database(
 ) -> TransferResult:
     """Make an SQLite database the volume's content, as one local commit, byte for byte.
 
-    SQLite itself opens the file, so a hot journal is rolled back first, and changes that are still in a WAL count: then
-    SQLite's backup makes a copy, which is imported. Others may read and write the file meanwhile as far as SQLite lets
-    them. Progress counts bytes.
+    SQLite itself opens the file, so it first rolls back a hot journal. If the file has a WAL, SQLite's backup makes a
+    copy that includes the WAL's changes, and the copy is imported. Other connections may read and write the file in the
+    meantime, within SQLite's locks. Progress counts bytes.
 
-    Raises `BadRequest` for a file that is no database or has another page size, for one with another name beside which
-    its newest changes may lie, and where `import_file` does; `WriterBusy`; `DiskFull` and `LocalStorageError`.
+    Raises `BadRequest` if the file is not a database, has another page size, or has hard links whose journal or WAL may
+    hold newer changes, and where `import_file` does; `WriterBusy`; `DiskFull` and `LocalStorageError`.
     """
     source = _source(path)
     page_size = database_page_size(source)
     if page_size != replica.page_size:
         raise BadRequest(
-            f"{source} has pages of {page_size} bytes, volume {replica.name} has {replica.page_size}: make a volume "
+            f"{source} has pages of {page_size} bytes, volume {replica.name} has {replica.page_size}: create a volume "
             f"with page_size={page_size}, or change the file's (PRAGMA page_size={replica.page_size}; VACUUM)"
         )
     require_replaceable(replica.name, replica.snapshot(), replace=replace)
@@ -50,9 +50,9 @@ def import_database(
 
 
 def database_page_size(path: str | os.PathLike[str]) -> int:
-    """Return the page size in bytes of a plain SQLite database, as SQLite reads it: a hot journal is rolled back first.
+    """Return the page size in bytes of a plain SQLite database; SQLite first rolls back a hot journal.
 
-    Raises `BadRequest` where `import_database` does for the file.
+    Raises `BadRequest` if `import_database` would refuse the file.
     """
     source = _source(path)
     with _reading(source, checkpoints=not _has_wal(source)) as connection:
@@ -62,7 +62,7 @@ def database_page_size(path: str | os.PathLike[str]) -> int:
 
 
 def _source(path: str | os.PathLike[str]) -> Path:
-    """Return the file behind a path, links resolved, if it is a database that SQLite can find all changes of."""
+    """Return the resolved path of a database file, if SQLite can find all its changes."""
     with local_errors(f"reading {path}"):
         source = Path(path).resolve(strict=True)
         with source.open("rb") as file:
@@ -81,9 +81,7 @@ def _source(path: str | os.PathLike[str]) -> Path:
 
 
 def _refuse_unknown_names(path: Path) -> None:
-    """Refuse a file whose journal or WAL may lie beside another name of it (a hard link), where SQLite cannot find
-    it.
-    """
+    """Refuse a file whose journal or WAL may belong to another hard link, where SQLite cannot find it."""
     with local_errors(f"reading {path}"):
         mine = path.stat()
         if mine.st_nlink == 1 or any(_side_file(path, end).exists() for end in ("-wal", "-journal")):
@@ -92,12 +90,12 @@ def _refuse_unknown_names(path: Path) -> None:
         beside = [side for other in others for end in ("-wal", "-journal") if (side := _side_file(other, end)).exists()]
     if beside:
         raise BadRequest(
-            f"{path} is a hard link, and newer changes lie in {beside[0]}: import {beside[0].name.rpartition('-')[0]}"
+            f"{path} is a hard link, and newer changes are in {beside[0]}: import {beside[0].name.rpartition('-')[0]}"
         )
     if len(others) + 1 < mine.st_nlink:
         raise BadRequest(
-            f"{path} has {mine.st_nlink} hard links, some in other directories, and newer changes may lie beside "
-            "those: import it by the name that its application uses, or import a copy"
+            f"{path} has {mine.st_nlink} hard links, some in other directories, and newer changes may be in a journal "
+            "or WAL there: import it by the name that its application uses, or import a copy"
         )
 
 
@@ -119,7 +117,7 @@ def _has_wal(path: Path) -> bool:
 
 
 def _backed_up(connection: apsw.Connection, directory: Path) -> Path:
-    """Return a copy of the version that a connection reads, WAL included."""
+    """Copy the version that a connection reads, including its WAL, and return the copy's path."""
     copy = directory / "copy.db"
     target = apsw.Connection(str(copy))
     try:
@@ -134,12 +132,12 @@ def _backed_up(connection: apsw.Connection, directory: Path) -> Path:
 
 @contextmanager
 def _reading(path: Path, *, checkpoints: bool) -> Iterator[apsw.Connection]:
-    """Keep an SQLite read transaction open, so that nobody changes the file's bytes, or the version that is read.
+    """Hold an SQLite read transaction open, so that neither the file's bytes nor the version being read change.
 
-    Where nobody else has the file open, closing it ``checkpoints`` a WAL; without that, the WAL stays as it is.
+    If no other connection has the file open, closing it ``checkpoints`` a WAL; without that, the WAL is left alone.
     """
     try:
-        # Not SQLITE_OPEN_READONLY, with which SQLite leaves the -wal and -shm files that reading makes behind.
+        # Not SQLITE_OPEN_READONLY: SQLite would leave behind the -wal and -shm files that it creates to read.
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not checkpoints))

@@ -1,4 +1,4 @@
-"""The pragmas of a volume: a table of names and functions, each of which returns one readable text.
+"""The pragmas of a volume: a table of names and functions, each of which returns text for people.
 
 `PRAGMA graft_status`, `PRAGMA schema.graft_pull='discard'`; docs/reference/pragmas.md shows them all. SQLite runs them
 while it prepares the statement, in the thread that asked and under the connection's mutex.
@@ -34,48 +34,48 @@ PREFIX = "graft_"
 _LOG_LIMIT = 20
 
 
-class ReadBounds(Protocol):
-    """How fresh a connection wants to read."""
+class StalenessBound(Protocol):
+    """The mutable read bound of a connection."""
 
     max_staleness_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The file that a pragma was asked of."""
+class PragmaContext:
+    """The open file that a pragma runs on."""
 
     replica: Replica
     snapshot: Snapshot
-    """What the connection reads, or would read if it did now."""
+    """The version that the connection reads, or would read now."""
     durability: Durability
     fixed: bool
-    """Whether the file is a version of the past."""
+    """Whether the file is an old version, opened with `at`."""
     reading: bool
     """Whether a transaction is open on it."""
     writing: bool
-    """Whether that is a write transaction."""
+    """Whether a write transaction is open on it."""
     read_path: str
-    """How its pages are read, in words."""
-    bounds: ReadBounds
-    """What the connection asks of the versions that it reads."""
+    """The name of its read path."""
+    bounds: StalenessBound
+    """Where ``PRAGMA graft_max_staleness_s`` is read and set."""
 
 
-def answer(pragma: str, value: str | None, asked: Asked) -> str | None:
-    """Return the text of a pragma, None if it is not one of ours.
+def answer(pragma: str, value: str | None, context: PragmaContext) -> str | None:
+    """Return the text of a pragma, None if its name is not graft's.
 
-    Raises `BadRequest` for unknown ones and wrong values, and what the operation behind it raises.
+    Raises `BadRequest` for unknown names and wrong values, and what the pragma's operation raises.
     """
     name = pragma.lower()
     if not name.startswith(PREFIX):
         return None
     function = PRAGMAS.get(name.removeprefix(PREFIX))
     if function is None:
-        raise BadRequest(f"no pragma {pragma}: there are {', '.join(PREFIX + known for known in PRAGMAS)}")
-    return function(asked, value)
+        raise BadRequest(f"unknown pragma {pragma}: use {', '.join(PREFIX + known for known in PRAGMAS)}")
+    return function(context, value)
 
 
-def _info(asked: Asked, value: str | None) -> str:
-    replica = asked.replica
+def _info(context: PragmaContext, value: str | None) -> str:
+    replica = context.replica
     facts: dict[str, Value] = {
         "name": replica.name,
         "remote": replica.remote_address,
@@ -83,34 +83,34 @@ def _info(asked: Asked, value: str | None) -> str:
         "volume": str(replica.volume),
         "log": str(replica.log),
         "page_size": replica.page_size,
-        "durability": "read-only" if asked.fixed else asked.durability.value,
-        "read_path": asked.read_path,
+        "durability": "read-only" if context.fixed else context.durability.value,
+        "read_path": context.read_path,
     }
     return _laid_out("info", facts, value)
 
 
-def _status(asked: Asked, value: str | None) -> str:
-    return _laid_out("status", _facts(status(asked.replica)), value)
+def _status(context: PragmaContext, value: str | None) -> str:
+    return _laid_out("status", _facts(status(context.replica)), value)
 
 
-def _snapshot(asked: Asked, value: str | None) -> str:
-    snapshot = asked.snapshot
+def _snapshot(context: PragmaContext, value: str | None) -> str:
+    snapshot = context.snapshot
     facts: dict[str, Value] = {
         "lsn": snapshot.lsn,
         "local_lsn": snapshot.local_lsn or None,
         "page_count": snapshot.page_count,
         "byte_size": snapshot.byte_size,
-        "in_transaction": asked.reading,
-        "read_only": asked.fixed,
+        "in_transaction": context.reading,
+        "read_only": context.fixed,
     }
     return _laid_out("snapshot", facts, value)
 
 
-def _audit(asked: Asked, value: str | None) -> str:
-    return _laid_out("audit", _facts(audit(asked.replica)), value)
+def _audit(context: PragmaContext, value: str | None) -> str:
+    return _laid_out("audit", _facts(audit(context.replica)), value)
 
 
-def _version(_asked: Asked, value: str | None) -> str:
+def _version(_context: PragmaContext, value: str | None) -> str:
     facts: dict[str, Value] = {
         "graft": version("graft"),
         "sqlite": apsw.sqlite_lib_version(),
@@ -119,12 +119,12 @@ def _version(_asked: Asked, value: str | None) -> str:
     return _laid_out("version", facts, value)
 
 
-def _log(asked: Asked, value: str | None) -> str:
+def _log(context: PragmaContext, value: str | None) -> str:
     if value is not None and not value.isdecimal():
         raise BadRequest(f"PRAGMA graft_log takes the number of commits to show, not {value!r}")
-    entries = list(log_entries(asked.replica, int(value) if value else _LOG_LIMIT))
+    entries = list(log_entries(context.replica, int(value) if value else _LOG_LIMIT))
     if not entries:
-        return f"volume {asked.replica.name} has no remote commit yet"
+        return f"volume {context.replica.name} has no remote commit yet"
     rows = [
         (
             str(entry.lsn),
@@ -139,62 +139,62 @@ def _log(asked: Asked, value: str | None) -> str:
     return as_table(("LSN", "time", "kind", "pages", "size", "message"), rows)
 
 
-def _fetch(asked: Asked, value: str | None) -> str:
+def _fetch(context: PragmaContext, value: str | None) -> str:
     _no_value("fetch", value)
-    found = fetch(asked.replica)
+    found = fetch(context.replica)
     if found.head == found.lsn:
         return f"up to date at LSN {found.lsn}"
-    return f"the remote is at LSN {found.head}, this replica builds on LSN {found.lsn}: pull to go there"
+    return f"the remote is at LSN {found.head}, this replica is at LSN {found.lsn}: pull to catch up"
 
 
-def _pull(asked: Asked, value: str | None) -> str:
-    if asked.writing:
+def _pull(context: PragmaContext, value: str | None) -> str:
+    if context.writing:
         raise BadRequest(
-            f"volume {asked.replica.name}: this connection has a write transaction open, and a pull would take away "
-            "what it builds on: COMMIT or ROLLBACK first"
+            f"volume {context.replica.name}: this connection has a write transaction open, and a pull would replace "
+            "the version that it is based on: COMMIT or ROLLBACK first"
         )
     policy, fork_name = _policy(value)
-    done = pull(asked.replica, policy=policy, fork_name=fork_name)
+    done = pull(context.replica, policy=policy, fork_name=fork_name)
     moved = done.after != done.before
     lines = [f"pulled LSN {done.before} to {done.after}" if moved else f"up to date at LSN {done.after}"]
     if done.forked_to:
         lines.append(f"local commits moved to the new volume {done.forked_to}: {done.discarded_commits}")
     elif done.discarded_commits:
         lines.append(f"local commits discarded: {done.discarded_commits}")
-    if asked.fixed:
-        lines.append("this connection goes on reading the version that it was opened at")
-    elif asked.reading:
-        lines.append("the open transaction goes on reading what it began with")
+    if context.fixed:
+        lines.append("this connection still reads the version that it was opened at")
+    elif context.reading:
+        lines.append("the open transaction still reads the version that it began with")
     return "\n".join(lines)
 
 
-def _wait(asked: Asked, value: str | None) -> str:
-    if asked.writing:
-        raise BadRequest(f"volume {asked.replica.name}: COMMIT or ROLLBACK before waiting for another version")
-    lsn, _, wait_s = _needed("wait", "an LSN, and seconds unless it shall wait for 30", value).partition(" ")
-    done = wait_for(asked.replica, lsn_number(lsn), timeout_s=seconds("wait", wait_s) if wait_s else WAIT_S)
+def _wait(context: PragmaContext, value: str | None) -> str:
+    if context.writing:
+        raise BadRequest(f"volume {context.replica.name}: COMMIT or ROLLBACK before waiting for another version")
+    lsn, _, wait_s = _needed("wait", "an LSN, and optionally seconds to wait (default 30)", value).partition(" ")
+    done = wait_for(context.replica, lsn_number(lsn), timeout_s=seconds("wait", wait_s) if wait_s else WAIT_S)
     return f"at LSN {done.lsn}"
 
 
-def _max_staleness(asked: Asked, value: str | None) -> str:
+def _max_staleness(context: PragmaContext, value: str | None) -> str:
     if value is not None:
         off = value.lower() == "off"
-        asked.bounds.max_staleness_s = None if off else seconds("PRAGMA graft_max_staleness_s", value)
-    bound = asked.bounds.max_staleness_s
+        context.bounds.max_staleness_s = None if off else seconds("PRAGMA graft_max_staleness_s", value)
+    bound = context.bounds.max_staleness_s
     return "off" if bound is None else f"{bound:g}"
 
 
-def _push(asked: Asked, value: str | None) -> str:
-    done = push(asked.replica, message=value or None, layout=btree_layout)
+def _push(context: PragmaContext, value: str | None) -> str:
+    done = push(context.replica, message=value or None, layout=btree_layout)
     if done.after == done.before:
         return f"nothing to push, at LSN {done.after}"
     return f"pushed LSN {done.after}: {done.pages} pages in {byte_size(done.bytes)}"
 
 
-def _compact(asked: Asked, value: str | None) -> str:
+def _compact(context: PragmaContext, value: str | None) -> str:
     if value is not None and value.lower() != "scattered":
-        raise BadRequest(f"PRAGMA graft_compact takes no value, or 'scattered', not {value!r}")
-    done = compact(asked.replica, layout=btree_layout, scattered_only=value is not None)
+        raise BadRequest(f"PRAGMA graft_compact takes 'scattered' or no value, not {value!r}")
+    done = compact(context.replica, layout=btree_layout, scattered_only=value is not None)
     if done.after == done.before:
         return f"nothing to compact, at LSN {done.after}"
     return (
@@ -203,27 +203,27 @@ def _compact(asked: Asked, value: str | None) -> str:
     )
 
 
-def _hydrate(asked: Asked, value: str | None) -> str:
+def _hydrate(context: PragmaContext, value: str | None) -> str:
     _no_value("hydrate", value)
-    done = hydrate(asked.replica)
+    done = hydrate(context.replica)
     if not done.frames:
-        return "every page is here already"
+        return "every page is already cached"
     return f"fetched {done.pages} pages ({byte_size(done.bytes)}) in {done.frames} frames"
 
 
-def _fork(asked: Asked, value: str | None) -> str:
+def _fork(context: PragmaContext, value: str | None) -> str:
     name = _needed("fork", "the name of the new volume", value)
-    done = fork(asked.replica, name, at=asked.snapshot.lsn if asked.fixed else None)
+    done = fork(context.replica, name, at=context.snapshot.lsn if context.fixed else None)
     return f"forked to volume {done.name}, at its LSN {done.lsn}"
 
 
-def _export(asked: Asked, value: str | None) -> str:
+def _export(context: PragmaContext, value: str | None) -> str:
     path = Path(_needed("export", "the path of the file to write", value))
-    done = export_file(asked.snapshot, path)
+    done = export_file(context.snapshot, path)
     return f"exported {done.pages} pages ({byte_size(done.bytes)}) to {path.absolute()}"
 
 
-PRAGMAS: dict[str, Callable[[Asked, str | None], str]] = {
+PRAGMAS: dict[str, Callable[[PragmaContext, str | None], str]] = {
     "audit": _audit,
     "compact": _compact,
     "export": _export,
@@ -240,14 +240,14 @@ PRAGMAS: dict[str, Callable[[Asked, str | None], str]] = {
     "version": _version,
     "wait": _wait,
 }
-"""By name, without the prefix."""
+"""Functions by pragma name without the prefix."""
 
 
 def _laid_out(pragma: str, facts: dict[str, Value], form: str | None) -> str:
     if form is None:
         return as_lines(facts)
     if form.lower() != "json":
-        raise BadRequest(f"PRAGMA graft_{pragma} takes no value but 'json', not {form!r}")
+        raise BadRequest(f"PRAGMA graft_{pragma} takes 'json' or no value, not {form!r}")
     return as_json(facts)
 
 
@@ -267,7 +267,7 @@ def _policy(value: str | None) -> tuple[Policy, str | None]:
 
 def _no_value(pragma: str, value: str | None) -> None:
     if value is not None:
-        raise BadRequest(f"PRAGMA graft_{pragma} takes no value, and got {value!r}")
+        raise BadRequest(f"PRAGMA graft_{pragma} takes no value, not {value!r}")
 
 
 def _needed(pragma: str, what: str, value: str | None) -> str:

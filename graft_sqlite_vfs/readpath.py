@@ -1,4 +1,4 @@
-"""Which read path this process uses, and why: the accelerated one wherever it was built, else the pure one.
+"""Chooses the read path of this process: the accelerated one if it was built, else the pure one.
 
 ``GRAFT_PURE=1`` in the environment forces the pure path (docs/explanation/read-path.md).
 """
@@ -14,7 +14,7 @@ from graft.pagemap.chunks import CHUNK_SHIFT
 
 VARIABLE = "GRAFT_PURE"
 INTERFACE = 4
-"""What the compiled module must say it offers; see native/module.c."""
+"""The interface version that the compiled module must have; see native/module.c."""
 
 _LOCATION_LAYOUT = (
     locations.FRAME_TAG,
@@ -35,15 +35,15 @@ _NEEDED = {
     "RECORD_LAYOUT": RECORD_LAYOUT,
     "COUNTER_LAYOUT": _COUNTER_LAYOUT,
 }
-"""What both Python and C write down. Where they disagree, the accelerator would misplace what it reads and writes."""
+"""Layouts defined in both Python and C. If they differed, the accelerator would read and write in the wrong places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accelerated:
-    """Pages that are here are read without Python."""
+    """Cached pages are read without Python."""
 
     def __str__(self) -> str:
-        """Say it in a word."""
+        """Return the name that users see."""
         return "accelerated"
 
 
@@ -54,7 +54,7 @@ class Pure:
     why: str
 
     def __str__(self) -> str:
-        """Say it, and why."""
+        """Return the name that users see, with the reason."""
         return f"pure ({self.why})"
 
 
@@ -62,7 +62,7 @@ ReadPath = Accelerated | Pure
 
 
 def available(name: str = "graft_sqlite_vfs._accelerator") -> ReadPath:
-    """Return the fastest path that can be used here."""
+    """Return the fastest read path that this process can use."""
     if os.environ.get(VARIABLE, "0") not in {"", "0"}:
         return Pure(f"{VARIABLE} is set")
     try:

@@ -1,6 +1,6 @@
-"""Registers the VFS ``graft`` with apsw's SQLite, once, on import: by the accelerated read path, else the pure one.
+"""Registers the VFS ``graft`` with apsw's SQLite, once, on import: the accelerated one if it was built, else the pure.
 
-The VFS in Python is registered first (vfs.py), the one in C over it, under the same name: SQLite finds the newest.
+The Python VFS (vfs.py) is registered first and the C one after it under the same name; SQLite uses the newest.
 """
 
 from collections.abc import Iterator
@@ -18,28 +18,28 @@ __all__ = ["NAME", "READ_PATH", "pure_read_path"]
 def _registered() -> ReadPath:
     found = readpath.available()
     if isinstance(found, Accelerated):
-        from graft_sqlite_vfs import accelerator  # noqa: PLC0415 - cannot be imported where there is none
+        from graft_sqlite_vfs import accelerator  # noqa: PLC0415 - the import fails where none was built
 
         try:
             accelerator.install()
         except apsw.Error as error:
-            found = Pure(f"apsw does not load the accelerator: {error}")
+            found = Pure(f"apsw cannot load the accelerator: {error}")
     if isinstance(found, Pure):
         VFS.read_path = str(found)
     return found
 
 
 READ_PATH = _registered()
-"""How volumes that are opened in this process are read."""
+"""The read path of volumes opened in this process."""
 
 
 _used: list[GraftVFS] = []
-"""Connections may outlive what registered the VFS that they were opened with, and SQLite keeps only its address."""
+"""Keeps VFS objects alive: connections may outlive `pure_read_path`, and SQLite stores only the VFS's address."""
 
 
 @contextmanager
 def pure_read_path() -> Iterator[None]:
-    """Let what is opened meanwhile, by any thread, be read the pure way: to compare, or to narrow a problem down."""
+    """Use the pure read path for every connection that any thread opens in this block, to compare or to debug."""
     vfs = GraftVFS()
     vfs.read_path = "pure (asked for)"
     _used.append(vfs)

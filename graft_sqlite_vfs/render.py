@@ -11,7 +11,7 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def as_lines(facts: Mapping[str, Value]) -> str:
-    r"""Return ``name: value`` lines with the values in one column; what is None is left out.
+    r"""Return ``name: value`` lines with the values in one column; values that are None are left out.
 
     {"remote_head": 7, "state": "behind"} --> "remote head: 7\nstate:       behind"
     """
@@ -30,7 +30,7 @@ def as_json(facts: Mapping[str, Value]) -> str:
 
 
 def as_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under their titles; columns whose cells are all numbers are set to the right."""
+    """Return rows under their titles; columns of numbers are right-aligned."""
     widths = [max(len(row[column]) for row in (titles, *rows)) for column in range(len(titles))]
     numeric = [all(row[column].isdecimal() for row in rows) for column in range(len(titles))]
     lines = []
@@ -44,7 +44,7 @@ def as_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def byte_size(count: int) -> str:
-    """Return a size as people say it: 1536 --> "1.5 KiB"."""
+    """Return a size in a readable unit: 1536 --> "1.5 KiB"."""
     size, unit = float(count), 0
     while size >= 1024 and unit < len(_UNITS) - 1:
         size, unit = size / 1024, unit + 1

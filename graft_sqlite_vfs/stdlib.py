@@ -1,12 +1,12 @@
-"""Volumes in the standard library's `sqlite3`, where that can load extensions and the accelerator was built.
+"""Volumes in the standard library's `sqlite3`, if it can load extensions and the accelerator was built.
 
     >>> from graft_sqlite_vfs import stdlib
     >>> stdlib.enable()
     >>> sqlite3.connect("file:app?vfs=graft", uri=True)
 
-Make the volume first (`graft init`, `graft clone`, `graft_sqlite_vfs.connect`), and set ``PRAGMA journal_mode=MEMORY``,
-which saves a temporary file per transaction. `sqlite3` raises its own exceptions, from SQLite's result codes alone;
-`last_error` tells the rest.
+Create the volume first (`graft init`, `graft clone`, `graft_sqlite_vfs.connect`), and set
+``PRAGMA journal_mode=MEMORY``, which saves a temporary file per transaction. `sqlite3` raises its own exceptions, made
+from SQLite's result codes alone; `last_error` returns the underlying error.
 """
 
 import sqlite3
@@ -20,21 +20,21 @@ __all__ = ["enable", "last_error"]
 
 
 def enable() -> None:
-    """Register the VFS ``graft`` with the SQLite library behind `sqlite3`; may be called again.
+    """Register the VFS ``graft`` with the SQLite library that `sqlite3` uses; calling it again is harmless.
 
-    Raises `Unsupported` where there is no accelerator, or this Python's `sqlite3` cannot load extensions.
+    Raises `Unsupported` if there is no accelerator, or if this Python's `sqlite3` cannot load extensions.
     """
     if isinstance(READ_PATH, Pure):
         raise Unsupported(f"the standard library's sqlite3 needs the accelerator, and the read path is {READ_PATH}")
-    from graft_sqlite_vfs.accelerator import PATH  # noqa: PLC0415 - cannot be imported where there is none
+    from graft_sqlite_vfs.accelerator import PATH  # noqa: PLC0415 - the import fails where none was built
 
     connection = sqlite3.connect(":memory:")
     try:
         connection.enable_load_extension(True)
         connection.load_extension(str(PATH))
     except AttributeError as error:
-        raise Unsupported("this Python's sqlite3 was built without loading of extensions; use apsw's") from error
+        raise Unsupported("this Python's sqlite3 was built without extension loading; use apsw") from error
     except sqlite3.Error as error:
-        raise Unsupported(f"sqlite3 does not load {PATH}: {error}") from error
+        raise Unsupported(f"sqlite3 cannot load {PATH}: {error}") from error
     finally:
         connection.close()

@@ -1,18 +1,18 @@
-"""The SQLite VFS ``graft``: which file goes where.
+"""The SQLite VFS ``graft``: routes each of SQLite's files.
 
-    flag of xOpen                                goes to
+    flag of xOpen                                opened as
     MAIN_DB                                      a `VolumeFile`; the path is a replica directory
-    MAIN_JOURNAL                                 a nameless temporary file (only a database that was attached has one)
+    MAIN_JOURNAL                                 a nameless temporary file (only an attached database has one)
     SUPER_JOURNAL                                the default VFS, under the name that SQLite wrote into other journals
-    TEMP_DB, TRANSIENT_DB, TEMP_JOURNAL,         the default VFS, which makes them in the temporary directory
+    TEMP_DB, TRANSIENT_DB, TEMP_JOURNAL,         the default VFS, which creates them in the temporary directory
     SUBJOURNAL, sorter files
-    WAL                                          nowhere: refused
+    WAL                                          refused
 
-A volume needs no rollback journal on disk: what was not committed is not in it. So there never is a hot journal, and
-`xAccess` and `xDelete` say so for every name that a journal or WAL of a volume would have.
+A volume needs no rollback journal on disk, because it never contains uncommitted pages. So there is never a hot
+journal: for every name that a volume's journal or WAL would have, `xAccess` returns false and `xDelete` does nothing.
 
 URI parameters: ``at`` (an LSN or an ISO 8601 time; read-only), ``durability`` (``local``, ``relaxed``, ``remote``), and
-how fresh to read (graft_sqlite_vfs/read_bounds.py).
+the read bounds (graft_sqlite_vfs/read_bounds.py).
 """
 
 # ruff: noqa: N802 - the methods have SQLite's names
@@ -35,7 +35,7 @@ from graft.sync.time_travel import snapshot_at
 from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.pinned import PARAMETER, snapshot_named
-from graft_sqlite_vfs.read_bounds import parse_wishes
+from graft_sqlite_vfs.read_bounds import parse_read_bounds
 
 NAME = "graft"
 NO_WAL = "a volume has no write-ahead log: use journal_mode=MEMORY"
@@ -52,24 +52,24 @@ _SCRATCH_FLAGS = (
 
 
 class ScratchFile(apsw.VFSFile):
-    """A nameless temporary file, gone when it is closed."""
+    """A nameless temporary file, deleted when it is closed."""
 
     def __init__(self) -> None:
-        """Make it in the temporary directory."""
+        """Create the file in the temporary directory."""
         super().__init__("", None, [_SCRATCH_FLAGS, 0])
 
     def xSync(self, flags: int) -> None:
-        """Do nothing: after a crash nobody looks for it."""
+        """Do nothing: the file is not needed after a crash."""
 
 
 class GraftVFS(apsw.VFS):
     """Routes SQLite's files; one object for the whole process, see `VFS`."""
 
     def __init__(self, name: str = NAME) -> None:
-        """Register under a name."""
+        """Register the VFS under ``name``."""
         super().__init__(name, base="", maxpathname=_PATH_BYTES_MAX)
         self.read_path = "pure"
-        """What its files say of how they are read."""
+        """The read path that opened files report."""
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         """Open one of SQLite's files."""
@@ -89,11 +89,11 @@ class GraftVFS(apsw.VFS):
         return apsw.VFSFile("", name, flags)
 
     def xAccess(self, pathname: str, flags: int) -> bool:
-        """Tell whether a file is there: never a journal."""
+        """Return whether a file exists; journals and WALs never do."""
         return not pathname.endswith(_VOLUME_SIDE_FILES) and super().xAccess(pathname, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
-        """Delete a super-journal; journals of volumes have no name."""
+        """Delete a super-journal; a volume's journals have no name, so there is nothing to delete."""
         if not filename.endswith(_VOLUME_SIDE_FILES):
             super().xDelete(filename, syncdir)
 
@@ -102,13 +102,13 @@ class GraftVFS(apsw.VFS):
         return os.path.abspath(name)  # noqa: PTH100 - resolving links is left to open_replica
 
     def xSleep(self, microseconds: int) -> int:
-        """Wait, as busy handlers do, without keeping other Python threads (the writer?) from running."""
+        """Sleep, for busy handlers, and let other Python threads run, such as the writer."""
         time.sleep(microseconds / 1_000_000)
         return microseconds
 
 
 class FileType(Protocol):
-    """What makes the file of a volume: `VolumeFile`, or a kind of it."""
+    """Creates the file of a volume: `VolumeFile` or a subclass."""
 
     def __call__(
         self, replica: Replica, *, fixed: Snapshot | None, durability: Durability, read_path: str
@@ -130,38 +130,39 @@ def open_volume(path: str, *, parameter: Callable[[str], str | None], make: File
 
 
 def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, read_path: str) -> VolumeFile:
-    level, wishes, at = _durability(parameter("durability")), parse_wishes(parameter), parameter("at")
+    level, bounds, at = _durability(parameter("durability")), parse_read_bounds(parameter), parameter("at")
     pin = parameter(PARAMETER)
     _require_locks(parameter, is_fixed=bool(at or pin))
     replica = open_replica(path)
     try:
-        if wishes.min_lsn is not None:
-            wait_for(replica, wishes.min_lsn, timeout_s=wishes.wait_s)
+        if bounds.min_lsn is not None:
+            wait_for(replica, bounds.min_lsn, timeout_s=bounds.wait_s)
         fixed = snapshot_at(replica, at) if at else snapshot_named(pin) if pin else None
         file = make(replica, fixed=fixed, durability=level, read_path=read_path)
     except BaseException:
         replica.close()
         raise
-    file.max_staleness_s = wishes.max_staleness_s
+    file.max_staleness_s = bounds.max_staleness_s
     return file
 
 
 def _require_locks(parameter: Callable[[str], str | None], *, is_fixed: bool) -> None:
     """Refuse URI parameters that make SQLite work without locks: each page would come from the newest version.
 
-    A version of the past may be ``immutable``, with which SQLite does not try to write.
+    ``immutable`` is allowed for an old version: it only keeps SQLite from trying to write.
     """
     for name in ("nolock",) if is_fixed else ("immutable", "nolock"):
         value = (parameter(name) or "").lower()
         if _is_on(value):
             raise BadRequest(
-                f"{name}={value} cannot be used with a volume, which changes while SQLite works without locks. To read "
-                "one version that never changes, open it with `at`, as in file:app.graft?vfs=graft&at=12"
+                f"{name}={value} cannot be used with a volume: without locks SQLite would mix pages of several "
+                "versions. To read one version that never changes, open it with `at`, as in "
+                "file:app.graft?vfs=graft&at=12"
             )
 
 
 def _is_on(value: str) -> bool:
-    """Return whether SQLite may take a URI parameter's value for true: any number but 0, ``1x`` and ``0x1`` too."""
+    """Return whether SQLite may read a URI parameter's value as true: any number but 0, also ``1x`` and ``0x1``."""
     return value in {"on", "yes", "true"} or ("0" <= value[:1] <= "9" and value.strip("0") != "")
 
 
@@ -178,8 +179,8 @@ def _durability(text: str | None) -> Durability:
         return Durability(text or Durability.LOCAL)
     except ValueError:
         levels: Sequence[str] = [level.value for level in Durability]
-        raise BadRequest(f"no durability {text!r}: there are {', '.join(levels)}") from None
+        raise BadRequest(f"unknown durability {text!r}: use {', '.join(levels)}") from None
 
 
 VFS = GraftVFS()
-"""Keeps the VFS registered while this module is loaded; see graft_sqlite_vfs/registration.py."""
+"""The registered VFS. It stays registered as long as this module is loaded; see graft_sqlite_vfs/registration.py."""

@@ -1,1 +1,1 @@
-"""What SQLite's B-tree pages tell about the order of pages."""
+"""Page order derived from SQLite's B-tree pages, for readahead and layout."""

@@ -1,4 +1,4 @@
-"""What a connection is likely to read next, from the misses that it had and the B-tree pages that passed by."""
+"""Predicts what a connection reads next, from its cache misses and the B-tree pages it has fetched."""
 
 import contextlib
 from array import array
@@ -17,24 +17,24 @@ _parents: WeakKeyDictionary[Replica, Parents] = WeakKeyDictionary()
 
 
 class BtreeAdvisor:
-    """Reads ahead in key order where an interior page names what follows, else by number.
+    """Reads ahead in key order where a known interior page names the next pages, else in order of page number.
 
-    See `graft.reading.snapshot.Advisor`. The trend is of one open file. All files of a replica share what is learnt of
-    B-trees, which takes at most 4 bytes a page.
+    See `graft.reading.snapshot.Advisor`. Each open file has its own trend. All files of a replica share what is known
+    about B-trees, which takes at most 4 bytes a page.
     """
 
     def __init__(self, replica: Replica) -> None:
-        """Be bounded by the replica's settings."""
+        """Take the bounds on readahead from the replica's settings."""
         settings = replica.settings
         self._readahead = Readahead(settings.readahead_frames_max, settings.piggyback_frames_max)
         self._parents = _parents.setdefault(replica, Parents())
         self._version = -1
         self._families: dict[int, array[int]] = {}
-        """Of the version that was read last."""
+        """Children of interior pages, of the version that was read last."""
         self._came_to: list[int] = []
-        """The first three pages whose frames were not here."""
+        """The first three pages whose frames were missing from the cache."""
         self._aside: tuple[int, int] | None = None
-        """A page and its frame that nobody has looked at yet."""
+        """A page and its frame that have not been passed to the readahead yet."""
 
     @property
     def sparse(self) -> bool:
@@ -44,8 +44,8 @@ class BtreeAdvisor:
     def plan(self, snapshot: Snapshot, page: int, frame: int) -> list[int]:
         """See `graft.reading.snapshot.Advisor.plan`.
 
-        Who comes from page 1 to one far away follows no trend, whatever the order is: to find out about that can wait
-        until there is one to follow, and a lookup, which ends there, has not to wait for it.
+        A step from page 1 to a distant page follows no trend in any order. It is set aside until the next miss, so that
+        a lookup, which ends there, does not wait for the page order to be worked out.
         """
         self._came_to = [*self._came_to, page][:3]
         if len(self._came_to) == 2 and self._came_to[0] == 1 and page - 1 > NEAR_PAGES:
@@ -63,21 +63,21 @@ class BtreeAdvisor:
         self._readahead.fetching(frames)
 
     def arrived(self, snapshot: Snapshot, frames: Sequence[int]) -> None:
-        """Look for interior pages among what was fetched, once it matters."""
+        """Note fetched frames; their interior pages are parsed when an order is needed, or when many have piled up."""
         self._parents.unseen.extend(frames)
         if len(self._parents.unseen) > _UNSEEN_FRAMES_MAX:
-            self._look(snapshot)
+            self._parse_unseen(snapshot)
 
-    def _look(self, snapshot: Snapshot) -> None:
+    def _parse_unseen(self, snapshot: Snapshot) -> None:
         unseen = self._parents.unseen
         while unseen:
-            with contextlib.suppress(IndexError):  # another thread looks, too
+            with contextlib.suppress(IndexError):  # another thread may have emptied it
                 body = snapshot.page_map.table.body(unseen.popleft())
                 if body is not None:
                     self._parents.saw_frame(body.pages, body.data, snapshot.page_count)
 
     def _order(self, snapshot: Snapshot) -> KeyOrder:
-        self._look(snapshot)
+        self._parse_unseen(snapshot)
         if snapshot.content_version != self._version:
             self._version, self._families = snapshot.content_version, {}
         order = KeyOrder(self._parents, snapshot.peek, snapshot.page_count, self._families)

@@ -1,8 +1,8 @@
-"""The order of B-tree pages by key: what no page store knows, and what makes a scan of scattered pages predictable.
+"""The order of B-tree pages by key, which makes a scan of scattered pages predictable.
 
-An interior page names its children in key order. Those that pass by are remembered as "page → parent", 4 bytes a page;
-their children are read again from the page itself when they are needed. Everything is a hint: it is checked against the
-version being read, and where it is out of date, the order simply ends.
+An interior page names its children in key order. When a replica sees an interior page, it records "page → parent" for
+each child, 4 bytes a page; the list of children is read again from the interior page when it is needed. All of this is
+a hint: it is checked against the version being read, and where it is out of date, the order ends.
 """
 
 import threading
@@ -19,34 +19,34 @@ from graft_sqlite_vfs.header import Buffer
 _BLOCK = 65536
 """Pages."""
 _FAMILIES_MAX = 512
-"""All interior pages of a table of 500 MB. At 4 bytes a child they take less than their own pages, 2 MiB at most."""
-_NOBODY = array("I")
+"""Enough for all interior pages of a table of 500 MB. The lists take at most 2 MiB, less than the pages themselves."""
+_NO_PAGES = array("I")
 _HEIGHT_MAX = 20
 """SQLite's own bound on the height of a tree."""
 
 Peek = Callable[[int], Buffer | None]
-"""Returns a page's bytes if they are here, without fetching anything."""
+"""Returns a page's bytes if they are cached; fetches nothing."""
 
 
 class Parents:
-    """Which interior page named which page, over all that were seen; shared by the threads of a process."""
+    """Maps each page to the interior page that names it as a child; shared by the threads of a process."""
 
     def __init__(self) -> None:
-        """Know nothing."""
+        """Start with no known parents."""
         self.unseen: deque[int] = deque()
-        """Frames that arrived and in which nobody has looked for interior pages: who has all at hand need not know."""
+        """Fetched frames not yet searched for interior pages; the search is put off until a page is missing."""
         self._blocks: dict[int, array[int]] = {}
-        self._lock = threading.Lock()  # guards the making of blocks
+        self._lock = threading.Lock()  # guards the creation of blocks
 
     def saw_frame(self, pages: Sequence[int], data: memoryview, page_count: int) -> None:
-        """Learn from the interior pages of a frame; number 0 stands for a page that is not here."""
+        """Record the children of a frame's interior pages; page number 0 marks a page whose bytes are missing."""
         size = len(data) // max(len(pages), 1)
         for slot, (page, first_byte) in enumerate(zip(pages, data[::size].tobytes(), strict=True)):
             if page and (first_byte in INTERIOR or page == 1):
                 self.saw(page, data[slot * size : (slot + 1) * size], page_count)
 
     def saw(self, index: int, page: Buffer, page_count: int) -> None:
-        """Learn from a page, if it is an interior one."""
+        """Record the children of a page, if it is an interior one."""
         if not is_interior(page, index):
             return
         named = child_array(page, index, page_count)
@@ -55,7 +55,7 @@ class Parents:
             np.frombuffer(self._block(number), np.uint32)[named[blocks == number] % _BLOCK] = index
 
     def of(self, page: int) -> int:
-        """Return the page that last named this one as its child, 0 if none did."""
+        """Return the parent recorded last for a page, 0 if none is known."""
         block = self._blocks.get(page // _BLOCK)
         return block[page % _BLOCK] if block is not None else 0
 
@@ -73,9 +73,9 @@ class KeyOrder:
     def __init__(
         self, parents: Parents, peek: Peek, page_count: int, families: "dict[int, array[int]] | None" = None
     ) -> None:
-        """Use what is known of parents, and ``peek`` to check it against the version.
+        """Use the known parents, and ``peek`` to check them against the version.
 
-        ``families`` are the children of this version's interior pages, as far as they were read; more are added.
+        ``families`` caches the children of this version's interior pages; the order adds to it.
         """
         self._parents = parents
         self._peek = peek
@@ -83,7 +83,7 @@ class KeyOrder:
         self._families = {} if families is None else families
 
     def following(self, page: int, direction: int) -> Iterator[int]:
-        """Yield leaves and the interior pages between them, as a scan in key order would read them."""
+        """Yield leaves and the interior pages between them, in the order in which a scan by key reads them."""
         siblings = self._siblings(page, direction)
         if siblings is None:
             yield from self._by_number().following(page, direction)
@@ -98,9 +98,9 @@ class KeyOrder:
             siblings = self._siblings(page, direction)
 
     def distance(self, page: int, other: int, steps_max: int) -> int:
-        """See `graft.reading.readahead.PageOrder.distance`; what no known page names is not near.
+        """See `graft.reading.readahead.PageOrder.distance`; a page without a known parent is not near.
 
-        Counts families where `following` goes from page to page.
+        Where `following` walks from page to page, this counts whole families of siblings.
         """
         if self._is_far(page, other, steps_max):
             return 0
@@ -132,11 +132,11 @@ class KeyOrder:
         return direction * steps
 
     def _is_far(self, page: int, other: int, steps_max: int) -> bool:
-        """Tell whether more than so many pages lie between two, as far as that is seen without their families.
+        """Classify distant pages without reading their parent pages, where possible.
 
-        So it is for what a random lookup comes to, and cheap.
+        True means that more than ``steps_max`` pages lie between the two. This is a cheap check for random lookups.
         """
-        for height in range(_HEIGHT_MAX):  # pages that are out of date may name each other
+        for height in range(_HEIGHT_MAX):  # outdated parents may form a circle
             parent, beside = self._parents.of(page), self._parents.of(other)
             if not parent or not beside:
                 break
@@ -150,7 +150,7 @@ class KeyOrder:
         return False
 
     def _path(self, page: int) -> list[int]:
-        """Return a page and what is above it, nearest first, as far as one names the other."""
+        """Return a page and its ancestors, nearest first, as long as each parent still names its child."""
         path = [page]
         for _ in range(_HEIGHT_MAX):
             parent = self._parents.of(path[-1])
@@ -160,7 +160,7 @@ class KeyOrder:
         return path
 
     def _size(self, pages: Sequence[int], height: int, count_max: int) -> int:
-        """Count pages and what is below them, so many levels down; no further than is needed to exceed a maximum."""
+        """Count pages and their descendants, ``height`` levels down; stop once the count exceeds ``count_max``."""
         if not height:
             return len(pages)
         size = 0
@@ -172,7 +172,7 @@ class KeyOrder:
         return size
 
     def tree(self, page: int) -> int:
-        """Return the topmost page above one, as far as parents are known; 0 for a page of which none is."""
+        """Return the topmost known ancestor of a page, 0 if its parent is not known."""
         top = page
         for _ in range(_HEIGHT_MAX):
             parent = self._parents.of(top)
@@ -201,14 +201,14 @@ class KeyOrder:
             return found
         body = self._peek(page)
         if body is None:
-            return _NOBODY
+            return _NO_PAGES
         if len(self._families) >= _FAMILIES_MAX:
             self._families.clear()
         found = self._families[page] = array("I", child_array(body, page, self._page_count).tobytes())
         return found
 
     def _count(self, page: int) -> int:
-        """Return how many children an interior page has."""
+        """Return the number of children of an interior page."""
         found = self._families.get(page)
         if found is not None:
             return len(found)

@@ -1,4 +1,4 @@
-"""The layout of a database for cold reads: the way down to every row side by side, then leaves in key order."""
+"""The layout of a database for cold reads: interior pages side by side first, then leaves in key order."""
 
 from graft.building.segment_builder import ReadingOrder
 from graft.reading.snapshot import Snapshot
@@ -8,9 +8,9 @@ from graft_sqlite_vfs.header import is_database
 
 
 def btree_layout(snapshot: Snapshot) -> ReadingOrder:
-    """Return the order in which `graft.building.segment_builder.write_segment` should write a database's pages.
+    """Return the order in which `graft.building.segment_builder.write_segment` writes a database's pages.
 
-    Empty for a raw volume. Reads every interior page and the schema.
+    The order is empty for a raw volume. Reads every interior page and the schema.
     """
     if not snapshot.page_count or not is_database(snapshot.read(1)):
         return ReadingOrder()

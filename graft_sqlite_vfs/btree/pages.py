@@ -1,8 +1,8 @@
-"""What an SQLite page says of other pages: the children of interior B-tree pages, in key order; pure.
+"""The children that SQLite's interior B-tree pages name, in key order; pure.
 
-Source: "Database File Format", sqlite.org/fileformat2.html, sections 1.6 (B-tree pages) and 1.2 (the header). Pages are
-parsed on suspicion (an overflow page may look like anything), so everything is checked and nothing is trusted: what
-comes out is a hint, good for prefetching and layout, never for reading.
+Source: "Database File Format", sqlite.org/fileformat2.html, sections 1.6 (B-tree pages) and 1.2 (the header). A parsed
+page may not be a B-tree page at all (an overflow page may look like anything), so every field is checked. The result is
+a hint, good for prefetching and layout, never for reading.
 """
 
 import struct
@@ -16,9 +16,9 @@ from graft_sqlite_vfs.header import HEADER_BYTES, Buffer
 _INTERIOR_INDEX = 2
 _INTERIOR_TABLE = 5
 INTERIOR = frozenset({_INTERIOR_INDEX, _INTERIOR_TABLE})
-"""The first byte of an interior page, or of what follows the header of the database in page 1."""
+"""Values of an interior page's first byte; in page 1 that byte follows the database header."""
 _HEADER = struct.Struct(">BHHHBI")
-"""type, first freeblock, cells, start of the cell content, fragmented bytes, right-most child."""
+"""Type, first freeblock, cell count, start of the cell content, fragmented bytes, right-most child."""
 _CHILD_BYTES = 4
 
 _NONE = np.empty(0, np.uint32)
@@ -27,23 +27,23 @@ PageReader = Callable[[int], Buffer]
 
 
 def is_interior(page: Buffer, index: int) -> bool:
-    """Tell whether page ``index`` may be an interior B-tree page."""
+    """Return whether page ``index`` may be an interior B-tree page."""
     return page[HEADER_BYTES if index == 1 else 0] in INTERIOR
 
 
 def children(page: Buffer, index: int, page_count: int) -> tuple[int, ...]:
-    """Return the children that an interior page names, in key order; nothing for any other page."""
+    """Return the children that an interior page names, in key order; empty for any other page."""
     return tuple(child_array(page, index, page_count).tolist())
 
 
 def child_count(page: Buffer, index: int) -> int:
-    """Return how many children an interior page claims to name; 0 for any other page."""
+    """Return how many children an interior page claims to have; 0 for any other page."""
     kind, _, cells, _, _, _ = _HEADER.unpack_from(page, HEADER_BYTES if index == 1 else 0)
     return cells + 1 if kind in INTERIOR else 0
 
 
 def child_array(page: Buffer, index: int, page_count: int) -> npt.NDArray[np.uint32]:
-    """Return the same as an array."""
+    """Return what `children` returns, as an array."""
     start = HEADER_BYTES if index == 1 else 0
     kind, _, cells, _, _, rightmost = _HEADER.unpack_from(page, start)
     pointers = start + _HEADER.size
@@ -63,14 +63,14 @@ def child_array(page: Buffer, index: int, page_count: int) -> npt.NDArray[np.uin
 def reading_order(
     read: PageReader, roots: Iterable[int], page_count: int, bring: Callable[[Sequence[int]], None] | None = None
 ) -> tuple[list[int], list[int]]:
-    """Return the pages on the way down and the leaves of B-trees, each in the order in which cold readers want them.
+    """Return the upper pages and the leaves of B-trees, each in the order in which cold readers need them.
 
-    On the way down: the schema, whole, since every reader reads it; then the interior pages of all trees from the top,
-    level by level and within a level tree by tree, so that however large the database is, what all readers need comes
-    first. Then each tree's leaves in key order. ``roots`` are the trees' root pages. Only interior pages are read, and
-    one leaf of each tree. Pages that no tree names (overflow, free list, pointer map) are in neither list.
+    The upper pages are the whole schema, which every reader reads, then the interior pages of all trees, level by level
+    from the top, and tree by tree within a level. So the pages that all readers need come first, however large the
+    database is. The leaves follow tree by tree in key order. ``roots`` are the trees' root pages. Only interior pages
+    and one leaf of each tree are read. Pages that no tree names (overflow, free list, pointer map) are in neither list.
 
-    ``bring`` is told of pages that are about to be read, so that they can be fetched together.
+    ``bring`` is called with pages that are about to be read, so that they can be fetched together.
     """
     seen: set[int] = set()
     roots = list(dict.fromkeys(roots))
@@ -87,7 +87,7 @@ def reading_order(
 def _levels(
     read: PageReader, root: int, page_count: int, seen: set[int], bring: Callable[[Sequence[int]], None] | None
 ) -> list[list[int]]:
-    """Return a tree's pages that were not seen yet, level by level from its root; the leaves are the last level."""
+    """Return a tree's pages that are not in ``seen``, level by level from its root; the last level is the leaves."""
     levels: list[list[int]] = []
     level = [root] if root not in seen else []
     while level:

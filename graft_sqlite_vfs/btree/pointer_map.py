@@ -1,11 +1,11 @@
-"""Which B-trees changed between two versions of a database, told without reading the trees.
+"""Finds which B-trees changed between two versions of a database without reading the trees.
 
-A database with auto_vacuum keeps a pointer map: for each page what it is, and the page that leads to it. From every
-page that changed the way up leads to the root of its tree. Source: "Database File Format", sqlite.org/fileformat2.html,
-section 1.8.
+A database with auto_vacuum has a pointer map, which stores the type and the parent of each page. Following parents from
+each changed page leads to the root of its tree. Source: "Database File Format", sqlite.org/fileformat2.html, section
+1.8.
 
-A tree that differs has a page that changed: were all pages that it is made of now as they were, its root would name the
-same children with the same contents. So nothing is missed; trees whose pages merely moved are named too.
+No changed tree is missed: if every page of a tree were as before, its root would name the same children with the same
+contents. Trees whose pages only moved are reported too.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +16,7 @@ from graft.reading.snapshot import Snapshot
 from graft_sqlite_vfs.header import Buffer, is_database
 
 PAGES_MAX = 50_000
-"""With more changed pages than these, it is not worth finding out."""
+"""With more changed pages than this, the search costs more than it saves."""
 _ENTRY_BYTES = 5
 _LOCK_BYTE = 0x4000_0000
 _ROOT, _FREE, _OVERFLOW_FIRST, _OVERFLOW_NEXT, _CHILD = range(1, 6)
@@ -27,7 +27,7 @@ _RESERVED = 20
 
 @dataclass(frozen=True, slots=True)
 class PointerMap:
-    """Where the pointer map of a database is."""
+    """The position of a database's pointer map."""
 
     page_size: int
     reserved: int
@@ -35,34 +35,34 @@ class PointerMap:
 
     @property
     def span(self) -> int:
-        """How many pages a page of the map and those that it tells of are."""
+        """The number of pages that one map page covers, itself included."""
         return (self.page_size - self.reserved) // _ENTRY_BYTES + 1
 
     @property
     def lock_page(self) -> int:
-        """The page that is never used."""
+        """The page with SQLite's lock bytes, which holds no data."""
         return _LOCK_BYTE // self.page_size + 1
 
     def map_page(self, page: int) -> int:
-        """Return the page of the map that tells of a page; pages of the map tell of themselves."""
+        """Return the map page that has the entry for a page; for a map page, itself."""
         found = (page - 2) // self.span * self.span + 2
         return found + 1 if found == self.lock_page else found
 
-    def tells_of(self, page: int) -> bool:
-        """Tell whether the map has an entry for a page."""
+    def covers(self, page: int) -> bool:
+        """Return whether the map has an entry for a page."""
         return page > 1 and page != self.lock_page and page > self.map_page(page)
 
     def entry(self, map_page: Buffer, page: int) -> tuple[int, int]:
-        """Return what a page is, and the page that leads to it."""
+        """Return the type of a page, and its parent."""
         start = _ENTRY_BYTES * (page - self.map_page(page) - 1)
         return map_page[start], int.from_bytes(map_page[start + 1 : start + _ENTRY_BYTES], "big")
 
 
 def changed_roots(before: Snapshot, after: Snapshot) -> frozenset[int] | None:
-    """Return the root pages of the trees that changed between two versions of one replica; None for: maybe all.
+    """Return the root pages of the trees that changed between two versions of one replica; None: possibly all.
 
-    None stands for a changed schema, for databases without a pointer map, and for very many changed pages. Reads page 1
-    and pages of the map, which are fetched where they are not here; raises the errors of graft.
+    Returns None for a changed schema, for databases without a pointer map, and for very many changed pages. Reads page
+    1 and map pages, and fetches those that are missing; raises the errors of graft.
     """
     first, last = bytes(before.read(1)[:100]), bytes(after.read(1)[:100])
     if not is_database(first) or not is_database(last) or first[_COOKIE] != last[_COOKIE]:
@@ -76,10 +76,10 @@ def changed_roots(before: Snapshot, after: Snapshot) -> frozenset[int] | None:
 
 
 def roots_of(snapshot: Snapshot, pages: Iterable[int], pointers: PointerMap) -> frozenset[int] | None:
-    """Return the roots of the trees that pages belong to; None where the map makes no sense."""
+    """Return the roots of the trees that pages belong to; None if the map is not consistent."""
     roots: set[int] = set()
     seen: set[int] = set()
-    level = {page for page in pages if pointers.tells_of(page)}
+    level = {page for page in pages if pointers.covers(page)}
     while level:
         seen |= level
         above = _above(snapshot, level, pointers, roots)
@@ -90,7 +90,7 @@ def roots_of(snapshot: Snapshot, pages: Iterable[int], pointers: PointerMap) -> 
 
 
 def _above(snapshot: Snapshot, level: Collection[int], pointers: PointerMap, roots: set[int]) -> set[int] | None:
-    """Return the pages that lead to those of a level, and note the roots among the level; one batch of reads."""
+    """Return the parents of a level's pages, and add the roots among the level to ``roots``; one batch of reads."""
     snapshot.prefetch(sorted({pointers.map_page(page) for page in level}))
     above = set()
     for page in level:
@@ -100,7 +100,7 @@ def _above(snapshot: Snapshot, level: Collection[int], pointers: PointerMap, roo
         elif kind in {_OVERFLOW_FIRST, _OVERFLOW_NEXT, _CHILD}:
             if parent == 1:
                 roots.add(1)  # the schema table
-            elif pointers.tells_of(parent) and parent <= snapshot.page_count:
+            elif pointers.covers(parent) and parent <= snapshot.page_count:
                 above.add(parent)
             else:
                 return None

@@ -1,7 +1,7 @@
 """The root pages of a database's tables and indexes, read from the pages of its schema table; pure.
 
 Source: "Database File Format", sqlite.org/fileformat2.html, sections 1.6 (cells), 2.1 (records) and 2.6 (the schema
-table: type, name, tbl_name, rootpage, sql). As everything that is parsed out of pages here, it is a hint.
+table: type, name, tbl_name, rootpage, sql). Like everything parsed from pages in this package, the result is a hint.
 """
 
 import struct
@@ -16,7 +16,7 @@ _ROOT_PAGE_COLUMN = 3
 
 
 def root_pages(read: PageReader, page_count: int) -> list[int]:
-    """Return the root pages that the schema table on page 1 names."""
+    """Return the root pages named by the schema table, whose root is page 1."""
     level = [1]
     while is_interior(read(level[0]), level[0]):
         below = [child for index in level for child in children(read(index), index, page_count)]
@@ -38,7 +38,7 @@ def _roots(page: Buffer, index: int) -> Iterator[int]:
             _, record = _varint(page, row_id)
             root = _integer_column(page, record, _ROOT_PAGE_COLUMN)
         except IndexError:
-            continue  # the row runs on in an overflow page before its fourth column: a very long name
+            continue  # a very long name pushes the fourth column into an overflow page
         if root is not None:
             yield root
 

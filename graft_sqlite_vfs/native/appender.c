@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Where page 1 has what: graft_sqlite_vfs/header.py. */
+/* Offsets in page 1; see graft_sqlite_vfs/header.py. */
 enum { PAGE_SIZE_AT = 16, FORMAT_AT = 18, COUNTER_AT = 24, PAGE_COUNT_AT = 28, COOKIE_AT = 40, VALID_FOR_AT = 92 };
 
 appender_watch watch;
@@ -50,14 +50,14 @@ static int find(const graft_appender *appender, uint32_t page)
 
 /* The transaction */
 
-/* Tell whether the lock keeps others out, and the counters and the journal file are where others look for them. */
+/* Return whether the lock, the counters and the journal file are still the files that other processes open. */
 static bool is_unmoved(const graft_appender *appender)
 {
     return named_is_there(&appender->lock) && named_is_there(&appender->counters) &&
            named_is_there(&appender->journal_file);
 }
 
-/* Tell whether what was lent is still what comes next; the writer lock is held. */
+/* Return whether the published version is still the newest, so that the lent room follows it; needs the writer lock. */
 static bool is_newest(const graft_appender *appender)
 {
     const _Atomic uint64_t *words = words_of(appender);
@@ -111,7 +111,7 @@ bool appender_write(graft_appender *appender, const void *data, int amount, int6
         const uint8_t *page = data;
         uint32_t page_size = (uint32_t)page[PAGE_SIZE_AT] << 8 | page[PAGE_SIZE_AT + 1];
         if ((page_size == 1 ? UINT32_C(65536) : page_size) != appender->page_size || page[FORMAT_AT] != 1)
-            return false; /* Format 2: a backup of a database in WAL mode, which Python sees to. */
+            return false; /* Format 2: a backup of a database in WAL mode, which Python handles. */
         uint32_t counter = big_endian(page + COUNTER_AT), cookie = big_endian(page + COOKIE_AT);
         appender->counter_top = !appender->has_written || counter > appender->counter_top ? counter : appender->counter_top;
         appender->cookie_top = !appender->has_written || cookie > appender->cookie_top ? cookie : appender->cookie_top;
@@ -162,7 +162,7 @@ bool appender_can_commit(const graft_appender *appender)
         return false;
     const uint8_t *page_one = appender_body(appender, (unsigned)one);
     uint32_t page_count = big_endian(page_one + PAGE_COUNT_AT);
-    /* A rollback puts the counter back that was shown; a smaller volume cuts pages off. */
+    /* Not for a rollback, which restores the shown counter, nor for a volume that shrinks. */
     return big_endian(page_one + COUNTER_AT) != appender->counter_shown &&
            (page_count == 0 || page_count >= appender->file_bytes >> appender->page_shift);
 }
@@ -174,7 +174,7 @@ static uint64_t now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* The record without its checksum: header and page list, ending where the bodies begin. */
+/* Where the header and page list start so that they end at the bodies; there is no space for the checksum in it. */
 static uint8_t *record_start(const graft_appender *appender)
 {
     return appender_body(appender, 0) - RECORD_UNSUMMED_BYTES - 4 * (size_t)appender->count;
@@ -185,7 +185,7 @@ static uint8_t *page_one_of(const graft_appender *appender)
     return appender_body(appender, (unsigned)find(appender, 1));
 }
 
-/* Let page 1 carry the counter that is stored next. */
+/* Put the next stored counter into page 1. */
 static void store_counter(graft_appender *appender)
 {
     uint8_t *page_one = page_one_of(appender);
@@ -195,7 +195,7 @@ static void store_counter(graft_appender *appender)
     put_big_endian(page_one + VALID_FOR_AT, appender->counter_stored + 1);
 }
 
-/* Let it be as SQLite wrote it. */
+/* Put the counter that SQLite wrote back into page 1. */
 static void restore_counter(graft_appender *appender)
 {
     uint8_t *page_one = page_one_of(appender);
@@ -242,7 +242,7 @@ static bool reached(const char *point)
     return done != NULL;
 }
 
-/* What a watcher raises as the system would say it has been said by the result. */
+/* Clear an OSError raised by a watcher, which stands for a failed system call: the result already reports it. */
 static void drop_system_error(void)
 {
     if (PyErr_ExceptionMatches(PyExc_OSError))
@@ -307,7 +307,7 @@ static bool write_record(const graft_appender *appender)
     return written == (ssize_t)record_bytes(appender->count, appender->page_size) && (!appender->sync || synced(appender));
 }
 
-/* Put zeros back where the record was written, so that nobody ever finds it; tell whether that is certain. */
+/* Overwrite the record with zeros so that no reader ever finds it; return whether that certainly succeeded. */
 static bool take_back(const graft_appender *appender)
 {
     PyObject *why = appender_is_watched() ? exception_take() : NULL;
@@ -322,7 +322,7 @@ static bool take_back(const graft_appender *appender)
     return done;
 }
 
-/* Let everybody see what was appended. */
+/* Make the appended commit visible to all processes. */
 static void publish(graft_appender *appender)
 {
     _Atomic uint64_t *words = words_of(appender);
@@ -540,17 +540,17 @@ static void appender_dealloc(graft_appender *appender)
 
 static PyMethodDef appender_methods[] = {
     {"aim", (PyCFunction)(void (*)(void))aim, METH_VARARGS,
-     "Learn, while Python holds the writer lock, where the next record goes: aim(journal, path, descriptor, end, limit, "
+     "Set, while Python holds the writer lock, where the next record goes: aim(journal, path, descriptor, end, limit, "
      "tail_synced)."},
     {"lend", (PyCFunction)(void (*)(void))lend, METH_VARARGS,
-     "Let commits be appended there, behind the version that is published now, until another one is: "
+     "Allow commits to be appended there, after the published version, until another version is published: "
      "lend(counter_stored, counter_shown)."},
     {"told", (PyCFunction)(void (*)(void))told, METH_NOARGS,
-     "Return what was done since `forget`: None, or (local LSN of the newest commit or 0, counter that SQLite is shown, "
+     "Report what has happened since `forget`: None, or (local LSN of the newest commit or 0, counter shown to SQLite, "
      "highest counter and highest cookie that it wrote, whether the open transaction has committed)."},
-    {"forget", (PyCFunction)(void (*)(void))forget, METH_NOARGS, "Begin to note anew what is done."},
-    {"release", (PyCFunction)(void (*)(void))release, METH_NOARGS, "Let go of the writer lock that Python took over."},
-    {"close", (PyCFunction)(void (*)(void))close_appender, METH_NOARGS, "Drop the transaction, and append no more."},
+    {"forget", (PyCFunction)(void (*)(void))forget, METH_NOARGS, "Clear the report that `told` returns."},
+    {"release", (PyCFunction)(void (*)(void))release, METH_NOARGS, "Release the writer lock that Python took over."},
+    {"close", (PyCFunction)(void (*)(void))close_appender, METH_NOARGS, "Drop the transaction and stop appending."},
     {NULL, NULL, 0, NULL},
 };
 

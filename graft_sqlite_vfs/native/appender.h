@@ -1,16 +1,18 @@
-/* Small write transactions without Python: their pages are gathered here and appended to the journal as one record.
+/* Small write transactions without Python: the appender gathers their pages and appends them to the journal as one
+ * record.
  *
- * Python lends the room behind a commit that it has written there itself, with all that a record and a page 1 need to
- * say. It does everything else: what is too large, cuts off pages, is put back by a rollback, finds no
- * room, or finds that somebody else wrote. To everybody but the connection's own file a commit from here is like one of
- * another process: it is in the journal and in the counters that all share, and is read from there.
+ * After a commit of its own, Python lends the free space behind it in the journal file, with the values that a record
+ * and page 1 need. Python handles every other transaction: one that is too large, truncates the volume, is rolled back,
+ * finds no space, or finds that another writer has committed. Only the connection's own file knows that a commit was
+ * made here. All others read it from the journal and the shared counters, like a commit of another process.
  *
  *     no room     Python writes
- *     room        lent; holds exactly as long as the reader's overlay has the journal that it is in
- *     open        SQLite holds RESERVED, and this the writer lock, on the newest version; may be handed to Python
+ *     room        lent; valid exactly as long as the reader's overlay has the journal file
+ *     open        SQLite holds RESERVED, and the appender the writer lock, on the newest version; Python may take over
  *
- * Invariants: as for the reader, one thread at a time is in here. The lock is one on the file that Python's processes
- * lock too, through a descriptor of its own. Page 1 is here as SQLite wrote it, but for the moment of the append.
+ * Invariants: as for the reader, one thread at a time calls these functions. The lock is on the file that Python's
+ * processes lock too, through a descriptor of its own. `gathered` holds page 1 as SQLite wrote it, except during the
+ * append.
  */
 #ifndef GRAFT_APPENDER_H
 #define GRAFT_APPENDER_H
@@ -28,19 +30,19 @@ typedef struct graft_appender {
     uint32_t page_size;
     uint32_t page_shift;
     int lock_descriptor;
-    named_file lock, counters; /* whoever opens them by name must find these */
+    named_file lock, counters; /* checked to be still the files that other processes open by name */
     bool sync; /* a commit waits for the disk */
     struct graft_appender *previous, *next;
     /* Room */
-    PyObject *journal; /* the mapped file; NULL: there was never any */
+    PyObject *journal; /* the mapped file; NULL: none yet */
     int journal_descriptor;
     named_file journal_file;
     uint64_t end; /* where the next record goes */
     uint64_t limit;
     uint32_t counter_stored; /* of the newest version's page 1 */
     uint32_t counter_shown;
-    bool tail_synced; /* all before `end` is on the disk */
-    uint32_t forks; /* when it was made */
+    bool tail_synced; /* everything before `end` is on the disk */
+    uint32_t forks; /* `fork_count` at creation */
     /* The open transaction */
     bool open;
     bool committed;
@@ -50,7 +52,7 @@ typedef struct graft_appender {
     uint8_t *gathered; /* header and page list, then the bodies */
     uint64_t checksum;
     uint32_t counter_written, valid_for_written; /* in page 1, by SQLite */
-    /* Not told to Python yet */
+    /* Not yet reported to Python */
     bool has_written;
     uint64_t local_lsn; /* of the newest commit; 0: there is none */
     uint32_t counter_top;
@@ -59,7 +61,7 @@ typedef struct graft_appender {
 
 extern PyTypeObject graft_appender_type;
 
-/* Called instead of the system, and at points where a crash would be interesting; NULL but in tests. */
+/* Called instead of system calls, and at points where tests simulate a crash; NULL except in tests. */
 typedef struct {
     PyObject *failpoint; /* (name) */
     PyObject *pwritev;   /* (descriptor, parts, position) -> written */
@@ -73,36 +75,36 @@ static inline bool appender_is_watched(void)
     return watch.failpoint != NULL || watch.pwritev != NULL || watch.fdatasync != NULL;
 }
 
-/* Tell whether a parent made this: then nothing is written from here, and no lock is touched. */
+/* Return whether the parent process created this appender; then it must not write, or touch a lock. */
 static inline bool appender_is_inherited(const graft_appender *appender)
 {
     return appender->forks != fork_count;
 }
 
-/* Without the GIL. False: Python has to do it. */
+/* Without the GIL. False: the caller must use Python. */
 bool appender_begin(graft_appender *appender);
 bool appender_read(const graft_appender *appender, void *out, int amount, int64_t offset);
 bool appender_write(graft_appender *appender, const void *data, int amount, int64_t offset);
 bool appender_can_commit(const graft_appender *appender);
 
-/* Make the checksum of the record. With the GIL; -1 with an exception set. */
+/* Compute the checksum of the record. With the GIL; -1 with an exception set. */
 int appender_prepare(graft_appender *appender);
 
 typedef enum { APPEND_DONE, APPEND_FAILED, APPEND_RAISED } append_outcome;
 
-/* Append what was prepared and publish it. Without the GIL, unless it is watched.
+/* Append the prepared record and publish it. Without the GIL, unless it is watched.
  *
- * FAILED: nothing was published, and Python may try. RAISED: so said a watcher, and its exception is set.
+ * FAILED: nothing was published, and Python may try. RAISED: a watcher raised an exception, which is set.
  */
 append_outcome appender_append(graft_appender *appender);
 
-/* End the transaction; what was not committed is dropped. Without the GIL. */
+/* End the transaction and drop uncommitted pages. Without the GIL. */
 void appender_end(graft_appender *appender);
 
-/* Forget the transaction, which Python has taken over with the lock. */
+/* Forget the transaction after Python has taken it over, with the lock. */
 void appender_hand_over(graft_appender *appender);
 
-/* After fork(), in the child: the locks are the parent's. */
+/* After fork(), in the child: close the descriptors, whose locks belong to the parent. */
 void appender_disown_all(void);
 
 static inline uint8_t *appender_body(const graft_appender *appender, unsigned index)

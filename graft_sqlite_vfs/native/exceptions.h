@@ -1,11 +1,11 @@
-/* Python's pending exception, taken and put back; one spelling for all Python versions. */
+/* Takes Python's pending exception and puts it back; the same functions for all Python versions. */
 #ifndef GRAFT_EXCEPTIONS_H
 #define GRAFT_EXCEPTIONS_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-/* Return the pending exception with its traceback, NULL if there is none; none is pending then. */
+/* Return the pending exception with its traceback, or NULL, and clear it. */
 static inline PyObject *exception_take(void)
 {
 #if PY_VERSION_HEX >= 0x030C0000
@@ -24,7 +24,7 @@ static inline PyObject *exception_take(void)
 #endif
 }
 
-/* Make an exception, or none, the pending one; takes over the reference. */
+/* Set the pending exception; NULL clears it. Takes over the reference. */
 static inline void exception_put(PyObject *exception)
 {
 #if PY_VERSION_HEX >= 0x030C0000

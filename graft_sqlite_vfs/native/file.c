@@ -16,8 +16,8 @@ static PyObject *call_with_number(const graft_file *file, PyObject *name, int64_
     return done;
 }
 
-/* Tell Python that SQLite let go of the snapshot, if it has not been told: before it is asked for anything else. */
-static int settle(graft_file *file)
+/* Tell Python that SQLite released SHARED, if it does not know yet; needed before any other call into Python. */
+static int report_unlock(graft_file *file)
 {
     if (file->reader->state != READER_IDLE)
         return 0;
@@ -48,14 +48,14 @@ static PyObject *call_write(const graft_file *file, const void *data, int amount
     return done;
 }
 
-/* Let Python go on with a transaction that was begun here; it is told of everything that was written. */
+/* Hand a transaction that was begun here to Python, with all pages that were written. */
 static int leave_to_python(graft_file *file)
 {
     if (file->writing != WRITING_HERE)
         return 0;
     PyObject *done = PyObject_CallMethodNoArgs(file->file, names.take_over);
     if (done == NULL)
-        return -1; /* the lock stays here, until SQLite gives it back */
+        return -1; /* the appender holds the lock until SQLite unlocks */
     Py_DECREF(done);
     graft_appender *appender = file->appender;
     unsigned count = appender->count;
@@ -101,7 +101,7 @@ static int read_in_python(graft_file *file, uint8_t *out, int amount, int64_t of
         return ABI_IOERR;
     PyObject *bytes = NULL;
     int read = 0;
-    if (settle(file) == 0)
+    if (report_unlock(file) == 0)
         bytes = call_read(file, amount, offset);
     bool failed = bytes == NULL || take_bytes(bytes, out, amount, &read) < 0 ||
                   (read == amount && reader_learn(file->reader, out, amount, offset) < 0);
@@ -126,7 +126,7 @@ static int size_in_python(graft_file *file, int64_t *size)
     python_scope scope;
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
-    PyObject *value = settle(file) < 0 ? NULL : PyObject_CallMethodNoArgs(file->file, names.file_size);
+    PyObject *value = report_unlock(file) < 0 ? NULL : PyObject_CallMethodNoArgs(file->file, names.file_size);
     *size = value == NULL ? -1 : PyLong_AsLongLong(value);
     int code = PyErr_Occurred() ? python_error_code(file->host, ABI_IOERR) : ABI_OK;
     Py_XDECREF(value);
@@ -163,7 +163,7 @@ static int x_lock(abi_file *base, int level)
     if (level <= ABI_LOCK_SHARED)
         return reader_lock_shared(file->reader) ? ABI_OK : lock_in_python(file, level);
     if (file->writing != NOT_WRITING)
-        return ABI_OK; /* PENDING and EXCLUSIVE: nobody else sees what the writer writes */
+        return ABI_OK; /* PENDING and EXCLUSIVE: no other connection sees uncommitted writes */
     if (file->appender != NULL && appender_begin(file->appender)) {
         file->writing = WRITING_HERE;
         return ABI_OK;
@@ -215,7 +215,7 @@ static int x_write(abi_file *base, const void *data, int amount, int64_t offset)
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
     PyObject *done = NULL;
-    if (settle(file) == 0 && leave_to_python(file) == 0)
+    if (report_unlock(file) == 0 && leave_to_python(file) == 0)
         done = call_write(file, data, amount, offset);
     int code = finished(file, done);
     python_leave(&scope);
@@ -229,7 +229,7 @@ static int x_truncate(abi_file *base, int64_t size)
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
     PyObject *done = NULL;
-    if (settle(file) == 0 && leave_to_python(file) == 0)
+    if (report_unlock(file) == 0 && leave_to_python(file) == 0)
         done = call_with_number(file, names.truncate, size);
     int code = finished(file, done);
     python_leave(&scope);
@@ -240,7 +240,7 @@ static int x_sync(abi_file *base, int flags)
 {
     (void)base;
     (void)flags;
-    return ABI_OK; /* SQLITE_FCNTL_SYNC came before and has settled everything */
+    return ABI_OK; /* SQLITE_FCNTL_SYNC has committed before */
 }
 
 /* Control */
@@ -283,7 +283,7 @@ static int pragma_in_python(graft_file *file, char **words)
     if (!python_enter(&scope, file->host))
         return ABI_IOERR;
     PyObject *text = NULL;
-    if (settle(file) == 0 && leave_to_python(file) == 0)
+    if (report_unlock(file) == 0 && leave_to_python(file) == 0)
         text = PyObject_CallMethod(file->file, "pragma", "sz", words[1], words[2]);
     int code = ABI_NOTFOUND;
     if (text != NULL && text != Py_None) {
@@ -296,7 +296,7 @@ static int pragma_in_python(graft_file *file, char **words)
     if (PyErr_Occurred()) {
         words[0] = python_error_message(file->host);
         code = words[0] == NULL ? python_error_code(file->host, ABI_ERROR)
-                                : python_told_error_code(file->host, ABI_ERROR);
+                                : python_reported_error_code(file->host, ABI_ERROR);
     }
     Py_XDECREF(text);
     python_leave(&scope);
@@ -338,7 +338,7 @@ static int x_close(abi_file *base)
         appender_end(file->appender);
     python_scope scope;
     if (!Py_IsInitialized() || !python_enter(&scope, file->host))
-        return ABI_OK; /* the process is ending, and its locks go with it */
+        return ABI_OK; /* the process is ending, and its locks end with it */
     file->writing = NOT_WRITING;
     PyObject *done = PyObject_CallMethodNoArgs(file->file, names.close);
     int code = finished(file, done);

@@ -1,5 +1,5 @@
-/* An opened volume as SQLite sees it: hits of the published snapshot and small commits here, all
- * else in the Python file behind it. */
+/* An opened volume as SQLite sees it. C reads pages of the published snapshot and makes small commits; the Python file
+ * behind it does everything else. */
 #ifndef GRAFT_FILE_H
 #define GRAFT_FILE_H
 
@@ -15,15 +15,15 @@ typedef struct {
     PyObject *file; /* graft_sqlite_vfs.accelerator.AcceleratedFile */
     graft_reader *reader;
     graft_appender *appender; /* NULL: Python writes */
-    file_writing writing;     /* who was asked for RESERVED, and not yet for its end */
+    file_writing writing;     /* which side holds RESERVED */
     int sector_size;
     int characteristics;
 } graft_file;
 
-/* Make `file` the opened volume. With the GIL; takes over no reference on failure, and sets an exception. */
+/* Initialize `file` for the opened volume. With the GIL; on failure, takes no reference and sets an exception. */
 int file_init(graft_file *file, const sqlite_host *host, PyObject *opened);
 
-/* Make the names of methods; once, with the GIL. */
+/* Create the strings of method names; once, with the GIL. */
 int file_prepare(void);
 
 #endif

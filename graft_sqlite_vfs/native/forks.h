@@ -1,12 +1,12 @@
-/* How often this process is the child of a fork since the accelerator was loaded.
+/* Counts the forks between the process that loaded the accelerator and this one.
  *
- * What was made before a fork belongs to the parent: its locks, its room in the journal, and the version that it knows.
- * Each object notes the number when it is made, and leaves everything to Python, which refuses, once it has changed.
+ * The parent owns whatever was created before a fork: locks, space in the journal, and the known version. Each object
+ * stores the count at its creation. If the count has changed, the object leaves every call to Python, which refuses it.
  */
 #ifndef GRAFT_FORKS_H
 #define GRAFT_FORKS_H
 
-#include <Python.h> /* before what the system has */
+#include <Python.h> /* before the system's headers */
 #include <stdint.h>
 
 extern uint32_t fork_count;

@@ -11,7 +11,7 @@ enum { BLOCK_SHIFT = 10, BLOCK_SLOTS = 1 << BLOCK_SHIFT, BLOCK_MASK = BLOCK_SLOT
 
 typedef _Atomic(frame_body *) frame_slot;
 
-/* Pointers to blocks. Readers may be using an older, shorter root; they all stay until the table goes. */
+/* Pointers to blocks. Readers may be using an older, shorter root, so all roots live as long as the table. */
 struct frame_root {
     frame_root *older;
     size_t block_count;
@@ -161,7 +161,7 @@ static PyObject *detached(frame_slots *slots, PyObject *numbers)
     }
     Py_DECREF(iterator);
     if (retired != NULL) {
-        /* Letting go of a body may run any code: not while an exception is set. */
+        /* Freeing a body may run any Python code, so no exception may be set. */
         PyObject *pending = exception_take();
         section_wait_for_all();
         free_retired(retired);
@@ -190,7 +190,7 @@ static PyObject *slots_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static void slots_dealloc(frame_slots *slots)
 {
-    /* Whoever reads holds a snapshot, which holds the slots: nobody is inside a section of theirs. */
+    /* Each reader holds a snapshot, which holds the slots, so no reader is in a section that uses them. */
     frame_root *root = atomic_load_explicit(&slots->root, memory_order_relaxed);
     for (size_t i = 0; root != NULL && i < root->block_count; i++) {
         frame_slot *first = atomic_load_explicit(&root->blocks[i], memory_order_relaxed);
@@ -207,15 +207,15 @@ static void slots_dealloc(frame_slots *slots)
 }
 
 static PyMethodDef slots_methods[] = {
-    {"attached", (PyCFunction)(void (*)(void))attached, METH_VARARGS, "Take the body of a frame."},
+    {"attached", (PyCFunction)(void (*)(void))attached, METH_VARARGS, "Add the body of a frame."},
     {"detached", (PyCFunction)(void (*)(void))detached, METH_O,
-     "Let go of the bodies of frames, once no reader uses them."},
+     "Release the bodies of frames, once no reader uses them."},
     {NULL, NULL, 0, NULL},
 };
 
 PyTypeObject frame_slots_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "graft_sqlite_vfs._accelerator.FrameSlots",
-    .tp_doc = "The bodies of frames by number, where readers without the GIL find them.",
+    .tp_doc = "The bodies of frames by number, for readers without the GIL.",
     .tp_basicsize = sizeof(frame_slots),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = slots_new,

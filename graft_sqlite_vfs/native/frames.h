@@ -1,9 +1,9 @@
 /* The bodies of frames by number, for readers without the GIL: `FrameSlots`, which observes a `graft.pagemap.frame_table`.
  *
  * Invariants: a slot is empty or points to a body whose page list has `count` entries and whose data has at least
- * `count` pages, checked when it was attached; blocks of slots never move; a body is let go only behind
- * `section_wait_for_all`. Changes are made with the GIL held. A body keeps its Python object, whose buffers are
- * dropped with it and never released before.
+ * `count` pages, checked when it was attached; blocks of slots never move; a body is freed only after
+ * `section_wait_for_all`. Changes are made with the GIL held. A body holds a reference to its Python object, whose
+ * buffers live as long as the object.
  */
 #ifndef GRAFT_FRAMES_H
 #define GRAFT_FRAMES_H
@@ -32,7 +32,7 @@ typedef struct {
 
 extern PyTypeObject frame_slots_type;
 
-/* Return a frame's body, NULL if it is not attached. Call it, and use the result, inside a read section. */
+/* Return a frame's body, NULL if it is not attached. Call this, and use the result, inside a read section. */
 const frame_body *frames_body(const frame_slots *slots, uint64_t number);
 
 #endif

@@ -8,7 +8,7 @@ python_hooks hooks;
 
 bool python_enter(python_scope *scope, const sqlite_host *host)
 {
-    /* While an interpreter ends it calls itself not initialized, and its last thread still runs Python. */
+    /* An ending interpreter reports that it is not initialized while its last thread still runs Python. */
     if (!Py_IsInitialized() && PyGILState_GetThisThreadState() == NULL)
         return false;
     scope->host = host;
@@ -21,7 +21,7 @@ static void chain(PyObject *newest, PyObject *earlier)
 {
     PyObject *last = newest, *context;
     while (last != earlier && (context = PyException_GetContext(last)) != NULL) {
-        Py_DECREF(context); /* its owner keeps it */
+        Py_DECREF(context); /* its owner still holds it */
         last = context;
     }
     if (last == earlier)
@@ -68,7 +68,7 @@ static int raise_again(void *exception)
     return -1;
 }
 
-/* Ctrl-C and the like: have it raised in the main thread once the library, which would drop it, has returned. */
+/* Ctrl-C and the like: raise it in the main thread after the library, which would drop it, has returned. */
 static bool interrupts(PyObject *exception)
 {
     if (PyObject_IsInstance(exception, PyExc_Exception) != 0)
@@ -111,7 +111,7 @@ int python_lock_error_code(const sqlite_host *host)
     return python_error_code(host, ABI_IOERR);
 }
 
-int python_told_error_code(const sqlite_host *host, int otherwise)
+int python_reported_error_code(const sqlite_host *host, int otherwise)
 {
     if (host->raises_pending)
         return python_error_code(host, otherwise);
@@ -130,7 +130,7 @@ char *python_error_message(const sqlite_host *host)
     const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
     char *message = utf8 == NULL ? NULL : host_text(host, utf8);
     Py_XDECREF(text);
-    exception_put(exception); /* and not what failed in telling it */
+    exception_put(exception); /* replaces an error from making the message */
     return message;
 }
 

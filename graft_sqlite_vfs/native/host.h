@@ -1,12 +1,12 @@
-/* An SQLite library that has loaded the accelerator, and how Python is called on its behalf.
+/* An SQLite library that has loaded the accelerator, and calls from it into Python.
  *
- * Several libraries may be in one process (apsw brings its own, the standard `sqlite3` uses the system's): nothing of
- * one is ever used for another, and there is no global "the" API.
+ * One process may contain several SQLite libraries (apsw brings its own, the standard `sqlite3` uses the system's).
+ * Each has its own host, and there is no global API table.
  *
- * Exceptions: an error of Python becomes an SQLite result code. apsw raises an exception that is pending when it gets
- * the thread back, so for apsw it stays pending, with its message; the exceptions that a later callback raises in the
- * same statement (a rollback, say) get it as their context. Every other library is given the code alone, and the
- * exception goes to the `failed` hook.
+ * Exceptions: a Python error becomes an SQLite result code. apsw raises an exception that is still pending when its
+ * call returns, so for apsw it stays pending, with its message; an exception that a later callback raises in the same
+ * statement (a rollback, say) gets it as its context. Every other library receives only the code, and the exception
+ * goes to the `failed` hook.
  */
 #ifndef GRAFT_HOST_H
 #define GRAFT_HOST_H
@@ -41,25 +41,25 @@ typedef struct {
     PyObject *earlier; /* the exception that was pending before */
 } python_scope;
 
-/* Enter Python. False: the interpreter is not there any more, and nothing was entered. */
+/* Enter Python. False: the interpreter has ended, and nothing was entered. */
 bool python_enter(python_scope *scope, const sqlite_host *host);
 
-/* Leave it, with the earlier exception pending again, behind the one that this call left, if any. */
+/* Leave Python. The earlier exception is pending again, as the context of this call's exception if there is one. */
 void python_leave(python_scope *scope);
 
-/* Dispose of the pending exception as the host wants it, and return its result code; `otherwise` if it has none. */
+/* Handle the pending exception as the host needs it, and return its result code; `otherwise` if it has none. */
 int python_error_code(const sqlite_host *host, int otherwise);
 
-/* The same, for a caller that expects BUSY as an answer: nobody is told of that one. */
+/* The same, for a caller that expects BUSY: that exception is dropped without a report. */
 int python_lock_error_code(const sqlite_host *host);
 
-/* The same, for a caller that has given the message to SQLite itself. */
-int python_told_error_code(const sqlite_host *host, int otherwise);
+/* The same, for a caller that has already passed the message to SQLite. */
+int python_reported_error_code(const sqlite_host *host, int otherwise);
 
 /* Copy the message of the pending exception, which stays pending, into memory of the host; NULL if there is none. */
 char *python_error_message(const sqlite_host *host);
 
-/* Copy text into memory that the host's SQLite will free. */
+/* Copy text into memory that the host's SQLite frees. */
 char *host_text(const sqlite_host *host, const char *text);
 
 #endif

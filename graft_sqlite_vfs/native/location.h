@@ -1,4 +1,4 @@
-/* The 64 bits of the page map that say where a page is; graft/pagemap/locations.py owns the layout. */
+/* The 64-bit location of a page in the page map; graft/pagemap/locations.py owns the layout. */
 #ifndef GRAFT_LOCATION_H
 #define GRAFT_LOCATION_H
 

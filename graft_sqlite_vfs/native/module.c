@@ -1,4 +1,4 @@
-/* The Python side of the object: the types, the hooks and what a caller may compare with. */
+/* The Python module: the types, the hooks, and the layouts for graft_sqlite_vfs/readpath.py to compare. */
 #include "appender.h"
 #include "file.h"
 #include "forks.h"
@@ -10,7 +10,7 @@
 
 #include <pthread.h>
 
-/* Raise it with every change of what graft_sqlite_vfs/accelerator.py relies on. */
+/* Increment this with every change of what graft_sqlite_vfs/accelerator.py relies on. */
 enum { INTERFACE = 4 };
 
 static PyObject *set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
@@ -46,9 +46,9 @@ static PyObject *watch_appends(PyObject *Py_UNUSED(module), PyObject *args, PyOb
 
 static PyMethodDef functions[] = {
     {"set_hooks", (PyCFunction)(void (*)(void))set_hooks, METH_VARARGS | METH_KEYWORDS,
-     "Say what opens volumes, completes paths, is told of errors and makes checksums."},
+     "Set the functions that open volumes, make paths absolute, receive errors and compute checksums."},
     {"watch_appends", (PyCFunction)(void (*)(void))watch_appends, METH_VARARGS | METH_KEYWORDS,
-     "For tests: say what is called at points of a commit, and in place of the system; None for nothing."},
+     "For tests: set functions that are called at points of a commit and instead of system calls; None for none."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -60,7 +60,7 @@ static struct PyModuleDef definition = {
     .m_methods = functions,
 };
 
-/* Add what Python compares with its own, and take over `layout`, which may be NULL with an exception set. */
+/* Add a layout for Python to compare with its own. Takes over `layout`, which may be NULL with an exception set. */
 static int add_layout(PyObject *module, const char *name, PyObject *layout)
 {
     int failed = layout == NULL ? -1 : PyModule_AddObjectRef(module, name, layout);

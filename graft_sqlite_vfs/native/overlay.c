@@ -29,7 +29,7 @@ void overlay_end(graft_overlay *overlay)
     overlay->count = 0;
 }
 
-/* The slot of a page, or the free one where it would go: there is always one, since half of them stay free. */
+/* The slot of a page, or the free slot where it would go; there is always one, since half of them stay free. */
 static unsigned slot_of(const graft_overlay *overlay, uint32_t page)
 {
     unsigned slot = (page * UINT32_C(2654435769)) >> 22;

@@ -1,10 +1,10 @@
-/* Pages that were committed from here on top of a published snapshot, until Python publishes the next one.
+/* Pages that C has committed on top of a published snapshot, until Python publishes the next one.
  *
- * Their bodies are read where they are: in the mapped journal file that they were appended to. Page 1 is kept as SQLite
- * wrote it, which is how SQLite is to see it.
+ * Their bodies are read from the mapped journal file that they were appended to. Page 1 is stored as SQLite wrote it,
+ * which is how SQLite must see it.
  *
  * Invariants: there is a mapped file from `overlay_begin` to `overlay_end`; without one there are no pages. One thread
- * at a time is in here, as in the reader that has it.
+ * at a time uses an overlay, as for its reader.
  */
 #ifndef GRAFT_OVERLAY_H
 #define GRAFT_OVERLAY_H
@@ -27,10 +27,10 @@ typedef struct {
     uint64_t places[OVERLAY_SLOTS];
 } graft_overlay;
 
-/* Lay pages over from here on, found in `journal`. With the GIL; -1 with an exception set. */
+/* Start overlaying pages found in `journal`. With the GIL; -1 with an exception set. */
 int overlay_begin(graft_overlay *overlay, PyObject *journal, uint32_t page_shift);
 
-/* Forget all. With the GIL. */
+/* Drop all pages. With the GIL. */
 void overlay_end(graft_overlay *overlay);
 
 static inline bool overlay_has_journal(const graft_overlay *overlay)
@@ -38,19 +38,19 @@ static inline bool overlay_has_journal(const graft_overlay *overlay)
     return overlay->journal.obj != NULL;
 }
 
-/* Whether so many more pages can be laid over. */
+/* Whether there is room for `count` more pages. */
 static inline bool overlay_has_room(const graft_overlay *overlay, unsigned count)
 {
     return overlay->count + count <= OVERLAY_PAGES_MAX;
 }
 
-/* Lay a page over that is `place` bytes into the journal's file; there is room for it, and it lies in the file. */
+/* Overlay a page whose body is at byte `place` of the journal file; there must be room, and it must lie in the file. */
 void overlay_put(graft_overlay *overlay, uint32_t page, uint64_t place);
 
-/* Lay page 1 over, as SQLite wrote it. */
+/* Overlay page 1, as SQLite wrote it. */
 void overlay_put_page_one(graft_overlay *overlay, const uint8_t *body);
 
-/* Copy `amount` bytes from `offset` if they are within one page that is laid over. */
+/* Copy `amount` bytes from `offset` and return true if they are within one overlaid page. */
 bool overlay_read(const graft_overlay *overlay, uint8_t *out, uint32_t amount, uint64_t offset);
 
 #endif

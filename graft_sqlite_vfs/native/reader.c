@@ -47,7 +47,7 @@ bool reader_lock_shared(graft_reader *reader)
 
 bool reader_unlock(graft_reader *reader)
 {
-    /* What is not the newest any more is better forgotten now than kept from being freed. */
+    /* Withdraw a version that is no longer the newest now, so that its memory can be freed. */
     if (reader->state != READER_HELD || !is_newest(reader))
         return false;
     reader->state = READER_IDLE;
@@ -210,16 +210,16 @@ static void reader_dealloc(graft_reader *reader)
 
 static PyMethodDef reader_methods[] = {
     {"publish", (PyCFunction)(void (*)(void))publish, METH_VARARGS,
-     "Let reads go to a snapshot: publish(snapshot or None, file_bytes, generation or None, local_lsn, probe or None)."},
-    {"provide", (PyCFunction)(void (*)(void))provide, METH_O, "Add the pages of what was published without them."},
-    {"withdraw", (PyCFunction)(void (*)(void))withdraw, METH_NOARGS, "Let Python answer everything."},
-    {"close", (PyCFunction)(void (*)(void))close_reader, METH_NOARGS, "Withdraw, and let go of the counters."},
+     "Read from a snapshot: publish(snapshot or None, file_bytes, generation or None, local_lsn, probe or None)."},
+    {"provide", (PyCFunction)(void (*)(void))provide, METH_O, "Add the pages of a version published without them."},
+    {"withdraw", (PyCFunction)(void (*)(void))withdraw, METH_NOARGS, "Leave every read to Python."},
+    {"close", (PyCFunction)(void (*)(void))close_reader, METH_NOARGS, "Withdraw, and release the counters."},
     {"read", (PyCFunction)(void (*)(void))read_here, METH_VARARGS,
-     "Return read(amount, offset) as SQLite would get it here, None where Python has to answer."},
-    {"lock_shared", (PyCFunction)(void (*)(void))lock_here, METH_NOARGS, "Take what is idle again, if it is newest."},
-    {"unlock", (PyCFunction)(void (*)(void))unlock_here, METH_NOARGS, "Make what is held idle, if it is newest."},
+     "read(amount, offset): return the bytes that SQLite would get without Python, None if Python must answer."},
+    {"lock_shared", (PyCFunction)(void (*)(void))lock_here, METH_NOARGS, "Go from IDLE to HELD if it is the newest."},
+    {"unlock", (PyCFunction)(void (*)(void))unlock_here, METH_NOARGS, "Go from HELD to IDLE if it is the newest."},
     {"learn", (PyCFunction)(void (*)(void))learn_here, METH_VARARGS,
-     "Keep what Python's answer to a read made known: learn(bytes, offset)."},
+     "Store what Python's answer to a read has revealed: learn(bytes, offset)."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -232,7 +232,7 @@ static PyMemberDef reader_members[] = {
 
 PyTypeObject graft_reader_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "graft_sqlite_vfs._accelerator.Reader",
-    .tp_doc = "What one open file reads at the moment.",
+    .tp_doc = "The version that one open file reads now.",
     .tp_basicsize = sizeof(graft_reader),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = reader_new,

@@ -1,4 +1,4 @@
-/* The bytes of a journal record: as graft/journal/format.py has them, which owns the layout. */
+/* The bytes of a journal record; graft/journal/format.py owns the layout. */
 #ifndef GRAFT_RECORD_H
 #define GRAFT_RECORD_H
 
@@ -33,7 +33,7 @@ static inline uint64_t record_bytes(uint64_t slots, uint32_t page_size)
     return record_aligned(record_bodies_offset(slots) + slots * page_size);
 }
 
-/* Write the header of an appended record, without the checksum that follows it. */
+/* Encode the header of an appended record, without the checksum that follows it. */
 void record_encode(const record_header *header, uint8_t out[RECORD_UNSUMMED_BYTES]);
 
 void record_put_u32(uint8_t *out, uint32_t value);

@@ -26,7 +26,7 @@ void section_wait_for_all(void)
         uint64_t turns = atomic_load_explicit(&section->turns, memory_order_seq_cst);
         if (turns % 2 == 0)
             continue;
-        /* At most a memcpy of one page, or the disk read behind it. */
+        /* Waits at most for the memcpy of one page, or the disk read that it causes. */
         while (atomic_load_explicit(&section->turns, memory_order_seq_cst) == turns)
             sched_yield();
     }

@@ -1,9 +1,9 @@
-/* Read sections: how a thread without the GIL may use frames that another thread, with the GIL, wants to detach.
+/* Read sections: they let a thread without the GIL read frames that another thread, with the GIL, may detach.
  *
- * A reader enters its section, loads a slot, copies, and leaves. Whoever detaches first empties the slot, then waits
- * until every section that was entered before has been left; only then are the bytes let go. A reader that enters
+ * A reader enters its section, loads a slot, copies, and leaves. The detaching thread first empties the slot, then
+ * waits until every section that was entered before has been left, and only then frees the bytes. A reader that enters
  * later finds the slot empty. Both sides use sequentially consistent operations on the section and on the slot, so
- * that either the reader sees the empty slot or the detacher sees the reader.
+ * that either the reader sees the empty slot or the detaching thread sees the reader.
  *
  * Invariants: the list of sections changes and is walked with the GIL held; each section is entered by one thread at
  * a time; nothing inside a section waits for the GIL. A section costs a reader two stores to a cache line of its own.
@@ -25,7 +25,7 @@ void section_remove(read_section *section);
 /* Return once every reader that was inside any section has left it. */
 void section_wait_for_all(void);
 
-/* After fork(), in the child: the threads that were inside are gone. */
+/* After fork(), in the child: mark every section as left, since its thread does not exist here. */
 void section_reset_all(void);
 
 static inline void section_enter(read_section *section)

@@ -5,13 +5,13 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The mapped journal files that a snapshot may point into; shared by the snapshots of the same set of files. */
+/* The mapped journal files that a snapshot may point into; shared by snapshots with the same set of files. */
 struct journal_views {
     Py_ssize_t users;
-    PyObject *mapping; /* the dict they were taken from, which is replaced and never changed */
+    PyObject *mapping; /* the dict with the files, which is replaced but never modified */
     uint64_t first_file;
     size_t file_count;
-    Py_buffer files[]; /* by file number, from first_file; without an object where there is none */
+    Py_buffer files[]; /* by file number, from first_file; `obj` is NULL for a missing number */
 };
 
 /* Reading, without the GIL */
@@ -149,7 +149,7 @@ static int learn(native_snapshot *snapshot, size_t number)
                 PyErr_Format(PyExc_ValueError, "chunk %zu has %zd bytes, or unaligned ones", number, buffer.len);
             else
                 atomic_store_explicit(&snapshot->chunk_locations[number], buffer.buf, memory_order_release);
-            PyBuffer_Release(&buffer); /* the chunk keeps its view, and the snapshot keeps the chunk */
+            PyBuffer_Release(&buffer); /* the chunk owns its view, and the snapshot holds the chunk */
         }
     }
     Py_DECREF(view);
@@ -165,7 +165,7 @@ int snapshot_learn_chunk(native_snapshot *snapshot, uint64_t page_index)
     return learn(snapshot, (size_t)chunk);
 }
 
-/* Chunks that the previous snapshot has too cost a comparison, so that a commit costs its own changes. */
+/* Chunks shared with the previous snapshot cost only a comparison, so a commit costs only its own changes. */
 static int fill_chunks(native_snapshot *snapshot, const native_snapshot *previous)
 {
     for (size_t i = 0; i < snapshot->chunk_count; i++) {
@@ -236,7 +236,7 @@ static void snapshot_dealloc(native_snapshot *snapshot)
 
 PyTypeObject native_snapshot_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "graft_sqlite_vfs._accelerator.NativeSnapshot",
-    .tp_doc = "One version of a volume, where readers without the GIL find it.",
+    .tp_doc = "One version of a volume, for readers without the GIL.",
     .tp_basicsize = sizeof(native_snapshot),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = snapshot_new,

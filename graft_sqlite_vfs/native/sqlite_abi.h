@@ -1,8 +1,9 @@
 /* The part of SQLite's binary interface that the accelerator uses, so that building it needs no SQLite header.
  *
  * Sources: https://sqlite.org/c3ref/vfs.html, https://sqlite.org/c3ref/io_methods.html and the order of the members of
- * `sqlite3_api_routines` in sqlite3ext.h. SQLite only ever appends to these structures; version numbers say how far
- * they go. tests/graft_sqlite_vfs/native/test_build.py compares all of it with the real headers where they are installed.
+ * `sqlite3_api_routines` in sqlite3ext.h. SQLite only ever appends to these structures; version numbers say which
+ * members exist. tests/graft_sqlite_vfs/native/test_build.py compares them with the real headers where those are
+ * installed.
  */
 #ifndef GRAFT_SQLITE_ABI_H
 #define GRAFT_SQLITE_ABI_H
@@ -89,7 +90,7 @@ struct abi_vfs {
     const char *(*next_system_call)(abi_vfs *, const char *name);
 };
 
-/* `sqlite3_api_routines` is a structure of function pointers only: an array, seen from here. */
+/* `sqlite3_api_routines` is a structure of function pointers only, so it is used as an array here. */
 typedef abi_function abi_routines;
 
 enum {

@@ -10,7 +10,7 @@
 
 enum { PATH_BYTES_MAX = 4096 };
 
-/* URI parameters that the `open_file` hook is told of. */
+/* URI parameters that are passed to the `open_file` hook. */
 static const char *const parameters[] = {
     "at", "durability", "immutable", "max_staleness_s", "min_lsn", "nolock", "snapshot", "wait_s",
 };
@@ -26,7 +26,7 @@ static bool ends_with(const char *name, const char *suffix)
     return length >= tail && memcmp(name + length - tail, suffix, tail) == 0;
 }
 
-/* A volume's journal and WAL are never there. */
+/* A volume's journal and WAL never exist. */
 static bool is_side_file(const char *name)
 {
     return ends_with(name, "-journal") || ends_with(name, "-wal");
@@ -48,7 +48,7 @@ static PyObject *parameters_of(const sqlite_host *host, const char *name)
     return found;
 }
 
-/* Close what SQLite will not see; the exception that says why stays the pending one. */
+/* Close a file that SQLite does not get to see, with the pending exception preserved. */
 static void close_unused(PyObject *opened)
 {
     PyObject *why = exception_take();
@@ -82,13 +82,13 @@ static int x_open(abi_vfs *vfs, const char *name, abi_file *file, int flags, int
 {
     const sqlite_host *host = host_of(vfs);
     abi_vfs *base = host->base;
-    file->methods = NULL; /* or SQLite would close what was not opened */
+    file->methods = NULL; /* or SQLite would close a file that was not opened */
     if (flags & (ABI_OPEN_MAIN_DB | ABI_OPEN_WAL)) {
         if (out_flags != NULL)
             *out_flags = flags;
         return open_volume(host, name == NULL ? "" : name, file, flags);
     }
-    if (flags & ABI_OPEN_MAIN_JOURNAL) { /* nobody looks for it after a crash: a nameless temporary file will do */
+    if (flags & ABI_OPEN_MAIN_JOURNAL) { /* not needed after a crash: a nameless temporary file */
         int scratch = ABI_OPEN_READWRITE | ABI_OPEN_CREATE | ABI_OPEN_EXCLUSIVE | ABI_OPEN_DELETEONCLOSE |
                       ABI_OPEN_TEMP_JOURNAL;
         return base->open(base, NULL, file, scratch, out_flags);
@@ -132,7 +132,7 @@ static int x_full_pathname(abi_vfs *vfs, const char *name, int out_bytes, char *
     return code;
 }
 
-/* The rest is the default VFS's, which wants to be called with itself. */
+/* Everything else goes to the default VFS, whose functions need that VFS as their argument. */
 
 static void *x_dl_open(abi_vfs *vfs, const char *name)
 {
@@ -215,7 +215,7 @@ static int register_with(const abi_routines *api, bool raises_pending)
     abi_vfs *base = find(NULL);
     if (base == NULL || hooks.open_file == NULL)
         return ABI_ERROR;
-    sqlite_host *host = calloc(1, sizeof *host); /* for as long as the library is there */
+    sqlite_host *host = calloc(1, sizeof *host); /* never freed: lives as long as the library */
     if (host == NULL)
         return ABI_NOMEM;
     int own = (int)sizeof(graft_file);

@@ -8,10 +8,10 @@
 
 struct sqlite3;
 
-/* Entry point for the library of apsw, which raises exceptions that are pending. */
+/* Entry point for apsw's library, which raises pending exceptions. */
 GRAFT_EXPORT int sqlite3_graftapsw_init(struct sqlite3 *connection, char **message, const abi_routines *api);
 
-/* Entry point for any other library: the one that SQLite calls when it is told no name. */
+/* Entry point for any other library; SQLite calls it if no name is given. */
 GRAFT_EXPORT int sqlite3_extension_init(struct sqlite3 *connection, char **message, const abi_routines *api);
 
 #endif

@@ -117,7 +117,7 @@ def test_ctrl_c_in_a_push_loses_nothing(graft, replica, lands):
     assert code == ExitCode.INTERRUPTED
     assert err == (
         "graft: interrupted: the push of 1 local commit was under way and may or may not have landed; nothing is lost, "
-        "and the next push settles it\n"
+        "and the next push finds out\n"
     )
     assert graft("status", replica, "--json").json["push_open"] is True
     assert "begun" in graft("status", replica).out
@@ -135,7 +135,7 @@ def test_ctrl_c_does_not_wait_for_requests_that_nobody_answers(graft, workdir):
     graft("clone", "remote#large", "there")
     code, err = interrupted(BLOCKED_HYDRATE)
     assert code == ExitCode.INTERRUPTED
-    assert err == "graft: interrupted: what arrived is kept, and the next hydrate fetches the rest\n"
+    assert err == "graft: interrupted: fetched pages stay cached, and the next hydrate fetches the rest\n"
     assert graft("hydrate", "there").out.startswith("Fetched ")
 
 

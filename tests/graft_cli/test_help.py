@@ -93,7 +93,7 @@ def test_completing_a_command_imports_none(monkeypatch):
         (["pull", "--policy", "fork"], "--policy fork and --fork-name go together"),
         (["pull", "--fork-name", "x"], "--policy fork and --fork-name go together"),
         (["clone", "./remote"], "name the volume, as in ./remote#name"),
-        (["volumes", "remote#towns"], "a remote, not a volume in it"),
+        (["volumes", "remote#towns"], "expected a remote without a volume's name"),
         (["import", "absent.db", "here"], "'absent.db' does not exist"),
     ],
 )

@@ -11,7 +11,7 @@ def test_show_and_set(graft, replica, workdir):
     shutil.move(workdir / "remote", workdir / "moved")
     assert "was it moved" in graft("pull", replica, code=ExitCode.UNAVAILABLE).err
     done = graft("remote", "set", "moved", replica)
-    assert done.lines == [f"{replica} is a replica of {workdir}/moved#towns now, no longer {workdir}/remote#towns"]
+    assert done.lines == [f"{replica} is now a replica of {workdir}/moved#towns, no longer of {workdir}/remote#towns"]
     assert graft("pull", replica).lines[0].startswith("The remote has nothing new")
     assert "is another volume" in _other(graft, replica).err
 

@@ -77,8 +77,8 @@ def test_ctrl_c_ends_it(serve):
         (["{tmp}/remote", "--document-token", "  "], 1, "a token is empty"),
         (["{tmp}/remote", "--document-tokens", "{tmp}/none"], 1, "reading"),
         (["{tmp}/remote", "--poll", "0"], 2, "poll"),
-        (["{tmp}/remote", "--reducer", "json"], 1, "names no reducer"),
-        (["{tmp}/remote", "--reducer", "json:loads"], 1, "no reducer json:loads"),
+        (["{tmp}/remote", "--reducer", "json"], 1, "does not name a reducer"),
+        (["{tmp}/remote", "--reducer", "json:loads"], 1, "cannot load reducer json:loads"),
         (["{tmp}/remote", "--reducer", "no.such:thing"], 1, "No module named 'no'"),
     ],
 )
@@ -93,7 +93,7 @@ def test_what_cannot_be_served_is_told(graft, tmp_path, options, code, message):
 def test_a_token_that_is_set_and_empty_is_refused(graft, tmp_path, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     refused = graft("serve", tmp_path / "remote", "--directory", tmp_path / "server", "--port", 0, code=1)
-    assert f"{variable} is set and empty" in refused.err
+    assert f"{variable} is set but empty" in refused.err
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", '{"ann": ""}', '{"": "1"}', '{"ann": "1", "bob": "1"}'])

@@ -12,7 +12,7 @@ from graft_cli.exitcodes import ExitCode
 from tests.graft_cli.test_executable import GRAFT, TIMEOUT_S, heed_ctrl_c
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-LOST = "graft: a transaction was still open: its changes are rolled back (COMMIT keeps them)\n"
+LOST = "graft: a transaction was still open: its changes are rolled back (use COMMIT)\n"
 
 
 def count(graft, replica):
@@ -121,5 +121,5 @@ def test_a_script_that_leaves_its_changes_uncommitted_fails(graft, replica, begi
 def test_an_open_transaction_that_only_read_is_no_failure(graft, replica):
     ran = graft("sql", replica, "BEGIN; SELECT count(*) FROM towns", "--csv")
     assert ran.lines[1] == "100"
-    assert ran.err == "graft: a transaction was still open; it had changed nothing\n"
+    assert ran.err == "graft: a transaction was still open, without changes\n"
     assert graft("sql", replica, "SELECT 1").err == ""

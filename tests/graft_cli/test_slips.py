@@ -88,7 +88,7 @@ def test_an_address_in_place_of_a_directory_makes_nothing(graft, replica, workdi
 def test_an_empty_argument_is_refused(graft, replica, workdir, monkeypatch, args):
     before = tree(workdir)
     ran = graft(*args, code=ExitCode.USAGE)
-    assert "it is empty" in ran.err or "does not exist" in ran.err or "''" in ran.err
+    assert "it must not be empty" in ran.err or "does not exist" in ran.err or "''" in ran.err
     assert tree(workdir) == before
 
 
@@ -104,14 +104,14 @@ def test_what_cannot_be_is_said_before_anything_is_done(graft, replica):
     ran = graft("pull", replica, "--policy", "fork", "--fork-name", "a b", code=ExitCode.USAGE)
     assert "not a volume name: 'a b'" in ran.err
     ran = graft("follow", replica, "--metrics", "99999", "--until", 1, code=ExitCode.USAGE)
-    assert "99999 is no port" in ran.err
+    assert "99999 is not a port" in ran.err
 
 
 def test_a_directory_that_becomes_a_remote_is_told(graft, database, workdir):
     ran = graft("init", "first", "bucket/prefix#app")
-    assert f"made the directory {workdir}/bucket/prefix, a new remote (a bucket is named s3://" in ran.err
+    assert f"created the directory {workdir}/bucket/prefix as a new remote (for a bucket, use s3://" in ran.err
     assert graft("init", "second", "bucket/prefix#other").err == ""
-    assert "made the directory" in graft("import", database, "third", "elsewhere").err
+    assert "created the directory" in graft("import", database, "third", "elsewhere").err
     assert graft("init", "fourth", "more", "--json").err == ""
 
 

@@ -79,8 +79,8 @@ def test_import_refuses_what_does_not_fit(graft, replica, database, workdir):
     assert "not an SQLite database" in graft("import", "text", replica, code=ExitCode.FAILED).err
     assert "512" in graft("import", "small.db", replica, code=ExitCode.FAILED).err
     assert "is a replica of" in graft("import", database, replica, "elsewhere", code=ExitCode.FAILED).err
-    assert "name the REMOTE" in graft("import", database, "new", code=ExitCode.USAGE).err
-    assert "use --push too" in graft("import", database, replica, "-m", "x", code=ExitCode.USAGE).err
+    assert "give the REMOTE" in graft("import", database, "new", code=ExitCode.USAGE).err
+    assert "--message needs --push" in graft("import", database, replica, "-m", "x", code=ExitCode.USAGE).err
     assert graft("status", replica, "--json").json["local_commits"] == 0
 
 

@@ -93,7 +93,7 @@ def test_hydrate_and_audit(graft, workdir):
     graft("clone", "remote#large", "there")
     assert graft("audit", "there", "--json").json["missing_pages"] > 0
     assert graft("hydrate", "there").out.startswith("Fetched ")
-    assert graft("hydrate", "there").out == "Everything is here already\n"
+    assert graft("hydrate", "there").out == "Every page is already cached\n"
     assert graft("audit", "there").lines[-2].endswith("0 pages (0 B)")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft_server.broadcast import Pulse
+from graft_server.broadcast import Broadcast
 from graft_server.client_window import ClientWindow
 from graft_server.connection import Connection
 from graft_server.error_replies import Stalled
@@ -116,7 +116,7 @@ class FakeServed:
     """A document that takes every frame."""
 
     def __init__(self):
-        self.moved, self.closing, self.runtime, self.next_lsn = Pulse(), "", SYSTEM, 0
+        self.moved, self.closing, self.runtime, self.next_lsn = Broadcast(), "", SYSTEM, 0
 
     async def position(self, timeline):
         return Acknowledged(self.next_lsn, None, 0)

@@ -140,7 +140,7 @@ def test_authors_that_nothing_tells_apart_can_be_kept_out(tmp_path, document, li
             WireClient(document).connect(server.websocket_url(document) + "&token=all").settle()
         assert caught.value.rcvd.code == 4401
         link, timeline = links(server, "all"), TimelineId.new()
-        with pytest.raises(CoordinatorRefused, match="neither the secret"):
+        with pytest.raises(CoordinatorRefused, match="without their timeline's secret"):
             link.submit(timeline, [mutation(timeline, 0)])
         proof = Proof(bytes(range(32)), 0, bytes(16))
         assert link.submit(timeline, [mutation(timeline, 0)], proof=proof).next_lsn == 1

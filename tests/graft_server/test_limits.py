@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from graft.errors import LocalStorageError
 from graft_server import descriptors, host
-from graft_server.error_replies import refusal_of, without_paths
+from graft_server.error_replies import error_reply, without_paths
 from graft_server.wire import RangeRequest, Span, encode
 from pagestore.testing import FaultyStore
 from sqlsync.coordination import coordinator
@@ -159,7 +159,7 @@ def test_a_store_that_does_not_answer_keeps_no_document_from_taking_mutations(tm
             for link, timeline in zip(links, timelines, strict=True):
                 assert put(link, timeline, 2).next_lsn == 3
             new = HttpLink(server.url, ids(server, 9)[-1], reducer=support.OpaqueNotes())
-            with pytest.raises(CoordinatorUnavailable, match="takes long; try again later") as caught:
+            with pytest.raises(CoordinatorUnavailable, match="takes too long; try again later") as caught:
                 new.submit(TimelineId.new(), [])
             assert caught.value.retry_after_s > 0
         finally:
@@ -412,7 +412,7 @@ def test_errors_show_no_paths_of_the_server(tmp_path, document, kind):
     [LocalStorageError("/srv/x: no"), OSError(2, "no", "/srv/x"), DocumentBusy("/srv/x"), KeyError("/srv/x")],
 )
 def test_what_an_error_of_the_servers_own_says_stays_in_its_log(error):
-    assert "/srv" not in refusal_of(error).message
+    assert "/srv" not in error_reply(error).message
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_without_a_token_in_the_settings_nobody_may_upload(tmp_path):
     with support.running(tmp_path, upload_token=None) as server:
         status, _, message = refused(ask(server, "PUT", "/reducer", token="", body=MODULE))
     assert status == 401
-    assert "takes no reducers" in message
+    assert "accepts no reducers" in message
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_other_methods_and_paths_are_refused(server):
         ("/doc/{document}?reducer=" + digest_of(NEWER_MODULE), 4404, "upload it first"),
         ("/doc/{document}", 4404, "has no reducer yet"),
         ("/doc/{document}?reducer=0", 4400, "not base58"),
-        ("/doc/{document}?reducer=abc", 4400, "a digest has 32 bytes"),
-        ("/doc/abc?reducer=" + digest_of(MODULE), 4400, "no document id"),
-        ("/doc/" + "1" * 300 + "?reducer=" + digest_of(MODULE), 4400, "no document id"),
+        ("/doc/{document}?reducer=abc", 4400, "not a digest (32 bytes"),
+        ("/doc/abc?reducer=" + digest_of(MODULE), 4400, "not a document id"),
+        ("/doc/" + "1" * 300 + "?reducer=" + digest_of(MODULE), 4400, "not a document id"),
     ],
 )
 def test_a_connection_that_cannot_be_served_is_closed_with_a_reason(server, document, path, code, reason):

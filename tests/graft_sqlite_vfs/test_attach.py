@@ -131,7 +131,7 @@ def test_durability_by_uri(db, volumes, monkeypatch):
     assert levels[-1] == "relaxed"
     db.execute("INSERT INTO t VALUES (4, 4)")
     assert levels[-1] == "local"
-    with pytest.raises(apsw.CantOpenError, match="no durability 'always': there are local, relaxed, remote"):
+    with pytest.raises(apsw.CantOpenError, match="unknown durability 'always': use local, relaxed, remote"):
         db.execute(f"ATTACH 'file:{volumes.path('other')}?vfs=graft&durability=always' AS third")
 
 

@@ -47,7 +47,7 @@ def test_an_existing_replica_needs_no_remote(db, volumes):
 
 
 def test_no_replica_and_no_remote(volumes, tmp_path):
-    with pytest.raises(NotAReplica, match="say where the volume is"):
+    with pytest.raises(NotAReplica, match="pass the volume's address"):
         connect(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
 
@@ -121,7 +121,7 @@ def test_times(db, volumes):
 
 
 def test_durability_is_checked(volumes):
-    with pytest.raises(BadRequest, match="there are local, relaxed, remote"):
+    with pytest.raises(BadRequest, match="use local, relaxed, remote"):
         volumes.connect(durability="forever")
 
 

@@ -121,7 +121,7 @@ def test_through_a_hard_link(empty, volumes, tmp_path):
     made = plain(tmp_path / "real.db", wal=True)
     for link in (tmp_path / "link.db", tmp_path / "elsewhere" / "link.db"):
         link.hardlink_to(tmp_path / "real.db")
-    with pytest.raises(BadRequest, match=r"newer changes lie in .*real\.db-wal: import real\.db"):
+    with pytest.raises(BadRequest, match=r"newer changes are in .*real\.db-wal: import real\.db"):
         import_database(empty, tmp_path / "link.db")
     with pytest.raises(BadRequest, match="hard links"):
         import_database(empty, tmp_path / "elsewhere" / "link.db")

@@ -40,13 +40,13 @@ def changed(connection, before):
 def test_where_the_map_is():
     small = PointerMap(512, 0)
     assert [small.map_page(page) for page in (2, 3, 104, 105, 106)] == [2, 2, 2, 105, 105]
-    assert [small.tells_of(page) for page in (1, 2, 3, 104, 105, 106)] == [False, False, True, True, False, True]
+    assert [small.covers(page) for page in (1, 2, 3, 104, 105, 106)] == [False, False, True, True, False, True]
     assert small.entry(bytes(5) + bytes([5, 0, 0, 1, 2]), 4) == (5, 258)
     # With pages of 1 KiB a page of the map would come to lie on the lock page, and gives way.
     near = PointerMap(1024, 0)
     assert near.lock_page == 1048577
     assert (near.map_page(near.lock_page), near.map_page(near.lock_page + 5)) == (1048578, 1048578)
-    assert [near.tells_of(near.lock_page + place) for place in (-1, 0, 1, 2)] == [True, False, False, True]
+    assert [near.covers(near.lock_page + place) for place in (-1, 0, 1, 2)] == [True, False, False, True]
 
 
 def test_deep_trees_overflow_pages_and_freed_pages_lead_to_their_roots(database):
