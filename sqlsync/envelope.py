@@ -105,7 +105,7 @@ def require_sound(mutation: Mutation) -> None:
         arguments: object = mutation.body.arguments
         try:
             if not isinstance(arguments, dict):
-                raise ValueError(f"they are no object but {type(arguments).__name__}")  # noqa: TRY004
+                raise ValueError(f"expected an object, not {type(arguments).__name__}")  # noqa: TRY004
             require_plain(arguments)
         except ValueError as error:
             raise BadMutation(f"the arguments of mutation {mutation.name!r} cannot be used: {error}") from error
@@ -113,7 +113,7 @@ def require_sound(mutation: Mutation) -> None:
 
 def encode(mutation: Mutation) -> bytes:
     """Return the stored form. Raises `BadMutation` if it cannot be encoded."""
-    stored = mutation._stored  # noqa: SLF001 - this module's own
+    stored = mutation._stored  # noqa: SLF001 - this module's own field
     return _keep(mutation, _encoded(mutation)) if stored is None else stored
 
 
@@ -173,10 +173,10 @@ def decode(data: bytes) -> Mutation:
         raise CorruptTimeline(f"a mutation of {len(data)} bytes does not fit its lengths")
     timeline, actor, name, body = parts
     try:
-        said = Named(name.decode(), _JSON.decode(body.decode())) if kind == 0 else Opaque(body)
-        mutation = Mutation(_timeline(timeline), lsn, said, actor.decode(), now_us, seed)
+        call = Named(name.decode(), _JSON.decode(body.decode())) if kind == 0 else Opaque(body)
+        mutation = Mutation(_timeline(timeline), lsn, call, actor.decode(), now_us, seed)
     except (ValueError, RecursionError) as error:
-        raise CorruptTimeline(f"a mutation of {len(data)} bytes makes no sense: {error}") from error
+        raise CorruptTimeline(f"a mutation of {len(data)} bytes is not valid: {error}") from error
     _keep(mutation, data)
     return mutation
 
@@ -185,7 +185,7 @@ def _read_back(body: Named) -> dict[str, Any]:
     try:
         return read_object(_body(body)[1])
     except ValueError as error:
-        raise BadMutation(f"the arguments of mutation {body.name!r} cannot be said in JSON: {error}") from error
+        raise BadMutation(f"the arguments of mutation {body.name!r} cannot be written as JSON: {error}") from error
 
 
 def _body(body: Named | Opaque) -> tuple[bytes, bytes]:
@@ -197,4 +197,4 @@ def _body(body: Named | Opaque) -> tuple[bytes, bytes]:
         )
         return body.name.encode(), text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadMutation(f"the arguments of mutation {body.name!r} cannot be said in JSON: {error}") from error
+        raise BadMutation(f"the arguments of mutation {body.name!r} cannot be written as JSON: {error}") from error

@@ -2,15 +2,15 @@
 
 SqlSyncError
 ├── MutationRejected       tell the user: the application's own logic, or a limit, refused the mutation
-│   └── ReducerFailed      mend the reducer: it raised, trapped or ran out of fuel, memory or time
+│   └── ReducerFailed      fix the reducer: it raised, trapped or ran out of fuel, memory or time
 ├── BadMutation            ask for something else: no such mutation, or its arguments do not fit
-├── BadReducer             mend the module: it is no reducer, or it wants more than reducers get
+├── BadReducer             fix the module: it is not a reducer, or requires more than reducers get
 ├── ReducerTooOld          upgrade the application: the document was migrated further; pending work is retained
-├── MigrationFailed        mend the reducer: a migration step failed, and left the document as it was
+├── MigrationFailed        fix the reducer: a migration step failed, and the document is unchanged
 ├── DocumentBusy           retry soon: another process has this document directory open
 ├── CoordinatorUnavailable retry later: no answer; pending mutations are retained
 │   └── CoordinatorBusy    retry after `retry_after_s`: this client, or the document, has reached a limit
-├── CoordinatorRefused     mend the set-up: no permission, no such document, another reducer
+├── CoordinatorRefused     correct the configuration: no permission, no such document, another reducer
 │   ├── NotTheOwner        present what the timeline started with: its secret, its principal's token
 │   └── TimelineGap        send again from `expected`: mutations in between are missing
 ├── TimelineExpired        choose: the coordinator forgot this timeline; pending work is retained for a new one
@@ -67,7 +67,7 @@ class CoordinatorRefused(SqlSyncError):
 
 
 class NotTheOwner(CoordinatorRefused):
-    """The timeline belongs to somebody else."""
+    """The timeline has another owner."""
 
 
 class TimelineGap(CoordinatorRefused):

@@ -1,4 +1,4 @@
-"""Named points of documents and coordinators at which a crash would be interesting; see graft/failpoints.py."""
+"""Named points of documents and coordinators at which tests simulate crashes; see graft/failpoints.py."""
 
 from graft.failpoints import Failpoints
 

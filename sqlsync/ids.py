@@ -1,4 +1,4 @@
-"""Ids as SQLSync makes them: 16 or 32 random bytes, shown in base58."""
+"""Ids as in SQLSync: 16 or 32 random bytes, written in base58."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -32,7 +32,7 @@ def unbase58(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TimelineId:
-    """Names a timeline: the mutations of one client."""
+    """The id of a timeline, the sequence of one client's mutations."""
 
     raw: bytes
 
@@ -45,7 +45,7 @@ class TimelineId:
 
     @classmethod
     def new(cls, runtime: Runtime = SYSTEM) -> Self:
-        """Make an id that no other client makes."""
+        """Return a new, globally unique id."""
         return cls(runtime.entropy(16))
 
     @classmethod

@@ -1,7 +1,7 @@
-"""JSON from others: read with limits, so that it can be written, stored and read again by everybody.
+"""Reads JSON from other processes, with limits, so that any JSON library can store and read it again.
 
-Python's own `json` takes NaN and Infinity, reads 1e999 as infinity, and nests until the stack ends. All of that is
-refused here, where it comes in.
+Python's own `json` accepts NaN and Infinity, reads 1e999 as infinity, and nests until the stack overflows. This module
+refuses all of that.
 """
 
 import math
@@ -10,20 +10,20 @@ from typing import Any
 from pydantic_core import from_json
 
 DEPTH_MAX = 100
-"""How deep lists and objects may be nested; far less than any reader's stack."""
+"""How deep lists and objects may be nested, far below the limit of any reader's stack."""
 
 
 def read_object(data: bytes | str) -> dict[str, Any]:
-    """Read a JSON object; raises `ValueError` for anything else, and for what `require_plain` refuses."""
+    """Read a JSON object; raises `ValueError` for anything else, and where `require_plain` does."""
     found = from_json(data, allow_inf_nan=False)
     if not isinstance(found, dict):
-        raise ValueError(f"a JSON object is expected, not {type(found).__name__}")  # noqa: TRY004 - bytes are wrong
+        raise ValueError(f"expected a JSON object, not {type(found).__name__}")  # noqa: TRY004 - the bytes are wrong
     require_plain(found)
     return found
 
 
 def require_plain(value: object) -> None:
-    """Raise `ValueError` unless every JSON reader can take ``value``: finite numbers, Unicode text, bounded depth."""
+    """Raise `ValueError` unless any JSON reader can read ``value``: finite numbers, Unicode text, bounded depth."""
     level, depth = [value], 0
     while level:
         if depth > DEPTH_MAX:

@@ -54,10 +54,10 @@ def make(connection: apsw.Connection) -> None:
 
 
 def make_first(connection: apsw.Connection) -> None:
-    """Make the table of timelines, before the application makes any.
+    """Create the table of timelines before the application creates any table.
 
-    SQLSync's clients make it first too. Then the tables of a new document have the same root pages with them and here,
-    by which they tell which live queries a change concerns.
+    SQLSync's clients create it first too. So the tables of a new document have the same root pages here and there, by
+    which those clients determine which live queries a change affects.
     """
     connection.execute(_TABLES[0])
 

@@ -54,13 +54,13 @@ class DocumentVolume:
             # Commits that a power cut loses are replayed from the timeline or the inbox.
             self.connection = connect(self.replica.path, durability=Durability.RELAXED)
             opened.callback(self.connection.close)
-            self.connection.pragma("auto_vacuum", 2)  # incremental; counts while the volume is empty
+            self.connection.pragma("auto_vacuum", 2)  # incremental; takes effect only while the volume is empty
             self.sandbox = Sandbox(self.connection, runtime=runtime)
             self._open = opened.pop_all()
 
     @property
     def lsn(self) -> int:
-        """The remote LSN that the replica builds on."""
+        """The remote LSN on which the replica is based."""
         return self.replica.view().state.lsn
 
     @property
@@ -70,7 +70,7 @@ class DocumentVolume:
 
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
-        """Run a block in one write transaction, committed at its end; raises the errors of graft for the volume's."""
+        """Run a block in one write transaction, committed at its end; raises the errors of graft for the volume."""
         connection = self.connection
         with volume_errors():
             self.sandbox.begin()
@@ -123,7 +123,7 @@ def _claimed(directory: Path) -> FileLock:
 def _named(remote: str | os.PathLike[str] | RemoteAddress) -> RemoteAddress:
     address = parse_remote(remote)
     if address.volume is None:
-        raise BadRequest(f"{address} names no volume; a document needs one, as in {address}#name")
+        raise BadRequest(f"{address} does not name a volume; a document needs one, as in {address}#name")
     return address
 
 

@@ -47,7 +47,7 @@ class HttpLink:
     ) -> None:
         """Connect to a document of the server at ``url``; nothing is sent yet.
 
-        ``reducer`` is the one that the document runs here: the server refuses another module than its own.
+        ``reducer`` is the one that the local document runs; the server refuses it if it runs another module.
         """
         digest = reducer.digest if reducer is not None else None
         self.presence = HttpPresence(self)
@@ -111,7 +111,7 @@ class HttpLink:
         """Send a request once and return the decoded answer; raises the error of `sqlsync.errors` that it names.
 
         The server may take ``wait_s`` seconds; the answer has ``answer_s`` seconds more, or the link's own limit.
-        ``secret`` is that of the timeline which the request is about.
+        ``secret`` is the secret of the request's timeline.
         """
         answer_s = min(answer_s, self.timeout_s)
         if self._closed.is_set():
@@ -128,12 +128,12 @@ class HttpLink:
         if response.status == 204:
             return None
         try:
-            said = json.loads(response.data)
+            content = json.loads(response.data)
         except ValueError:
-            said = {}
+            content = {}
         if response.status == 200:
-            return said
-        raise _error(response.status, said, self._base, response.headers.get("Retry-After"))
+            return content
+        raise _error(response.status, content, self._base, response.headers.get("Retry-After"))
 
 
 class HttpPresence:
@@ -143,17 +143,17 @@ class HttpPresence:
         self._link = link
 
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
-        """Replace what ``client`` says of itself, for ``ttl_s`` seconds."""
+        """Replace the state of ``client`` for ``ttl_s`` seconds."""
         require_plain(state)
         body = json.dumps({"state": dict(state), "ttl_s": ttl_s}, allow_nan=False).encode()
         self._link.ask("PUT", f"/presence/{quote(client, safe='')}", body=body, answer_s=_PRESENCE_ANSWER_S)
 
     def leave(self, client: str) -> None:
-        """Forget a client."""
+        """Remove a client's state."""
         self._link.ask("DELETE", f"/presence/{quote(client, safe='')}", answer_s=_PRESENCE_ANSWER_S)
 
     def states(self) -> States:
-        """Return what is alive."""
+        """Return the states that have not expired."""
         states: States = self._link.ask("GET", "/presence", answer_s=_PRESENCE_ANSWER_S)["states"]
         return states
 
@@ -168,31 +168,31 @@ class HttpPresence:
         while not ended.is_set() and not closed.is_set():
             query = {"version": version, "timeout_s": _PRESENCE_WAIT_S}
             try:
-                said = self._link.ask("GET", "/presence", query, wait_s=_PRESENCE_WAIT_S)
+                reply = self._link.ask("GET", "/presence", query, wait_s=_PRESENCE_WAIT_S)
             except SqlSyncError:
                 closed.wait(_RETRY_S)
                 continue
-            if said["version"] != version and not ended.is_set():
-                version = said["version"]
+            if reply["version"] != version and not ended.is_set():
+                version = reply["version"]
                 try:
-                    listener(said["states"])
-                except Exception:  # noqa: BLE001 - whatever the application raises
+                    listener(reply["states"])
+                except Exception:  # noqa: BLE001 - the application's code may raise anything
                     _log.exception("a listener of presence failed; it is called again at the next change")
 
 
-def _acknowledged(said: Any) -> Acknowledged:
+def _acknowledged(answer: Any) -> Acknowledged:
     try:
-        return Acknowledged(said["next_lsn"], said["applied"], said["volume_lsn"])
+        return Acknowledged(answer["next_lsn"], answer["applied"], answer["volume_lsn"])
     except (KeyError, TypeError) as error:
-        raise CoordinatorUnavailable(f"the coordinator's answer makes no sense: {said!r:.200}") from error
+        raise CoordinatorUnavailable(f"the coordinator's answer is not valid: {answer!r:.200}") from error
 
 
-def _error(status: int, said: Any, base: str, retry_after: str | None = None) -> SqlSyncError:
+def _error(status: int, answer: Any, base: str, retry_after: str | None = None) -> SqlSyncError:
     """Return the error that an answer names; an answer not from a coordinator counts as unavailable or refused."""
-    said = said if isinstance(said, dict) else {}
-    name, message = said.get("error", ""), said.get("message", f"{base} answered {status}")
-    if name == "TimelineGap" and isinstance(said.get("expected"), int):
-        return TimelineGap(message, expected=said["expected"])
+    answer = answer if isinstance(answer, dict) else {}
+    name, message = answer.get("error", ""), answer.get("message", f"{base} answered {status}")
+    if name == "TimelineGap" and isinstance(answer.get("expected"), int):
+        return TimelineGap(message, expected=answer["expected"])
     kind = getattr(errors, str(name), None)
     if isinstance(kind, type) and issubclass(kind, SqlSyncError) and kind is not TimelineGap:
         error = kind(message)

@@ -43,7 +43,7 @@ class CoordinatorLink(Protocol):
         """
 
     def wait(self, timeline: TimelineId, lsn: int, *, timeout_s: float) -> Acknowledged:
-        """Return when the timeline's mutation ``lsn`` is in the volume, or after ``timeout_s`` seconds."""
+        """Return once the timeline's mutation ``lsn`` is in the volume, or after ``timeout_s`` seconds."""
 
     def close(self) -> None:
         """Close connections."""

@@ -19,7 +19,7 @@ from sqlsync.plain_json import require_plain
 TTL_S = 30.0
 CLIENTS_MAX = 1000
 STATES_BYTES_MAX = 1024 * 1024
-"""Of all states of a document, as JSON."""
+"""The limit for all states of a document, as JSON."""
 
 _log = logging.getLogger(__name__)
 States = Mapping[str, Mapping[str, Any]]
@@ -29,27 +29,27 @@ Unsubscribe = Callable[[], None]
 
 
 class Presence(Protocol):
-    """What a client may ask; threads may share it."""
+    """The requests of a client; threads may share it."""
 
     def set(self, client: str, state: Mapping[str, Any], *, ttl_s: float = TTL_S) -> None:
-        """Replace what ``client`` says of itself, for ``ttl_s`` seconds."""
+        """Replace the state of ``client`` for ``ttl_s`` seconds."""
 
     def leave(self, client: str) -> None:
-        """Forget a client."""
+        """Remove a client's state."""
 
     def states(self) -> States:
-        """Return what is alive."""
+        """Return the states that have not expired."""
 
     def subscribe(self, listener: Listener) -> Unsubscribe:
         """Call ``listener`` with all states now and after each change, until the returned function is called."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Entry:
     owner: str
     state: Mapping[str, Any]
     size: int
-    said_s: float
+    set_s: float
     until_s: float
 
 
@@ -60,7 +60,7 @@ class PresenceHub:
         """Start without clients."""
         self._runtime = runtime
         self._lock = threading.Lock()  # guards what follows
-        self._said: dict[str, _Said] = {}
+        self._entries: dict[str, _Entry] = {}
         self._listeners: dict[int, Listener] = {}
         self._number = 0
 
@@ -76,25 +76,25 @@ class PresenceHub:
             self._require_owner(client, owner)
             now_s, expired = self._runtime.monotonic_s(), self._drop_expired()
             expired |= self._make_room(client, size, now_s)
-            before = self._said.pop(client, None)
-            self._said[client] = _Said(owner, dict(state), size, now_s, now_s + ttl_s)
+            before = self._entries.pop(client, None)
+            self._entries[client] = _Entry(owner, dict(state), size, now_s, now_s + ttl_s)
         if expired or before is None or before.state != state:
             self._tell()
 
     def leave(self, client: str, *, owner: str = "") -> None:
-        """Forget a client; raises `NotTheOwner` for another owner's."""
+        """Remove a client's state; raises `NotTheOwner` for another owner's."""
         with self._lock:
             self._require_owner(client, owner)
             expired = self._drop_expired()
-            left = self._said.pop(client, None) is not None
+            left = self._entries.pop(client, None) is not None
         if left or expired:
             self._tell()
 
     def states(self) -> States:
-        """Return what is alive."""
+        """Return the states that have not expired."""
         self.expire()
         with self._lock:
-            return {client: said.state for client, said in self._said.items()}
+            return {client: entry.state for client, entry in self._entries.items()}
 
     def expire(self) -> float | None:
         """Remove expired states, call listeners, and return the seconds until the next one expires; None without
@@ -104,7 +104,7 @@ class PresenceHub:
         """
         with self._lock:
             expired = self._drop_expired()
-            ends = [said.until_s for said in self._said.values()]
+            ends = [entry.until_s for entry in self._entries.values()]
         if expired:
             self._tell()
         return max(0.0, min(ends) - self._runtime.monotonic_s()) if ends else None
@@ -124,50 +124,50 @@ class PresenceHub:
         return unsubscribe
 
     def _require_owner(self, client: str, owner: str) -> None:
-        said = self._said.get(client)
-        is_alive = said is not None and said.until_s > self._runtime.monotonic_s()
-        if is_alive and said is not None and said.owner != owner:
-            raise NotTheOwner(f"client {client!r} belongs to another principal than the one whose token was shown")
+        entry = self._entries.get(client)
+        is_alive = entry is not None and entry.until_s > self._runtime.monotonic_s()
+        if is_alive and entry is not None and entry.owner != owner:
+            raise NotTheOwner(f"client {client!r} belongs to another principal than the one of the request's token")
 
     def _drop_expired(self) -> bool:
         now_s = self._runtime.monotonic_s()
-        over = [client for client, said in self._said.items() if said.until_s <= now_s]
+        over = [client for client, entry in self._entries.items() if entry.until_s <= now_s]
         for client in over:
-            del self._said[client]
+            del self._entries[client]
         return bool(over)
 
     def _make_room(self, client: str, size: int, now_s: float) -> bool:
         """Remove the longest silent clients if needed; return whether any was. Raises `CoordinatorBusy`."""
-        others = [name for name in self._said if name != client]  # the longest silent come first
-        count, total = len(others) + 1, size + sum(self._said[name].size for name in others)
+        others = [name for name in self._entries if name != client]  # the longest silent come first
+        count, total = len(others) + 1, size + sum(self._entries[name].size for name in others)
         gone = []
         for name in others:
             if count <= CLIENTS_MAX and total <= STATES_BYTES_MAX:
                 break
-            if self._said[name].said_s + TTL_S > now_s:
+            if self._entries[name].set_s + TTL_S > now_s:
                 break
             gone.append(name)
-            count, total = count - 1, total - self._said[name].size
+            count, total = count - 1, total - self._entries[name].size
         if count > CLIENTS_MAX or total > STATES_BYTES_MAX:
             error = CoordinatorBusy(
-                f"{len(others)} clients say {total - size} bytes of themselves, as much as a document takes "
+                f"{len(others)} clients have {total - size} bytes of presence, the limit of a document "
                 f"({CLIENTS_MAX} clients, {STATES_BYTES_MAX} bytes)"
             )
             error.retry_after_s = TTL_S
             raise error
         for name in gone:
-            del self._said[name]
+            del self._entries[name]
         return bool(gone)
 
     def _tell(self) -> None:
         with self._lock:
-            states = {client: said.state for client, said in self._said.items()}
+            states = {client: entry.state for client, entry in self._entries.items()}
             listeners = list(self._listeners.values())
         for listener in listeners:
             try:
                 listener(states)
-            except Exception:  # noqa: BLE001 - whatever a listener raises
-                _log.exception("a listener of presence failed; the others are told all the same")
+            except Exception:  # noqa: BLE001 - a listener may raise anything
+                _log.exception("a listener of presence failed; the others are still called")
 
 
 class OwnPresence:
@@ -179,7 +179,7 @@ class OwnPresence:
         self._presence = presence
         self._runtime = runtime
         self._lock = threading.Lock()  # guards what follows
-        self._said: Mapping[str, Any] | None = None
+        self._state: Mapping[str, Any] | None = None
         self._ttl_s = TTL_S
         self._repeat_at_s = 0.0
 
@@ -187,21 +187,21 @@ class OwnPresence:
         """Publish a state for ``ttl_s`` seconds; a document with a running `start` refreshes it."""
         self._presence.set(self.client, state, ttl_s=ttl_s)
         with self._lock:
-            self._said, self._ttl_s = dict(state), ttl_s
+            self._state, self._ttl_s = dict(state), ttl_s
             self._repeat_at_s = self._runtime.monotonic_s() + ttl_s / 3
 
     def repeat(self) -> None:
         """Refresh the state if it is about to expire."""
         with self._lock:
-            said, ttl_s, is_due = self._said, self._ttl_s, self._runtime.monotonic_s() >= self._repeat_at_s
-        if said is not None and is_due:
-            self.set(said, ttl_s=ttl_s)
+            state, ttl_s, is_due = self._state, self._ttl_s, self._runtime.monotonic_s() >= self._repeat_at_s
+        if state is not None and is_due:
+            self.set(state, ttl_s=ttl_s)
 
     def leave(self) -> None:
         """Remove this client's state."""
         with self._lock:
-            said, self._said = self._said, None
-        if said is not None:
+            state, self._state = self._state, None
+        if state is not None:
             self._presence.leave(self.client)
 
     def states(self) -> States:

@@ -39,14 +39,14 @@ class SchemaRow:
 
 @dataclass(slots=True)
 class Reads:
-    """Collects what the authorizer is asked for while a query is prepared."""
+    """Collects the authorizer's calls while a query is prepared."""
 
     tables: set[str] = field(default_factory=set)
     is_open: bool = False
     """Whether the query depends on more than tables."""
 
-    def note(self, code: int, first: str | None, second: str | None) -> None:  # noqa: ARG002 - the authorizer's form
-        """Take note of one question."""
+    def note(self, code: int, first: str | None, second: str | None) -> None:  # noqa: ARG002 - the authorizer's signature
+        """Record one call."""
         if code == apsw.SQLITE_READ and first:
             self.tables.add(first.lower())
         elif code == apsw.SQLITE_PRAGMA and (first or "").lower() != _HARMLESS_PRAGMA:
@@ -54,7 +54,7 @@ class Reads:
 
 
 def roots_read(reads: Reads, schema: Collection[SchemaRow], modules: Collection[str]) -> frozenset[int] | None:
-    """Return the root pages that a query reads, None if unknown; ``modules`` are those of virtual tables."""
+    """Return the root pages that a query reads, None if unknown; ``modules`` are the virtual table modules."""
     if reads.is_open:
         return None
     known = {row.name.lower(): row for row in schema if row.type == "table"}

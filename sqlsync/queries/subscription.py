@@ -34,7 +34,7 @@ class Subscription:
         callback: Callable[[Change], object] | None,
         on_close: Callable[["Subscription"], None],
     ) -> None:
-        """Made by `sqlsync.documents.live_queries.LiveQueries`."""
+        """Created by `sqlsync.documents.live_queries.LiveQueries`."""
         self.sql, self.bindings = sql, bindings
         self._key = key
         self._callback = callback
@@ -59,14 +59,14 @@ class Subscription:
         return newest.rows if newest is not None else ()
 
     def take(self) -> Change | None:
-        """Return the change since the last one that was taken, None if there is none; raises what the query raised."""
+        """Return the change since the last one taken, None if there is none; raises the query's error."""
         with self._changed:
             return self._taken()
 
     def wait(self, timeout_s: float | None = None) -> Change:
         """Wait for the next change and return it; the first one is the first result, with all its rows added.
 
-        Raises what the query raised, `TimeoutError` if nothing changed in time, `EOFError` once it is closed.
+        Raises the query's error, `TimeoutError` if nothing changed in time, `EOFError` once it is closed.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_closed or self._is_ready(), timeout_s):
@@ -116,7 +116,7 @@ class Subscription:
                 return
             self._is_closed = True
             self._newest = None
-            wakers = self._told()
+            wakers = self._notify()
         self._on_close(self)
         for wake in wakers:
             wake()
@@ -138,11 +138,11 @@ class Subscription:
                 self._error = found
             else:
                 self._newest, self._error = found, None
-            wakers = self._told() if self._is_ready() else []
+            wakers = self._notify() if self._is_ready() else []
         for wake in wakers:
             wake()
 
-    def _told(self) -> list[Callable[[], object]]:
+    def _notify(self) -> list[Callable[[], object]]:
         """Wake waiting threads, and return functions that wake the other waiters; the caller holds the lock."""
         self._changed.notify_all()
         wakers = list(self._wakers)
@@ -169,7 +169,7 @@ class Subscription:
 
     def _deliver(self) -> None:
         """Call the callback until no change is left; one such thread runs at a time."""
-        assert self._callback is not None, "BUG: nobody to call"
+        assert self._callback is not None, "BUG: no callback"
         while True:
             try:
                 with self._changed:
@@ -178,5 +178,5 @@ class Subscription:
                         self._is_delivering = False
                         return
                 self._callback(change)
-            except Exception:  # noqa: BLE001 - whatever the application's code raises
+            except Exception:  # noqa: BLE001 - the application's code may raise anything
                 _LOG.exception("a subscriber of %s failed", self.sql)

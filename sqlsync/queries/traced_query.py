@@ -12,7 +12,7 @@ from sqlsync.reducers.reducer import Bindings
 
 _PRIMARY_KEY_SQL = "SELECT name FROM pragma_table_info(?) WHERE pk > 0"
 Origin = tuple[str, str | None]
-"""The table and the column that a column of a result comes from."""
+"""The table and column from which a result column comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Examined:
     """The indexes of the columns that are primary keys of the tables read."""
 
     def places(self, key: Sequence[str] | None) -> Sequence[int]:
-        """Return the places of the columns named ``key``, of its own key for None; `ValueError` if there is no such."""
+        """Return the indexes of the columns ``key``, or of its own key for None; `ValueError` for a missing column."""
         if key is None:
             return self.key
         missing = [name for name in key if name not in self.columns]
@@ -42,9 +42,9 @@ def examine(
     sql: str,
     bindings: Bindings,
 ) -> Examined:
-    """Run a query; while ``noting`` is entered, the connection's authorizer hands over what it is asked.
+    """Run a query; while ``noting`` is entered, the connection's authorizer passes on its calls.
 
-    Raises `ValueError` for several statements in one, apsw's errors, and those of the volume.
+    Raises `ValueError` unless it is one statement with rows, apsw's errors, and those of the volume.
     """
     descriptions: list[tuple[tuple[str, str | None, str | None, str | None, str | None], ...]] = []
 
@@ -57,7 +57,7 @@ def examine(
     with noting(reads):  # a cached statement would not call the authorizer
         rows = tuple(cursor.execute(sql, bindings, can_cache=False).fetchall())
     if len(descriptions) != 1 or not descriptions[0]:
-        raise ValueError(f"a live query is one statement that has rows, not {len(descriptions)} statements: {sql}")
+        raise ValueError(f"a live query must be one statement with rows, not {len(descriptions)} statements: {sql}")
     schema = [SchemaRow(*row) for row in connection.execute(SCHEMA_SQL)]
     origins = [None if table is None else (table, column) for _, _, _, table, column in descriptions[0]]
     return Examined(
@@ -69,7 +69,7 @@ def examine(
 
 
 def _key(connection: apsw.Connection, origins: Sequence[Origin | None]) -> tuple[int, ...]:
-    """Return the indexes of complete primary keys; the first index of each column."""
+    """Return the indexes of all columns of complete primary keys; the first index of each column."""
     found: list[int] = []
     for table in dict.fromkeys(origin[0] for origin in origins if origin is not None):
         names = [name for (name,) in connection.execute(_PRIMARY_KEY_SQL, (table,))]

@@ -1,10 +1,10 @@
-"""Applying mutations to a document: each in a savepoint of its own, all in the transaction that the caller opened.
+"""Applies mutations to a document: each in its own savepoint, all in the transaction that the caller opened.
 
-    migrations that are missing --> mutation: savepoint, reducer, release --> ... --> positions and rejections
+    missing migrations --> mutation: savepoint, reducer, release --> ... --> positions and rejections
 
-A mutation that fails is rolled back to its savepoint and its neighbours stay. Some errors end SQLite's whole
-transaction (ON CONFLICT ROLLBACK, RAISE(ROLLBACK), a statement that ran out of time): then the batch runs again from
-its start, without the mutation that did it; replays agree, so the others come to the same.
+A mutation that fails is rolled back to its savepoint, and the others stay. Some errors end SQLite's whole transaction
+(ON CONFLICT ROLLBACK, RAISE(ROLLBACK), a statement that ran out of time). Then the batch runs again from its start
+without the mutation that caused it. Replays are deterministic, so the others have the same effects.
 """
 
 import threading
@@ -33,18 +33,18 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The mutation was refused, and left nothing."""
+    """The mutation was rejected and had no effect."""
 
     reason: str
     failed: bool = False
-    """Whether the reducer broke, rather than said no."""
+    """Whether the reducer failed, rather than rejected the mutation."""
 
 
 Outcome = Applied | Rejected
 
 
 class _TransactionLost(Exception):
-    """A mutation ended the transaction, and with it what came before."""
+    """A mutation ended the transaction, which also undid the mutations before it."""
 
     def __init__(self, place: int, outcome: Rejected) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ def apply_batch(
     stamps: Sequence[Stamp] = (),
     refused: Mapping[int, Rejected] | None = None,
 ) -> list[Outcome]:
-    """Apply mutations in the transaction that is open, and in which nothing was written yet; returns their outcomes.
+    """Apply mutations in the open transaction, which must not have written yet, and return their outcomes.
 
-    With ``used_us``, the moment at which the timelines are being used, their positions and rejections are recorded in
-    the volume; with ``stamps``, one for each mutation, also whose they are and how they go on. Mutations whose places
-    are in ``refused`` are rejected without being run.
+    With ``used_us``, the time at which the timelines are used, their positions and rejections are recorded in the
+    volume. With ``stamps``, one for each mutation, their owners and links are recorded too. Mutations whose indexes are
+    in ``refused`` are rejected without being run.
 
-    Raises `ReducerTooOld`, `MigrationFailed`, and apsw's errors where the environment failed: then the transaction is
-    to be rolled back, and nothing was decided about any mutation.
+    Raises `ReducerTooOld`, `MigrationFailed`, and apsw's errors if the environment failed. Then the caller must roll
+    back the transaction, and no mutation has an outcome.
     """
     doomed = dict(refused or {})
     while True:
@@ -115,7 +115,7 @@ def _outcome(connection: apsw.Connection, reducer: Reducer, context: Context) ->
         error = context.broken
     except BaseException as raised:
         if isinstance(raised, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            raise  # it is the user's, not the reducer's
+            raise  # from the user, not from the reducer
         if context.broken is None:
             return rejected(raised)
         error = context.broken
@@ -129,10 +129,10 @@ def _outcome(connection: apsw.Connection, reducer: Reducer, context: Context) ->
 
 
 def rejected(error: BaseException) -> Rejected:
-    """Return what an error in a reducer makes of its mutation."""
+    """Return the outcome of a mutation whose reducer raised ``error``."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - the application's own class may do anything
+    except Exception:  # noqa: BLE001 - the application's class may raise anything
         text = "its message cannot be read"
     match error:
         case ReducerFailed():
@@ -170,7 +170,7 @@ def _record(
 
 
 def advance(connection: apsw.Connection, timeline: TimelineId, lsn: int, stamps: Sequence[Stamp], used_us: int) -> None:
-    """Move a timeline's position to ``lsn``; the mutations that did it have ``stamps``, if anybody gave them any."""
+    """Move a timeline's position to ``lsn``; ``stamps`` are those of the applied mutations, if they have any."""
     before = tables.standing(connection, timeline) if stamps else None
     tables.set_applied(connection, timeline, lsn, used_us=used_us)
     if stamps:
@@ -178,5 +178,5 @@ def advance(connection: apsw.Connection, timeline: TimelineId, lsn: int, stamps:
 
 
 def _clean(reason: str) -> str:
-    """As text that SQLite can hold."""
+    """Return a reason as text that SQLite can store."""
     return reason[:REASON_CHARACTERS_MAX].encode("utf-8", "replace").decode()

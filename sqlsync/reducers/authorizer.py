@@ -1,13 +1,13 @@
-"""What reducers may do with SQL; decided when a statement is prepared, by what SQLite says that it would do."""
+"""Decides what reducers may do with SQL, from the calls of SQLite's authorizer while a statement is prepared."""
 
 import apsw
 
 from sqlsync.tables import PREFIX
 
-_TEMPORARY = "reducers may not make temporary tables, views or triggers: they would outlive the mutation"
-_OTHER_DATABASE = "reducers may not attach or detach databases: they have the document alone"
+_TEMPORARY = "reducers may not create temporary tables, views or triggers: they would outlive the mutation"
+_OTHER_DATABASE = "reducers may not attach or detach databases: they may use only the document"
 _NEVER = {
-    apsw.SQLITE_TRANSACTION: "reducers may not begin or end transactions: each mutation has one already",
+    apsw.SQLITE_TRANSACTION: "reducers may not begin or end transactions: each mutation already runs in one",
     apsw.SQLITE_ATTACH: _OTHER_DATABASE,
     apsw.SQLITE_DETACH: _OTHER_DATABASE,
     apsw.SQLITE_CREATE_TEMP_INDEX: _TEMPORARY,
@@ -20,7 +20,7 @@ _READABLE_PRAGMAS = frozenset({
     "foreign_key_list", "foreign_keys", "freelist_count", "index_info", "index_list", "index_xinfo", "page_count",
     "page_size", "quick_check", "table_info", "table_list", "table_xinfo", "user_version",
 })  # fmt: skip
-# SQLite itself asks for quick_check where ALTER TABLE adds a column to a STRICT table.
+# SQLite itself runs quick_check when ALTER TABLE adds a column to a STRICT table.
 _PRAGMAS_OF_A_TABLE = frozenset({
     "foreign_key_check", "foreign_key_list", "index_info", "index_list", "index_xinfo", "quick_check", "table_info",
     "table_list", "table_xinfo",
@@ -33,7 +33,7 @@ _NOT_NAMES = frozenset(
 
 
 def refusal(code: int, first: str | None, second: str | None, *, migrating: bool) -> str | None:
-    """Return what a reducer may not do, in words, if SQLite's authorizer asks for that; None if it may."""
+    """Return why a reducer may not do what SQLite's authorizer asks about; None if it may."""
     if code in _NEVER:
         return _NEVER[code]
     if code == apsw.SQLITE_PRAGMA and not _may_ask(first or "", second, migrating=migrating):
@@ -41,7 +41,7 @@ def refusal(code: int, first: str | None, second: str | None, *, migrating: bool
     if code == apsw.SQLITE_FUNCTION and second is not None and second.lower() in _FUNCTIONS:
         return f"reducers may not call {second}()"
     if code not in _NOT_NAMES and any(name.lower().startswith(PREFIX) for name in (first, second) if name):
-        return f"reducers may not touch what is called {PREFIX}…: it is what makes each mutation apply once"
+        return f"reducers may not use names with the prefix {PREFIX}: sqlsync needs them to apply each mutation once"
     return None
 
 

@@ -1,6 +1,6 @@
 """Migrations: each step of a reducer runs once per document, in order, as part of the first mutation that needs it.
 
-A step sees that mutation's clock, actor and seed, so that every replay of it makes the same document.
+A step gets that mutation's clock, actor and seed, so that every replay produces the same document.
 """
 
 from dataclasses import replace
@@ -18,11 +18,11 @@ MIGRATE = "migrate"
 
 
 def check_version(found: int, reducer: Reducer) -> None:
-    """Raise `ReducerTooOld` if a document of version ``found`` is beyond the reducer."""
+    """Raise `ReducerTooOld` if a document of version ``found`` is newer than the reducer."""
     if found > reducer.version:
         raise ReducerTooOld(
             f"the document was migrated to version {found}, and this application knows version {reducer.version}: "
-            "upgrade it; pending mutations are kept"
+            "upgrade it; pending mutations are retained"
         )
 
 
@@ -45,10 +45,10 @@ def _step(sandbox: Sandbox, reducer: Reducer, number: int, cause: Mutation) -> N
         try:
             reducer.migrate(context, number)
             error = context.broken
-        except Exception as raised:  # noqa: BLE001 - whatever the application's code raises
+        except Exception as raised:  # noqa: BLE001 - the application's code may raise anything
             error = context.broken or raised
     if error is None and sandbox.connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
-        error = ValueError("foreign keys point to nothing")
+        error = ValueError("foreign keys refer to missing rows")
     sandbox.connection.execute("PRAGMA defer_foreign_keys = 0")
     if error is not None:
         if is_of_environment(sandbox.connection, error):

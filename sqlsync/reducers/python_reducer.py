@@ -11,8 +11,9 @@
 
 or, with functions of a module: ``todos = PythonReducer()`` and ``@todos.migration(1)``, ``@todos.mutation``.
 
-Arguments come out of JSON at every replay, and are turned into what the annotations say (a date, an enumeration, a
-model). Same mutation, same data, same result: a reducer asks its context for the time and for random numbers.
+Arguments are stored as JSON; at every replay they are converted to the annotated types (a date, an enumeration, a
+model). The same mutation on the same data must give the same result, so a reducer gets the time and random numbers from
+its context.
 """
 
 import difflib
@@ -37,7 +38,7 @@ _UNKNOWN = "unexpected_keyword_argument"
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """What a decorator says of a method."""
+    """A decorator's registration of a method."""
 
     mutation: str | None = None
     version: int | None = None
@@ -45,7 +46,7 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    """A mutation: the function, and what makes its arguments out of those of the envelope."""
+    """A mutation: its function, and the converter from the envelope's arguments to the function's."""
 
     function: Callable[..., None]
     validate: Callable[..., dict[str, Any]]
@@ -56,14 +57,14 @@ def mutation(name: _Function, /) -> _Function: ...
 @overload
 def mutation(name: str, /) -> Callable[[_Function], _Function]: ...
 def mutation(name: Any, /) -> Any:
-    """Register a method of a `PythonReducer` as the mutation that is called like it, or ``name``."""
+    """Register a method of a `PythonReducer` as a mutation with its own name, or with ``name``."""
     if callable(name):
         return _marked(name, _Mark(mutation=getattr(name, "__name__", "")))
     return partial(_marked, mark=_Mark(mutation=name))
 
 
 def migration(version: int) -> Callable[[_Function], _Function]:
-    """Register a method of a `PythonReducer` as what takes a document from ``version - 1`` to ``version``."""
+    """Register a method of a `PythonReducer` as the migration from ``version - 1`` to ``version``."""
     return partial(_marked, mark=_Mark(version=version))
 
 
@@ -74,7 +75,7 @@ class PythonReducer:
     _class_migrations: ClassVar[Mapping[int, Callable[..., None]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Register the marked methods; raises `TypeError` for those that cannot be."""
+        """Register the marked methods; raises `TypeError` for invalid ones."""
         super().__init_subclass__(**options)
         mutations, migrations = dict(cls._class_mutations), dict(cls._class_migrations)
         for attribute, function in vars(cls).items():
@@ -83,8 +84,8 @@ class PythonReducer:
                 continue
             if attribute in vars(PythonReducer):
                 raise TypeError(
-                    f"{cls.__name__}.{attribute} hides what reducers are made of; call the method something else, "
-                    f'as in @mutation("{attribute}") def do_{attribute}(self, ctx)'
+                    f"{cls.__name__}.{attribute} hides a method of PythonReducer; give it another name, as in "
+                    f'@mutation("{attribute}") def do_{attribute}(self, ctx)'
                 )
             if mark.mutation is not None:
                 mutations[mark.mutation] = _Registered(function, _validator(mark.mutation, function, skipped=2))
@@ -93,7 +94,7 @@ class PythonReducer:
         cls._class_mutations, cls._class_migrations = mutations, migrations
 
     def __init__(self) -> None:
-        """Begin with the methods of the class."""
+        """Start with the mutations and migrations of the class."""
         self._mutations: dict[str, _Registered] = {
             name: _Registered(partial(found.function, self), found.validate)
             for name, found in self._class_mutations.items()
@@ -107,13 +108,13 @@ class PythonReducer:
     @overload
     def mutation(self, name: str, /) -> Callable[[_Function], _Function]: ...
     def mutation(self, name: Any, /) -> Any:
-        """Register a function, whose first parameter is the context, as the mutation called like it, or ``name``."""
+        """Register a function, whose first parameter is the context, as a mutation with its own name, or ``name``."""
         if callable(name):
             return self._add_mutation(name, called=getattr(name, "__name__", ""))
         return partial(self._add_mutation, called=name)
 
     def migration(self, version: int) -> Callable[[_Function], _Function]:
-        """Register a function as what takes a document from ``version - 1`` to ``version``."""
+        """Register a function as the migration from ``version - 1`` to ``version``."""
         return partial(self._add_migration, version=version)
 
     @property
@@ -123,7 +124,7 @@ class PythonReducer:
 
     @property
     def version(self) -> int:
-        """The schema version: that of the last migration, 0 if there is none."""
+        """The schema version: the number of the last migration, 0 if there is none."""
         return len(self._migrations)
 
     @property
@@ -135,12 +136,12 @@ class PythonReducer:
         """Run a migration step."""
         if version not in self._migrations:
             raise TypeError(
-                f"{type(self).__name__} has migrations {sorted(self._migrations)}, which do not count 1, 2, 3 …"
+                f"{type(self).__name__} has migrations {sorted(self._migrations)}; they must be numbered 1, 2, 3 …"
             )
         self._migrations[version](context)
 
     def check(self, mutation: Mutation) -> None:
-        """Raise `BadMutation` if no mutation is called so, or its arguments do not fit."""
+        """Raise `BadMutation` if there is no such mutation, or if its arguments do not fit."""
         self._arguments(mutation)
 
     def apply(self, context: ReducerContext) -> None:
@@ -152,7 +153,7 @@ class PythonReducer:
         body = mutation.body
         if isinstance(body, Opaque):
             raise BadMutation(
-                f"{type(self).__name__} has mutations with names, and this one is {len(body.payload)} bytes"
+                f"{type(self).__name__} needs mutations with names, and this one is {len(body.payload)} opaque bytes"
             )
         registered = self._mutations.get(body.name)
         if registered is None:
@@ -160,17 +161,17 @@ class PythonReducer:
         try:
             return registered, registered.validate(**body.arguments)
         except pydantic.ValidationError as error:
-            raise BadMutation(f"mutation {body.name!r}: {_told(error)}") from error
+            raise BadMutation(f"mutation {body.name!r}: {_described(error)}") from error
 
     def _add_mutation(self, function: _Function, called: str) -> _Function:
         if called in self._mutations:
-            raise TypeError(f"there is a mutation {called!r} already")
+            raise TypeError(f"mutation {called!r} is already registered")
         self._mutations[called] = _Registered(function, _validator(called, function, skipped=1))
         return function
 
     def _add_migration(self, function: _Function, version: int) -> _Function:
         if version in self._migrations:
-            raise TypeError(f"there is a migration to version {version} already")
+            raise TypeError(f"the migration to version {version} is already registered")
         self._migrations[version] = function
         return function
 
@@ -181,17 +182,15 @@ def _marked(function: _Function, mark: _Mark) -> _Function:
 
 
 def _validator(name: str, function: Callable[..., None], *, skipped: int) -> Callable[..., dict[str, Any]]:
-    """Return what turns a mutation's arguments into those of its function, or raises `pydantic.ValidationError`."""
+    """Return a converter of a mutation's arguments to those of its function; it raises `pydantic.ValidationError`."""
     hints = typing.get_type_hints(function, include_extras=True)
     given = list(inspect.signature(function).parameters.values())
     if len(given) < skipped:
-        raise TypeError(f"mutation {name!r} takes no context: its {'first' if skipped == 1 else 'second'} parameter")
+        raise TypeError(f"mutation {name!r} needs a context as its {'first' if skipped == 1 else 'second'} parameter")
     parameters = []
     for parameter in given[skipped:]:
         if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
-            raise TypeError(
-                f"mutation {name!r} has a parameter {parameter}; its arguments have names, and are all known"
-            )
+            raise TypeError(f"mutation {name!r} has a parameter {parameter}; all parameters must be named and known")
         annotation = hints.get(parameter.name, Any)
         parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=annotation))
 
@@ -206,12 +205,12 @@ def _validator(name: str, function: Callable[..., None], *, skipped: int) -> Cal
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known mutations: {', '.join(known) or 'none'}"
     return f"there is no mutation {name!r}; {hint}"
 
 
-def _told(error: pydantic.ValidationError) -> str:
-    """In one line, by name of the argument."""
+def _described(error: pydantic.ValidationError) -> str:
+    """Return the problems of the arguments on one line."""
     found = []
     for detail in error.errors(include_url=False):
         where = ".".join(map(str, detail["loc"]))

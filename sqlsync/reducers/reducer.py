@@ -12,7 +12,7 @@ Bindings = Sequence[SQLValue] | Mapping[str, SQLValue]
 
 
 class ReducerContext(Protocol):
-    """What a reducer may use. The same mutation on the same data sees the same answers, at every replay."""
+    """What a reducer may use. It gives the same answers to the same mutation on the same data, at every replay."""
 
     @property
     def mutation(self) -> Mutation:
@@ -20,35 +20,35 @@ class ReducerContext(Protocol):
 
     @property
     def actor(self) -> str:
-        """Who called the mutation; empty if nobody said."""
+        """The actor who called the mutation; empty if not given."""
 
     @property
     def now(self) -> dt.datetime:
-        """When the mutation was called, in UTC; SQL's clock inside the reducer says the same."""
+        """The time of the mutation's call, in UTC; SQL's clock inside the reducer shows the same."""
 
     @property
     def random(self) -> random.Random:
         """Random numbers from the mutation's seed."""
 
     def query(self, sql: str, bindings: Bindings = ()) -> Iterator[tuple[SQLValue, ...]]:
-        """Run SQL (one statement or several, which use up the bindings in turn) and return the rows.
+        """Run SQL (one statement or several, which consume the bindings in turn) and return the rows.
 
-        Raises apsw's errors, which a reducer may handle: the statement left nothing then.
+        Raises apsw's errors, which a reducer may handle; the failed statement had no effect.
         """
 
     def query_columns(
         self, sql: str, bindings: Bindings = (), *, bytes_max: int | None = None
     ) -> tuple[tuple[str, ...], list[tuple[SQLValue, ...]]]:
-        """Run SQL like `query`; returns the names of the columns, and the rows.
+        """Run SQL like `query`; return the column names and the rows.
 
-        Rows that take more than ``bytes_max`` bytes (None: the document's limit) fail the mutation.
+        The mutation fails if the rows take more than ``bytes_max`` bytes (None: the document's limit).
         """
 
     def execute(self, sql: str, bindings: Bindings = ()) -> int:
-        """Run SQL like `query`; returns how many rows were changed."""
+        """Run SQL like `query`; return how many rows were changed."""
 
     def reject(self, reason: str) -> NoReturn:
-        """Refuse the mutation: raises `MutationRejected`."""
+        """Reject the mutation: raises `MutationRejected`."""
 
 
 class Reducer(Protocol):
@@ -56,21 +56,21 @@ class Reducer(Protocol):
 
     @property
     def version(self) -> int:
-        """The schema version that it works on, 0 if it has no migrations."""
+        """The schema version of its documents, 0 if it has no migrations."""
 
     @property
     def digest(self) -> bytes | None:
-        """SHA-256 of a WebAssembly module, by which SQLSync's clients name it; None for others."""
+        """SHA-256 of a WebAssembly module, by which SQLSync's clients name it; None for other reducers."""
 
     def migrate(self, context: ReducerContext, version: int) -> None:
-        """Take the document from ``version - 1`` to ``version``; what it raises leaves the document as it was."""
+        """Migrate the document from ``version - 1`` to ``version``; after an exception the document is unchanged."""
 
     def check(self, mutation: Mutation) -> None:
-        """Raise `BadMutation` if the mutation's name or arguments can be told to be wrong without any data."""
+        """Raise `BadMutation` if the mutation's name or arguments are wrong, as far as that shows without data."""
 
     def apply(self, context: ReducerContext) -> None:
         """Apply the context's mutation.
 
-        Raises `MutationRejected` to refuse it. Any other exception counts as `ReducerFailed`; the caller rolls back the
-        mutation's savepoint in both cases.
+        Raises `MutationRejected` to reject it. Any other exception counts as `ReducerFailed`. In both cases the caller
+        rolls back the mutation's savepoint.
         """

@@ -1,8 +1,9 @@
-"""The connection on which reducers run: the same answers at every replay, and nothing but the document within reach.
+"""The connection on which reducers run: it gives the same answers at every replay, and access only to the document.
 
-Invariants: while a context is current, everything prepared goes by `sqlsync.reducers.authorizer`, and SQL's clock
-and randomness are the mutation's. Statements of reducers and ours never share an entry of apsw's statement cache
-(`sqlsync.reducers.context.REDUCERS_FLAG` keeps them apart), since what was prepared once is not asked about again.
+Invariants: while a context is current, `sqlsync.reducers.authorizer` decides about every prepared statement, and SQL's
+clock and random numbers are the mutation's. Reducers' statements never share an entry of apsw's statement cache with
+others (`sqlsync.reducers.context.REDUCERS_FLAG` separates them), since the authorizer is not called again for a cached
+statement.
 """
 
 import contextlib
@@ -25,15 +26,15 @@ SAVEPOINT = "__sqlsync_mutation"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one mutation may use; one that needs more is rejected."""
+    """What one mutation may use; one that uses more is rejected."""
 
     seconds: float = 30.0
-    """Of wall time, in its SQL."""
+    """Wall time of its SQL."""
     statements: int = 1_000_000
     value_bytes: int = 128 * 1024 * 1024
-    """Of one text, blob or row."""
+    """Size of one text, blob or row."""
     rows_bytes: int = 64 * 1024 * 1024
-    """Of the rows that one query returns; rows are counted while they are fetched."""
+    """Size of one query's rows, counted while they are fetched."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -43,7 +44,7 @@ _ENVELOPE: dict[str, Callable[[Mutation], SQLValue]] = {
     "sqlsync_timeline": lambda mutation: mutation.timeline.raw,
     "sqlsync_lsn": lambda mutation: mutation.lsn,
 }
-"""What the envelope says, for reducers that speak SQL alone."""
+"""The envelope's values as SQL functions, for reducers that can only run SQL."""
 _PROGRESS_STEPS = 100_000
 _TRIES = 10
 
@@ -54,10 +55,10 @@ class Sandbox:
     def __init__(
         self, connection: apsw.Connection, *, limits: Limits = DEFAULT_LIMITS, runtime: Runtime = SYSTEM
     ) -> None:
-        """Take over a connection that nobody else runs statements on while a mutation is applied."""
+        """Take over a connection; no other code may run statements on it while a mutation is applied."""
         self.connection = connection
         self.control = connection.cursor()
-        """For the savepoints around each mutation; `connection.execute` makes a cursor each time."""
+        """For the savepoints around each mutation; `connection.execute` would create a cursor each time."""
         self.limits = limits
         self._runtime = runtime
         self._context: Context | None = None
@@ -82,7 +83,7 @@ class Sandbox:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
             except apsw.BusyError:
-                # What a dead writer left behind makes the first snapshot a stale one.
+                # After a writer that died, the first snapshot may be stale.
                 if not left:
                     raise
             else:
@@ -90,7 +91,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def running(self, mutation: Mutation, *, migrating: bool = False) -> Iterator[Context]:
-        """Let a reducer run one mutation, in the transaction that is open; its context ends with the block."""
+        """Create the context in which a reducer runs one mutation, in the open transaction; it ends with the block."""
         limits = self.limits
         deadline_s = float("inf") if migrating else self._runtime.monotonic_s() + limits.seconds
         self.connection.set_last_insert_rowid(0)
@@ -128,7 +129,7 @@ class Sandbox:
         return envelope_field(self._current().mutation)
 
     def _current(self) -> Context:
-        assert self._context is not None, "BUG: the clock and chance of reducers were asked outside of a mutation"
+        assert self._context is not None, "BUG: a reducers' SQL function was called outside of a mutation"
         return self._context
 
     def _now(self) -> dt.datetime:

@@ -1,7 +1,7 @@
-"""SQL's clock as reducers see it: the functions of date and time, with "now" being the moment of the mutation's call.
+"""SQL's clock for reducers: SQLite's date and time functions, in which "now" is the time of the mutation's call.
 
-The arithmetic is SQLite's own, done by a connection that holds nothing else. What depends on the machine's time zone is
-refused, since another machine would answer otherwise.
+A separate, empty connection does the calculation. Modifiers that depend on the machine's time zone are refused, since
+the result would differ on another machine.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ _MACHINE = frozenset({"localtime", "utc"})
 
 
 def install(connection: apsw.Connection, now: Callable[[], dt.datetime]) -> None:
-    """Replace the clock of a connection; ``now`` says what time it is, in UTC."""
+    """Replace the clock of a connection; ``now`` returns the time, in UTC."""
     calendar = apsw.Connection(":memory:")
     for function in _FUNCTIONS:
         if calendar.execute("SELECT 1 FROM pragma_function_list WHERE name = ?", (function,)).fetchone():
@@ -32,7 +32,7 @@ def install(connection: apsw.Connection, now: Callable[[], dt.datetime]) -> None
 
 
 def arguments_at(function: str, arguments: tuple[Any, ...], now: Callable[[], dt.datetime]) -> list[Any]:
-    """Return a call's arguments with the moment instead of "now", which may be left out; raises `ReducerFailed`."""
+    """Return a call's arguments with the time in place of an explicit or implied "now"; raises `ReducerFailed`."""
     found, first = list(arguments), 1 if function == "strftime" else 0
     if function == "timediff":
         return [_moment(now()) if _word(argument) == "now" else argument for argument in found]
@@ -45,7 +45,7 @@ def arguments_at(function: str, arguments: tuple[Any, ...], now: Callable[[], dt
     for modifier in found[first + 1 :]:
         if _word(modifier) in _MACHINE:
             raise ReducerFailed(
-                f"{function}(…, {modifier!r}) depends on the machine's time zone: in reducers all time is UTC"
+                f"{function}(…, {modifier!r}) depends on the machine's time zone: in reducers all times are UTC"
             )
     return found
 
@@ -58,7 +58,7 @@ def _answer(calendar: apsw.Connection, function: str, now: Callable[[], dt.datet
 
 
 def _moment(now: dt.datetime) -> str:
-    """To the millisecond, as SQLite's own "now" is."""
+    """Return a time to the millisecond, like SQLite's own "now"."""
     return now.replace(tzinfo=None).isoformat(" ", "milliseconds")
 
 

@@ -1,11 +1,11 @@
-"""Ways to settle conflicts, for reducers to use: each is a function that writes one row.
+"""Conflict resolution for reducers: each strategy is a function that writes one row.
 
-`last_writer_wins`    the newest call decides on all its columns, whenever it arrives
-`merge_by_field`      the newest call decides on each column of its own
-`reject_on_conflict`  a call that was made on an older version of the row is refused
+`last_writer_wins`    the newest call wins the whole row, whenever it arrives
+`merge_by_field`      the newest call wins each column separately
+`reject_on_conflict`  a call made on an older version of the row is rejected
 
-"Newest" goes by the moments of the calls, as the clients' clocks had them; equal ones are settled by timeline and LSN,
-so that all replicas agree. Each strategy keeps what it needs to know in one more column of the application's table.
+"Newest" compares the times of the calls by the clients' clocks; timeline and LSN break ties, so that all replicas
+agree. Each strategy stores its state in one additional column of the application's table.
 """
 
 import json
@@ -19,14 +19,14 @@ _CLOCK_ZERO = 2**63
 
 
 def stamp_of(mutation: Mutation) -> str:
-    """Return text that sorts like the moments of calls; two mutations never have the same."""
+    """Return text that sorts by the time of the call and is different for every mutation."""
     return f"{mutation.now_us + _CLOCK_ZERO:020d}-{mutation.timeline.raw.hex()}-{mutation.lsn:020d}"
 
 
 def last_writer_wins(context: ReducerContext, table: str, key: Row, values: Row, *, stamp: str = "stamp") -> bool:
     """Write a row unless a newer call has written it; return whether it was written.
 
-    ``key`` names the row (its columns have a UNIQUE or PRIMARY KEY constraint together), ``stamp`` a TEXT column.
+    ``key`` identifies the row (its columns have a UNIQUE or PRIMARY KEY constraint); ``stamp`` names a TEXT column.
     """
     row = {**key, **values, stamp: stamp_of(context.mutation)}
     updates = ", ".join(f"{_name(column)} = excluded.{_name(column)}" for column in (*values, stamp))
@@ -41,9 +41,9 @@ def last_writer_wins(context: ReducerContext, table: str, key: Row, values: Row,
 def merge_by_field(
     context: ReducerContext, table: str, key: Row, values: Row, *, stamps: str = "stamps"
 ) -> frozenset[str]:
-    """Write those columns of a row that no newer call has written; returns their names.
+    """Write the columns of a row that no newer call has written; return their names.
 
-    ``stamps`` is a TEXT column, which gets a JSON object with the newest call of each column.
+    ``stamps`` names a TEXT column for a JSON object with the newest call of each column.
     """
     mine, found = stamp_of(context.mutation), _select(context, stamps, table, key)
     known: dict[str, str] = json.loads(str(found[0][0])) if found and found[0][0] is not None else {}
@@ -60,9 +60,9 @@ def merge_by_field(
 def reject_on_conflict(
     context: ReducerContext, table: str, key: Row, values: Row, *, expected: int, version: str = "version"
 ) -> int:
-    """Write a row of which the caller saw version ``expected`` (0: there was none), or refuse; returns the new version.
+    """Write a row whose version the caller saw as ``expected`` (0: no row), or reject; return the new version.
 
-    ``version`` is an INTEGER column. Raises `MutationRejected` if another call came in between.
+    ``version`` names an INTEGER column. Raises `MutationRejected` if another call has changed the row since.
     """
     if expected == 0:
         row = {**key, **values, version: 1}
@@ -77,9 +77,9 @@ def reject_on_conflict(
 def _refuse(context: ReducerContext, table: str, key: Row, expected: int, version: str) -> None:
     found = _select(context, version, table, key)
     row = ", ".join(f"{column} {value!r}" for column, value in key.items())
-    now = f"it is at version {found[0][0]!r} now" if found else "it is gone now"
-    saw = f"version {expected}" if expected else "none"
-    context.reject(f"{table} {row} was changed by somebody else: this was made on {saw}, and {now}")
+    now = f"it is now at version {found[0][0]!r}" if found else "it is now deleted"
+    saw = f"version {expected}" if expected else "a missing row"
+    context.reject(f"{table} {row} was changed by another client: this call was made on {saw}, and {now}")
 
 
 def _select(context: ReducerContext, column: str, table: str, key: Row) -> list[tuple[SQLValue, ...]]:

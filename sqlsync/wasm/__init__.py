@@ -1,1 +1,1 @@
-"""Reducers in WebAssembly."""
+"""Runs reducers written as WebAssembly modules."""

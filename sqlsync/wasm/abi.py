@@ -1,7 +1,8 @@
-"""What SQLSync's reducers in WebAssembly say and hear, in bincode: requests, responses, errors and log records; pure.
+"""The bincode messages of SQLSync's WebAssembly reducers: requests, responses, errors and log records; pure.
 
-The guest says ``Result<Option<Map<request id, Request>>, ReducerError>``; it hears ``Option<Map<request id, pointer>>``
-where each pointer leads to a ``Result<Rows | Changes, ErrorResponse>``. Whatever a guest says is checked.
+The guest sends ``Result<Option<Map<request id, Request>>, ReducerError>`` and receives ``Option<Map<request id,
+pointer>>``, where each pointer leads to a ``Result<Rows | Changes, ErrorResponse>``. Every message of a guest is
+validated.
 """
 
 import struct
@@ -14,9 +15,9 @@ from sqlsync.wasm.bincode import BadBincode, Reader, Writer
 _OK, _ERR = 0, 1
 _DONE = bytes(5)
 _REPLY = struct.Struct("<IB")
-"""Whether it is an error, and whether there are requests."""
+"""The tags of result and option: whether it is an error, and whether requests follow."""
 _HEAD = struct.Struct("<II")
-"""A request's id, with the tag of its kind or the pointer of its response."""
+"""A request's id, with the tag of its kind or the pointer to its response."""
 _TAGGED = struct.Struct("<IQ")
 """A tag with a count or a length."""
 _INTEGER_VALUE = struct.Struct("<Iq")
@@ -28,7 +29,7 @@ _NULL, _INTEGER, _REAL, _TEXT, _BLOB = range(5)
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Run SQL and tell the rows."""
+    """A request to run SQL and return the rows."""
 
     sql: str
     params: tuple[SQLValue, ...]
@@ -36,7 +37,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Exec:
-    """Run SQL and tell how many rows it changed."""
+    """A request to run SQL and return how many rows it changed."""
 
     sql: str
     params: tuple[SQLValue, ...]
@@ -48,18 +49,18 @@ Requests = Mapping[int, Request]
 
 @dataclass(frozen=True, slots=True)
 class ConversionError:
-    """The reducer found a value of another type than it wanted."""
+    """The reducer read a value of the wrong type."""
 
     value: SQLValue
     target_type: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.value)} is no {self.target_type}"
+        return f"{_shown(self.value)} is not a {self.target_type}"
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownError:
-    """The reducer gave up, for this reason."""
+    """The reducer failed or rejected the mutation, with this reason."""
 
     reason: str
 
@@ -72,7 +73,7 @@ ReducerError = ConversionError | UnknownError
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The answer to a query."""
+    """The response to a query."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[SQLValue]]
@@ -80,14 +81,14 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The answer to an exec."""
+    """The response to an exec."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A statement that failed: SQLite's extended code, or None where SQLite has none for it."""
+    """The response for a failed statement: SQLite's extended code, None if SQLite has none for it."""
 
     code: int | None
     message: str
@@ -110,20 +111,20 @@ class LogRecord:
 
 
 def read_reply(data: bytes) -> Requests | ReducerError | None:
-    """Read what a guest answers: its requests by id, in order; None when it is done. Raises `BadBincode`."""
+    """Decode a guest's reply: its requests by id, in order; None when it is done. Raises `BadBincode`."""
     if data == _DONE:
         return None
     try:
         found, end = _reply_at(data)
     except (struct.error, UnicodeDecodeError) as error:
-        raise BadBincode(f"a reply of {len(data)} bytes makes no sense: {error}") from error
+        raise BadBincode(f"a reply of {len(data)} bytes is not valid: {error}") from error
     if end != len(data):
-        raise BadBincode(f"{len(data) - end} bytes too many")
+        raise BadBincode(f"{len(data) - end} unexpected bytes at the end")
     return found
 
 
 def read_log_record(data: bytes) -> LogRecord:
-    """Read a log record. Raises `BadBincode`."""
+    """Decode a log record. Raises `BadBincode`."""
     reader = Reader(data)
     level, message = reader.text(), reader.text()
     file = reader.text() if reader.option() else None
@@ -133,7 +134,7 @@ def read_log_record(data: bytes) -> LogRecord:
 
 
 def write_response(response: Response) -> bytes:
-    """Return a response's bytes."""
+    """Encode a response."""
     if isinstance(response, Changes):
         return _TAGGED.pack(_OK, response.count)
     if isinstance(response, Rows):
@@ -150,17 +151,17 @@ def write_response(response: Response) -> bytes:
 
 
 def write_step(pointers: Mapping[int, int]) -> bytes:
-    """Return the input of a step: where in the guest's memory the response to each request is."""
+    """Encode the input of a step: the address of each request's response in the guest's memory."""
     pairs = [_HEAD.pack(request, pointer) for request, pointer in pointers.items()]
     return _STEP.pack(1, len(pairs)) + b"".join(pairs)
 
 
-# What follows runs several times per mutation, so each takes and returns a place in the bytes: `bincode.Reader` and
-# `Writer` would be called for every single field.
+# The functions below run several times per mutation. To be fast, they take and return a position in the bytes, instead
+# of calling `bincode.Reader` and `Writer` for every field.
 
 
 def _reply_at(data: bytes) -> tuple[Requests | ReducerError | None, int]:
-    """Read a reply; raises `struct.error` where it ends early, which each of the following may."""
+    """Decode a reply; like the functions below, raises `struct.error` if it ends early."""
     (tag,) = _U32.unpack_from(data, 0)
     if tag == _ERR:
         return _error_at(data, 4)
@@ -241,7 +242,7 @@ def _blob_at(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _short(data: bytes, at: int, length: int) -> BadBincode:
-    return BadBincode(f"a length of {length} where only {len(data) - at} bytes follow")
+    return BadBincode(f"a length of {length}, but only {len(data) - at} bytes follow")
 
 
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[SQLValue]]) -> list[bytes]:

@@ -1,7 +1,6 @@
 """The primitives of bincode 1.3 as SQLSync uses it: fixed-width little-endian integers, u64 lengths, no padding.
 
-The layouts that are made of them stand where they belong: `graft_server.wire` for the network, the reducer ABI with
-the WebAssembly reducers.
+The message layouts are defined elsewhere: `graft_server.wire` has the network's, `sqlsync.wasm.abi` the reducers'.
 """
 
 import struct
@@ -16,7 +15,7 @@ _F64: Final = struct.Struct("<d")
 
 
 class BadBincode(ValueError):
-    """Bytes that are not what the layout says."""
+    """The bytes do not fit the layout."""
 
 
 class Writer:
@@ -62,12 +61,12 @@ class Writer:
         self._parts.append(value)
 
     def value(self) -> bytes:
-        """Return all that was added."""
+        """Return all added bytes."""
         return b"".join(self._parts)
 
 
 class Reader:
-    """Takes encoded values from bytes, from the front; raises `BadBincode` where they end early or make no sense."""
+    """Reads encoded values from bytes in order; raises `BadBincode` if they end early or are not valid."""
 
     def __init__(self, data: bytes) -> None:
         """Read ``data``."""
@@ -76,7 +75,7 @@ class Reader:
 
     @property
     def left(self) -> int:
-        """How many bytes there still are."""
+        """The number of bytes not read yet."""
         return len(self._data) - self._at
 
     def u8(self) -> int:
@@ -104,7 +103,7 @@ class Reader:
         return float(self.fields(_F64)[0])
 
     def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
-        """Take values of a fixed layout, at once."""
+        """Take all values of a fixed layout."""
         at = self._at
         try:
             found = layout.unpack_from(self._data, at)
@@ -131,7 +130,7 @@ class Reader:
         """Take the length of a sequence whose elements have at least ``size_min`` bytes each."""
         found: int = self.fields(_U64)[0]
         if found * size_min > len(self._data) - self._at:
-            raise BadBincode(f"a length of {found} where only {self.left} bytes follow")
+            raise BadBincode(f"a length of {found}, but only {self.left} bytes follow")
         return found
 
     def blob(self) -> bytes:
@@ -150,13 +149,13 @@ class Reader:
             raise BadBincode(f"a text of {len(raw)} bytes is not UTF-8: {error}") from error
 
     def rest(self) -> bytes:
-        """Take all that is left."""
+        """Take all remaining bytes."""
         return self._take(self.left)
 
     def end(self) -> None:
-        """Check that nothing is left."""
+        """Check that no bytes remain."""
         if self.left:
-            raise BadBincode(f"{self.left} bytes too many")
+            raise BadBincode(f"{self.left} unexpected bytes at the end")
 
     def _take(self, count: int) -> bytes:
         at = self._at
@@ -167,4 +166,4 @@ class Reader:
         return self._data[at:end]
 
     def _short(self, count: int) -> BadBincode:
-        return BadBincode(f"{count} bytes expected where only {self.left} follow")
+        return BadBincode(f"expected {count} bytes, but only {self.left} follow")

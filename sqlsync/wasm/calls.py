@@ -1,8 +1,8 @@
-"""Calls and memory of a WebAssembly guest, straight through wasmtime's C API.
+"""Calls into a WebAssembly guest and access to its memory, directly through wasmtime's C API.
 
-The Python package builds type objects around each call, which takes ten times as long as the call. What is used here
-instead is the documented C API, in the form in which the package declares it; only this file knows those names, and
-pyproject.toml admits the versions that were tried.
+The Python package builds type objects around each call, which takes ten times as long as the call. This module uses the
+documented C API instead, as the package declares it. No other file uses those names, and pyproject.toml allows only the
+versions that were tested.
 """
 
 import ctypes
@@ -15,12 +15,12 @@ from wasmtime import _func
 Context = int
 """The address of a store's context."""
 GlobalValue = Any
-"""What a global held, bit by bit."""
+"""The value of a global, bit for bit."""
 
 
 def _bound(name: str, result: Any, *parameters: Any) -> Any:
-    """Return a function of the C API that takes addresses as numbers, which is what ctypes converts fastest."""
-    function = capi.dll[name]  # a new one at every look-up: the package's own keeps its types
+    """Return a function of the C API that takes addresses as numbers, which ctypes converts fastest."""
+    function = capi.dll[name]  # each look-up creates a new object, so the package's own function is unchanged
     function.restype, function.argtypes = result, parameters
     return function
 
@@ -47,8 +47,8 @@ class GuestFunction:
     __slots__ = ("_address", "_function", "_raw", "_raw_address", "_raw_count", "_trap", "_trap_address")
 
     def __init__(self, function: Any, parameters: int, results: int) -> None:
-        """Call ``function``, whose signature was checked: the engine takes the values as they are."""
-        assert max(parameters, results) <= 1, "BUG: no function of the ABI has more"
+        """Wrap ``function``; its signature must have been checked, since the engine does not check the values."""
+        assert max(parameters, results) <= 1, "BUG: no function of the ABI has more than one"
         self._function = function
         self._address = ctypes.addressof(function)
         self._raw_count = max(parameters, results)
@@ -58,7 +58,7 @@ class GuestFunction:
         self._trap_address = ctypes.addressof(self._trap)
 
     def __call__(self, context: Context, argument: int = 0) -> int:
-        """Call it; what it returns without a result means nothing. Raises `wasmtime.Trap` and `WasmtimeError`."""
+        """Call it; the return value is undefined if it has no result. Raises `wasmtime.Trap` and `WasmtimeError`."""
         raw = self._raw
         raw[0] = argument
         error = _func_call(context, self._address, self._raw_address, self._raw_count, self._trap_address)
@@ -67,24 +67,24 @@ class GuestFunction:
         if self._trap.value:
             trap, self._trap.value = self._trap.value, None
             raised = wasmtime.Trap._from_ptr(ctypes.cast(trap, _trap_type))  # noqa: SLF001 - how the package does it
-            _func.maybe_raise_last_exn()  # Ctrl-C in a call-back
+            _func.maybe_raise_last_exn()  # Ctrl-C in a callback
             raise raised
         return raw[0]
 
 
 class GuestMemory:
-    """A guest's memory; every access is checked against its size. It only ever grows, and the engine never moves it."""
+    """A guest's memory; every access is checked against its size. It only grows, and the engine never moves it."""
 
     __slots__ = ("_address_of", "_memory", "_size", "_view")
 
     def __init__(self, memory: Any) -> None:
-        """Use ``memory``; whoever has this keeps its store."""
+        """Wrap ``memory``; the caller must keep its store alive."""
         self._memory = memory
         self._address_of = ctypes.addressof(memory)
         self._view, self._size = memoryview(b""), 0
 
     def size(self, context: Context) -> int:
-        """Return how many bytes there are."""
+        """Return the size in bytes."""
         return int(_data_size(context, self._address_of))
 
     def read(self, context: Context, start: int, length: int) -> bytes:
@@ -102,10 +102,10 @@ class GuestMemory:
         self._view[start:end] = data
 
     def _check(self, context: Context, start: int, end: int) -> None:
-        """Look whether it has grown."""
+        """Check a range against the current size, after memory may have grown."""
         size = self.size(context)
         if end > size:
-            raise IndexError(f"{end - start} bytes at {start} are not inside a memory of {size} bytes")
+            raise IndexError(f"{end - start} bytes at {start} are outside of a memory of {size} bytes")
         content = (ctypes.c_ubyte * size).from_address(_data(context, self._address_of))
         self._view, self._size = memoryview(content).cast("B"), size
 
@@ -116,7 +116,7 @@ class GuestGlobal:
     __slots__ = ("_address", "_global")
 
     def __init__(self, found: Any) -> None:
-        """Use the global ``found``."""
+        """Wrap the global ``found``."""
         self._global = found
         self._address = ctypes.addressof(found)
 
@@ -127,21 +127,21 @@ class GuestGlobal:
         return found
 
     def set(self, context: Context, value: "GlobalValue") -> None:
-        """Give it a value that it had."""
+        """Set it to a value that `get` returned."""
         if error := _global_set(context, self._address, ctypes.addressof(value)):
             raise _error(error)
 
 
 class GuestExports:
-    """What an instance exports, by name."""
+    """The exports of an instance, by name."""
 
     def __init__(self, store: wasmtime.Store, instance: wasmtime.Instance) -> None:
-        """Look into ``instance``."""
+        """Wrap ``instance``."""
         self._context = context_of(store)
         self._instance = instance
 
     def function(self, name: str, parameters: int, results: int) -> GuestFunction:
-        """Return a function whose signature was checked before."""
+        """Return a function whose signature has been checked."""
         return GuestFunction(self._get(name).func, parameters, results)
 
     def memory(self, name: str) -> GuestMemory:
@@ -149,7 +149,7 @@ class GuestExports:
         return GuestMemory(self._get(name).memory)
 
     def number(self, name: str) -> GuestGlobal:
-        """Return a global that is mutable and holds a number."""
+        """Return a mutable global that holds a number."""
         return GuestGlobal(self._get(name).global_)
 
     def _get(self, name: str) -> Any:
@@ -162,18 +162,18 @@ class GuestExports:
 
 
 def context_of(store: "wasmtime.Store | wasmtime.Caller") -> Context:
-    """Return the context of a store, or of whoever calls back out of one."""
+    """Return the context of a store, or of the caller in a callback."""
     return ctypes.cast(store._context(), ctypes.c_void_p).value or 0  # noqa: SLF001 - see above
 
 
 def set_fuel(context: Context, fuel: int) -> None:
-    """Give a store this much fuel."""
+    """Set a store's fuel."""
     if error := _set_fuel(context, fuel):
         raise _error(error)
 
 
 def set_epoch_deadline(context: Context, ticks: int) -> None:
-    """Interrupt what runs in a store after so many ticks of the epoch."""
+    """Interrupt a store's running guest after ``ticks`` ticks of the epoch."""
     _set_epoch_deadline(context, ticks)
 
 

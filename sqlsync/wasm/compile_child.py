@@ -1,4 +1,4 @@
-"""The process that compiles a module for `sqlsync.wasm.compile_apart`, which says what goes in and comes out."""
+"""The child process of `sqlsync.wasm.compile_apart`, which describes its input and output."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ _NICER = 10
 
 
 def main() -> int:
-    """Compile what comes from stdin; return the exit status."""
+    """Compile the module from stdin; return the exit status."""
     memory_bytes = int(sys.argv[1])
-    with contextlib.suppress(OSError, ValueError):  # a system without this limit, or with a lower one
+    with contextlib.suppress(OSError, ValueError):  # the system has no such limit, or a lower one
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     os.nice(_NICER)
     try:

@@ -1,7 +1,7 @@
-"""The WebAssembly engine: how modules are compiled, what of them is accepted, and how their time is measured.
+"""The WebAssembly engine: compiles modules, checks their imports and exports, and limits their time.
 
-One engine serves the process. It is set up so that a module gives the same results everywhere: no threads, no relaxed
-SIMD, one form of NaN; and what it may import is the log of SQLSync's ABI, so neither clock nor chance are in reach.
+The process has one engine. Its settings make a module give the same results everywhere: no threads, no relaxed SIMD,
+one form of NaN. A module may import only the log function of SQLSync's ABI, so it has no clock and no random numbers.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from sqlsync.wasm.guest_state import with_globals_exported
 
 MODULE_BYTES_MAX: Final = 10 * 1024 * 1024
 TICK_S: Final = 0.02
-"""How exact the limit of wall time is."""
+"""The precision of the limit of wall time."""
 STACK_BYTES: Final = 256 * 1024
-"""Of native stack; a thread may have as little as 512 KiB on some systems."""
+"""Native stack of a guest; on some systems a thread has only 512 KiB."""
 _MAGIC = b"\0asm"
 _COMPILED_MAX = 64
 _I32 = "i32"
@@ -51,15 +51,15 @@ _MIGRATION_SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A module that may run: compiled, with its imports and exports checked."""
+    """A compiled module whose imports and exports have been checked."""
 
     digest: bytes
     """SHA-256 of its bytes."""
     module: wasmtime.Module
     migrates: bool
-    """Whether it has our two exports for migrations, which SQLSync does not know."""
+    """Whether it has graft's two exports for migrations, which SQLSync does not know."""
     globals_count: int | None
-    """Number of mutable globals, exported as `sqlsync.wasm.guest_state` names them; None if the state is elsewhere."""
+    """Number of mutable globals, exported as `sqlsync.wasm.guest_state` names them; None if it has other state too."""
 
 
 @functools.cache
@@ -74,12 +74,12 @@ def engine() -> wasmtime.Engine:
     config.wasm_relaxed_simd = False
     config.wasm_memory64 = False
     config.wasm_multi_memory = False
-    config.memory_may_move = False  # `sqlsync.wasm.calls.GuestMemory` keeps its address
+    config.memory_may_move = False  # `sqlsync.wasm.calls.GuestMemory` stores its address
     return wasmtime.Engine(config)
 
 
 class _Modules:
-    """The modules that were compiled last, by digest; threads share it."""
+    """The most recently used compiled modules, by digest; threads share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards what follows
@@ -104,15 +104,15 @@ _modules = _Modules()
 
 
 def load(source: bytes, *, compile_s: float | None = None) -> Compiled:
-    """Compile a module, or return what came of it before.
+    """Compile a module, or return it from the cache.
 
-    With ``compile_s`` a process of its own compiles it, and has so many seconds. Raises `BadReducer` for what is no
+    With ``compile_s``, a child process compiles it within that many seconds. Raises `BadReducer` if the module is not a
     reducer.
     """
     if len(source) > MODULE_BYTES_MAX:
-        raise BadReducer(f"a reducer of {len(source)} bytes is too large; at most {MODULE_BYTES_MAX} are taken")
+        raise BadReducer(f"a reducer of {len(source)} bytes is too large; the limit is {MODULE_BYTES_MAX}")
     if not source.startswith(_MAGIC):
-        raise BadReducer(f"{len(source)} bytes that begin with {source[:4]!r} are no WebAssembly module")
+        raise BadReducer(f"{len(source)} bytes that begin with {source[:4]!r} are not a WebAssembly module")
     digest = hashlib.sha256(source).digest()
     return _modules.get(digest) or _modules.put(_compiled(source, digest, compile_s))
 
@@ -127,30 +127,31 @@ def _compiled(source: bytes, digest: bytes, compile_s: float | None) -> Compiled
     except BadReducer as error:
         raise BadReducer(f"reducer {digest.hex()[:12]} cannot be compiled: {error}") from error
     except wasmtime.WasmtimeError as error:
-        raise BadReducer(f"reducer {digest.hex()[:12]} is no valid WebAssembly module: {first_line(error)}") from error
+        name = digest.hex()[:12]
+        raise BadReducer(f"reducer {name} is not a valid WebAssembly module: {first_line(error)}") from error
     complaints, migrates = _complaints(module)
     if complaints:
-        raise BadReducer(f"reducer {digest.hex()[:12]} does not speak SQLSync's ABI: {'; '.join(complaints)}")
+        raise BadReducer(f"reducer {digest.hex()[:12]} does not have SQLSync's ABI: {'; '.join(complaints)}")
     return Compiled(digest, module, migrates, globals_count)
 
 
 def compiled_module(source: bytes) -> tuple[wasmtime.Module, int | None]:
-    """Compile a module, in the form in which its state can be put back if there is one; raises `WasmtimeError`."""
+    """Compile a module, rewritten so that its state can be restored if possible; raises `WasmtimeError`."""
     found = with_globals_exported(source)
     if found is not None:
-        with contextlib.suppress(wasmtime.WasmtimeError):  # then the error is the source's own, or a name was taken
+        with contextlib.suppress(wasmtime.WasmtimeError):  # the source is not valid, or already uses such a name
             return wasmtime.Module(engine(), found[0]), found[1]
     return wasmtime.Module(engine(), source), None
 
 
 def _complaints(module: wasmtime.Module) -> tuple[list[str], bool]:
-    """Return what is wrong with a module's imports and exports, and whether it has exports for migrations."""
+    """Return the problems of a module's imports and exports, and whether it has exports for migrations."""
     found = {export.name: export.type for export in module.exports}
     migrates = not found.keys().isdisjoint(_MIGRATION_SIGNATURES)
     complaints = [complaint for item in module.imports if (complaint := _import_complaint(item)) is not None]
     memory = found.get("memory")
     if not isinstance(memory, wasmtime.MemoryType):
-        complaints.append("it exports no memory called memory")
+        complaints.append("it does not export a memory named memory")
     for name, signature in (_SIGNATURES | (_MIGRATION_SIGNATURES if migrates else {})).items():
         if name not in found:
             complaints.append(f"it lacks the export {name}")
@@ -161,7 +162,7 @@ def _complaints(module: wasmtime.Module) -> tuple[list[str], bool]:
 
 def _import_complaint(item: wasmtime.ImportType) -> str | None:
     if (item.module, item.name) != _LOG_IMPORT:
-        return f"it imports {item.module}.{item.name}, but there is env.host_log alone"
+        return f"it imports {item.module}.{item.name}, but may import only env.host_log"
     signature = ((_I32,), ())
     return None if _signature(item.type) == signature else f"its import env.host_log is not {_shown(signature)}"
 
@@ -177,24 +178,24 @@ def _shown(signature: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error of the engine says, without its backtrace."""
+    """Return the message of an engine's error without its backtrace."""
     return str(error).strip().split("\n", 1)[0]
 
 
 class Ticker:
-    """Moves the engine's epoch on while guests run, so that their wall time can be limited; threads share it."""
+    """Advances the engine's epoch while guests run, so that their wall time can be limited; threads share it."""
 
     def __init__(self, tick: Callable[[], object], sleep_s: Callable[[float], None] = SYSTEM.sleep_s) -> None:
-        """Call ``tick`` every `TICK_S` seconds, in a thread that is there from the first guest on."""
+        """Call ``tick`` every `TICK_S` seconds, in a thread that starts with the first guest."""
         self._tick = tick
         self._sleep_s = sleep_s
         self._lock = threading.Lock()  # guards what follows
         self._wanted = threading.Condition(self._lock)
         self._running = 0
         self._process = 0
-        """In which the thread runs; it does not survive a fork."""
+        """The process in which the thread runs; the thread does not survive a fork."""
         self._waits = False
-        """Whether the thread is to be told when a guest runs; for most it is not, so that they need not."""
+        """Whether the thread waits to be notified of a guest; usually it is running, and needs no notification."""
 
     def __enter__(self) -> Self:
         with self._lock:
@@ -228,13 +229,13 @@ def ticker() -> Ticker:
 
 
 def ticks(seconds: float) -> int:
-    """Return how many ticks are no less than ``seconds`` from now."""
+    """Return a number of ticks that takes at least ``seconds`` from now."""
     return max(0, int(seconds / TICK_S)) + 2
 
 
 @functools.lru_cache(maxsize=_COMPILED_MAX)
 def linked(module: wasmtime.Module, log: Callable[[Any, int], None]) -> wasmtime.InstancePre:
-    """Return what makes instances; ``log`` is their one import, gets the caller and a pointer, and must not raise."""
+    """Return a factory of instances; ``log`` is their only import, gets caller and pointer, and must not raise."""
     linker = wasmtime.Linker(engine())
     kind = wasmtime.FuncType([wasmtime.ValType.i32()], [])
     linker.define_func(*_LOG_IMPORT, kind, log, access_caller=True)

@@ -1,8 +1,7 @@
-"""A guest: one instance of a reducer's module, spoken to in SQLSync's ABI.
+"""A guest: one instance of a reducer's module, called through SQLSync's ABI.
 
-Who frees what: the guest consumes the buffers that the host allocates in it (mutation, step input, responses, log
-records that it hands over); the host deallocates the buffers that the guest returns. A guest that failed is in no known
-state: its owner drops it.
+Buffers: the guest frees those that the host allocates in it (mutation, step input, responses). The host frees those
+that the guest returns, and log records. The state of a guest that failed is unknown, so its owner drops it.
 """
 
 import logging
@@ -35,12 +34,12 @@ _LOG_BYTES_MAX = 64 * 1024
 _LOG_RECORDS_MAX = 1000
 _TABLE_ELEMENTS_MAX = 100_000
 _RESTORED_BYTES_MAX = 2 * 1024 * 1024
-"""Copying more of memory takes longer than making an instance."""
+"""Copying more memory takes longer than creating an instance."""
 _TRAPS = {
     wasmtime.TrapCode.STACK_OVERFLOW: "its calls are nested too deeply",
-    wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: "it reached outside of its memory",
+    wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: "it accessed an address outside of its memory",
     wasmtime.TrapCode.INTEGER_DIVISION_BY_ZERO: "it divided by zero",
-    wasmtime.TrapCode.UNREACHABLE: "it gave up (unreachable)",
+    wasmtime.TrapCode.UNREACHABLE: "it aborted (unreachable)",
 }
 
 Reply = Requests | ReducerError | None
@@ -53,27 +52,27 @@ class WasmLimits:
     """What a WebAssembly reducer may use for one mutation, besides the `sqlsync.reducers.sandbox.Limits` of its SQL."""
 
     fuel: int = 1_000_000_000
-    """About as many instructions; the limit that counts, since it is the same on every machine."""
+    """About the number of instructions; the main limit, since it is the same on every machine."""
     memory_bytes: int = 64 * 1024 * 1024
     seconds: float = 10.0
-    """Of wall time, outside of SQL; the backstop for instructions that take long each."""
+    """Wall time outside of SQL; a backstop for slow instructions."""
     reply_bytes: int = 16 * 1024 * 1024
-    """Of the requests that it makes at once."""
+    """Size of the requests that it sends at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuestState:
-    """All that an instance remembers."""
+    """The state of an instance."""
 
     memory: bytes
     globals: Sequence[GlobalValue]
 
 
 class Guest:
-    """An instance; one thread at a time. Raises `ReducerFailed` for whatever goes wrong in it."""
+    """An instance, for one thread at a time. Raises `ReducerFailed` for any error in it."""
 
     def __init__(self, compiled: wasm_engine.Compiled, limits: WasmLimits, *, runtime: Runtime = SYSTEM) -> None:
-        """Make an instance and initialize it; like all that follows, under `wasm_engine.ticker`."""
+        """Create and initialize an instance; this and all calls must run under `wasm_engine.ticker`."""
         self._compiled = compiled
         self._limits = limits
         self._runtime = runtime
@@ -93,13 +92,13 @@ class Guest:
         self.begin()
 
     def begin(self) -> None:
-        """Give it all that it may use for one mutation."""
+        """Reset its limits for one mutation."""
         set_fuel(self._context, self._limits.fuel)
         self._seconds_left = self._limits.seconds
         self._logged, self._panic = 0, None
 
     def state(self) -> GuestState | None:
-        """Return what it remembers now, for `restore`; None if that is too much, or is not within reach."""
+        """Return its state for `restore`; None if that is too large, or cannot be read completely."""
         size = self._memory.size(self._context)
         if self._compiled.globals_count is None or size > _RESTORED_BYTES_MAX:
             return None
@@ -107,7 +106,7 @@ class Guest:
         return GuestState(self._memory.read(self._context, 0, size), values)
 
     def restore(self, state: GuestState) -> bool:
-        """Be as another instance of the module was at first; return False where memory has grown, as that stays."""
+        """Restore the state of an instance of the same module; return False if memory has grown, which is final."""
         if self._memory.size(self._context) != len(state.memory):
             return False
         self._memory.write(self._context, 0, state.memory)
@@ -116,25 +115,25 @@ class Guest:
         return True
 
     def reduce(self, mutation: bytes) -> Reply:
-        """Have it begin a mutation."""
+        """Begin a mutation."""
         return self._turn(self._reduced, mutation)
 
     def step(self, responses: Mapping[int, bytes]) -> Reply:
-        """Have it go on, with the responses to its requests."""
+        """Continue with the responses to its requests."""
         return self._turn(self._stepped, responses)
 
     def version(self) -> int:
-        """Return what its export for it says; for modules that have it."""
+        """Return its schema version; only for modules with that export."""
         return self._turn(self._exported("ffi_reducer_version", 0, 1), self._context)
 
     def migrate(self, version: int) -> Reply:
-        """Have it begin a migration; for modules that have the export."""
+        """Begin a migration; only for modules with that export."""
         return self._turn(lambda to: self._taken(self._exported("ffi_migrate", 1, 1)(self._context, to)), version)
 
     def note_log(self, context: Context, pointer: int) -> None:
-        """Take a log record that the guest hands over; never raises."""
+        """Take a log record of the guest; never raises."""
         if self._exports is None or self._in_log:
-            self._bad_log = "it logged at a moment when it cannot"
+            self._bad_log = "it logged before it was initialized, or while it was logging"
             return
         self._in_log = True
         try:
@@ -145,7 +144,7 @@ class Guest:
             self._deallocate(context, pointer)
             self._note(read_log_record(data))
         except (BadBincode, IndexError, wasmtime.Trap, wasmtime.WasmtimeError) as error:
-            self._bad_log = f"it logged what is no log record: {wasm_engine.first_line(error)}"
+            self._bad_log = f"it logged an invalid record: {wasm_engine.first_line(error)}"
         finally:
             self._in_log = False
 
@@ -158,7 +157,7 @@ class Guest:
             _LOG.log(level, "%s", record)
 
     def _put(self, data: bytes) -> int:
-        """Copy bytes into a buffer that the guest will consume."""
+        """Copy bytes into a new buffer, which the guest frees."""
         pointer = self._allocate(self._context, len(data))
         self._memory.write(self._context, pointer, data)
         return pointer
@@ -171,10 +170,10 @@ class Guest:
         return self._taken(self._reactor_step(self._context, self._put(write_step(pointers))))
 
     def _taken(self, pointer: int) -> Reply:
-        """Read and deallocate what the guest returned."""
+        """Read and free the buffer that the guest returned."""
         length = self._length(self._context, pointer)
         if length > self._limits.reply_bytes:
-            raise ReducerFailed(f"the reducer asks for too much at once: {length} bytes of requests")
+            raise ReducerFailed(f"the reducer sent {length} bytes of requests at once, more than its limit")
         data = self._memory.read(self._context, pointer, length)
         self._deallocate(self._context, pointer)
         return read_reply(data)
@@ -191,15 +190,15 @@ class Guest:
         names = map(GLOBAL_NAME.format, range(self._compiled.globals_count or 0))
         self._globals = [self._exports.number(name) for name in names]
         self._exported("ffi_init_reducer", 0, 0)(self._context)
-        # Rust's allocator grows memory when it is first asked; in a mutation that would keep it from being put back.
+        # Rust's allocator grows memory at the first allocation. In a mutation, that would prevent restoring the state.
         self._deallocate(self._context, self._allocate(self._context, 1))
 
     def _exported(self, name: str, parameters: int, results: int) -> GuestFunction:
-        assert self._exports is not None, "BUG: a guest without exports"
+        assert self._exports is not None, "BUG: the guest is not instantiated"
         return self._exports.function(name, parameters, results)
 
     def _turn(self, run: Callable[[_Given], _Result], given: _Given) -> _Result:
-        """Let the guest run, with what is left of its time."""
+        """Run the guest within the rest of its time."""
         began_s = self._runtime.monotonic_s()
         set_epoch_deadline(self._context, wasm_engine.ticks(self._seconds_left))
         outer = _running.guest
@@ -239,7 +238,7 @@ _running = _Running()
 
 
 def _host_log(caller: wasmtime.Caller, pointer: int) -> None:
-    """Give a log record to the guest that runs in this thread; never raises, since wasmtime keeps what is raised."""
+    """Pass a log record to the guest that runs in this thread; never raises, since wasmtime would store the error."""
     guest = _running.guest
     if guest is not None:
         guest.note_log(context_of(caller), pointer & 0xFFFFFFFF)

@@ -1,8 +1,8 @@
-"""Where a WebAssembly module keeps what it remembers, read from its bytes; pure.
+"""Analyses where a WebAssembly module has its state, and exports its mutable globals; pure.
 
-An instance's state is its memory, its mutable globals, its tables, and which passive segments were dropped. Where the
-code has no instruction that changes the last two, memory and globals are all; and once every mutable global is
-exported, an instance can be put back to any state that it was in. Bytes: the WebAssembly specification, chapter 5.
+An instance's state is its memory, its mutable globals, its tables, and the set of dropped passive segments. If the code
+has no instruction that changes the last two, memory and globals are the whole state. Once every mutable global is
+exported, an instance can be restored to any earlier state. Binary format: the WebAssembly specification, chapter 5.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 GLOBAL_NAME: Final = "sqlsync:global:{}"
-"""What a mutable global is exported as, by its number among the mutable ones."""
+"""The export name of a mutable global, by its number among the mutable ones."""
 _HEADER_BYTES = 8
 _IMPORTS, _GLOBALS, _EXPORTS, _CODE = 2, 6, 7, 10
 _FUNCTION_KIND, _GLOBAL_KIND = 0, 3
@@ -35,14 +35,14 @@ _INITIAL = re.compile(rb"(?:[\x23\x41\x42]%b|\x43.{4}|\x44.{8}|[\x6a-\x6c\x7c-\x
 
 
 class _Unknown(Exception):
-    """Something that is not known to be harmless, or no module at all."""
+    """The code may have other state, or the bytes are not a module."""
 
 
 def with_globals_exported(source: bytes) -> tuple[bytes, int] | None:
-    """Return the module with its mutable globals exported too, and how many there are.
+    """Return the module with its mutable globals exported, and their number.
 
-    None if its state is elsewhere as well, or might be: what is not known is taken for it. The bytes need not be a
-    valid module; what comes of them is to be compiled like any other.
+    None if it has, or may have, state elsewhere; unknown instructions count as such. The bytes need not be a valid
+    module, so the result must be compiled and validated like any other.
     """
     try:
         return _rewritten(source)
@@ -75,7 +75,7 @@ def _content(sections: dict[int, list[int]], number: int) -> tuple[int, int]:
 
 
 def _sections(source: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield each section's number, where it starts, and where its content starts and ends."""
+    """Yield each section's number, its start, and the start and end of its content."""
     at, seen = _HEADER_BYTES, set[int]()
     while at < len(source):
         number = source[at]
@@ -88,7 +88,7 @@ def _sections(source: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _check_imports(source: bytes, at: int, end: int) -> None:
-    """Raise `_Unknown` unless functions alone are imported, which are all that a reducer may import."""
+    """Raise `_Unknown` unless all imports are functions; a reducer may not import anything else."""
     count, at = _integer(source, at)
     for _ in range(count):
         for _name in range(2):
@@ -102,7 +102,7 @@ def _check_imports(source: bytes, at: int, end: int) -> None:
 
 
 def _mutable_globals(source: bytes, at: int, end: int) -> Iterator[int]:
-    """Yield the places of the mutable globals in the section."""
+    """Yield the indexes of the mutable globals in the section."""
     count, at = _integer(source, at)
     for place in range(count):
         initial = _INITIAL.match(source, at + 2, end)
@@ -116,7 +116,7 @@ def _mutable_globals(source: bytes, at: int, end: int) -> Iterator[int]:
 
 
 def _bodies(source: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each function's instructions."""
+    """Yield the start and end of each function's instructions."""
     count, at = _integer(source, at)
     for _ in range(count):
         size, at = _integer(source, at)
@@ -134,7 +134,7 @@ def _bodies(source: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _check_body(source: bytes, at: int, end: int) -> None:
-    """Raise `_Unknown` unless all instructions leave tables and segments alone."""
+    """Raise `_Unknown` unless no instruction changes tables or segments."""
     while True:
         matched = _HARMLESS.match(source, at, end)
         at = matched.end() if matched else at
@@ -150,7 +150,7 @@ def _check_body(source: bytes, at: int, end: int) -> None:
 
 
 def _integer(source: bytes, at: int) -> tuple[int, int]:
-    """Read an unsigned LEB128 integer; return it and where it ends."""
+    """Read an unsigned LEB128 integer; return it and its end."""
     value = shift = 0
     while True:
         byte = source[at]
@@ -164,7 +164,7 @@ def _integer(source: bytes, at: int) -> tuple[int, int]:
 
 
 def _written(value: int) -> bytes:
-    """Write an unsigned LEB128 integer."""
+    """Return an integer as unsigned LEB128."""
     found = bytearray()
     while value >= 0x80:
         found.append(value & 0x7F | 0x80)

@@ -1,13 +1,13 @@
-"""Reducers in WebAssembly, in the ABI of SQLSync 0.3.2: what was compiled for SQLSync runs unmodified.
+"""Reducers in WebAssembly, in the ABI of SQLSync 0.3.2: modules compiled for SQLSync run unmodified.
 
     mutation's bytes --> ffi_reduce --> requests --> SQL --> responses --> ffi_reactor_step --> ... --> done
 
-A mutation that was called with bytes is handed over as it is. One that was called by name becomes a JSON object of its
-arguments in which ``tag`` holds the name, the form that SQLSync's users give to theirs:
-``mutate("put", key="a")`` --> ``{"tag":"put","key":"a"}``.
+The module gets the bytes of an opaque mutation unchanged. A named mutation becomes a JSON object of its arguments in
+which ``tag`` is the name, the form that SQLSync's applications use: ``mutate("put", key="a")`` -->
+``{"tag":"put","key":"a"}``.
 
-Modules of our own may export two functions more, which SQLSync does not know: ``ffi_reducer_version() -> u32`` and
-``ffi_migrate(version u32) -> ptr``, which answers like ``ffi_reduce``. They find what the envelope says through SQL: by
+A module may export two more functions, which SQLSync does not know: ``ffi_reducer_version() -> u32`` and
+``ffi_migrate(version u32) -> ptr``, which replies like ``ffi_reduce``. Modules read the envelope's values through SQL:
 the clock, ``random()``, and the functions of `sqlsync.reducers.sandbox` (``sqlsync_actor()`` and so on).
 """
 
@@ -46,7 +46,7 @@ _Given = TypeVar("_Given")
 
 
 class WasmReducer:
-    """A reducer that is a WebAssembly module; threads may share it."""
+    """A reducer in a WebAssembly module; threads may share it."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class WasmReducer:
         isolated: bool = True,
         compile_s: float | None = None,
     ) -> None:
-        """Load a module, given as its bytes or its file; one that was loaded before is not compiled again.
+        """Load a module from its bytes or its file; a module that was loaded before is not compiled again.
 
-        With ``isolated`` each mutation gets an instance of its own, so that a module that keeps something in its memory
-        answers the same at every replay; without, an instance is used until a mutation fails in it, which is faster.
-        ``compile_s`` is for modules of strangers: a process of its own compiles them, and has so many seconds.
-        Raises `BadReducer` for a module that lacks what the ABI asks for, or wants more than it gives.
+        With ``isolated``, each mutation runs in an instance with its initial state, so that a module that remembers
+        something gives the same results at every replay. Without, an instance is reused until a mutation fails in it,
+        which is faster. ``compile_s`` is for untrusted modules: a child process compiles them within that many seconds.
+        Raises `BadReducer` for a module that lacks a part of the ABI or imports more than it offers.
         """
         source = Path(module).read_bytes() if isinstance(module, str | os.PathLike) else bytes(module)
         self._compiled = wasm_engine.load(source, compile_s=compile_s)
@@ -75,13 +75,13 @@ class WasmReducer:
                 self._first_state = guest.state() if isolated else None
                 if self._compiled.migrates:
                     self._version = guest.version()
-                self._give_back(guest)
+                self._reuse(guest)
         except ReducerFailed as error:
             raise BadReducer(f"reducer {self._compiled.digest.hex()[:12]} cannot be started: {error}") from error
 
     @property
     def version(self) -> int:
-        """The schema version that it works on; 0 for modules without the exports for migrations."""
+        """The schema version of its documents; 0 for modules without the exports for migrations."""
         return self._version
 
     @property
@@ -90,11 +90,11 @@ class WasmReducer:
         return self._compiled.digest
 
     def migrate(self, context: ReducerContext, version: int) -> None:
-        """Have the module take the document to ``version``."""
+        """Migrate the document to ``version``."""
         self._run(context, Guest.migrate, version)
 
     def check(self, mutation: Mutation) -> None:
-        """Raise `BadMutation` for an argument where the name is to stand."""
+        """Raise `BadMutation` for an argument called ``tag``, which is reserved for the name."""
         payload_of(mutation)
 
     def apply(self, context: ReducerContext) -> None:
@@ -105,9 +105,9 @@ class WasmReducer:
         with wasm_engine.ticker():
             guest = self._guest()
             error = self._serve(context, guest, begin(guest, given))
-            self._give_back(guest, error)
+            self._reuse(guest, error)
         if error is not None:
-            raise _refusal(error)
+            raise _rejection(error)
 
     def _guest(self) -> Guest:
         try:
@@ -117,8 +117,8 @@ class WasmReducer:
         guest.begin()
         return guest
 
-    def _give_back(self, guest: Guest, error: ReducerError | None = None) -> None:
-        """Keep a guest that finished its mutation; one that trapped or was stopped does not come here."""
+    def _reuse(self, guest: Guest, error: ReducerError | None = None) -> None:
+        """Return a guest that finished its mutation to the idle ones; not for one that trapped or was stopped."""
         if self._isolated:
             if self._first_state is not None and guest.restore(self._first_state):
                 self._idle.append(guest)
@@ -130,9 +130,7 @@ class WasmReducer:
             if isinstance(reply, _ERRORS):
                 return reply
             if not reply:
-                raise ReducerFailed(
-                    "the reducer broke SQLSync's ABI: it asks for nothing, and says that it is not done"
-                )
+                raise ReducerFailed("the reducer broke SQLSync's ABI: it is not done, but sent no requests")
             reply = guest.step(self._responses(context, reply))
         return None
 
@@ -142,22 +140,22 @@ class WasmReducer:
             found[number] = write_response(_answer(context, request, left))
             left -= len(found[number])
             if left < 0:
-                raise ReducerFailed("the reducer asked for more rows than there is room for in its memory")
+                raise ReducerFailed("the reducer asked for more rows than fit into its memory")
         return found
 
 
 def payload_of(mutation: Mutation) -> bytes:
-    """Return the bytes that a module gets for a mutation. Raises `BadMutation` where a name has no place."""
+    """Return the bytes that a module gets for a mutation. Raises `BadMutation` for an argument called ``tag``."""
     body = mutation.body
     if isinstance(body, Opaque):
         return body.payload
     if TAG in body.arguments:
-        raise BadMutation(f"mutation {body.name!r} has an argument {TAG!r}, which is where the name goes")
+        raise BadMutation(f"mutation {body.name!r} has an argument {TAG!r}, which is reserved for its name")
     return _JSON.encode({TAG: body.name, **body.arguments}).encode()
 
 
 def _answer(context: ReducerContext, request: Request, bytes_max: int) -> Response:
-    """Run what a guest asks for; it may handle SQLite's errors, all others end the mutation."""
+    """Run a guest's request; the guest may handle SQLite's errors, and any other error ends the mutation."""
     try:
         if isinstance(request, Query):
             return Rows(*context.query_columns(request.sql, request.params, bytes_max=bytes_max))
@@ -166,7 +164,7 @@ def _answer(context: ReducerContext, request: Request, bytes_max: int) -> Respon
         return Failed(getattr(error, "extendedresult", None), str(error))
 
 
-def _refusal(error: ReducerError) -> MutationRejected:
+def _rejection(error: ReducerError) -> MutationRejected:
     if isinstance(error, ConversionError):
         return ReducerFailed(f"the reducer failed: {error}")
     return MutationRejected(str(error))

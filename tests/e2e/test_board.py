@@ -10,5 +10,5 @@ def test_the_story_of_the_board(tmp_path, capsys):
     assert "SELECT text FROM title: The board" in told
     assert "SELECT text, colour FROM cards: Write the report, in ink, red" in told
     assert "SELECT holder FROM seats: ann" in told
-    assert "Bob's seat is rejected: seats meeting 'review' was changed by somebody else" in told
+    assert "Bob's seat is rejected: seats meeting 'review' was changed by another client" in told
     assert told.endswith("board: ok\n")

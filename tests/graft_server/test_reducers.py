@@ -42,7 +42,7 @@ def test_without_a_token_in_the_settings_nobody_may_upload(tmp_path):
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"", 400, "no WebAssembly module"),
+        (b"", 400, "not a WebAssembly module"),
         (b"\0asm something else", 400, "it has no exports"),
         (b"\0asm notes" + bytes(10 * 1024 * 1024), 413, "more than"),
     ],

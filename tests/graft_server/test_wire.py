@@ -78,14 +78,14 @@ def test_no_bytes_do_anything_but_raise_bad_message(data):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "4 bytes expected where only 0 follow"),
+        ("", "expected 4 bytes, but only 0 follow"),
         ("03000000", "an enum of 3 variants has tag 3"),
-        ("00000000 ffffffffffffffff", "a length of 18446744073709551615 where only 0 bytes follow"),
+        ("00000000 ffffffffffffffff", "a length of 18446744073709551615, but only 0 bytes follow"),
         ("00000000 0f00000000000000" + "00" * 15, "an id has 16 or 32 bytes, not 15"),
         ("01000000 02000000", "an enum of 2 variants has tag 2"),
         ("01000000 01000000 0200000000000000 0100000000000000", "a range begins at 2 and ends at 1"),
         ("01000000 00000000 ffffffffffffffff", "LSN 18446744073709551615 leaves no room"),
-        ("02000000 1000000000000000" + "00" * 24 + "ffffffffffffff7f 00", "where only 1 bytes follow"),
+        ("02000000 1000000000000000" + "00" * 24 + "ffffffffffffff7f 00", "but only 1 bytes follow"),
     ],
 )  # fmt: skip
 def test_hostile_messages_are_told_apart(text, why):

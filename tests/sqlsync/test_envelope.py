@@ -83,7 +83,7 @@ def test_time_and_chance_are_captured_when_it_is_called():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, b"\xff", object(), {(1, 2): 3}, "\ud800"])
 def test_what_json_cannot_say_is_no_argument(value):
-    with pytest.raises(BadMutation, match="'add' cannot be said in JSON"):
+    with pytest.raises(BadMutation, match="'add' cannot be written as JSON"):
         Mutation.captured(TimelineId(bytes(16)), 0, Named("add", {"value": value}))
 
 

@@ -125,9 +125,9 @@ def test_without_recording_nothing_of_ours_but_the_version_is_written(sandbox):
         ("BEGIN", "may not begin or end transactions"),
         ("END", "may not begin or end transactions"),
         ("ROLLBACK", "may not begin or end transactions"),
-        (f"SAVEPOINT {SAVEPOINT}", "may not touch"),
-        (f"RELEASE {SAVEPOINT.upper()}", "may not touch"),
-        (f"ROLLBACK TO {SAVEPOINT}", "may not touch"),
+        (f"SAVEPOINT {SAVEPOINT}", "may not use names"),
+        (f"RELEASE {SAVEPOINT.upper()}", "may not use names"),
+        (f"ROLLBACK TO {SAVEPOINT}", "may not use names"),
         ("ATTACH ':memory:' AS other", "may not attach"),
         ("DETACH main", "may not attach"),
         ("PRAGMA foreign_keys = 0", "may not use PRAGMA foreign_keys = 0"),
@@ -136,18 +136,18 @@ def test_without_recording_nothing_of_ours_but_the_version_is_written(sandbox):
         ("PRAGMA graft_push", "may not use PRAGMA graft_push"),
         ("PRAGMA graft_pull = 'discard'", "may not use PRAGMA graft_pull"),
         ("PRAGMA defer_foreign_keys = 1", "may not use PRAGMA defer_foreign_keys"),
-        ("CREATE TEMP TABLE u (x)", "may not make temporary"),
-        ("CREATE TEMP TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; END", "may not make temporary"),
+        ("CREATE TEMP TABLE u (x)", "may not create temporary"),
+        ("CREATE TEMP TRIGGER r AFTER INSERT ON t BEGIN SELECT 1; END", "may not create temporary"),
         ("SELECT load_extension('x')", "may not call load_extension"),
-        ("UPDATE __sqlsync_timelines SET lsn = 0", "may not touch"),
-        ("SELECT * FROM __SQLSYNC_TIMELINES", "may not touch"),
-        ("DELETE FROM __sqlsync_rejections", "may not touch"),
-        ("DROP TABLE __sqlsync_meta", "may not touch"),
-        ("ALTER TABLE __sqlsync_meta RENAME TO mine", "may not touch"),
-        ("CREATE TABLE __sqlsync_mine (x)", "may not touch"),
-        ("CREATE INDEX i ON __sqlsync_timelines (lsn)", "may not touch"),
-        ("CREATE TRIGGER r AFTER UPDATE ON __sqlsync_timelines BEGIN SELECT 1; END", "may not touch"),
-        ("CREATE VIEW w AS SELECT * FROM __sqlsync_timelines; SELECT * FROM w", "may not touch"),
+        ("UPDATE __sqlsync_timelines SET lsn = 0", "may not use names"),
+        ("SELECT * FROM __SQLSYNC_TIMELINES", "may not use names"),
+        ("DELETE FROM __sqlsync_rejections", "may not use names"),
+        ("DROP TABLE __sqlsync_meta", "may not use names"),
+        ("ALTER TABLE __sqlsync_meta RENAME TO mine", "may not use names"),
+        ("CREATE TABLE __sqlsync_mine (x)", "may not use names"),
+        ("CREATE INDEX i ON __sqlsync_timelines (lsn)", "may not use names"),
+        ("CREATE TRIGGER r AFTER UPDATE ON __sqlsync_timelines BEGIN SELECT 1; END", "may not use names"),
+        ("CREATE VIEW w AS SELECT * FROM __sqlsync_timelines; SELECT * FROM w", "may not use names"),
         ("VACUUM", "cannot VACUUM"),
         ("SELECT datetime('now', 'localtime')", "time zone"),
         ("SELECT strftime('%s', 'now', 'UTC')", "time zone"),
@@ -176,10 +176,10 @@ def test_what_a_reducer_may_not_do_rejects_its_mutation_alone(sandbox, sql, why)
 def test_a_refused_statement_is_refused_again_though_others_may_run_it(sandbox):
     sql = f"RELEASE {SAVEPOINT}"
     for _ in range(3):
-        assert "may not touch" in reason(sandbox, sql)
+        assert "may not use names" in reason(sandbox, sql)
     sandbox.connection.execute(f"SAVEPOINT {SAVEPOINT}")
     sandbox.connection.execute(sql)  # ours, and it is cached now
-    assert "may not touch" in reason(sandbox, sql)
+    assert "may not use names" in reason(sandbox, sql)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_rows_are_counted_while_they_are_fetched(column, hides):
     reducer = Logic(lambda context: ask(context) if context.mutation.lsn == 1 else Logic().apply(context))
     first, second, third = run(sandbox, batch, reducer)
     assert (first, third) == (Applied(), Applied())
-    assert "more rows than there is room for (100000 bytes)" in second.reason
+    assert "the rows of a query exceed the limit of 100000 bytes" in second.reason
     assert len(steps) <= 100_000 / 80 + 2
     assert rows(sandbox, "SELECT id FROM t") == [(7,), (8,)]
     connection.close()

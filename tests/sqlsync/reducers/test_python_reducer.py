@@ -129,7 +129,7 @@ def test_functions_can_be_registered_too(sandbox):
     ("bad", "told"),
     [
         (call("ad", id="a"), "there is no mutation 'ad'; did you mean 'add'?"),
-        (call("zzz"), "there is no mutation 'zzz'; there are add, apply, drop"),
+        (call("zzz"), "there is no mutation 'zzz'; known mutations: add, apply, drop"),
         (call("add"), "mutation 'add': id is missing"),
         (call("add", id="a", ide="b"), "mutation 'add': ide is not an argument"),
         (call("add", id=""), "mutation 'add': id: String should have at least 1 character (got '')"),
@@ -139,7 +139,7 @@ def test_functions_can_be_registered_too(sandbox):
         (call("add", id="a", self=1, ctx=2), "mutation 'add': self is not an argument; ctx is not an argument"),
         (
             Mutation(TimelineId(bytes(16)), 0, Opaque(b"abc"), "", 0, 0),
-            "Items has mutations with names, and this one is 3 bytes",
+            "Items needs mutations with names, and this one is 3 opaque bytes",
         ),
     ],
 )
@@ -151,10 +151,10 @@ def test_what_does_not_fit_is_told_in_words_and_rejected_wherever_it_arrives(san
 
 
 def test_what_cannot_be_registered_is_told_where_it_is_written():
-    with pytest.raises(TypeError, match="hides what reducers are made of"):
+    with pytest.raises(TypeError, match="hides a method of PythonReducer"):
         type("Bad", (PythonReducer,), {"check": mutation(lambda self, ctx: None)})
     for bad in (lambda ctx, *rest: None, lambda ctx, **rest: None, lambda ctx, one, /: None):
-        with pytest.raises(TypeError, match="its arguments have names"):
+        with pytest.raises(TypeError, match="all parameters must be named"):
             PythonReducer().mutation("bad")(bad)
     with pytest.raises(TypeError, match="no context"):
         PythonReducer().mutation("bad")(lambda: None)

@@ -101,14 +101,14 @@ def test_a_call_on_an_older_version_is_refused_and_says_what_there_is():
         call("delete"),
         call("strict", values={"a": "four"}, expected=3),
     )
-    changed = "the rows id 'row' was changed by somebody else: this was made on"
+    changed = "the rows id 'row' was changed by another client: this call was made on"
     assert outcomes == [
         Applied(),
         Applied(),
-        Rejected(f"{changed} version 1, and it is at version 2 now"),
-        Rejected(f"{changed} none, and it is at version 2 now"),
+        Rejected(f"{changed} version 1, and it is now at version 2"),
+        Rejected(f"{changed} a missing row, and it is now at version 2"),
         Applied(),
         Applied(),
-        Rejected(f"{changed} version 3, and it is gone now"),
+        Rejected(f"{changed} version 3, and it is now deleted"),
     ]
     assert rows == []

@@ -61,15 +61,15 @@ def half_bad(bad, **options):
 BAD = {
     "(loop $l (br $l))": "used up its fuel of 1000000",
     "(drop (i32.div_u (i32.const 1) (i32.const 0)))": "divided by zero",
-    "(drop (i32.load (i32.const -4)))": "reached outside of its memory",
+    "(drop (i32.load (i32.const -4)))": "accessed an address outside of its memory",
     "(drop (call $reduce (local.get 0)))": "(nested too deeply|fuel)",
-    "(if (i32.eq (memory.grow (i32.const 60000)) (i32.const -1)) (then unreachable))": "gave up .*64 KiB of at most",
+    "(if (i32.eq (memory.grow (i32.const 60000)) (i32.const -1)) (then unreachable))": "aborted .*64 KiB of at most",
     "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable": "1024 KiB of at most 1024",
     "(return (i32.const 70000000))": "(outside of its memory|broke SQLSync's ABI)",
-    "(i32.store (i32.const 16) (i32.const 70000)) (return (i32.const 24))": "70000 bytes at 24 are not inside a memory",
+    "(i32.store (i32.const 16) (i32.const 70000)) (return (i32.const 24))": "70000 bytes at 24 are outside of a memory",
     "(i32.store (i32.const 16) (i32.const 9)) (return (i32.const 24))": "broke SQLSync's ABI",
-    "(call $log (i32.const 70000000))": "logged what is no log record",
-    f"(call $log (i32.const {REPLY}))": "logged what is no log record",
+    "(call $log (i32.const 70000000))": "logged an invalid record",
+    f"(call $log (i32.const {REPLY}))": "logged an invalid record",
     f"(call $log (i32.const {RECORD})) unreachable": "the reducer failed: all is lost",
     f"(i32.store (i32.const {REPLY}) (i32.const 1)) (return (i32.const {REPLY}))": "broke SQLSync's ABI",
 }
@@ -103,13 +103,13 @@ def test_endless_requests_run_into_the_limit_of_statements(sandbox):
 
 def test_a_module_that_asks_for_nothing_and_is_not_done_is_not_waited_for(sandbox):
     reducer = WasmReducer(guest(reply=bytes(4) + b"\1" + bytes(8)))
-    assert "asks for nothing" in run(sandbox, reducer)[0]
+    assert "sent no requests" in run(sandbox, reducer)[0]
 
 
 def test_too_many_rows_for_a_guests_memory_are_not_handed_over(sandbox):
     sql = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9000) SELECT hex(zeroblob(100)) FROM n"
     reducer = WasmReducer(guest(f"(i32.const {REQUEST})", request=requesting(sql, is_exec=False)), limits=SMALL)
-    assert "more rows than there is room for" in run(sandbox, reducer)[0]
+    assert "rows of a query exceed the limit" in run(sandbox, reducer)[0]
 
 
 def test_what_reducers_may_not_do_they_may_not_do_from_webassembly(sandbox):
@@ -161,15 +161,15 @@ def test_what_a_guest_logs_goes_to_the_log(sandbox, caplog):
 
 
 LACKING = {
-    b"": "are no WebAssembly module",
-    b"(module)": "are no WebAssembly module",
-    b"\0asm\1\0\0\0\xff": "no valid WebAssembly module",
-    wat("(module)"): "it exports no memory called memory; it lacks the export ffi_buf_allocate; ",
+    b"": "are not a WebAssembly module",
+    b"(module)": "are not a WebAssembly module",
+    b"\0asm\1\0\0\0\xff": "not a valid WebAssembly module",
+    wat("(module)"): "it does not export a memory named memory; it lacks the export ffi_buf_allocate; ",
     guest(more='(func (export "ffi_migrate"))'): "lacks the export ffi_reducer_version; its export ffi_migrate is not",
-    guest(more="(func $begin unreachable) (start $begin)"): "cannot be started: .*gave up",
+    guest(more="(func $begin unreachable) (start $begin)"): "cannot be started: .*aborted",
     guest(more="(func $begin (loop $l (br $l))) (start $begin)"): "cannot be started: .*fuel",
-    guest(more="(func $begin (call $log (i32.const 0))) (start $begin)"): "cannot be started: .*when it cannot",
-    wat('(module (import "wasi" "random_get" (func)))'): "it imports wasi.random_get, but there is env.ho",
+    guest(more="(func $begin (call $log (i32.const 0))) (start $begin)"): "cannot be started: .*before it was",
+    wat('(module (import "wasi" "random_get" (func)))'): "it imports wasi.random_get, but may import only env.ho",
     wat('(module (import "env" "host_log" (func)))'): r"host_log is not func\(i32\) -> \(\)",
     wat('(module (import "env" "memory" (memory 1)))'): "it imports env.memory",
     guest().replace(b"ffi_reduce", b"ffi_reducX"): "it lacks the export ffi_reduce",
@@ -207,13 +207,13 @@ def slow_to_compile():
 
 
 def test_a_module_that_takes_too_long_to_compile_is_refused():
-    with pytest.raises(BadReducer, match=r"takes more than 0\.05 s to compile"):
+    with pytest.raises(BadReducer, match=r"compiling it takes more than 0\.05 s"):
         WasmReducer(slow_to_compile(), compile_s=0.05)
 
 
 def test_a_module_that_takes_too_much_memory_to_compile_is_refused(monkeypatch):
     monkeypatch.setattr(wasm_engine, "compile_apart", partial(compile_apart, memory_bytes=64 * 1024 * 1024))
-    with pytest.raises(BadReducer, match=r"the compiler gave up .* 64 MiB"):
+    with pytest.raises(BadReducer, match=r"the compiler failed .* 64 MiB"):
         WasmReducer(slow_to_compile(), compile_s=60.0)
 
 
