@@ -365,7 +365,7 @@ def test_rows_that_a_statement_returns_are_counted_too():
     connection = apsw.Connection(":memory:")
     sandbox = Sandbox(connection, limits=Limits(rows_bytes=10_000))
     numbers = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT i + 200 FROM n"
-    assert "more rows" in reason(sandbox, f"INSERT INTO t (id) {numbers} RETURNING id")
+    assert "exceed the limit" in reason(sandbox, f"INSERT INTO t (id) {numbers} RETURNING id")
     assert rows(sandbox, "SELECT id FROM t") == []
     connection.close()
 

@@ -156,7 +156,7 @@ def test_what_cannot_be_registered_is_told_where_it_is_written():
     for bad in (lambda ctx, *rest: None, lambda ctx, **rest: None, lambda ctx, one, /: None):
         with pytest.raises(TypeError, match="all parameters must be named"):
             PythonReducer().mutation("bad")(bad)
-    with pytest.raises(TypeError, match="no context"):
+    with pytest.raises(TypeError, match="needs a context"):
         PythonReducer().mutation("bad")(lambda: None)
 
 
