@@ -322,7 +322,11 @@ FRAME_AFTER_A_GAP = struct.pack("<IQ", 2, 16) + b"t" * 16 + struct.pack("<QQ", 7
         ([RANGE_REQUEST, FRAME_OF_ANOTHER], 4400, "the frame is of another timeline"),
         ([RANGE_REQUEST, RANGE_REQUEST.replace(b"t", b"u")], 4400, "this connection is for timeline"),
         ([RANGE_REQUEST, FRAME_AFTER_A_GAP], 4409, "0 is missing before 7"),
-        ([struct.pack("<IQ", 0, 16) + b"t" * 16 + struct.pack("<IQ", 0, 9)], 4410, "begins at 9, and the server has deleted 0"),
+        (
+            [struct.pack("<IQ", 0, 16) + b"t" * 16 + struct.pack("<IQ", 0, 9)],
+            4410,
+            "begins at 9, and the server has deleted 0",
+        ),
         ([struct.pack("<IIQQ", 1, 1, 3, 4)], 4410, "which is not of this document's history"),
         ([b"\2" + b"\0" * 70_000], 1009, ""),
     ],
