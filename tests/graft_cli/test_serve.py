@@ -70,7 +70,7 @@ def test_ctrl_c_ends_it(serve):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["{tmp}/remote#volume"], 1, "names a volume; a server has a whole store"),
+        (["{tmp}/remote#volume"], 1, "names a volume; a server needs a whole store"),
         (["{tmp}/remote", "--host", "192.0.2.1"], 1, "listening on 192.0.2.1"),
         (["{tmp}/remote", "--port", "70000"], 2, "70000"),
         (["{tmp}/remote", "--upload-token", ""], 1, "upload_token: Value error, a token is empty"),
