@@ -157,7 +157,7 @@ def _made(path: Path, remote: Remote, making: _Making, settings: Settings | None
         return clone(path, remote, settings=settings, to_read=True)  # another process has just created it
     if similar := [name for name in near if _without_digits(name) != _without_digits(replica.name)]:
         _LOG.warning(
-            "created a new, empty volume %s; %s has %s, which may have been meant: create=False opens only existing volumes",
+            "created a new, empty volume %s; %s has %s, which may have been meant: create=False opens existing volumes",
             replica.name, replica.store_url, ", ".join(similar),
         )  # fmt: skip
     return replica
@@ -170,7 +170,7 @@ def _new(path: Path, remote: Remote, making: _Making, settings: Settings | None)
     replica = init(path, remote, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
     if makes_directory:
         _LOG.warning(
-            "created the directory %s as a new remote; for a bucket, use s3://bucket/prefix#volume, for a directory ./name",
+            "created the directory %s, a new remote; for a bucket, use s3://bucket/prefix#volume, for a directory ./name",
             directory,
         )
     return replica

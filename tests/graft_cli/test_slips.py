@@ -148,7 +148,7 @@ def test_a_directory_that_may_be_meant_as_a_bucket_is_told(workdir, caplog):
     connect("b", remote="bucket/x#app").close()
     connect("c", remote="folder#app").close()
     assert [message.partition(",")[0] for message in caplog.messages] == [
-        f"made the directory {workdir}/bucket/x", f"made the directory {workdir}/folder"
+        f"created the directory {workdir}/bucket/x", f"created the directory {workdir}/folder"
     ]  # fmt: skip
     connect("d", remote="folder#app").close()
     assert len(caplog.messages) == 2
@@ -162,7 +162,7 @@ def test_a_new_volume_beside_one_of_a_similar_name_is_told(graft, replica, caplo
         connect("twons", remote="./remote", create=False)
     connect("twons", remote="./remote").close()
     (told,) = caplog.messages
-    assert "made a new, empty volume twons" in told
+    assert "created a new, empty volume twons" in told
     assert "has towns, which may have been meant" in told
     connect("tows", remote="./remote", create=True).close()
     assert len(caplog.messages) == 1, "it was asked for"
