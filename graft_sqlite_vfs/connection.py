@@ -170,7 +170,7 @@ def _new(path: Path, remote: Remote, making: _Making, settings: Settings | None)
     replica = init(path, remote, page_size=making.page_size or PAGE_SIZE_DEFAULT, settings=settings)
     if makes_directory:
         _LOG.warning(
-            "created the directory %s, a new remote; use s3://bucket/prefix#volume for a bucket, ./name for a directory",
+            "created the directory %s, a new remote; use s3://bucket/prefix#volume for a bucket, ./x for a directory",
             directory,
         )
     return replica
