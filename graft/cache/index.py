@@ -9,13 +9,13 @@ It is committed without syncing. Callers lock between threads; the errors of `sq
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from graft.cache.cleaning_plan import CachedFrame, FileUse
-from graft.disk.sqlite import abandon, opened, shrink
+from graft.disk.sqlite import abandon, opened, shrink, write_transaction
 from graft.errors import Corrupt
 
 _SCHEMA = """
@@ -70,17 +70,9 @@ class CacheIndex:
         wal = os.fstat(self._wal)
         return wal.st_mtime_ns, wal.st_size
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Make the changes of a block visible at once, or not at all; no other process writes meanwhile."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
+        return write_transaction(self._database)
 
     def frame(self, segment: bytes, offset: int) -> CachedFrame | None:
         """Return the frame at an offset of a segment."""

@@ -55,18 +55,25 @@ def opened(
     return connection
 
 
-def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, Sequence[str]]) -> None:
+@contextmanager
+def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Make the changes of a block visible at once, or not at all; no other process writes meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Read again: another process may have upgraded it meanwhile.
-        while statements := upgrades.get(found := connection.execute("PRAGMA user_version").fetchone()[0]):
-            for statement in (*statements, f"PRAGMA user_version = {found + 1}"):
-                connection.execute(statement)
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, Sequence[str]]) -> None:
+    with write_transaction(connection):
+        # Read again: another process may have upgraded it meanwhile.
+        while statements := upgrades.get(found := connection.execute("PRAGMA user_version").fetchone()[0]):
+            for statement in (*statements, f"PRAGMA user_version = {found + 1}"):
+                connection.execute(statement)
 
 
 def shrink(connection: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.disk.files import take_name, write_new
-from graft.disk.sqlite import abandon, database_errors, opened, shrink
+from graft.disk.sqlite import abandon, database_errors, opened, shrink, write_transaction
 from graft.errors import BadRequest, Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
@@ -273,15 +273,8 @@ class State:
 
     @contextmanager
     def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        with self._working("writing"), self._syncing(durable=durable):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        with self._working("writing"), self._syncing(durable=durable), write_transaction(self._database):
+            yield self._database
 
     @contextmanager
     def _syncing(self, *, durable: bool) -> Iterator[None]:

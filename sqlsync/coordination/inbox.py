@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from graft.disk.sqlite import database_errors, opened
+from graft.disk.sqlite import database_errors, opened, write_transaction
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.coordination.limits import Tally
 from sqlsync.documents.timeline import may_be_forgotten
@@ -173,15 +173,8 @@ class Inbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, database_errors(f"writing {self._path}"):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        with self._lock, database_errors(f"writing {self._path}"), write_transaction(self._database):
+            yield self._database
 
 
 def _columns(stamp: Stamp) -> tuple[bytes | None, ...]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from graft.disk.sqlite import database_errors, opened
+from graft.disk.sqlite import database_errors, opened, write_transaction
 from graft.errors import local_errors
 from pagestore.runtime import SYSTEM, Runtime
 from sqlsync.envelope import Mutation, Named, Opaque, decode, digest, digest_of, encode
@@ -278,15 +278,8 @@ class Timeline:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, database_errors(f"writing {self._path}"):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        with self._lock, database_errors(f"writing {self._path}"), write_transaction(self._database):
+            yield self._database
 
 
 @functools.lru_cache(maxsize=16)
