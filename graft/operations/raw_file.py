@@ -1,7 +1,7 @@
 """Raw volumes: a volume that holds any file, with a seekable binary file object over it.
 
-Reading is lazy, as everywhere. Writing is one transaction: what was written becomes one local commit when the file is
-closed, or nothing if a ``with`` block around it fails.
+Pages are fetched when they are read. Writing is one transaction: closing the file makes one local commit of it; if a
+``with`` block around the file fails, nothing is committed.
 """
 
 import io
@@ -34,7 +34,7 @@ def open_file(
 ) -> "io.BufferedReader | VolumeFile":
     """Open the volume as a file: ``rb`` reads its newest version, ``r+b`` changes it, ``wb`` replaces it.
 
-    Raises `WriterBusy` when somebody else is writing.
+    Raises `WriterBusy` if another thread or process is writing.
     """
     if mode == "rb":
         return open_snapshot(replica.snapshot())
@@ -46,61 +46,19 @@ def open_file(
     return VolumeFile(replica, transaction, durability)
 
 
-class _SnapshotFile(io.RawIOBase):
-    """The unbuffered bytes of a snapshot."""
+class _PagedFile(io.RawIOBase):
+    """Reads bytes from pages, at a position; subclasses define `_size` and `_page`."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._advisor = NumberAdvisor(_READAHEAD_FRAMES)
+    def __init__(self, page_size: int) -> None:
+        self._page_size = page_size
         self._position = 0
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = _sought(self._position, self._snapshot.byte_size, offset, whence)
-        return self._position
-
-    def readinto(self, buffer: "Buffer") -> int:
-        target, size = memoryview(buffer).cast("B"), self._snapshot.page_size
-        wanted = max(0, min(len(target), self._snapshot.byte_size - self._position))
-        done = 0
-        while done < wanted:
-            page, start = divmod(self._position + done, size)
-            part = self._snapshot.read(page + 1, self._advisor)[start : start + wanted - done]
-            target[done : done + len(part)] = part
-            done += len(part)
-        self._position += done
-        return done
-
-
-class VolumeFile(io.RawIOBase):
-    """A seekable binary file whose writing becomes one local commit when it is closed."""
-
-    def __init__(self, replica: Replica, transaction: WriteTransaction, durability: Durability) -> None:
-        """Take over the transaction."""
-        self._replica = replica
-        self._transaction = transaction
-        self._page_size = replica.page_size
-        self._durability = durability
-        self._position = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -109,25 +67,72 @@ class VolumeFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a position, which may lie beyond the end."""
-        self._position = _sought(self._position, self._transaction.byte_size, offset, whence)
-        return self._position
+        if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
+            raise ValueError(f"no such whence: {whence}")
+        target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size()}[whence]
+        if target < 0:
+            raise ValueError(f"cannot seek to {target}")
+        self._position = target
+        return target
 
     def readinto(self, buffer: "Buffer") -> int:
-        """Read what was committed or written."""
+        """Read from the position into ``buffer``; return how many bytes."""
         self._require_open()
         target = memoryview(buffer).cast("B")
-        wanted = max(0, min(len(target), self._transaction.byte_size - self._position))
+        wanted = max(0, min(len(target), self._size() - self._position))
         done = 0
         while done < wanted:
             page, start = divmod(self._position + done, self._page_size)
-            part = self._transaction.read(page + 1)[start : start + wanted - done]
+            part = self._page(page + 1)[start : start + wanted - done]
             target[done : done + len(part)] = part
             done += len(part)
         self._position += done
         return done
 
+    def _size(self) -> int:
+        """Return the size in bytes."""
+        raise NotImplementedError
+
+    def _page(self, page: int) -> bytes | memoryview:
+        """Return a whole page."""
+        raise NotImplementedError
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+class _SnapshotFile(_PagedFile):
+    """The unbuffered bytes of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(snapshot.page_size)
+        self._snapshot = snapshot
+        self._advisor = NumberAdvisor(_READAHEAD_FRAMES)
+
+    def _size(self) -> int:
+        return self._snapshot.byte_size
+
+    def _page(self, page: int) -> bytes | memoryview:
+        return self._snapshot.read(page, self._advisor)
+
+
+class VolumeFile(_PagedFile):
+    """A seekable binary file that reads what was committed or written, and commits once, when it is closed."""
+
+    def __init__(self, replica: Replica, transaction: WriteTransaction, durability: Durability) -> None:
+        """Take over the transaction."""
+        super().__init__(replica.page_size)
+        self._replica = replica
+        self._transaction = transaction
+        self._durability = durability
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
     def write(self, data: "Buffer") -> int:
-        """Write all of ``data`` at the position; a gap behind the old end reads as zeros."""
+        """Write all of ``data`` at the position; a gap after the old end reads as zeros."""
         self._require_open()
         source = memoryview(data).cast("B")
         end = self._position + len(source)
@@ -151,7 +156,7 @@ class VolumeFile(io.RawIOBase):
         return size
 
     def close(self) -> None:
-        """Commit, and let others write."""
+        """Commit, and release the writer lock."""
         if self.closed:
             return
         try:
@@ -175,11 +180,13 @@ class VolumeFile(io.RawIOBase):
             self.discard()
 
     def __del__(self) -> None:
-        self.discard()  # a file that nobody closed was not finished
+        self.discard()  # a file that was not closed is incomplete
 
-    def _require_open(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
+    def _size(self) -> int:
+        return self._transaction.byte_size
+
+    def _page(self, page: int) -> bytes | memoryview:
+        return self._transaction.read(page)
 
     def _write_part(self, page: int, start: int, part: memoryview) -> None:
         if len(part) < self._page_size:
@@ -190,16 +197,7 @@ class VolumeFile(io.RawIOBase):
             self._transaction.write(page, part)
 
     def _clear_behind(self, size: int) -> None:
-        """Zero the rest of the page that a cut goes through, so that growing again shows zeros."""
+        """Zero the rest of the page that the new size cuts, so that the file shows zeros there when it grows again."""
         page, used = divmod(size, self._page_size)
         if used and size < self._transaction.byte_size:
             self._write_part(page + 1, used, memoryview(bytes(self._page_size - used)))
-
-
-def _sought(position: int, size: int, offset: int, whence: int) -> int:
-    if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
-        raise ValueError(f"no such whence: {whence}")
-    target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: position, io.SEEK_END: size}[whence]
-    if target < 0:
-        raise ValueError(f"cannot seek to {target}")
-    return target
