@@ -18,7 +18,7 @@ from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
-from graft.sync.time_travel import At
+from graft.sync.versions import At
 from graft_sqlite_vfs.read_bounds import WAIT_S, ReadBounds, parse_read_bounds
 from graft_sqlite_vfs.registration import NAME
 from pagestore.pages import PAGE_SIZE_DEFAULT

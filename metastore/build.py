@@ -68,14 +68,17 @@ def build_commit(
     """Build the commit after ``sources[0]``, or the first commit of the log if ``sources`` is empty.
 
     ``sources`` is the chain from the log's head down to its base (`metastore.index.read_chain`). Chunks that the
-    roll-up needs and that have not been read are fetched. ``summary`` describes the page map after ``changes``.
+    roll-up needs and that have not been read are fetched. ``summary`` describes the page map after ``changes``. If
+    ``sources`` are of another log, this one is a branch's that begins here: the commit is a base.
     """
     origin = origin or Origin()
     parent = sources[0].commit if sources else None
+    begins_branch = parent is not None and parent.log != log
     lsn = LSN(parent.lsn + 1 if parent else 1)
     assert changes.page_count == page_count_of(changes.byte_size, page_size), "BUG: sizes disagree"
     assert changes.min_page_count <= changes.page_count, "BUG: the minimum exceeds the page count"
-    bound, merged = _merged(lsn, changes, sources, summary.live_pages, commits, parallel)
+    bound = BEFORE_FIRST if begins_branch else covers_after(lsn)
+    bound, merged = _merged(bound, changes, sources, summary.live_pages, commits, parallel)
     now_us = int(runtime.now_s() * 1_000_000)
     nonce = runtime.entropy(NONCE_BYTES)
     draft = CommitDraft(
@@ -154,14 +157,13 @@ def encoded_chunks(merged: RollUp, summary: MapSummary) -> list[ChunkBytes]:
 
 
 def _merged(
-    lsn: LSN,
+    bound: LSN,
     changes: Changes,
     sources: Sequence[CommitIndex],
     live_pages: int,
     commits: CommitLog,
     parallel: Parallel,
 ) -> tuple[LSN, RollUp]:
-    bound = covers_after(lsn)
     in_range = [source for source in sources if source.commit.lsn > bound]
     _load_all(in_range, commits, parallel)
     pages_before = sources[0].commit.page_count if sources else 0

@@ -20,7 +20,7 @@ from graft.reading.page_access import PageAccess
 from graft.reading.snapshot import Snapshot
 from graft.remote.carried import CARRIED, Carried, encode_carried
 from graft.remote.entry_frame import LAID_OUT_AT
-from graft.remote.landmarks import COMPACTED_AT
+from graft.remote.landmarks import COMPACTED_AT, PARENT
 from metastore.build import NewCommit, Origin, build_commit
 from metastore.commit import CommitKind
 from metastore.ids import LogId
@@ -64,6 +64,11 @@ class Onto:
     chain: Sequence[CommitIndex]
     """Its indexes, from the newest commit down to the base."""
     remote_map: PageMap
+
+    @property
+    def begins_branch(self) -> bool:
+        """Whether the version is of another log, from which this one goes on."""
+        return bool(self.chain) and self.chain[0].commit.log != self.log
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +157,15 @@ def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> O
 
 
 def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
-    """Add the attributes that name the newest compaction and the newest inline entry frame."""
+    """Return the origin with what later commits repeat, and what the first commit of a branch says."""
     here = str(_next_lsn(onto.chain)).encode()
     parent = onto.chain[0].commit if onto.chain else None
     known = parent.attributes if parent and parent.log == onto.log else {}
     landmarks = {name: known[name] for name in (COMPACTED_AT, LAID_OUT_AT) if name in known}
     if origin.kind is CommitKind.COMPACT:
         landmarks[COMPACTED_AT] = here
+    if parent and onto.begins_branch:
+        landmarks[PARENT] = str(parent.log).encode()
     if len({bool(segment.inline) for segment in written}) > 1:  # its top inline, the rest as an object
         landmarks[LAID_OUT_AT] = here
     return Origin(origin.kind, {**origin.attributes, **landmarks})
@@ -178,7 +185,8 @@ def _carried_parts(
 ) -> list[Carried]:
     """Return the pages that a small push carries, of those whose bodies are local: consolidated and cleaned ones."""
     settings, lsn, remote_map = access.settings, _next_lsn(onto.chain), onto.remote_map
-    if not any(spans(lsn)) or len(changed) * access.page_size > _CONSOLIDATE_INLINES_MAX * settings.inline_bytes_max:
+    large = len(changed) * access.page_size > _CONSOLIDATE_INLINES_MAX * settings.inline_bytes_max
+    if large or not any(spans(lsn)) or onto.begins_branch:
         return []
     access.load_chunks(chunks_to_read(lsn, onto.chain))
     pages_max = settings.consolidation_bytes_max // access.page_size

@@ -66,8 +66,9 @@ def pages_written_since(replica: Replica, lsn: int, head: LSN) -> Pages:
     ``head`` are left out. Raises the errors of graft, `Corrupt` among them when history was deleted.
     """
     with remote_errors(f"reading commits {lsn + 1} to {head} of volume {replica.name}"):
-        known = {index.commit.lsn: index for index in replica.view().state.chain}
-        chain = read_chain(replica.remote.commits, replica.remote.parallel, replica.log, head, LSN(lsn), known=known)
+        log = replica.lineage.log_of(head)
+        known = {index.commit.lsn: index for index in replica.view().state.chain if index.commit.log == log}
+        chain = read_chain(replica.remote.commits, replica.remote.parallel, log, head, LSN(lsn), known=known)
     replica.load_chunks((index, entry.number) for index in chain for entry in index.commit.directory)
     return _written(chain)
 

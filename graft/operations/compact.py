@@ -127,7 +127,7 @@ def _check(replica: Replica, view: View) -> None:
             "compaction would not take them in: push them first"
         )
     require_parent(replica, view.state)
-    head = replica.remote.head(replica.log)
+    head = replica.remote.head(replica.lineage)
     replica.state.saw_head(max(head, view.state.head))
     if head != view.state.lsn:
         raise BadRequest(

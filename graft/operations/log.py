@@ -7,6 +7,7 @@ from itertools import islice
 from graft.errors import remote_errors
 from graft.replica.replica import Replica
 from graft.sync.push import MESSAGE
+from graft.sync.versions import remaining_versions
 from metastore.history import read_each
 
 
@@ -33,8 +34,10 @@ def log_entries(replica: Replica, limit: int | None = None) -> Iterator[LogEntry
     What was collected is left out.
     """
     with remote_errors(f"reading the log of volume {replica.name}"):
-        head, left = replica.remote.head(replica.log), replica.remote.remaining(replica.log)
-        commits = read_each(replica.remote.commits, replica.remote.parallel, replica.log, left.below(head)[:limit])
+        lineage = replica.view().state.identity.lineage
+        head = replica.remote.head(lineage)
+        left = remaining_versions(replica.remote, lineage, head, limit)
+        commits = read_each(replica.remote.commits, replica.remote.parallel, lineage, left)
         for commit in islice(commits, limit):
             message = commit.attributes.get(MESSAGE)
             yield LogEntry(

@@ -14,7 +14,7 @@ from graft.pagemap.page_map import compose
 from graft.replica.replica import Replica
 from graft.sync.history import require_own
 from metastore.history import newest_first
-from metastore.ids import LogId
+from metastore.lineage import Lineage
 from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES
 from pagestore.segments.fetch import Dictionaries, RecentDictionaries
@@ -45,7 +45,7 @@ def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyRepor
     The log must be whole, and hold what the replica builds on. Damage is reported, not raised; `RemoteUnavailable` and
     `RemoteRefused` are raised. Progress counts frames.
     """
-    head = replica.remote.head(replica.log)
+    head = replica.remote.head(replica.lineage)
     problems = _problems_of_history(replica, head)
     try:
         report = _verify(replica, head, progress)
@@ -64,12 +64,14 @@ def _problems_of_history(replica: Replica, head: LSN) -> list[str]:
         require_own(replica, state)
         with remote_errors(f"listing the log of volume {replica.name}"):
             there = set(replica.remote.commits.lsns(state.identity.log))
-            left = replica.remote.remaining(state.identity.log)
-            holes = [lsn for lsn in range(1, head + 1) if lsn not in there and lsn in left]
+            lineage = state.identity.lineage
+            left = replica.remote.remaining(lineage.log)
+            first = lineage.start + 1
+            holes = [lsn for lsn in range(first, head + 1) if lsn not in there and lsn in left]
             if holes:
                 more = f" and {len(holes) - _NAMED} more" if len(holes) > _NAMED else ""
                 problems.append(f"the log lacks commits {', '.join(map(str, holes[:_NAMED]))}{more}")
-            problems.extend(_broken_links(replica, state.identity.log, LSN(head), max([*holes, left.floor - 1])))
+            problems.extend(_broken_links(replica, lineage, LSN(head), max([*holes, left.floor - 1, first - 1])))
     except (RemoteUnavailable, RemoteRefused):
         raise
     except GraftError as error:
@@ -77,10 +79,10 @@ def _problems_of_history(replica: Replica, head: LSN) -> list[str]:
     return problems
 
 
-def _broken_links(replica: Replica, log: LogId, head: LSN, hole: int) -> list[str]:
+def _broken_links(replica: Replica, lineage: Lineage, head: LSN, hole: int) -> list[str]:
     """Compare the newest commits, down to a hole, with the hash that the next one names."""
     remote, count = replica.remote, min(_LINKED, head - hole)
-    commits = list(newest_first(remote.commits, remote.parallel, log, head, count)) if count else []
+    commits = list(newest_first(remote.commits, remote.parallel, lineage, head, count)) if count else []
     return [
         f"commit {newer.lsn} was built on another commit {older.lsn} ({newer.parent_hash.hex()}) than the one that is "
         f"there ({older.hash.hex()}): the log lost commits, and others took their place"
@@ -90,7 +92,7 @@ def _broken_links(replica: Replica, log: LogId, head: LSN, hole: int) -> list[st
 
 
 def _verify(replica: Replica, head: LSN, progress: Progress | None) -> VerifyReport:
-    chain = replica.remote.chain(replica.log, head)
+    chain = replica.remote.chain(replica.lineage.log_of(head), head)
     if not chain:
         return VerifyReport(0, 0, 0, 0, ())
     page_map = compose(replica.table, chain, replica.load_chunks, None)

@@ -13,6 +13,7 @@ from metastore.commitlog import CommitLog, Newest
 from metastore.errors import CommitMissing
 from metastore.ids import LogId
 from metastore.index import CommitIndex, read_chain
+from metastore.lineage import Lineage
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.objectlog import ObjectCommitLog
 from pagestore.errors import CorruptObject, ObjectNotFound
@@ -70,18 +71,19 @@ class Remote:
         self.proof: Proof | None = None
         """The commit that this remote was last seen to hold; None until then, and after any doubt."""
 
-    def newest(self, log: LogId) -> Newest:
-        """Return what a listing shows as the newest commit, LSN 0 for an empty log; one request.
+    def newest(self, lineage: Lineage) -> Newest:
+        """Return what a listing shows as a volume's newest commit, LSN 0 for none; one request.
 
-        Where not `lists_exactly`, that may be an old answer.
+        For a branch that nobody pushed to, that is the one that it was forked at. Where not `lists_exactly`, it may be
+        an old answer.
         """
-        with remote_errors(f"looking up the head of log {log}"):
-            return self.commits.newest(log) or Newest(BEFORE_FIRST, {})
+        with remote_errors(f"looking up the head of log {lineage.log}"):
+            return self.commits.newest(lineage.log) or Newest(lineage.start, {})
 
-    def head(self, log: LogId) -> LSN:
-        """Return the newest LSN, 0 for an empty log; one request, two where listings may be old."""
-        head = self.newest(log).lsn
-        return head if self.lists_exactly else self.above(log, head)[0]
+    def head(self, lineage: Lineage) -> LSN:
+        """Return a volume's newest LSN, 0 for none; one request, two where listings may be old."""
+        head = self.newest(lineage).lsn
+        return head if self.lists_exactly else self.above(lineage.log, head)[0]
 
     def above(self, log: LogId, lsn: LSN) -> tuple[LSN, int]:
         """Return the newest LSN from ``lsn`` on, asking for commits by name, and how many requests that took.
@@ -122,7 +124,7 @@ class Remote:
         """Return the chain of a commit down to its base; what is not known is read in one parallel batch."""
         if head == BEFORE_FIRST:
             return []
-        by_lsn = {index.commit.lsn: index for index in known}
+        by_lsn = {index.commit.lsn: index for index in known if index.commit.log == log}
         with remote_errors(f"reading commit {head} of log {log}"):
             return read_chain(self.commits, self.parallel, log, head, known=by_lsn)
 

@@ -55,6 +55,7 @@ from graft.replica.view_builder import ViewBuilder
 from graft.settings import Settings
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex, load_chunks
+from metastore.lineage import Lineage
 from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
@@ -191,6 +192,11 @@ class Replica:
     def log(self) -> LogId:
         """The log that the replica builds on."""
         return self._current.known.state.identity.log
+
+    @property
+    def lineage(self) -> Lineage:
+        """In which log each version of the volume is."""
+        return self._current.known.state.identity.lineage
 
     @property
     def remote_address(self) -> str:

@@ -12,19 +12,22 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from graft.disk.files import take_name, write_new
 from graft.disk.sqlite import abandon, database_errors, opened, shrink, write_transaction
 from graft.errors import BadRequest, Corrupt, NotAReplica, ReplicaExists, local_errors, remote_errors
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
+from metastore.lineage import Lineage, Parent
 from metastore.lsn import LSN
 
-VERSION = 2
+VERSION = 3
 _IN_WAL_MODE = bytes((2, 2))
 """Bytes 18 and 19 of such a database (sqlite.org/fileformat2.html, section 1.3.3)."""
 _SCHEMA = """
 CREATE TABLE identity(name TEXT NOT NULL, remote TEXT NOT NULL, volume TEXT NOT NULL, log TEXT NOT NULL,
-    page_size INTEGER NOT NULL);
+    page_size INTEGER NOT NULL, earlier TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE sync(lsn INTEGER NOT NULL, local_lsn INTEGER NOT NULL, head INTEGER NOT NULL,
     journal_end INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE commits(lsn INTEGER PRIMARY KEY, head BLOB NOT NULL);
@@ -32,7 +35,12 @@ CREATE TABLE chunks(lsn INTEGER, number INTEGER, data BLOB NOT NULL, PRIMARY KEY
 CREATE TABLE intent(log TEXT NOT NULL, lsn INTEGER NOT NULL, nonce BLOB NOT NULL, local_lsn INTEGER NOT NULL,
     data BLOB NOT NULL);
 """
-_UPGRADES = {1: ("ALTER TABLE sync ADD COLUMN journal_end INTEGER NOT NULL DEFAULT 0",)}
+_UPGRADES = {
+    1: ("ALTER TABLE sync ADD COLUMN journal_end INTEGER NOT NULL DEFAULT 0",),
+    2: ("ALTER TABLE identity ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]'",),
+}
+_NO_PARENTS = "[]"
+_PARENTS = TypeAdapter(tuple[Parent, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,13 @@ class Identity:
     volume: VolumeId
     log: LogId
     page_size: int
+    earlier: tuple[Parent, ...] = ()
+    """The ancestors of a branch (`metastore.lineage.Lineage.earlier`)."""
+
+    @property
+    def lineage(self) -> Lineage:
+        """In which log each version of the volume is."""
+        return Lineage(self.volume, self.log, self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +246,11 @@ class State:
             raise Corrupt(f"{self._path}: {error}") from error
 
     def _read_identity(self) -> Identity:
-        row = self._database.execute("SELECT name, remote, volume, log, page_size FROM identity").fetchone()
+        row = self._database.execute("SELECT name, remote, volume, log, page_size, earlier FROM identity").fetchone()
         if row is None:
             raise Corrupt(f"{self._path} holds no identity")
-        return Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4])
+        earlier = _PARENTS.validate_json(row[5]) if row[5] != _NO_PARENTS else ()
+        return Identity(row[0], row[1], VolumeId.parse(row[2]), LogId.parse(row[3]), row[4], earlier)
 
     def _read_all(self) -> SyncState:
         identity = self._read_identity()
@@ -242,7 +258,7 @@ class State:
         if sync is None:
             raise Corrupt(f"{self._path} holds no sync point")
         chain = [
-            self._index(identity.log, LSN(lsn), head)
+            self._index(identity.lineage.log_of(lsn), LSN(lsn), head)
             for lsn, head in self._database.execute("SELECT lsn, head FROM commits ORDER BY lsn DESC").fetchall()
         ]
         self._decoded = {LSN(index.commit.lsn): index for index in chain}
@@ -307,9 +323,16 @@ def _note_journal_end(database: sqlite3.Connection, local_lsn: int) -> None:
 
 def _write_identity(database: sqlite3.Connection, identity: Identity) -> None:
     database.execute(
-        "INSERT INTO identity VALUES (?, ?, ?, ?, ?)",
-        (identity.name, identity.store_url, str(identity.volume), str(identity.log), identity.page_size),
-    )
+        "INSERT INTO identity(name, remote, volume, log, page_size, earlier) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            identity.name,
+            identity.store_url,
+            str(identity.volume),
+            str(identity.log),
+            identity.page_size,
+            _PARENTS.dump_json(identity.earlier).decode() if identity.earlier else _NO_PARENTS,
+        ),
+    )  # fmt: skip
 
 
 def _write_chain(database: sqlite3.Connection, chain: Sequence[CommitIndex]) -> None:

@@ -26,6 +26,7 @@ from graft.sync.inline_bodies import keep_inline
 from graft.sync.lost_names import require_no_lost_log
 from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex
+from metastore.lineage import Lineage
 from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
 from pagestore.objectstore import ObjectStore
@@ -100,7 +101,7 @@ def clone(
     ):
         record = _named(opened, name, suggest=suggest)
         begun = now(runtime)
-        chain = _newest_chain(opened, record.log)
+        chain = newest_chain(opened, record.lineage)
         head = chain[0].commit.lsn if chain else BEFORE_FIRST
         if not chain:
             require_no_lost_log(opened, name)
@@ -128,13 +129,13 @@ def _named(remote: Remote, name: str, *, suggest: bool) -> VolumeRecord:
         raise no_such_volume(remote.store, name) from None
 
 
-def _newest_chain(remote: Remote, log: LogId) -> list[CommitIndex]:
-    """Return the chain of the log's head: a listing, then one batch, with what lies above it where that may be old."""
-    head = remote.newest(log).lsn
-    above = None if remote.lists_exactly else remote.parallel.begin(lambda: remote.above(log, head)[0])
-    chain = remote.chain(log, head)
+def newest_chain(remote: Remote, lineage: Lineage, known: Sequence[CommitIndex] = ()) -> list[CommitIndex]:
+    """Return the chain of a volume's head: a listing, then one batch, with what lies above it where that may be old."""
+    head = remote.newest(lineage).lsn
+    above = None if remote.lists_exactly else remote.parallel.begin(lambda: remote.above(lineage.log, head)[0])
+    chain = remote.chain(lineage.log_of(head), head, known)
     newest = head if above is None else above()
-    return chain if newest == head else remote.chain(log, newest, chain)
+    return chain if newest == head else remote.chain(lineage.log, newest, [*known, *chain])
 
 
 def _target(
@@ -198,7 +199,7 @@ def _opened(
 def _create(
     directory: Path, name: str, store_url: str, record: VolumeRecord, lsn: LSN, chain: Sequence[CommitIndex]
 ) -> None:
-    identity = Identity(name, store_url, record.volume, record.log, record.page_size)
+    identity = Identity(name, store_url, record.volume, record.log, record.page_size, record.earlier)
     State.create(directory / STATE_FILE, identity, lsn, chain)
     with local_errors(f"creating {directory}"):
         make_directory(directory / JOURNAL)

@@ -1,21 +1,29 @@
-"""Fork: a new volume that starts as a copy of an index. No page moves, nothing is hydrated."""
+"""Fork: a new volume that goes on from a version of this one, a branch. No page moves, nothing is hydrated.
 
+A branch is its name alone, made by one conditional put: the name says which version it starts from, and the log stays
+empty until the first push to it. Local commits that are to be in it are its first commit, appended before the name.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graft.building.commit_builder import Onto, prepare
-from graft.errors import BadRequest, Diverged, NoSuchVolume, VolumeExists, remote_errors
-from graft.pagemap.page_map import PageMap, compose
+from graft.errors import BadRequest, Diverged, HistoryLost, NoSuchVolume, VersionCollected, VolumeExists, remote_errors
+from graft.pagemap.page_map import PageMap
 from graft.remote.landmarks import PARENT
 from graft.replica.replica import Replica
-from graft.sync.history import require_parent
-from graft.sync.time_travel import At, resolve
+from graft.replica.view import View
+from graft.sync.collected import require_remaining
+from graft.sync.history import require_own, require_parent, require_safe_endpoint, was_seen_lately
+from graft.sync.versions import At, Version, resolve
 from metastore.append import Lost, append
-from metastore.build import NewCommit, Origin, build_fork
-from metastore.commit import CommitKind
+from metastore.build import NewCommit
+from metastore.errors import CommitMissing
 from metastore.ids import LogId, VolumeId
-from metastore.index import CommitIndex
+from metastore.index import CommitIndex, read_index
 from metastore.lineage import Parent
-from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
+from metastore.lsn import LSN
+from metastore.volumes import VolumeRecord, check_name, create_volume, delete_volume, read_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +38,10 @@ class ForkResult:
 
 
 def fork(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
-    """Make a volume that starts as this one is now, local commits included, or as it was ``at`` an LSN or time.
+    """Make a volume that starts as this one is now, local commits included, or as it was ``at`` a version.
 
-    The replica stays where it is. Raises `VolumeExists`, `NoSuchVersion` and the remote's errors.
+    One request, if the replica was in touch with its remote lately and has no local commits. The replica stays where it
+    is. Raises `VolumeExists`, `NoSuchVersion` and the remote's errors.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         return fork_locked(replica, name, at=at)
@@ -40,49 +49,108 @@ def fork(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
 
 def fork_locked(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
     """See `fork`; the caller holds the sync lock."""
-    require_free(replica, name)
+    check_new_name(name)
     view = replica.view()
+    if at is None and view.pending:
+        return _with_local_commits(replica, name, view)
+    return start_branch(replica, name, view, at).result(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch that was made and has no commits of its own."""
+
+    record: VolumeRecord
+    lsn: LSN
+
+    def result(self, name: str) -> ForkResult:
+        """Return what `fork` returns."""
+        return ForkResult(name, self.record.volume, self.record.log, self.lsn)
+
+
+def start_branch(replica: Replica, name: str, view: View, at: At | None = None) -> Branch:
+    """Make a branch that starts at a version, by default the one that the replica builds on, without local commits.
+
+    The caller holds the sync lock, and has checked the name. Unless this process saw the version lately, the remote is
+    asked for it first, and whether it is being collected afterwards, when a collector would see the name
+    (`metastore.collected`).
+    """
+    state = view.state
+    version = Version(state.identity.lineage, state.lsn) if at is None else resolve(replica, at)
+    if (version.log, version.lsn) in {(state.identity.lineage.log_of(state.lsn), state.lsn), (state.identity.log, 0)}:
+        seen = was_seen_lately(replica, state)
+        if not seen:
+            require_own(replica, state, to_write=True)
+    else:
+        seen = False
+        _require_there(replica, version)
+    require_safe_endpoint(replica)
+    record = _record(replica, LogId.new(replica.runtime), version.lineage.up_to(version.lsn))
+    _name(replica, name, record)
+    if not seen and version.lsn:
+        try:
+            require_remaining(replica.remote, version.log, version.lsn, replica.name)
+        except VersionCollected:
+            with remote_errors(f"taking back the branch {name}"):
+                delete_volume(replica.remote.store, name)
+            raise
+    return Branch(record, version.lsn)
+
+
+def _require_there(replica: Replica, version: Version) -> None:
+    """Raise `HistoryLost` if the remote has no such commit, `BadRequest` if its pages have another size."""
+    where = f"commit {version.lsn} of log {version.log}"
+    with remote_errors(f"looking for {where}"):
+        try:
+            commit = read_index(replica.remote.commits, version.log, version.lsn).commit
+        except CommitMissing:
+            require_remaining(replica.remote, version.log, version.lsn, replica.name)
+            raise HistoryLost(
+                f"volume {replica.name}: {where} is not in {replica.remote.store.url}: it was deleted, or this is "
+                "another place than the one that the replica knows. Nothing was changed"
+            ) from None
+    if version.hash not in {None, commit.hash.hex()}:
+        raise HistoryLost(
+            f"volume {replica.name}: {where} in {replica.remote.store.url} is {commit.hash.hex()}, not "
+            f"{version.hash}: the remote lost commits, others took their place. Nothing was changed"
+        )
+    if commit.page_size != replica.page_size:
+        raise BadRequest(
+            f"{where} has pages of {commit.page_size} bytes, volume {replica.name} has pages of {replica.page_size}"
+        )
+
+
+def _with_local_commits(replica: Replica, name: str, view: View) -> ForkResult:
+    require_free(replica, name)
     require_parent(replica, view.state)
-    chain, page_map = list(view.state.chain), view.remote_map
-    if at is not None:
-        chain = replica.remote.chain(replica.log, resolve(replica, at), view.state.chain)
-        page_map = compose(replica.table, chain, replica.load_chunks, view.remote_map) if chain else page_map
+    lineage, chain = view.state.identity.lineage, view.state.chain
     log = LogId.new(replica.runtime)
-    copied = [copy_index(replica, log, chain, page_map)] if chain else []
-    if view.pending and at is None:
-        onto = Onto(log, copied, page_map if copied else PageMap.empty(replica.table))
-        outgoing = prepare(replica, view.pending, view.snapshot, onto, attributes=first_attributes(replica, copied))
-        copied = [write_first(replica, outgoing.commit), *copied]
-    return name_fork(replica, name, log, chain, copied)
+    attributes = {} if chain else {PARENT: str(replica.log).encode()}
+    onto = Onto(log, chain, view.remote_map if chain else PageMap.empty(replica.table))
+    outgoing = prepare(replica, view.pending, view.snapshot, onto, attributes=attributes)
+    first = write_first(replica, outgoing.commit)
+    record = _record(replica, log, lineage.up_to(view.state.lsn))
+    _name(replica, name, record)
+    return ForkResult(name, record.volume, log, first.commit.lsn)
 
 
-def require_free(replica: Replica, name: str) -> None:
-    """Raise `VolumeExists` if a name is taken: only for an early answer, the conditional put at the end decides."""
+def check_new_name(name: str) -> None:
+    """Raise `BadRequest` for what cannot be a volume's name."""
     try:
         check_name(name)
     except ValueError as error:
         raise BadRequest(str(error)) from None
+
+
+def require_free(replica: Replica, name: str) -> None:
+    """Raise `VolumeExists` if a name is taken: only for an early answer, the conditional put at the end decides."""
+    check_new_name(name)
     try:
         with remote_errors(f"looking up {name}"):
             read_volume(replica.remote.store, name)
     except NoSuchVolume:
         return
     raise VolumeExists(f"a volume named {name} exists already in {replica.remote.store.url}")
-
-
-def copy_index(replica: Replica, log: LogId, chain: list[CommitIndex], page_map: PageMap) -> CommitIndex:
-    """Begin a new log with a copy of the index of ``chain``, whose page map is given."""
-    with remote_errors(f"forking volume {replica.name}"):
-        first = build_fork(
-            log, chain, page_map, commits=replica.remote.commits, parallel=replica.remote.parallel,
-            origin=Origin(CommitKind.FORK, {PARENT: str(replica.log).encode()}), runtime=replica.runtime,
-        )  # fmt: skip
-    return write_first(replica, first)
-
-
-def first_attributes(replica: Replica, copied: list[CommitIndex]) -> dict[str, bytes]:
-    """Return what says of a log without a copied index that it is a fork's, until it has its name."""
-    return {} if copied else {PARENT: str(replica.log).encode()}
 
 
 def write_first(replica: Replica, commit: NewCommit) -> CommitIndex:
@@ -94,16 +162,23 @@ def write_first(replica: Replica, commit: NewCommit) -> CommitIndex:
         return CommitIndex.decode(commit.data, commit.log, commit.lsn)
 
 
-def name_fork(
-    replica: Replica, name: str, log: LogId, chain: list[CommitIndex], copied: list[CommitIndex]
+def name_copy(
+    replica: Replica, name: str, log: LogId, chain: Sequence[CommitIndex], copied: Sequence[CommitIndex]
 ) -> ForkResult:
     """Give a log that begins with a copy of ``chain`` its name; ``copied`` are its commits, newest first."""
-    volume = VolumeId.new(replica.runtime)
-    parent = Parent(volume=replica.volume, log=replica.log, lsn=chain[0].commit.lsn) if chain else None
-    record = VolumeRecord(
-        volume=volume, log=log, page_size=replica.page_size, parent=parent,
-        created_us=int(replica.runtime.now_s() * 1_000_000),
+    parent = Parent(volume=replica.volume, log=chain[0].commit.log, lsn=chain[0].commit.lsn) if chain else None
+    record = _record(replica, log, ()).model_copy(update={"parent": parent})
+    _name(replica, name, record)
+    return ForkResult(name, record.volume, log, copied[0].commit.lsn if copied else 0)
+
+
+def _record(replica: Replica, log: LogId, earlier: tuple[Parent, ...]) -> VolumeRecord:
+    return VolumeRecord(
+        volume=VolumeId.new(replica.runtime), log=log, page_size=replica.page_size,
+        created_us=int(replica.runtime.now_s() * 1_000_000), parent=earlier[0] if earlier else None, earlier=earlier,
     )  # fmt: skip
+
+
+def _name(replica: Replica, name: str, record: VolumeRecord) -> None:
     with remote_errors(f"naming the fork {name}"):
         create_volume(replica.remote.store, name, record)
-    return ForkResult(name, volume, log, copied[0].commit.lsn if copied else 0)

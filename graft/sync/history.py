@@ -62,9 +62,9 @@ def checked_head(replica: Replica, state: SyncState, *, by_name: bool = True) ->
     begun_s, requests = replica.runtime.monotonic_s(), 1
     by_name = by_name and not remote.lists_exactly
     following = remote.parallel.begin(lambda: _following(replica, log, LSN(seen + 1))) if by_name else None
-    newest = remote.newest(log)
+    newest = remote.newest(state.identity.lineage)
     own = _is_as_compared(replica, state, newest.etag(state.lsn))
-    if own and state.chain:
+    if own and state.lsn > state.identity.lineage.start:
         _saw(replica, state.chain[0].commit, begun_s)
     elif newest.lsn <= state.lsn or state.lsn in newest.etags:
         requests += require_own(replica, state)
@@ -105,7 +105,7 @@ def way_to(replica: Replica, state: SyncState, head: Head) -> list[CommitIndex]:
     if asks_for_own(state, head):
         own = remote.parallel.begin(lambda: require_own(replica, state))
     try:
-        chain = remote.chain(log, lsn, known)
+        chain = remote.chain(state.identity.lineage.log_of(lsn), lsn, known)
         if is_above is not None and is_above():
             lsn, _ = remote.above(log, LSN(lsn + 1))
             chain = remote.chain(log, lsn, [*known, *chain])
@@ -139,8 +139,7 @@ def require_parent(replica: Replica, state: SyncState) -> None:
     """
     remote, proof, begun_s = replica.remote, replica.remote.proof, replica.runtime.monotonic_s()
     if _is_fresh(proof, state, begun_s):
-        if not _is_safe(replica):
-            _require_safe(replica)
+        require_safe_endpoint(replica)
         return
     tasks: list[Callable[[], object]] = [lambda: require_own(replica, state, to_write=True)]
     if proof is None:
@@ -148,6 +147,16 @@ def require_parent(replica: Replica, state: SyncState) -> None:
         tasks.append(lambda: _require_no_hole(replica, state))
     for _ in remote.parallel.map(lambda task: task(), tasks):
         pass
+    require_safe_endpoint(replica)
+
+
+def was_seen_lately(replica: Replica, state: SyncState) -> bool:
+    """Whether this process saw the remote hold what the replica builds on within `PROOF_S_MAX`."""
+    return _is_fresh(replica.remote.proof, state, replica.runtime.monotonic_s())
+
+
+def require_safe_endpoint(replica: Replica) -> None:
+    """Refuse an endpoint that ignores conditional writes; no request where that was looked at once."""
     if not _is_safe(replica):
         _require_safe(replica)
 
@@ -157,11 +166,13 @@ def require_own(replica: Replica, state: SyncState, *, to_write: bool = False) -
 
     One that was collected is no loss, and the replica can move on from it; ``to_write`` to it raises `BaseCollected`.
     """
-    begun_s = replica.runtime.monotonic_s()
-    if state.lsn == BEFORE_FIRST:
+    begun_s, requests = replica.runtime.monotonic_s(), 1
+    if state.lsn == state.identity.lineage.start:  # nothing in its own log tells whether the volume is there
         require_name(replica, state)
+        requests += 1
+    if state.lsn == BEFORE_FIRST:
         replica.remote.proof = Proof(state.identity.log, BEFORE_FIRST, b"", begun_s)
-        return 1
+        return requests - 1
     mine = state.chain[0].commit
     index, found = None, b""
     with remote_errors(f"looking for commit {mine.lsn} of volume {replica.name}"):
@@ -174,7 +185,7 @@ def require_own(replica: Replica, state: SyncState, *, to_write: bool = False) -
             pass
     if index is not None and found == mine.hash:
         _saw(replica, mine, begun_s)
-        return 1
+        return requests
     in_doubt(replica)
     if found and found != mine.hash:
         raise _not_ours(replica, mine, found)
@@ -182,7 +193,7 @@ def require_own(replica: Replica, state: SyncState, *, to_write: bool = False) -
         raise _gone(replica, state, f"commit {mine.lsn} of its log, which this replica builds on")
     if to_write:
         raise base_collected(replica.remote, mine.log, mine.lsn, replica.name)
-    return 2
+    return requests + 1
 
 
 def require_name(replica: Replica, state: SyncState) -> None:
@@ -247,7 +258,7 @@ def _is_fresh(proof: Proof | None, state: SyncState, now_s: float) -> bool:
     known = state.chain[0].commit.hash if state.chain else b""
     return (
         proof is not None
-        and (proof.log, proof.lsn, proof.hash) == (state.identity.log, state.lsn, known)
+        and (proof.log, proof.lsn, proof.hash) == (state.identity.lineage.log_of(state.lsn), state.lsn, known)
         and 0 <= now_s - proof.at_s < PROOF_S_MAX
     )
 
@@ -274,7 +285,7 @@ def _following(replica: Replica, log: LogId, lsn: LSN) -> CommitIndex | None:
 
 def _require_no_hole(replica: Replica, state: SyncState) -> None:
     remote, log = replica.remote, state.identity.log
-    newest, following = remote.newest(log).lsn, LSN(state.lsn + 1)
+    newest, following = remote.newest(state.identity.lineage).lsn, LSN(state.lsn + 1)
     if newest > following and not remote.has_commit(log, following):
         in_doubt(replica)
         if following not in remote.remaining(log):
@@ -316,9 +327,9 @@ def _witness(replica: Replica, chain: Sequence[CommitIndex], etag: str) -> None:
 
 def _is_as_compared(replica: Replica, state: SyncState, etag: str) -> bool:
     """Whether a listing shows the commit that the replica builds on as it was when it was last compared."""
-    if not state.chain:
+    if state.lsn == state.identity.lineage.start:  # a listing of the log cannot show it
         proof = replica.remote.proof
-        return proof is not None and (proof.log, proof.lsn) == (state.identity.log, BEFORE_FIRST)
+        return proof is not None and (proof.log, proof.lsn) == (state.identity.lineage.log_of(state.lsn), state.lsn)
     return bool(etag) and replica.shared.witness == _digest(state.chain[0].commit, etag)
 
 

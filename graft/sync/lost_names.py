@@ -7,18 +7,18 @@ from metastore.commit import Commit, CommitKind
 from metastore.errors import CommitMissing, LogClosed
 from metastore.ids import LogId
 from metastore.index import read_index
-from metastore.lsn import LSN
+from metastore.lsn import BEFORE_FIRST, LSN
 from metastore.volumes import logs_without_name
 
 
 def require_no_lost_log(remote: Remote, name: str) -> None:
     """Raise `HistoryLost` if the remote holds a log with commits that no name stands for, as far as it is looked for.
 
-    A fork that was given up half-way leaves such a log, too; it is passed over.
+    A fork that was given up half-way leaves such a log, and so does a branch that was deleted; they are passed over.
     """
     with remote_errors(f"looking for logs without a name in {remote.store.url}"):
         unnamed = logs_without_name(remote.store, remote.parallel)
-        lost = {log: remote.head(log) for log in unnamed if _is_lost(remote, log)}
+        lost = {log: remote.commits.head(log) or BEFORE_FIRST for log in unnamed if _is_lost(remote, log)}
     if lost:
         logs = ", ".join(f"{log} with {head} commits" for log, head in lost.items())
         raise HistoryLost(
@@ -35,17 +35,23 @@ def _is_lost(remote: Remote, log: LogId) -> bool:
     except LogClosed:
         return False
     except CommitMissing:
-        return _has_end(remote, log)
-    return first.kind is not CommitKind.FORK and PARENT not in first.attributes
+        return _is_lost_without_its_first(remote, log)
+    return _is_no_fork(first)
 
 
-def _has_end(remote: Remote, log: LogId) -> bool:
-    """Whether a log whose first commit is gone has a newest one: that of a removed volume was closed."""
-    head = remote.commits.head(log)
-    if head is None:
+def _is_lost_without_its_first(remote: Remote, log: LogId) -> bool:
+    """Whether a log without commit 1 is lost: that of a removed volume is closed, that of a branch begins later."""
+    lsns = sorted(remote.commits.lsns(log))
+    if not lsns:
         return False
     try:
-        read_index(remote.commits, log, head)
+        read_index(remote.commits, log, lsns[-1])
+        return _is_no_fork(read_index(remote.commits, log, lsns[0]).commit)
     except LogClosed:
         return False
-    return True
+    except CommitMissing:
+        return True
+
+
+def _is_no_fork(first: Commit) -> bool:
+    return first.kind is not CommitKind.FORK and PARENT not in first.attributes

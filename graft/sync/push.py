@@ -246,7 +246,7 @@ def _append(replica: Replica, intent: Intent) -> Moment:
 def _require_not_collected(replica: Replica, intent: Intent) -> None:
     """Raise `BaseCollected` if a commit landed where garbage collection had removed another one."""
     remote = replica.remote
-    if remote.newest(intent.log).lsn > intent.lsn and intent.lsn not in remote.remaining(intent.log):
+    if remote.newest(replica.lineage).lsn > intent.lsn and intent.lsn not in remote.remaining(intent.log):
         replica.state.drop_intent()
         raise base_collected(remote, intent.log, intent.lsn - 1, replica.name)
 

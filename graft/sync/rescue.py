@@ -4,7 +4,7 @@ What is here becomes a new volume, as with any fork: an index is copied. But pag
 the commits are written again, from the cache and the journal, and so are local commits.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,13 +25,16 @@ from graft.errors import (
 from graft.failpoints import failpoint
 from graft.pagemap.locations import JOURNAL_TAG, frames_of, is_in_frame
 from graft.pagemap.page_map import PageMap, compose
+from graft.remote.landmarks import PARENT
 from graft.replica.replica import Replica
 from graft.replica.view import View
-from graft.sync.fork import ForkResult, copy_index, first_attributes, name_fork, require_free, write_first
+from graft.sync.fork import ForkResult, name_copy, require_free, write_first
 from graft.sync.history import holds, in_doubt, named, reached
 from graft.sync.inline_bodies import keep_inline
-from metastore.build import Origin
+from metastore.build import Origin, build_fork
+from metastore.commit import CommitKind
 from metastore.ids import LogId
+from metastore.index import CommitIndex
 from metastore.lsn import BEFORE_FIRST
 from metastore.placement import CHUNK_PAGES, InCommit, SegmentRef
 from metastore.volumes import VolumeRecord
@@ -68,11 +71,11 @@ def _fork_of_what_is_here(replica: Replica, view: View, name: str, *, collected:
     pages = np.union1d(_gone(replica, view, collected=collected), _in_journal(snapshot.page_map))
     pages = pages[pages <= snapshot.page_count]
     try:
-        copied = [copy_index(replica, log, chain, view.remote_map)] if chain else []
+        copied = [_copy_index(replica, log, chain, view.remote_map)] if chain else []
         if len(pages) or view.pending:
             onto = Onto(log, copied, view.remote_map if copied else PageMap.empty(replica.table))
             kept = min([snapshot.page_count, *(commit.min_page_count for commit in view.pending)])
-            origin = Origin(attributes=first_attributes(replica, copied))
+            origin = Origin(attributes={} if copied else {PARENT: str(replica.log).encode()})
             written = write_segments(replica.remote, replica.settings, snapshot, pages)
             outgoing = committed(replica, onto, Draft(written, snapshot, kept, len(pages)), origin)
             copied = [write_first(replica, outgoing.commit), *copied]
@@ -83,7 +86,17 @@ def _fork_of_what_is_here(replica: Replica, view: View, name: str, *, collected:
             f"volume {replica.name}: what is here cannot be saved as {name}: of {len(pages)} pages that the remote "
             f"lost or never had, some are not here either ({error}). The replica is left as it is"
         ) from error
-    return name_fork(replica, name, log, chain, copied)
+    return name_copy(replica, name, log, chain, copied)
+
+
+def _copy_index(replica: Replica, log: LogId, chain: Sequence[CommitIndex], page_map: PageMap) -> CommitIndex:
+    """Begin a new log with a copy of the index of ``chain``: what it would go on from may be lost."""
+    with remote_errors(f"forking volume {replica.name}"):
+        first = build_fork(
+            log, chain, page_map, commits=replica.remote.commits, parallel=replica.remote.parallel,
+            origin=Origin(CommitKind.FORK, {PARENT: str(replica.log).encode()}), runtime=replica.runtime,
+        )  # fmt: skip
+    return write_first(replica, first)
 
 
 def _gone(replica: Replica, view: View, *, collected: bool) -> Pages:
@@ -110,8 +123,9 @@ def _gone(replica: Replica, view: View, *, collected: bool) -> Pages:
 
 def _newest_refs(replica: Replica, view: View) -> set[SegmentRef]:
     """Return the segments that the newest version in the remote reads."""
-    log = view.state.identity.log
-    chain = replica.remote.chain(log, replica.remote.head(log), view.state.chain)
+    lineage = view.state.identity.lineage
+    head = replica.remote.head(lineage)
+    chain = replica.remote.chain(lineage.log_of(head), head, view.state.chain)
     if not chain:
         return set()
     newest = compose(replica.table, chain, replica.load_chunks, view.remote_map)
@@ -153,14 +167,14 @@ def _in_journal(page_map: PageMap) -> Pages:
 def _go_on(replica: Replica, view: View, record: VolumeRecord, before_move: Callable[[], None] | None) -> int:
     """Make the replica one of what the name stands for now, at its newest version, whatever it was built on."""
     begun_s = replica.runtime.monotonic_s()
-    head = replica.remote.head(record.log)
-    chain = replica.remote.chain(record.log, head)
+    head = replica.remote.head(record.lineage)
+    chain = replica.remote.chain(record.lineage.log_of(head), head)
     remote_map = compose(replica.table, chain, replica.load_chunks, None) if chain else None
     keep_inline(replica, chain)
     failpoint("pull: after fetch")
     if before_move is not None:
         before_move()
-    identity = replace(view.state.identity, volume=record.volume, log=record.log)
+    identity = replace(view.state.identity, volume=record.volume, log=record.log, earlier=record.earlier)
     with replica.writer_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         now = replica.view_of_writer()
         if before_move is None and len(now.pending) != len(view.pending):

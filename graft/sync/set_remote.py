@@ -89,8 +89,9 @@ def _require_same(remote: Remote, name: str, state: SyncState, address: RemoteAd
         if mine is None or name != identity.name or not _holds(remote, mine, where):
             raise
         record = VolumeRecord(
-            volume=identity.volume, log=identity.log, page_size=identity.page_size, created_us=mine.timestamp_us
-        )
+            volume=identity.volume, log=identity.log, page_size=identity.page_size, created_us=mine.timestamp_us,
+            parent=identity.earlier[0] if identity.earlier else None, earlier=identity.earlier,
+        )  # fmt: skip
         with remote_errors(f"naming {where} again"):
             create_volume(remote.store, name, record)
         return True

@@ -234,7 +234,7 @@ class TestCommits:
     def test_a_newer_version(self, store, writer, reader, what, tmp_path):
         if what == "volume":
             key = "volumes/vol"
-            replaced(store, key, store.get(key).replace(b'"format":2', b'"format":3'))
+            replaced(store, key, store.get(key).replace(b'"format":2', b'"format":4'))
             with pytest.raises(Unsupported, match="upgrade"):
                 clone(tmp_path / "clone", f"{store.url}#vol", store=store)
             return

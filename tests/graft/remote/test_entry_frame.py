@@ -346,6 +346,8 @@ def test_a_fork_reads_it_where_it_is(stage):
     )
     stage.open.append(forked)
     assert content(forked.snapshot()) == content(stage.writer.snapshot())
+    commit(forked, [9], "of the fork")
+    push(forked)
     assert LAID_OUT_AT not in forked.view().state.chain[0].commit.attributes
 
 
