@@ -1,7 +1,7 @@
-"""Pins: ``pins/{log}/{lsn}-{seconds}-{id}``, an empty promise object that keeps one version for a while.
+"""Pins: an object ``pins/{log}/{lsn}-{seconds}-{id}`` protects one version from garbage collection for a while.
 
-A pin says all in its key, so that a collector learns of every pin from one listing. It expires so many seconds after it
-was last written, by the store's own clock; writing it again renews it.
+A pin's key contains all of its data, so the collector gets every pin from one listing. A pin expires ``seconds`` after
+it was last written, by the store's own clock; writing it again renews it.
 """
 
 import re
@@ -20,7 +20,7 @@ PIN_S_MAX = 366 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class PinRecord:
-    """A version that somebody reads."""
+    """A version that a reader protects."""
 
     log: LogId
     lsn: LSN
@@ -29,7 +29,7 @@ class PinRecord:
 
     @property
     def key(self) -> str:
-        """Of its object."""
+        """The key of its object."""
         return f"pins/{self.log}/{self.lsn}-{self.ttl_s}-{self.token}"
 
 
@@ -43,26 +43,26 @@ class FoundPin:
 
 
 def new_pin(log: LogId, lsn: LSN, ttl_s: float, runtime: Runtime = SYSTEM) -> PinRecord:
-    """Return a pin that is not written yet; raises `ValueError` for a time that none can have."""
+    """Return a pin, not written yet; raises `ValueError` for a lifetime out of range."""
     if not 1 <= ttl_s <= PIN_S_MAX:
         raise ValueError(f"a pin lasts from a second to {PIN_S_MAX // 86400} days, not {ttl_s:g} s")
     return PinRecord(log, lsn, int(ttl_s), runtime.entropy(8).hex())
 
 
 def write_pin(store: ObjectStore, pin: PinRecord, words: str) -> None:
-    """Write or renew a pin, one request; ``words`` tell people whose it is."""
+    """Write or renew a pin in one request; ``words`` tell human readers who owns it."""
     with translated():
         store.put(pin.key, words.encode())
 
 
 def delete_pin(store: ObjectStore, pin: PinRecord) -> None:
-    """Give a pin up, one request; one that is gone is no error."""
+    """Delete a pin in one request; a missing pin is not an error."""
     with translated():
         store.delete(pin.key)
 
 
 def all_pins(store: ObjectStore, log: LogId | None = None) -> Iterator[FoundPin]:
-    """Yield the pins of a store, or of one log, also those that have expired; strays are passed over."""
+    """Yield the pins of a store, or of one log, including expired ones; skips objects that are not pins."""
     with translated():
         for found in store.list(f"pins/{log}/" if log else "pins/"):
             pin = parse_pin(found.key)
@@ -71,7 +71,7 @@ def all_pins(store: ObjectStore, log: LogId | None = None) -> Iterator[FoundPin]
 
 
 def parse_pin(key: str) -> PinRecord | None:
-    """Read the key of a pin; None if it is none."""
+    """Parse the key of a pin; returns None for any other key."""
     _, _, rest = key.partition("pins/")
     log, _, name = rest.partition("/")
     match = _NAME.fullmatch(name)
