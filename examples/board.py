@@ -1,7 +1,7 @@
-"""A task board that two people edit at once, offline too: ``python -m examples.board``.
+"""A task board that two people edit at the same time, also offline: ``python -m examples.board``.
 
-Three ways to settle a conflict, side by side: the newest title wins; fields of a card are merged one by one; a seat in
-the review is given once, and who comes too late is told.
+It shows three ways to resolve a conflict: the newest title wins; the fields of a card are merged separately; one person
+gets the seat in the review, and the other's call is rejected.
 """
 
 import sys
@@ -10,20 +10,26 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sqlsync.coordination.coordinator import Coordinator
-from sqlsync.coordination.local_link import LocalLink
-from sqlsync.documents.document import Document
-from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
-from sqlsync.reducers.reducer import ReducerContext
-from sqlsync.reducers.strategies import last_writer_wins, merge_by_field, reject_on_conflict
+from sqlsync import (
+    Coordinator,
+    Document,
+    LocalLink,
+    PythonReducer,
+    ReducerContext,
+    last_writer_wins,
+    merge_by_field,
+    migration,
+    mutation,
+    reject_on_conflict,
+)
 
 
 class Board(PythonReducer):
-    """What can be done to a board."""
+    """The mutations of a board."""
 
     @migration(1)
     def tables(self, ctx: ReducerContext) -> None:
-        """Begin with empty tables."""
+        """Create the empty tables."""
         ctx.execute(
             "CREATE TABLE title (id INTEGER PRIMARY KEY, text TEXT, stamp TEXT);"
             "CREATE TABLE cards (id TEXT PRIMARY KEY, text TEXT, colour TEXT, stamps TEXT);"
@@ -32,23 +38,23 @@ class Board(PythonReducer):
 
     @mutation
     def rename(self, ctx: ReducerContext, text: str) -> None:
-        """Give the board a title: the newest wins, whenever it arrives."""
+        """Set the board's title: the newest call wins, whenever it arrives."""
         last_writer_wins(ctx, "title", {"id": 1}, {"text": text})
 
     @mutation
     def edit(self, ctx: ReducerContext, card: str, text: str | None = None, colour: str | None = None) -> None:
-        """Change a card: what one person did to the text and another to the colour are both kept."""
+        """Change a card: one person's change of the text and another's of the colour both take effect."""
         changes = {name: value for name, value in (("text", text), ("colour", colour)) if value is not None}
         merge_by_field(ctx, "cards", {"id": card}, changes)
 
     @mutation
     def sit(self, ctx: ReducerContext, meeting: str, seen: int = 0) -> None:
-        """Take the seat in a meeting, as it was seen: one person gets it, the other is told."""
+        """Take the seat in a meeting, if it is still as it was seen; otherwise the call is rejected."""
         reject_on_conflict(ctx, "seats", {"meeting": meeting}, {"holder": ctx.actor}, expected=seen)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tell the story; the first argument may name a directory to keep it in."""
+    """Run the example; the first argument may name a directory to use instead of a temporary one."""
     given = sys.argv[1:] if arguments is None else arguments
     with ExitStack() as stack:
         directory = Path(given[0] if given else stack.enter_context(tempfile.TemporaryDirectory(prefix="board-")))
@@ -56,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coordinator = stack.enter_context(Coordinator(directory / "coordinator", remote, Board()))
 
         def client(name: str) -> Document:
-            link = LocalLink(coordinator)  # over a network: sqlsync.http_link.HttpLink
+            link = LocalLink(coordinator)  # over a network: sqlsync.links.http_link.HttpLink
             found = Document(directory / name, remote, Board(), link=link, actor=name, on_rejected="keep")
             return stack.enter_context(found)
 
@@ -64,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ann.mutate("edit", card="1", text="Write the report", colour="white")
         _meet(coordinator, ann, bob)
 
-        print("Ann and Bob go offline, and go on.")
+        print("Ann and Bob go offline, and keep editing.")
         ann.mutate("rename", text="Ann's board")
         ann.mutate("edit", card="1", text="Write the report, in ink")
         ann.mutate("sit", meeting="review")
@@ -85,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _meet(coordinator: Coordinator, *clients: Document) -> None:
-    """Hand over what all called, apply it, and let all see it; `start` of each does this in a thread."""
+    """Submit all mutations, apply them, and pull the result everywhere; `start` does this in threads."""
     for document in clients:
         document.sync()
     while coordinator.step():

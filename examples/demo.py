@@ -1,7 +1,7 @@
-"""The main job, end to end, on real data: ``make demo``, or ``make demo REMOTE=s3://bucket/prefix``.
+"""A full example on real data: ``make demo``, or ``make demo REMOTE=s3://bucket/prefix``.
 
-An SQLite database of the world's airports is imported into a volume, pushed to a bucket, opened lazily somewhere
-else, changed, pulled, looked at as it was before, and forked. Each step prints what it moved.
+It imports an SQLite database of the world's airports into a volume, pushes it to a bucket, opens it lazily in another
+replica, changes it, pulls the change, reads the old version, and forks the volume. Each step prints its traffic.
 """
 
 import argparse
@@ -45,11 +45,11 @@ class Step:
     title: str
     answer: str = ""
     pages: int = 0
-    """Pages whose bodies moved between the remote and here."""
+    """Pages whose bodies were sent or received."""
 
 
 class Report:
-    """Prints each step with what it moved, against the size of the database."""
+    """Prints each step and its traffic, also as a share of the database's size."""
 
     def __init__(self, store: MeteredStore) -> None:
         self.store = store
@@ -78,7 +78,7 @@ class Report:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; returns the exit status."""
+    """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument(
         "--remote", help="an s3:// URL or a directory; by default a directory that is removed at the end"
@@ -95,16 +95,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(directory: Path, remote: str) -> None:
-    """Run every step; raises when one does not give what it must."""
+    """Run every step; raises if a result is wrong."""
     volume = f"airports-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     console.print(f"remote: {remote}#{volume}\n")
     with ExitStack() as stack:
         demo = Demo(directory, remote, volume, stack)
-        demo.bring_it_to_the_bucket()
-        demo.open_it_elsewhere()
-        demo.change_it()
-        demo.look_back()
-        demo.fork_it()
+        demo.import_and_push()
+        demo.clone_and_query()
+        demo.change_and_pull()
+        demo.read_old_version()
+        demo.fork_and_write()
 
 
 class Demo:
@@ -122,14 +122,14 @@ class Demo:
         self.before = 0
         stack.callback(self.store.close)
 
-    def bring_it_to_the_bucket(self) -> None:
-        """Build, import, push."""
+    def import_and_push(self) -> None:
+        """Build the database, import it and push."""
         with self.report.step("1. Build an SQLite database of the world's airports") as step:
             self.rows = build(self.source)
             self.report.database_bytes = self.source.stat().st_size
             step.answer = f"{self.rows:,} airports, {self.report.database_bytes:,} bytes"
-        with self.report.step("2. Make a volume and import it (local)") as step:
-            self.first = self.kept(init(self.directory / "first", f"{self.remote}#{self.volume}", store=self.store))
+        with self.report.step("2. Create a volume and import the database (local)") as step:
+            self.first = self.opened(init(self.directory / "first", f"{self.remote}#{self.volume}", store=self.store))
             imported = import_database(self.first, self.source)
             step.answer = f"{imported.pages:,} pages are one local commit"
         with self.report.step("3. Push") as step:
@@ -137,47 +137,49 @@ class Demo:
             step.pages = pushed.pages
             step.answer = f"LSN {pushed.after}, one segment of {pushed.bytes:,} bytes"
 
-    def open_it_elsewhere(self) -> None:
-        """Clone, and query while only the pages that the query needs are fetched."""
+    def clone_and_query(self) -> None:
+        """Clone the volume, and run a query that fetches only the pages that it needs."""
         with self.report.step("4. Clone into a second, empty replica") as step:
-            self.second = self.kept(clone(self.directory / "second", f"{self.remote}#{self.volume}", store=self.store))
+            self.second = self.opened(
+                clone(self.directory / "second", f"{self.remote}#{self.volume}", store=self.store)
+            )
             cached = self.second.cache.use().pages
-            step.answer = f"{self.second.snapshot().page_count:,} pages known, {cached:,} here"
+            step.answer = f"{self.second.snapshot().page_count:,} pages known, {cached:,} cached"
         self.there = self.connected(self.second)
-        with self.report.step("5. Ask it for one airport") as step:
+        with self.report.step("5. Query one airport") as step:
             name, city = self.there.execute("SELECT name, city FROM airports WHERE icao = 'KJFK'").get
             step.pages = self.second.cache.use().pages - cached
             step.answer = f"KJFK is {name}, {city}"
 
-    def change_it(self) -> None:
-        """Write on one side, see it on the other."""
+    def change_and_pull(self) -> None:
+        """Write in one replica, and read the change in the other."""
         here = self.connected(self.first)
-        with self.report.step("6. Write a row in the first and push it") as step:
+        with self.report.step("6. Write a row in the first replica and push it") as step:
             here.execute("UPDATE airports SET name = 'Idlewild' WHERE icao = 'KJFK'")
             pushed = push(self.first, message="remember Idlewild")
             step.pages = pushed.pages
             step.answer = f"LSN {pushed.after}, {'inside the commit' if pushed.inline else 'one segment'}"
-        with self.report.step("7. Pull in the second: page lists, and what travelled inside a commit") as step:
+        with self.report.step("7. Pull in the second replica: page lists and inline pages") as step:
             cached = self.second.cache.use().pages
             pulled = pull(self.second)
             self.before = pulled.before
             step.pages = self.second.cache.use().pages - cached
             step.answer = f"LSN {pulled.before} → {pulled.after}"
-        with self.report.step("8. See the new row there") as step:
+        with self.report.step("8. Read the new row there") as step:
             cached = self.second.cache.use().pages
             name = self.there.execute("SELECT name FROM airports WHERE icao = 'KJFK'").get
             step.pages = self.second.cache.use().pages - cached
             step.answer = f"KJFK is {name}"
             expect(name == "Idlewild", "the second replica does not see the new row")
 
-    def look_back(self) -> None:
+    def read_old_version(self) -> None:
         """Open and export the database as it was before the change."""
         with self.report.step(f"9. Open the database as it was at LSN {self.before}") as step:
             name = self.connected(self.second, at=self.before).execute(
                 "SELECT name FROM airports WHERE icao = 'KJFK'"
             ).get  # fmt: skip
             step.answer = f"KJFK was {name}"
-            expect(name != "Idlewild", "the past changed")
+            expect(name != "Idlewild", "the old version changed")
         with self.report.step("10. Export that version") as step:
             cached = self.second.cache.use().pages
             exported = export_file(snapshot_at(self.second, self.before), self.directory / "exported.db")
@@ -186,13 +188,13 @@ class Demo:
             step.answer = f"{exported.bytes:,} bytes, {'identical to' if same else 'DIFFERENT FROM'} the imported file"
             expect(same, "the exported file differs from the imported one")
 
-    def fork_it(self) -> None:
+    def fork_and_write(self) -> None:
         """Fork without copying a page, and write to the fork."""
         with self.report.step("11. Fork: no page is copied") as step:
             forked = fork(self.second, f"{self.volume}-fork")
             step.answer = f"{forked.name} at LSN {forked.lsn}"
         with self.report.step("12. Write to the fork; the original does not change") as step:
-            third = self.kept(clone(self.directory / "third", f"{self.remote}#{forked.name}", store=self.store))
+            third = self.opened(clone(self.directory / "third", f"{self.remote}#{forked.name}", store=self.store))
             aside = self.connected(third)
             aside.execute("UPDATE airports SET name = 'Elsewhere' WHERE icao = 'KJFK'")
             pushed = push(third)
@@ -200,7 +202,7 @@ class Demo:
             step.pages = third.cache.use().pages
             step.answer = f"the fork is at LSN {pushed.after}; KJFK is still {name} in the original"
             expect(name == "Idlewild", "the original changed")
-        with self.report.step("13. Check all of it") as step:
+        with self.report.step("13. Check everything") as step:
             report = verify(third)
             expect(not report.problems, "; ".join(report.problems))
             for connection in (self.there, aside):
@@ -214,14 +216,14 @@ class Demo:
         self.stack.callback(connection.close)
         return connection
 
-    def kept(self, replica: Replica) -> Replica:
-        """Close a replica at the end."""
+    def opened(self, replica: Replica) -> Replica:
+        """Return a replica, and close it at the end."""
         self.stack.callback(replica.close)
         return replica
 
 
 def build(path: Path) -> int:
-    """Make the database; returns how many rows it has."""
+    """Create the database; return its number of rows."""
     airports = airportsdata.load()
     columns = list(next(iter(airports.values())))
     connection = sqlite3.connect(path)
@@ -243,7 +245,7 @@ def digest(path: Path) -> str:
 
 
 def expect(holds: bool, otherwise: str) -> None:
-    """Fail the demo with a reason unless something holds."""
+    """Fail the demo with a reason unless a condition holds."""
     if not holds:
         raise GraftError(otherwise)
 

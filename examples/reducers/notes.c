@@ -1,4 +1,4 @@
-/* The notes reducer in C. A mutation is JSON, which SQLite itself takes apart in the first turn. */
+/* The notes reducer in C. A mutation is JSON, which SQLite parses in the first turn. */
 #include "sqlsync.h"
 
 static const text PUT = TEXT(

@@ -1,7 +1,6 @@
-"""The notes reducer in Python; notes.c, notes.ts and sdk/ are the same in C, AssemblyScript and on SQLSync's SDK."""
+"""The notes reducer in Python; notes.c, notes.ts and sdk/ are the same in C, AssemblyScript and with SQLSync's SDK."""
 
-from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
-from sqlsync.reducers.reducer import ReducerContext
+from sqlsync import PythonReducer, ReducerContext, migration, mutation
 
 _UPSERT = (
     "INSERT INTO notes (key, value) VALUES (?1, {}) ON CONFLICT (key) DO UPDATE SET value = {}, version = version + 1"
@@ -13,7 +12,7 @@ _VALUE_OF = "SELECT value FROM notes WHERE key = ?"
 
 
 class Notes(PythonReducer):
-    """Notes that have a text each."""
+    """Notes: a text for each key."""
 
     @migration(1)
     def _tables(self, ctx: ReducerContext) -> None:
@@ -31,25 +30,25 @@ class Notes(PythonReducer):
 
     @mutation
     def take(self, ctx: ReducerContext, key: str, value: str) -> None:
-        """Write a note, unless somebody else has."""
+        """Write a note, unless it already exists."""
         if list(ctx.query(_VALUE_OF, (key,))):
             ctx.reject(f"{key} is taken")
         ctx.execute(_PUT, (key, value))
 
     @mutation
     def remove(self, ctx: ReducerContext, key: str) -> None:
-        """Remove a note that is there."""
+        """Remove an existing note."""
         if not ctx.execute("DELETE FROM notes WHERE key = ?", (key,)):
             ctx.reject(f"there is no {key}")
 
     @mutation
     def stamp(self, ctx: ReducerContext, key: str) -> None:
-        """Write who called, when, and a random number."""
+        """Write the actor, the time of the call and a random number."""
         ctx.execute(_STAMP, (key,))
 
     @mutation
     def swap(self, ctx: ReducerContext, one: str, other: str) -> None:
-        """Exchange the texts of two notes."""
+        """Swap the texts of two notes."""
         first, second = (list(ctx.query(_VALUE_OF, (key,))) for key in (one, other))
         if not first or not second:
             ctx.reject(f"{one} or {other} is missing")

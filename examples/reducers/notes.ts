@@ -1,4 +1,4 @@
-// The notes reducer in AssemblyScript. A mutation is JSON, which SQLite itself takes apart in the first turn.
+// The notes reducer in AssemblyScript. A mutation is JSON, which SQLite parses in the first turn.
 import { Answer, Reducer, logInfo, serve } from "./sqlsync";
 export {
   abort, ffi_buf_allocate, ffi_buf_deallocate, ffi_buf_len, ffi_init_reducer, ffi_migrate, ffi_reactor_step, ffi_reduce,

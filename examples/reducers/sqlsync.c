@@ -1,4 +1,4 @@
-/* SQLSync's reducer ABI: buffers that know their length, and messages in bincode. */
+/* SQLSync's reducer ABI: buffers with a length, and messages in bincode. */
 #include "sqlsync.h"
 
 #define ASKED_MAX 16
@@ -20,7 +20,7 @@ static void *allocate(uint32_t size) {
     return (void *)found;
 }
 
-/* A buffer is its length, then its bytes; its pointer is that of the bytes. */
+/* A buffer is its length followed by its bytes; its pointer is the address of the bytes. */
 SQLSYNC_EXPORT(ffi_buf_allocate) void *ffi_buf_allocate(uint32_t length) {
     uint32_t *found = allocate(length + 8);
     found[1] = length;
@@ -34,7 +34,7 @@ SQLSYNC_EXPORT(ffi_buf_deallocate) void ffi_buf_deallocate(void *buffer) {
 SQLSYNC_EXPORT(ffi_buf_len) uint32_t ffi_buf_len(void *buffer) { return ((uint32_t *)buffer)[-1]; }
 SQLSYNC_EXPORT(ffi_init_reducer) void ffi_init_reducer(void) {}
 
-/* Writing: once to learn the length, once to write. */
+/* Writing takes two passes: one computes the length, one writes. */
 typedef struct { unsigned char *at; uint32_t length; } writer;
 static void put(writer *out, const void *bytes, uint32_t length) {
     if (out->at) {
@@ -210,7 +210,7 @@ void log_info(text message) {
     host_log(buffer);
 }
 
-/* What the compiler may call, where there is no C library. */
+/* Functions that the compiler may call, since there is no C library. */
 void *memcpy(void *to, const void *from, size_t length) {
     for (size_t i = 0; i < length; i++) ((char *)to)[i] = ((const char *)from)[i];
     return to;

@@ -1,7 +1,7 @@
-/* A small SDK for SQLSync reducers in C, for wasm32 without any C library.
+/* A small SDK for SQLSync reducers in C, for wasm32 without a C library.
  *
- * A reducer is a state machine: each turn it looks at the answers to what it asked for, asks for more, or is done.
- * What is allocated for a mutation is gone when the mutation is done, so there is no free.
+ * A reducer is a state machine: in each turn it reads the answers to its requests, sends more requests, or is done.
+ * All memory that a mutation allocates is released when the mutation is done, so there is no free.
  */
 #ifndef SQLSYNC_H
 #define SQLSYNC_H
@@ -14,18 +14,18 @@
 typedef struct { const char *bytes; uint32_t length; } text;
 #define TEXT(literal) ((text){literal, sizeof(literal) - 1})
 
-/* What the application provides. */
+/* Functions that the application defines. */
 void on_mutation(text mutation);  /* a mutation begins */
-void on_answers(int turn);        /* what was asked for in turn `turn` (0, 1 …) is answered */
+void on_answers(int turn);        /* the requests of turn `turn` (0, 1 …) are answered */
 uint32_t schema_version(void);
 void on_migration(uint32_t version);
 
-/* What it may do in a turn: ask for up to 16 things; each returns the number by which it finds its answer. */
+/* Requests, up to 16 in a turn; each function returns the number by which the answer is found. */
 int ask_query(text sql, int count, const text *params);
 int ask_exec(text sql, int count, const text *params);
 void refuse(text reason);
 
-/* What came of it. */
+/* Answers. */
 int failed(int number);                        /* whether the statement failed */
 uint64_t changes(int number);                  /* of an exec */
 uint64_t row_count(int number);                /* of a query */

@@ -1,11 +1,11 @@
-// A small SDK for SQLSync reducers in AssemblyScript: extend Reducer, and hand an instance to `serve`.
+// A small SDK for SQLSync reducers in AssemblyScript: extend Reducer, and pass an instance to `serve`.
 //
-// A reducer is a state machine: each turn it looks at the answers to what it asked for, asks for more, or is done.
+// A reducer is a state machine: in each turn it reads the answers to its requests, sends more requests, or is done.
 
 @external("env", "host_log")
 declare function hostLog(record: usize): void;
 
-// Buffers know their length: it stands in front of the bytes. They are kept alive by `heap` alone.
+// A buffer's length is stored in front of its bytes. Only `heap` keeps buffers alive.
 export function ffi_buf_allocate(length: u32): usize {
   const block = heap.alloc(<usize>length + 8);
   store<u32>(block, length);
@@ -19,7 +19,7 @@ export function ffi_buf_len(buffer: usize): u32 {
 }
 export function ffi_init_reducer(): void {}
 
-// What AssemblyScript calls when it throws: the host gets to know why.
+// AssemblyScript calls this when it throws; it sends the reason to the host.
 export function abort(message: string | null, file: string | null, line: u32, _column: u32): void {
   const out = new Writer();
   out.text("ERROR");
@@ -95,7 +95,7 @@ class Reader {
     this.at += length;
     return String.UTF8.decodeUnsafe(this.at - length, length);
   }
-  // A value as text; null for NULL. Numbers are told in decimal.
+  // A value as text; null for NULL. Numbers are decimal.
   value(): string | null {
     switch (this.u32()) {
       case 0: return null;

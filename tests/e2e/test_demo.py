@@ -28,7 +28,7 @@ def passed(done):
 def test_with_a_directory_of_its_own():
     output = passed(run_demo())
     assert "identical to the imported file" in output
-    assert "7. Pull in the second: page lists" in output
+    assert "7. Pull in the second replica: page lists" in output
 
 
 def test_with_a_directory_twice(tmp_path):

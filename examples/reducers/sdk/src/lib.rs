@@ -1,4 +1,4 @@
-//! The notes reducer, written with SQLSync's own SDK as its users write theirs; nothing here knows of this project.
+//! The notes reducer, written with SQLSync's own SDK; it does not depend on graft.
 
 use futures::try_join;
 use serde::Deserialize;
