@@ -1,4 +1,4 @@
-"""The directory of a replica: whether a path is one, and what to say where it is not."""
+"""Whether a path is the directory of a replica, and the error if it is not."""
 
 import os
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ _SHOWN = 5
 
 
 def is_replica(path: Path | str) -> bool:
-    """Tell whether a directory holds a replica; raises `BadRequest` and `LocalStorageError` where nobody can tell."""
+    """Return whether a directory holds a replica; raises `BadRequest` for unusable paths, and `LocalStorageError`."""
     _check_usable(Path(path))
     with local_errors(f"opening {path}"):
         return (Path(path) / STATE_FILE).is_file()
 
 
 def _check_usable(path: Path) -> None:
-    """Refuse a path that SQLite cannot be given: it keeps databases of its own in a replica."""
+    """Refuse a path that SQLite cannot open: a replica contains SQLite databases."""
     text = str(path)
     if "\0" in text:
         raise BadRequest(f"the path {text!r} holds a NUL character, which no path can")
@@ -44,9 +44,9 @@ def _check_usable(path: Path) -> None:
 
 
 def replica_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a replica's directory; raises `BadRequest` for an empty one and for the address of a remote.
+    """Return the path of a replica's directory; raises `BadRequest` for an empty path and for the address of a remote.
 
-    Only a text can be such a slip: a `Path` is taken as it is.
+    Only strings are checked for addresses; a `Path` is taken as it is.
     """
     if not os.fspath(path):
         raise BadRequest("the path of a replica is empty; '.' is the working directory")
@@ -65,7 +65,7 @@ def not_a_replica(
     *,
     what: str = "is not a replica",
 ) -> NotAReplica:
-    """Return an error that says what is at a path instead of a replica, and which replicas are near it, or a hint."""
+    """Return an error that says what is at a path instead of a replica, and names replicas near it, or gives a hint."""
     if path.is_file():
         return NotAReplica(
             f"{path} {what}, but a file; graft import {path.name} DIR REMOTE makes a volume of a database"
@@ -85,7 +85,7 @@ def not_a_replica(
 
 
 def _near(path: Path) -> list[Path]:
-    """Return replicas in the directory, else those beside it with similar names."""
+    """Return replicas in the directory, or else those beside it with similar names."""
     inside = list(islice(_replicas(path), _SHOWN))
     if inside:
         return inside

@@ -1,4 +1,4 @@
-"""Which pages of cached frames the newest version has there."""
+"""Which pages of cached frames are still live: the newest version has them at that place."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from metastore.placement import U64
 
 
 def live_in(table: FrameTable, view: View, frames: Sequence[CachedFrame]) -> list[Mask]:
-    """Tell of each slot of each frame whether the remote's newest version has its page there, or may have.
+    """Return, for each slot of each frame, whether the remote's newest version has its page there, or may have.
 
-    Right only while nothing is pushed or pulled, which the sync lock sees to: then no frame is newer than ``view``.
+    The caller holds the sync lock, so that nothing is pushed or pulled and no frame is newer than ``view``.
     """
     if not frames:
         return []
@@ -24,9 +24,9 @@ def live_in(table: FrameTable, view: View, frames: Sequence[CachedFrame]) -> lis
     pages = np.frombuffer(b"".join(frame.pages for frame in frames), "<u4").astype(np.int64)
     chunks = (pages - 1) >> CHUNK_SHIFT
     order = np.argsort(chunks, kind="stable")
-    order = order[np.searchsorted(chunks[order], 0) :]  # those let go of are in no chunk
+    order = order[np.searchsorted(chunks[order], 0) :]  # freed slots are in no chunk
     groups = np.split(order, np.flatnonzero(np.diff(chunks[order])) + 1) if len(order) else []
-    # Only building a chunk makes its frames known to the table: their numbers are asked for afterwards.
+    # Building a chunk adds its frames to the table, so their numbers are looked up afterwards.
     maps = [_locations(view, int(chunks[mine[0]])) for mine in groups]
     numbers = table.numbers_of((frame.segment, frame.offset) for frame in frames)
     slots = np.arange(len(pages)) - np.repeat(ends - counts, counts)
@@ -38,7 +38,7 @@ def live_in(table: FrameTable, view: View, frames: Sequence[CachedFrame]) -> lis
 
 
 def _locations(view: View, number: int) -> U64 | None:
-    """Return a chunk of the remote's map; None where one would have to ask the remote for it."""
+    """Return a chunk of the remote's map; None if it would take a request."""
     chunks = view.remote_map.chunks
     if number >= len(chunks):
         return np.zeros(1 << CHUNK_SHIFT, np.uint64)

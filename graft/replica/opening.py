@@ -1,6 +1,6 @@
-"""Which replicas this process has open: one object for each directory, shared by all who open it.
+"""The replicas that this process has open: one object for each directory, shared by all callers that open it.
 
-A fork's child disowns what its parent has open.
+The child of a fork disowns the replicas of its parent.
 """
 
 import atexit
@@ -21,8 +21,8 @@ from pagestore.objectstore import ObjectStore
 from pagestore.runtime import SYSTEM, Runtime
 
 _open: dict[Replica, int] = {}
-"""How often each is in use. A path may come to stand for another directory, so that only a look at it tells which."""
-_open_lock = threading.RLock()  # guards _open; what closes may let go of what has another replica open
+"""How many callers use each. Replicas are found by directory, not by path: a path may lead elsewhere later."""
+_open_lock = threading.RLock()  # guards _open; reentrant, since closing a replica may release another one
 _all: "weakref.WeakSet[Replica]" = weakref.WeakSet()
 
 
@@ -35,7 +35,7 @@ def _after_fork() -> None:
 
 
 def _before_exit() -> None:
-    """What functions of `atexit` that run later still do with a replica is done in their thread."""
+    """Stop background threads; later `atexit` functions use replicas in their own thread."""
     for replica in list(_all):
         replica.before_exit()
 
@@ -55,18 +55,18 @@ def open_replica(
 ) -> Replica:
     """Open a replica, or return the one that this process has open already.
 
-    A ``remote`` that is open already (`remote_for`) becomes the replica's, who closes it, whatever happens. Each call
-    needs one `Replica.close`. One whose directory or lock files were replaced is not returned: what is there now is
-    opened beside it. One that this process cannot write is opened for reading, as it is now: `Replica.read_only` says
-    why, and whatever would change it raises `ReadOnly`. Raises `NotAReplica`, and `GraftError` for a directory that
-    cannot be used.
+    An open ``remote`` (`remote_for`) passes to the replica, which closes it, also if opening fails. Each call needs one
+    `Replica.close`. If the directory or lock files of an open replica were replaced, the directory that is there now is
+    opened as another replica. A replica that this process cannot write is opened for reading, as it is now:
+    `Replica.read_only` says why, and every change raises `ReadOnly`. Raises `NotAReplica`, and `GraftError` for a
+    directory that cannot be used.
     """
     do_waiting()
-    is_replica(path)  # refuses what no replica can be at
+    is_replica(path)  # refuses unusable paths
     try:
         with local_errors(f"opening {path}"):
             real = replica_path(path).resolve()
-    except RuntimeError as error:  # what `pathlib` makes of a loop of links
+    except RuntimeError as error:  # how `pathlib` reports a loop of links
         raise LocalStorageError(f"opening {path}: {error}") from error
     with _open_lock:
         replica = opened_at(real)
@@ -75,7 +75,7 @@ def open_replica(
                 read_only = why_read_only(real) if is_replica(real) else None
                 replica = Replica(
                     real if read_only is None else private_copy(real),
-                    settings=settings, store=store, runtime=runtime, remote=remote, on_release=_give_back,
+                    settings=settings, store=store, runtime=runtime, remote=remote, on_release=_release,
                     read_only=read_only,
                 )  # fmt: skip
             _all.add(replica)
@@ -86,7 +86,7 @@ def open_replica(
 
 
 def opened_at(path: Path) -> Replica | None:
-    """Return what this process has open in the directory that is at a path now, if it can still be used."""
+    """Return the replica that this process has open in the directory at a path, if it can still be used."""
     try:
         directory = FileId.of(path.stat())
     except OSError:
@@ -96,7 +96,7 @@ def opened_at(path: Path) -> Replica | None:
         return next((replica for replica in here if replica.home.is_unmoved()), None)
 
 
-def _give_back(replica: Replica) -> None:
+def _release(replica: Replica) -> None:
     with _open_lock:
         uses = _open.get(replica, 0)
         if uses > 1:

@@ -1,13 +1,13 @@
-"""A replica that this process cannot write, opened for reading: a private copy of its small files.
+"""A replica that this process cannot write is opened for reading: as a private copy of its small files.
 
-    DIR                                    a directory of one's own, gone on closing
+    DIR                                    a temporary directory, removed on closing
     state.db                               a copy, by SQLite where it can read the file
     journal/*                              copies: local commits that the remote does not have
     cache/index.db                         a copy
     cache/*.frames, cache/dictionaries/*   symbolic links; the cache is frozen
 
-So the copy shows the version that the directory had when it was opened, works without the remote as far as pages are in
-the cache, and never writes to the directory.
+The copy shows the version that the directory had when it was opened, works offline for pages in the cache, and never
+writes to the directory.
 """
 
 import os
@@ -26,7 +26,7 @@ _TRIES = 5
 
 
 def why_read_only(path: Path) -> str | None:
-    """Return what keeps this process from writing to a replica, in words; None if it may write."""
+    """Return why this process cannot write to a replica; None if it can."""
     for name in (path, path / STATE_FILE, path / "journal"):
         if name.exists() and not os.access(name, os.W_OK):
             return (
@@ -36,9 +36,9 @@ def why_read_only(path: Path) -> str | None:
 
 
 def private_copy(path: Path) -> Path:
-    """Return a new directory that shows a replica as it is; the caller removes it.
+    """Return a new directory with a copy of a replica; the caller removes it.
 
-    The owner of the replica may write meanwhile: a copy in which files do not belong together is made again.
+    The owner of the replica may write meanwhile. If the copied files may not belong together, the copy is made again.
     """
     for tries in range(1, _TRIES + 1):
         before = _stamps(path)
@@ -58,7 +58,7 @@ def private_copy(path: Path) -> Path:
 
 
 def _stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Return what changes whenever the owner commits, pushes or pulls."""
+    """Return sizes and times that change whenever the owner commits, pushes or pulls."""
     watched = [path / STATE_FILE, path / f"{STATE_FILE}-wal", *sorted((path / "journal").glob("*"))]
     found = []
     for name in watched:
@@ -85,14 +85,14 @@ def _copy(path: Path, copy: Path) -> None:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """Copy an SQLite database through SQLite, else, where that cannot open it, file by file."""
+    """Copy a database through SQLite, or file by file if SQLite cannot open it."""
     try:
         with (
             closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as reading,
             closing(sqlite3.connect(target)) as writing,
         ):
             reading.backup(writing)
-    except sqlite3.Error:  # a WAL that needs a -shm file, which cannot be made there
+    except sqlite3.Error:  # a WAL needs a -shm file, which cannot be made there
         target.unlink(missing_ok=True)
         for end in ("", "-wal"):
             file = source.with_name(source.name + end)

@@ -18,7 +18,7 @@ def remote_for(
     runtime: Runtime = SYSTEM,
     must_exist: bool = False,
 ) -> Remote:
-    """Return what a replica in a directory has for its remote; nothing is asked of it yet."""
+    """Return the remote of a replica in this directory, without a request yet."""
     remote = open_remote(store_url, store=store, settings=settings, runtime=runtime, must_exist=must_exist)
     remote.dictionaries = DictionaryShelf(path / "cache" / "dictionaries")
     return remote

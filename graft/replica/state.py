@@ -1,7 +1,7 @@
-"""The state: the small facts about a replica that must survive anything, in one SQLite database.
+"""The state: the small facts about a replica that must survive a crash, in one SQLite database.
 
-Invariants: the chain is what leads from the sync point's commit down to its base; an intent is there exactly from
-before an append until its outcome is known; `_decoded` holds no index whose head differs from the stored one.
+Invariants: the chain leads from the sync point's commit down to its base; an intent exists exactly from before an
+append until its outcome is known; `_decoded` holds no index whose head differs from the stored one.
 """
 
 import os
@@ -24,7 +24,7 @@ from metastore.lsn import LSN
 
 VERSION = 3
 _IN_WAL_MODE = bytes((2, 2))
-"""Bytes 18 and 19 of such a database (sqlite.org/fileformat2.html, section 1.3.3)."""
+"""Bytes 18 and 19 of a database in WAL mode (sqlite.org/fileformat2.html, section 1.3.3)."""
 _SCHEMA = """
 CREATE TABLE identity(name TEXT NOT NULL, remote TEXT NOT NULL, volume TEXT NOT NULL, log TEXT NOT NULL,
     page_size INTEGER NOT NULL, earlier TEXT NOT NULL DEFAULT '[]');
@@ -45,7 +45,7 @@ _PARENTS = TypeAdapter(tuple[Parent, ...])
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which volume a replica is of."""
+    """The volume of a replica."""
 
     name: str
     store_url: str
@@ -63,7 +63,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A push that was begun: the commit that it means to append, and the local commits that are in it."""
+    """A push in progress: the commit that it appends, and the newest local commit in it."""
 
     log: LogId
     lsn: LSN
@@ -74,46 +74,46 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """Up to where local and remote agree, and what is known of the remote."""
+    """The sync point, up to which replica and remote agree, and what is known of the remote."""
 
     identity: Identity
     lsn: LSN
     """The remote commit that the replica builds on; 0 before the first."""
     local_lsn: int
-    """The newest local commit that is in it."""
+    """The newest local commit that the remote commit contains."""
     head: LSN
     """The newest remote commit that was ever seen."""
     chain: tuple[CommitIndex, ...]
     """From the commit ``lsn`` down to its base, newest first."""
     intent: Intent | None
     journal_end: int
-    """A local commit with which, and with all before it, the journal was on the disk once; 0 if none is known of."""
+    """All local commits up to this one are known to be on the disk; 0 if none are."""
 
 
 class State:
     """The state of one replica; safe for threads and processes."""
 
     def __init__(self, path: Path) -> None:
-        """Open an existing state; raises `NotAReplica` when there is none."""
+        """Open an existing state; raises `NotAReplica` if there is none."""
         if not path.is_file():
             raise NotAReplica(f"{path.parent} is not a replica (it has no {path.name}); see `graft clone --help`")
         self._path = path
         self._disowned = False
-        self._lock = threading.Lock()  # guards the connection and what was decoded
+        self._lock = threading.Lock()  # guards the connection and _decoded
         self._decoded: dict[LSN, CommitIndex] = {}
-        """The indexes of the last chain that was read or written: after a long history they take long to decode."""
+        """The indexes of the chain that was last read or written: those of a long history take long to decode."""
         with database_errors(f"opening {path}"):
             self._database = opened(path, _SCHEMA, VERSION, synchronous="FULL", upgrades=_UPGRADES)
 
     @classmethod
     def create(cls, path: Path, identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> None:
-        """Make the state of a new replica: it is whole, or not there. Raises `ReplicaExists`, also where one comes up.
+        """Make the state of a new replica, whole or not at all; raises `ReplicaExists` if another process made one.
 
-        Its name is on the disk once the directory is synced.
+        Its name is on the disk once the caller has synced the directory.
         """
         draft = path.with_name(f"{path.stem}-{os.getpid()}-{threading.get_ident()}.new")
         with database_errors(f"creating {path}"):
-            content = _made(identity, lsn, chain)
+            content = _new_database(identity, lsn, chain)
         with local_errors(f"creating {path}"):
             try:
                 write_new(draft, content)
@@ -124,23 +124,23 @@ class State:
                 draft.unlink(missing_ok=True)
 
     def read(self) -> SyncState:
-        """Return all of it, consistently."""
+        """Return the whole state as of one moment."""
         with self._working("reading"):
             self._database.execute("BEGIN")
             try:
-                with self._damage_told():
+                with self._corruption_translated():
                     return self._read_all()
             finally:
                 self._database.execute("ROLLBACK")
 
     def intent(self) -> Intent | None:
-        """Return only the push whose outcome is not known, if there is one."""
-        with self._working("reading"), self._damage_told():
+        """Return only the push in progress, if there is one."""
+        with self._working("reading"), self._corruption_translated():
             return self._read_intent()
 
     def identity(self) -> Identity:
-        """Return only what the replica is of."""
-        with self._working("reading"), self._damage_told():
+        """Return only the identity."""
+        with self._working("reading"), self._corruption_translated():
             return self._read_identity()
 
     def advance(
@@ -152,10 +152,10 @@ class State:
         durable: bool = True,
         anew: Identity | None = None,
     ) -> SyncState:
-        """Move the sync point, and with it the chain, and return all of the state; a pending intent is settled by that.
+        """Move the sync point and the chain, delete the intent, and return the new state.
 
-        If that need not be ``durable``, a power cut may undo it, until the next change that is, or `sync`. With
-        ``anew`` the replica is of this volume from now on, and what was seen above ``lsn`` counts no more.
+        If it is not ``durable``, a power cut may undo it until the next durable change or `sync`. With ``anew`` the
+        replica is one of that volume from now on, and its known head becomes ``lsn``.
         """
         with self._transaction(durable=durable) as database:
             if anew:
@@ -171,17 +171,17 @@ class State:
         return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None, journal_end)
 
     def saw_head(self, head: LSN) -> None:
-        """Remember how far the remote is."""
+        """Store the newest LSN that the remote was seen to have."""
         with self._transaction() as database:
             database.execute("UPDATE sync SET head = max(head, ?)", (head,))
 
     def note_journal_end(self, local_lsn: int) -> None:
-        """Record durably that the journal is on the disk with all commits up to this one: none can be torn any more."""
+        """Record durably that all commits up to this one are on the disk: no crash can tear them any more."""
         with self._transaction() as database:
             _note_journal_end(database, local_lsn)
 
     def begin_intent(self, intent: Intent) -> None:
-        """Record durably what is about to be appended; the journal is on the disk with the commits that are in it."""
+        """Record durably what is about to be appended; the caller has synced the journal up to the commits in it."""
         with self._transaction() as database:
             _note_journal_end(database, intent.local_lsn)
             database.execute("DELETE FROM intent")
@@ -191,36 +191,36 @@ class State:
             )
 
     def drop_intent(self) -> None:
-        """Forget it: the append never happened and never will count."""
+        """Delete the intent: its append did not land, and never will."""
         with self._transaction() as database:
             database.execute("DELETE FROM intent")
 
     def move_remote(self, name: str, store_url: str) -> None:
-        """Note that the volume is in another place now, or has another name there."""
+        """Store a new address or name of the volume."""
         with self._transaction() as database:
             database.execute("UPDATE identity SET name = ?, remote = ?", (name, store_url))
 
     def sync(self) -> None:
-        """Make all that was done before durable."""
+        """Make all earlier changes durable."""
         with self._transaction() as database:
-            # A row that is replaced by an equal one is not written, and nothing is synced for it.
+            # SQLite does not write, and so does not sync, a row that is replaced by an equal one.
             database.execute("UPDATE sync SET head = head + 1")
             database.execute("UPDATE sync SET head = head - 1")
 
     def keep_chunks(self, index: CommitIndex) -> None:
-        """Keep the chunks of an index that were read later than its head, if it is part of the chain."""
+        """Store chunks of an index that were read after its head, if it is part of the chain."""
         with self._transaction() as database:
             row = database.execute("SELECT head FROM commits WHERE lsn = ?", (index.commit.lsn,)).fetchone()
             if row and row[0] == index.head:
                 _write_chunks(database, index)
 
     def shrink(self) -> None:
-        """Make the database as small as it can be, if nobody is in the way."""
+        """Make the database as small as it can be, unless another process is using it."""
         with local_errors(f"shrinking {self._path}"), self._working("shrinking"):
             shrink(self._database)
 
     def disown(self) -> None:
-        """Leave the database to the process that this one was forked from."""
+        """Leave the database to the parent, in the child of a fork."""
         abandon(self._database)
         self._disowned = True
         self._lock = threading.Lock()
@@ -239,7 +239,7 @@ class State:
             yield
 
     @contextmanager
-    def _damage_told(self) -> Iterator[None]:
+    def _corruption_translated(self) -> Iterator[None]:
         try:
             yield
         except (ValueError, TypeError) as error:
@@ -304,8 +304,8 @@ class State:
             self._database.execute("PRAGMA synchronous = FULL")
 
 
-def _made(identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> bytes:
-    """Return the content of the database of a new replica, as it is to be opened."""
+def _new_database(identity: Identity, lsn: LSN, chain: Sequence[CommitIndex]) -> bytes:
+    """Return the content of a new replica's database file."""
     with closing(opened(Path(":memory:"), _SCHEMA, VERSION, synchronous="OFF")) as database:
         database.execute("BEGIN")
         _write_identity(database, identity)

@@ -1,6 +1,6 @@
 """The write transaction: dirty pages over a snapshot, and their commit to the journal.
 
-Invariants: it holds the writer lock from its making to `close`; `base` is the newest snapshot, since nobody else can
+Invariants: the transaction holds the writer lock until `close`; `base` is the newest snapshot, since nobody else can
 commit; pages above `_kept` that are not dirty read as zeros.
 """
 
@@ -40,7 +40,7 @@ class Host(Protocol):
 
     @property
     def is_disowned(self) -> bool:
-        """Whether this process is the child of a fork, and the replica its parent's."""
+        """Whether this process is the child of a fork, and the replica belongs to its parent."""
         ...
 
     def require_own(self) -> None:
@@ -48,11 +48,11 @@ class Host(Protocol):
         ...
 
     def require_unmoved(self) -> None:
-        """Raise `ReplicaMoved` if the directory or a lock file is not the one that was opened, and as `require_own`."""
+        """Raise as `require_own`, and `ReplicaMoved` if the directory or a lock file was replaced since opening."""
         ...
 
     def publish(self, commit: LocalCommit) -> Snapshot:
-        """Let readers see a local commit that is in the journal."""
+        """Make a commit in the journal visible to readers."""
         ...
 
 
@@ -68,18 +68,18 @@ class WriteTransaction:
         self._dirty_pages_max = replica.settings.spill_bytes // replica.page_size
         self._open = True
         self._outdated = False
-        self._settled = True
-        """Whether the journal holds nothing of this transaction that was neither published nor taken back."""
+        self._journal_clean = True
+        """Whether every record of this transaction in the journal was published or taken back."""
         self._spill: Spill | None = None
         self._dirty: dict[int, bytes] = {}
         self.base = base
-        """What the changes are made to; always the newest snapshot."""
+        """The snapshot that the changes are made to; always the newest one."""
         self.byte_size = base.byte_size
         self._kept = base.page_count
 
     @property
     def page_count(self) -> int:
-        """Pages that the volume has now."""
+        """The volume's size in pages, with the changes."""
         return page_count_of(self.byte_size, self._page_size)
 
     @property
@@ -108,7 +108,7 @@ class WriteTransaction:
             self._dirty.clear()
 
     def write_run(self, first_page: int, data: Data) -> None:
-        """Replace consecutive pages at once; for bulk loads, which would only pass through memory."""
+        """Replace consecutive pages at once, without holding them in memory; for bulk loads."""
         count = len(data) // self._page_size
         self._check(first_page + count - 1, len(data) == count * self._page_size, f"a run of {len(data)} bytes")
         spill = self._spilled()
@@ -124,7 +124,7 @@ class WriteTransaction:
         self.resize(page_count * self._page_size)
 
     def resize(self, byte_size: int) -> None:
-        """Set the volume's size in bytes; what is cut off is gone, even if the volume grows again."""
+        """Set the volume's size in bytes; pages that are cut off read as zeros if the volume grows again."""
         self._check(max(page_count_of(byte_size, self._page_size), 1), byte_size >= 0, f"a size of {byte_size} bytes")
         self.byte_size = byte_size
         count = self.page_count
@@ -135,7 +135,7 @@ class WriteTransaction:
             self._spill.drop_above(count)
 
     def commit(self, durability: Durability = Durability.LOCAL) -> Snapshot:
-        """Make the changes a local commit and return the snapshot that has them; the transaction goes on from there.
+        """Make the changes a local commit and return the snapshot with them, on which the transaction continues.
 
         `graft.sync.commit.commit` also takes `Durability.REMOTE`. Raises `DiskFull`, `LocalStorageError`.
         """
@@ -146,8 +146,8 @@ class WriteTransaction:
     def commit_through(self, publish: Callable[[LocalCommit], Snapshot], *, sync: bool) -> Snapshot:
         """Put the changes into the journal and let ``publish`` make them visible; returns its snapshot.
 
-        Where ``publish`` raises, it has called `take_back`, or `keep` if others may see the commit. Raises `BadRequest`
-        in the child of a fork, where the lock is its parent's, and `ReplicaMoved` where the lock keeps nobody out.
+        If ``publish`` raises, it has called `take_back` before, or `keep` if others may see the commit. Raises
+        `BadRequest` in the child of a fork, and `ReplicaMoved` if the directory or its lock files were replaced.
         """
         self._check_open()
         self._replica.require_unmoved()
@@ -158,32 +158,33 @@ class WriteTransaction:
         replica = self._replica
         failpoint("commit: before journal")
         replica.shared.begin_append()
-        self._settled = False
+        self._journal_clean = False
         commit = self._journaled(sync=sync)
         snapshot = publish(commit)
-        self._settled = True
+        self._journal_clean = True
         self._forget()
         self._rebase(snapshot)
         failpoint("commit: after publish")
         return snapshot
 
     def room(self) -> Room | None:
-        """Return where the record of the next commit would go, None where a new file is needed.
+        """Return where the record of the next commit would go, None if it needs a new file.
 
-        Another may append it there later: one who takes the writer lock, and sees in the `SharedCounters` that `base`
-        is still the newest version and that nothing is in progress or in doubt. It leaves the same marks in them.
+        The accelerator may append a record there later, after it took the writer lock and saw in the `SharedCounters`
+        that `base` is still the newest version and that no append is in progress and no state in doubt. It announces
+        its append there as `commit` does.
         """
         self._check_open()
         return self._replica.journal.room()
 
     def rollback(self) -> None:
-        """Forget all changes; the lock is kept."""
+        """Discard all changes, without releasing the lock."""
         self._check_open()
         self._forget()
         self._rebase(self.base)
 
     def close(self) -> None:
-        """Forget all changes and let others write; may be called again."""
+        """Discard all changes and release the lock; may be called again."""
         if self._open:
             self._open = False
             try:
@@ -231,20 +232,20 @@ class WriteTransaction:
             raise
 
     def keep(self) -> None:
-        """Note that the commit stands although its flow failed: the transaction cannot go on from it."""
+        """Record that the commit stands although publishing it failed: the transaction cannot continue on it."""
         self._outdated = True
 
     def take_back(self, commit: LocalCommit) -> None:
-        """Undo a commit that nobody saw; the changes stay in the transaction."""
+        """Undo a commit that was not published; the changes stay in the transaction."""
         self._replica.journal.undo_last(commit, self._spill.path if self._spill else None)
-        self._settled = True
+        self._journal_clean = True
         if self._spill is None:
             self._replica.shared.end_append()
 
     def _spilled(self) -> Spill:
         self._replica.require_own()
         if self._spill is None:
-            # Whoever writes after a death in this transaction is to look for its file.
+            # If this process dies in this transaction, the next writer looks for its file.
             self._replica.shared.begin_append()
             self._spill = Spill(self._replica.journal.spill_path(), self._page_size)
         return self._spill
@@ -254,7 +255,7 @@ class WriteTransaction:
         if self._spill is not None:
             self._spill.close(remove=not self._replica.is_disowned)
             self._spill = None
-            if self._settled:
+            if self._journal_clean:
                 self._replica.shared.end_append()
 
     def _rebase(self, base: Snapshot) -> None:

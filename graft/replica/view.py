@@ -1,4 +1,4 @@
-"""A view: what one process believes of a replica, as one value."""
+"""A view: all that one process knows of a replica, as one value."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from graft.replica.state import SyncState
 
 
 class View(NamedTuple):  # one is made for every commit
-    """Replaced whole when its process learns more."""
+    """Immutable; replaced whole when the process learns more."""
 
     state: SyncState
     generation: int
-    """The state generation that `state` was read at."""
+    """The state generation at which `state` was read."""
     remote_map: PageMap
     pending: CommitRun
     """Published local commits that the remote lacks, oldest first."""
@@ -24,7 +24,7 @@ class View(NamedTuple):  # one is made for every commit
     def followed_by(
         self, commits: Sequence[LocalCommit], journal_views: Mapping[int, memoryview], *, content_changed: bool
     ) -> "View":
-        """Return the view with more local commits laid over, whose bodies ``journal_views`` have."""
+        """Return the view with more local commits laid over; ``journal_views`` has their bodies."""
         if not commits:
             return self
         state, generation, remote_map, pending, snapshot = self
