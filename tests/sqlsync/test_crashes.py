@@ -19,7 +19,8 @@ RARE = {
     "coordinator: after pull",  # needs a rival
     "push: before segment", "push: after segment",  # needs a large commit
     "compact: after segment", "compact: after check",  # nobody compacts here
-    "cleaning: after index", "cleaning: after file",  # needs a cache of which much is of no use
+    "cleaning: after index", "cleaning: after file",  # needs a cache with many dead pages
+    *(point for point in POINTS if point.startswith("gc:")),  # no garbage is collected here
 }  # fmt: skip
 
 
