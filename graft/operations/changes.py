@@ -1,4 +1,4 @@
-"""What changed between two versions of a volume, as pages."""
+"""The pages that changed between two versions of a volume."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,16 @@ Pages = npt.NDArray[np.int64]
 
 
 def published(replica: Replica, view: View | None = None) -> Snapshot:
-    """Return the newest version of the remote that the replica is on, without any local commit; asks nobody."""
+    """Return the remote version that the replica builds on, without local commits; no request."""
     view = view or replica.view()
     chain = view.state.chain
     return replica.snapshot_of(view.remote_map, byte_size=chain[0].commit.byte_size if chain else 0, lsn=view.state.lsn)
 
 
 def moved_pages(before: PageMap, after: PageMap) -> Pages:
-    """Return the pages of ``after`` that are not where they were ``before``, two maps of one replica.
+    """Return the pages of ``after`` that were elsewhere ``before``, in two maps of one replica.
 
-    Pages that are where they were have the same content. In the number of chunks that the maps do not share.
+    Pages in the same place have the same content. Takes time for each chunk that the maps do not share.
     """
     found = [np.empty(0, np.int64)]
     for number, chunk in enumerate(after.chunks):
@@ -48,22 +48,22 @@ def moved_pages(before: PageMap, after: PageMap) -> Pages:
 def differing_pages(before: PageMap, after: PageMap) -> Pages:
     """Return the pages that are not in the same place in two maps of one replica, or that only one of them has.
 
-    Pages in the same place have the same content; those elsewhere may have. In the number of chunks that differ.
+    Pages in the same place have the same content; others may have. Takes time for each chunk that differs.
     """
     beyond = np.arange(after.page_count + 1, before.page_count + 1, dtype=np.int64)
     return np.concatenate([moved_pages(before, after), beyond])
 
 
 def _is_alike(chunk: MapChunk, other: MapChunk) -> bool:
-    """Return whether two chunks are known to be equal without being read; those of local commits are not."""
+    """Return whether two chunks are known to be equal without reading them; chunks of local commits are not."""
     return chunk.fingerprint == other.fingerprint != 0
 
 
 def pages_written_since(replica: Replica, lsn: int, head: LSN) -> Pages:
-    """Return the pages that any commit after ``lsn`` wrote or cut off, up to ``head``; maybe some older ones too.
+    """Return the pages that commits after ``lsn``, up to ``head``, wrote or cut off; possibly some others too.
 
-    Asks the remote for the roll-ups that lead there, in one round trip, and no page body. Pages beyond the end of
-    ``head`` are left out. Raises the errors of graft, `Corrupt` among them when history was deleted.
+    Reads the roll-ups that lead to ``head``, in one round trip, and no page body. Pages beyond the end of ``head`` are
+    left out. Raises the errors of graft, such as `Corrupt` if history was deleted.
     """
     with remote_errors(f"reading commits {lsn + 1} to {head} of volume {replica.name}"):
         log = replica.lineage.log_of(head)

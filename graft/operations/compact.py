@@ -1,9 +1,9 @@
-"""Compaction: the same content at new places, laid out for cold reads, as a commit that may lose like any other.
+"""Compaction: the same content in new places, laid out for cold reads, as a commit that may lose like any other.
 
 fragmented frames → pages → new segments → read back and compared → commit of kind ``compact`` → as a push goes on
 
-Nothing is changed that anybody reads: versions before it stay where they are, and so do the bytes that they take. Local
-commits that are made meanwhile go on top.
+Nothing changes for readers: earlier versions stay where they are, and so does the space that they take. Local commits
+made meanwhile follow the compaction.
 """
 
 import threading
@@ -46,11 +46,11 @@ class CompactResult:
     before: int
     """The LSN that was compacted."""
     after: int
-    """The one that it became; equal to ``before`` when there was nothing to gain."""
+    """The LSN of the compaction; equal to ``before`` if there was nothing to gain."""
     pages: int
-    """Pages that were written anew."""
+    """Pages that were written again."""
     bytes: int
-    """Size of what was written: segments."""
+    """Size of the segments that were written."""
     frames_before: int
     frames_after: int
     segments_before: int
@@ -65,15 +65,14 @@ def compact(
     message: str | None = None,
     progress: Progress | None = None,
 ) -> CompactResult:
-    """Write the newest version anew, laid out by ``layout``, and append it as a commit that changes no content.
+    """Write the newest version again, laid out by ``layout``, and append it as a commit that changes no content.
 
-    With ``scattered_only``, just the pages whose frames have little else that is live: it costs what it gains. Progress
+    ``scattered_only`` writes only pages whose frames have little else that is live: the cost follows the gain. Progress
     counts pages, once when they are written and once when they are read back.
 
-    Raises `BadRequest` when the replica has local commits or is behind the remote: push or pull first. Raises
-    `Diverged` when somebody else pushed meanwhile: nothing is lost but the work. Raises the remote's errors, and
-    `Corrupt` when what is read back is not what was there. `RemoteUnavailable` leaves the outcome open; the next push
-    or compaction settles it.
+    Raises `BadRequest` if the replica has local commits or is behind the remote: push or pull first. Raises `Diverged`
+    if another replica pushed meanwhile: only the work is lost. Raises the remote's errors, and `Corrupt` if the pages
+    read back differ. After `RemoteUnavailable` the outcome is unknown; the next push or compaction settles it.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         recover(replica)
@@ -86,7 +85,7 @@ def compact(
             return _unchanged(view, before)
         kept = snapshot if len(pages) * replica.page_size <= replica.settings.cache_bytes_max // 2 else None
         if kept is not None:
-            snapshot.prefetch(pages.tolist())  # in the order of the places, which takes the fewest requests
+            snapshot.prefetch(pages.tolist())  # in the order of their places, which takes the fewest requests
         watched = _Watched(replica, snapshot, pages, progress)
         order = layout(snapshot) if layout and not scattered_only else None
         begun_s = replica.runtime.monotonic_s()
@@ -136,7 +135,7 @@ def _check(replica: Replica, view: View) -> None:
 
 
 def _is_compact(view: View) -> bool:
-    """Whether the newest commit is a compaction of everything already."""
+    """Return whether the newest commit is a compaction of all pages."""
     newest = view.state.chain[0].commit
     return newest.kind is CommitKind.COMPACT and newest.changed_pages == newest.live_pages
 
@@ -152,9 +151,9 @@ def _remote_snapshot(replica: Replica, view: View) -> Snapshot:
 
 
 class _Watched:
-    """Brings pages before they are written, takes note of what they are, and compares them when they are read back.
+    """Fetches pages before they are written, records their digests, and compares them with what is read back.
 
-    Eight bytes a page stay in memory.
+    Takes eight bytes of memory for each page.
     """
 
     def __init__(self, replica: Replica, snapshot: Snapshot, pages: Pages, progress: Progress | None) -> None:
@@ -164,7 +163,7 @@ class _Watched:
         self._digests: npt.NDArray[np.uint64] = np.zeros(len(pages), np.uint64)
         self._progress = progress
         self._done = 0
-        self._lock = threading.Lock()  # guards _done and the telling of it
+        self._lock = threading.Lock()  # guards _done and its reports
 
     def prefetch(self, pages: Sequence[int]) -> None:
         page_map = self._snapshot.page_map
@@ -175,10 +174,10 @@ class _Watched:
     def wrote(self, pages: Sequence[int], bodies: Sequence[bytes | memoryview]) -> None:
         places = np.searchsorted(self._pages, np.asarray(pages, np.int64))
         self._digests[places] = [xxhash.xxh3_64_intdigest(body) for body in bodies]
-        self._told(len(pages))
+        self._report(len(pages))
 
     def check(self, written: Sequence[NewSegment]) -> None:
-        """Read what is in the store back, and compare it page by page; what is to go inline is still in memory."""
+        """Read the written segments back and compare them page by page; an inline one is still in memory."""
         for new in written:
             found = sum(self._compared(frame, new.segment) for frame in self._read_back(new))
             if found != new.pages:
@@ -194,16 +193,16 @@ class _Watched:
                 yield frame
 
     def _compared(self, frame: DecodedFrame, segment: SegmentId) -> int:
-        """Compare a frame's pages with what they were, and return how many they are."""
+        """Compare a frame's pages with their digests; return how many pages it has."""
         size, pages, body = self._replica.page_size, frame.pages.tolist(), frame.body
         places = np.searchsorted(self._pages, np.asarray(pages, np.int64)).tolist()
         for slot, (page, place) in enumerate(zip(pages, places, strict=True)):
             if int(self._digests[place]) != xxhash.xxh3_64_intdigest(body[slot * size : (slot + 1) * size]):
                 raise Corrupt(f"page {page} came back from segment {segment} as something else")
-        self._told(len(pages))
+        self._report(len(pages))
         return len(pages)
 
-    def _told(self, pages: int) -> None:
+    def _report(self, pages: int) -> None:
         with self._lock:
             self._done = min(self._done + pages, 2 * len(self._pages))
             if self._progress:

@@ -1,4 +1,4 @@
-"""Hydrate: fetch every page body that is not here, so that the replica works offline."""
+"""Hydrate: fetch every page that is not here, so that the replica works offline."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ from pagestore.distinct import distinct
 from pagestore.segments.format import DecodedFrame
 
 Progress = Callable[[int, int], None]
-"""Called with what is done and what there is in all, in one unit."""
+"""Called with the amount done and the total, in the same unit."""
 
 _BATCH_FRAMES = 4096
-"""Enough for many requests at once; `pagestore.segments.fetch` bounds how much of it is in memory at a time."""
+"""Enough for many parallel requests; `pagestore.segments.fetch` bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class HydrateResult:
-    """What was fetched."""
+    """What a hydration fetched."""
 
     frames: int
     pages: int
     bytes: int
-    """Of page bodies, uncompressed."""
+    """Size of the pages, uncompressed."""
 
 
 def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateResult:
     """Fetch the frames of the newest snapshot that are not in the cache, in parallel.
 
-    Progress counts their bytes, as stored. When it returns, the cache has every page, and the replica's state the whole
-    index of where they are. Raises `BadRequest` when the volume cannot fit into the cache, `DiskFull` or
-    `LocalStorageError` when the disk did not take everything, and the remote's errors; what arrived stays.
+    Progress counts stored bytes. On return the cache has every page, and the state the whole index. Raises `BadRequest`
+    if the volume cannot fit into the cache, `DiskFull` or `LocalStorageError` if the disk did not take everything, and
+    the remote's errors; frames that arrived stay.
     """
     view = replica.view()
     size = view.remote_map.live_pages * replica.page_size
@@ -47,7 +47,9 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
         )
     page_map = view.snapshot.page_map
     numbers = [number for chunk in frames_by_chunk(page_map) for number in chunk]
-    numbers.sort(key=lambda number: isinstance(replica.table.key(number).ref.home, InCommit))  # what differs comes last
+    numbers.sort(
+        key=lambda number: isinstance(replica.table.key(number).ref.home, InCommit)
+    )  # deltas come last, after their bases
     frames = pages = 0
     total = _stored_bytes(replica, _uncached(replica, numbers)) if progress else 0
     on_fetched = _counting(progress, total) if progress else None
@@ -58,7 +60,7 @@ def hydrate(replica: Replica, *, progress: Progress | None = None) -> HydrateRes
         body = replica.bodies.attach_whole(number)
         frames, pages = frames + 1, pages + len(body.pages)
     fetched = _cached_all(replica, numbers)
-    for index in view.state.chain:  # its chunks tell where the pages are, and a full disk may have refused them
+    for index in view.state.chain:  # a full disk may have refused these chunks earlier
         replica.state.keep_chunks(index)
     frames, pages = frames + fetched[0], pages + fetched[1]
     if progress:
@@ -71,7 +73,7 @@ def _stored_bytes(replica: Replica, numbers: Iterable[int]) -> int:
 
 
 def _counting(progress: Progress, total: int) -> Callable[[int], None]:
-    """Return what adds up the bytes that it is called with, and reports the sum."""
+    """Return a function that adds up the sizes it is called with, and reports the sum."""
     done = 0
 
     def add(size: int) -> None:
@@ -83,21 +85,21 @@ def _counting(progress: Progress, total: int) -> Callable[[int], None]:
 
 
 def _uncached(replica: Replica, numbers: Sequence[int]) -> list[int]:
-    """Return the frames that the cache does not have: they are in memory, and gone with the process, or evicted."""
+    """Return the frames that the cache does not have: they are only in memory, or were evicted."""
     keys = {number: replica.table.key(number) for number in numbers}
     cached = replica.bodies.cached(keys.values())
     return [number for number, key in keys.items() if key not in cached]
 
 
 def _cached_all(replica: Replica, numbers: Sequence[int]) -> tuple[int, int]:
-    """Have all these frames in the cache, or raise; return how many were fetched again for it, and their pages."""
+    """Get all these frames into the cache, or raise; return how many were fetched again, and their pages."""
     uncached = _uncached(replica, numbers)
     if not uncached:
         return 0, 0
     bodies = replica.table.bodies
     held = [(number, body) for number in uncached if (body := bodies[number]) is not None and body.whole]
     try:
-        for number, body in held:  # in memory, since the cache did not take them
+        for number, body in held:  # only in memory, since the cache did not take them
             frame = DecodedFrame(np.frombuffer(body.pages, np.uint32), bytes(body.data))
             replica.cache.put([(replica.table.key(number), frame)])
     except NoRoom:
@@ -108,7 +110,7 @@ def _cached_all(replica: Replica, numbers: Sequence[int]) -> tuple[int, int]:
             f"volume {replica.name}: {lacking} of {len(numbers)} frames could not be stored, {error}; what arrived "
             "stays, and the next hydrate fetches the rest"
         ) from error
-    fetched = replica.bodies.attach(number for number in uncached if bodies[number] is None)  # evicted for others
+    fetched = replica.bodies.attach(number for number in uncached if bodies[number] is None)  # evicted by other frames
     lacking = len(_uncached(replica, numbers))
     if lacking:
         raise _too_small(replica, lacking, len(numbers))
@@ -123,7 +125,7 @@ def _too_small(replica: Replica, lacking: int, frames: int) -> BadRequest:
 
 
 def _lacking(replica: Replica, page_map: PageMap) -> set[int]:
-    """Return the frames in the cache without a page that is of use now: one went back to what had been replaced."""
+    """Return cached frames that lack a live page: cleaning freed it, and a later version has it there again."""
     lacking = set()
     partial = {number for number, body in enumerate(replica.table.bodies) if body is not None and not body.whole}
     for chunk in page_map.chunks if partial else ():
@@ -137,7 +139,7 @@ def _lacking(replica: Replica, page_map: PageMap) -> set[int]:
 
 
 def frames_by_chunk(page_map: PageMap) -> Iterator[list[int]]:
-    """Yield, chunk by chunk, the numbers of the frames that a map names; each once over all chunks."""
+    """Yield for each chunk the numbers of the frames that it names and no earlier chunk does."""
     seen: set[int] = set()
     for chunk in page_map.chunks:
         locations = chunk.locations()

@@ -1,4 +1,4 @@
-"""The history of a volume, as its remote tells it."""
+"""The history of a volume, read from its remote."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class LogEntry:
     byte_size: int
     message: str | None
     base: bool
-    """Whether its index alone is the whole page map."""
+    """Whether its index covers the whole page map."""
 
 
 def log_entries(replica: Replica, limit: int | None = None) -> Iterator[LogEntry]:
     """Yield the volume's commits, newest first, at most ``limit``; raises the remote's errors.
 
-    What was collected is left out.
+    Collected commits are left out.
     """
     with remote_errors(f"reading the log of volume {replica.name}"):
         lineage = replica.view().state.identity.lineage

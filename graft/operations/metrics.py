@@ -1,6 +1,6 @@
-"""What a monitoring system wants to know of a replica, as plain values; `graft.operations.prometheus` renders them.
+"""Metrics of a replica, as plain values; `graft.operations.prometheus` renders them.
 
-Gauges say how things stand, counters what this process did since it opened the replica. Nothing is asked of the remote.
+Gauges describe the replica now; counters count what this process did since it opened the replica. No requests are made.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Metric:
     """One number with a name."""
 
     name: str
-    """Without the prefix ``graft_``; seconds and bytes are in the name, as Prometheus wants it."""
+    """Without the prefix ``graft_``; units are in the name, as is usual in Prometheus."""
     kind: Kind
     help: str
     value: float
@@ -37,7 +37,7 @@ def _gauges(replica: Replica) -> list[Metric]:
     return [
         Metric("lsn", "gauge", "The remote commit that the replica builds on.", fresh.lsn),
         Metric("remote_lsn", "gauge", "The newest remote commit that was ever seen.", fresh.head),
-        Metric("lsns_behind", "gauge", "Remote commits that are known of and not here.", fresh.lsns_behind),
+        Metric("lsns_behind", "gauge", "Remote commits that are known and not here.", fresh.lsns_behind),
         Metric(
             "staleness_seconds", "gauge",
             "Since the replica was last known to have all that the remote had; +Inf if it never was.", staleness_s,
@@ -50,20 +50,20 @@ def _gauges(replica: Replica) -> list[Metric]:
 
 def _counters(replica: Replica) -> list[Metric]:
     counts = replica.counts.snapshot()
-    told = [
-        ("looks", "Looks at the remote.", counts.looks),
-        ("looks_shared", "Looks that another process made for this one.", counts.looks_shared),
-        ("looks_failed", "Looks that were not answered, or could not move.", counts.looks_failed),
-        ("look_requests", "Requests of looks.", counts.look_requests),
-        ("moves", "Looks that brought something new.", counts.moves),
-        ("fetches", "Times that somebody asked the remote for frames and waited for them.", counts.fetches),
-        ("ahead_late", "Times that somebody waited for frames that were being fetched ahead.", counts.ahead_late),
+    rows = [
+        ("looks", "Polls of the remote.", counts.looks),
+        ("looks_shared", "Polls that another process made for this one.", counts.looks_shared),
+        ("looks_failed", "Polls that were not answered, or could not move the replica.", counts.looks_failed),
+        ("look_requests", "Requests of polls.", counts.look_requests),
+        ("moves", "Polls that found something new.", counts.moves),
+        ("fetches", "Times that a reader waited for frames from the remote.", counts.fetches),
+        ("ahead_late", "Times that a reader waited for frames that were being fetched ahead.", counts.ahead_late),
         ("fetched_bytes", "Stored bytes of frames that were fetched.", counts.fetched_bytes),
-        ("ahead_bytes", "Of those, fetched before anybody asked for them.", counts.ahead_bytes),
-        ("ahead_used_bytes", "Of those, bytes that somebody asked for later.", counts.ahead_used_bytes),
+        ("ahead_bytes", "Of those, bytes fetched before a reader requested them.", counts.ahead_bytes),
+        ("ahead_used_bytes", "Of those, bytes that a reader requested later.", counts.ahead_used_bytes),
         ("gap_bytes", "Bytes fetched because they lay between two frames.", counts.gap_bytes),
     ]
-    return [Metric(name, "counter", words, value) for name, words, value in told]
+    return [Metric(name, "counter", words, value) for name, words, value in rows]
 
 
 def _requests(replica: Replica) -> list[Metric]:
@@ -72,18 +72,18 @@ def _requests(replica: Replica) -> list[Metric]:
     while True:
         if isinstance(store, MeteredStore):
             traffic = store.snapshot()
-            told = [
-                ("requests", "Requests to the store, without second ones and retries.", traffic.requests),
+            rows = [
+                ("requests", "Requests to the store, without hedges and retries.", traffic.requests),
                 ("received_bytes", "Bodies received from the store.", traffic.bytes_down),
                 ("sent_bytes", "Bodies sent to the store.", traffic.bytes_up),
             ]
         elif isinstance(store, HedgedStore):
             counts = store.counts()
-            told = [
-                ("hedged_reads", "Late reads that were asked for a second time.", counts.hedges),
+            rows = [
+                ("hedged_reads", "Late reads that were sent a second time.", counts.hedges),
                 ("hedged_wins", "Second requests that were answered first.", counts.wins),
             ]
         else:
             return found
-        found += [Metric(name, "counter", words, value) for name, words, value in told]
+        found += [Metric(name, "counter", words, value) for name, words, value in rows]
         store = store.inner

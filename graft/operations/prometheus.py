@@ -16,7 +16,7 @@ PREFIX = "graft_"
 
 
 class ReplicaCollector(Collector):
-    """Asks open replicas for their metrics whenever Prometheus asks for them; register it where you have others."""
+    """Collects metrics of open replicas on each scrape; register it beside your other collectors."""
 
     def __init__(self, *replicas: Replica) -> None:
         """Collect from replicas, which must stay open."""
@@ -41,14 +41,14 @@ def as_text(*replicas: Replica) -> str:
 
 
 def serve(replica: Replica, port: int) -> str:
-    """Answer ``GET /metrics`` on the loopback interface from a thread of its own, and return the address."""
+    """Serve ``GET /metrics`` on the loopback interface from a thread, and return the address."""
     with local_errors(f"listening on {HOST}:{port}"):
         server, _ = start_http_server(port, HOST, _registry(replica))
     return f"http://{HOST}:{server.server_port}/metrics"
 
 
 def keep_in_file(replica: Replica, path: Path) -> Callable[[], None]:
-    """Return a function that writes the metrics to a file, whole or not at all, as node_exporter reads them."""
+    """Return a function that writes the metrics to a file, atomically, for node_exporter."""
     registry = _registry(replica)
 
     def write() -> None:

@@ -1,4 +1,4 @@
-"""What a replica is and has, without asking the remote."""
+"""The status of a replica, and where its pages are; no requests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Standing = Literal["up to date", "ahead", "behind", "diverged"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A replica against its remote, as the remote was last seen."""
+    """A replica compared with its remote, as the remote was last seen."""
 
     name: str
     remote: str
@@ -33,25 +33,25 @@ class Status:
     lsn: int
     """The remote commit that the replica builds on."""
     segments: int
-    """Segments that the index of that commit names: 1 after a compaction."""
+    """Segments that the indexes of its chain name: 1 after a compaction."""
     local_commits: int
     """Commits that the remote lacks."""
     local_pages: int
-    """Pages that they changed."""
+    """Pages that the local commits changed."""
     remote_head: int
     lsns_behind: int
-    """Remote commits that are known of and not here."""
+    """Remote commits that are known and not here."""
     staleness_s: float | None
     """Seconds since the replica was last known to have all that the remote had; None if it never was."""
     state: Standing
     cache_bytes: int
     journal_bytes: int
     push_open: bool
-    """Whether a push was begun whose outcome is not known."""
+    """Whether the outcome of a push is unknown."""
     fetched_bytes: int
-    """Of frames that this process fetched from the remote, as stored …"""
+    """Stored bytes of frames that this process fetched from the remote."""
     wasted_bytes: int
-    """… and those fetched beyond that, or ahead of their use, that nobody has asked for yet."""
+    """Bytes that this process fetched and did not use so far: frames fetched ahead, and gaps between frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,15 @@ class Audit:
     live_pages: int
     """Pages with a body; the others are zeros."""
     local_pages: int
-    """In the journal only."""
+    """Pages in the journal only."""
     cached_pages: int
-    """In the cache."""
+    """Pages in the cache."""
     missing_pages: int
-    """In the remote only."""
+    """Pages in the remote only."""
     frames: int
-    """Frames of the remote that the pages lie in."""
+    """Frames of the remote with pages of this version."""
     frames_needed: int
-    """Frames that they would lie in after a compaction, about."""
+    """About how many frames there would be after a compaction."""
 
 
 def status(replica: Replica) -> Status:
@@ -106,7 +106,7 @@ def status(replica: Replica) -> Status:
 
 
 def audit(replica: Replica, snapshot: Snapshot | None = None) -> Audit:
-    """Count where the pages of a snapshot (the newest) are; index chunks that were never read are fetched."""
+    """Count where the pages of a snapshot (by default the newest) are; missing index chunks are fetched."""
     snapshot = snapshot or replica.snapshot()
     page_map = snapshot.page_map
     numbers = [number for chunk in frames_by_chunk(page_map) for number in chunk]

@@ -1,4 +1,4 @@
-"""Whole files in and out, streamed: memory does not grow with their size."""
+"""Import and export of whole files, streamed: memory does not grow with their size."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class TransferResult:
-    """How much went through."""
+    """How much was transferred."""
 
     bytes: int
     pages: int
@@ -31,12 +31,12 @@ def import_file(
 ) -> TransferResult:
     """Make a file's bytes the volume's content, as one local commit; progress counts bytes.
 
-    A file in use by SQLite is better imported with `graft_sqlite_vfs.import_database`, which reads through SQLite. Here
-    a database is refused (`BadRequest`) while newer changes lie beside it, in its WAL or a hot journal.
+    For a file in use by SQLite prefer `graft_sqlite_vfs.import_database`, which reads through SQLite. Here a database
+    is refused (`BadRequest`) while its WAL or a hot journal has newer changes.
 
-    Raises `BadRequest` when the volume is not empty, unless ``replace`` is true (what it held stays in its history),
-    and when it has local commits that are not pushed: they would be in no history. Raises `LocalStorageError`,
-    `DiskFull`, `WriterBusy`, and `BadRequest` when the file changes its size meanwhile.
+    Raises `BadRequest` if the volume is not empty, unless ``replace`` is true (the old content stays in the history),
+    if it has local commits that are not pushed (they would be in no history), and if the file changes its size
+    meanwhile. Raises `LocalStorageError`, `DiskFull`, `WriterBusy`.
     """
     require_settled(path)
     return load_file(replica, path, replace=replace, progress=progress)
@@ -45,7 +45,7 @@ def import_file(
 def load_file(
     replica: Replica, path: str | os.PathLike[str], *, replace: bool = False, progress: Progress | None = None
 ) -> TransferResult:
-    """Do what `import_file` does with a file that the caller has made sure to be whole."""
+    """As `import_file`, for a file that the caller knows to be whole."""
     source = Path(path)
     with local_errors(f"reading {source}"), source.open("rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -71,9 +71,9 @@ def load_file(
 
 
 def require_settled(path: str | os.PathLike[str]) -> None:
-    """Refuse to take a database's bytes as they are while newer changes lie in its WAL or journal.
+    """Refuse a database's bytes while its WAL or journal has newer changes; other files pass.
 
-    Files that are no databases pass. Raises `BadRequest` and `LocalStorageError`.
+    Raises `BadRequest` and `LocalStorageError`.
     """
     with local_errors(f"reading {path}"):
         source = Path(path).resolve(strict=True)
@@ -96,7 +96,7 @@ def _start_of(path: Path, count: int) -> bytes:
 
 
 def require_replaceable(name: str, snapshot: Snapshot, *, replace: bool) -> None:
-    """Refuse to replace a volume's content where that would lose something. Raises `BadRequest`."""
+    """Refuse to replace a volume's content if that would lose something. Raises `BadRequest`."""
     if snapshot.local_commits:
         raise BadRequest(
             f"volume {name} has local commits ({snapshot.local_commits}) that are not pushed, and an import would "
@@ -114,9 +114,9 @@ def export_file(
 ) -> TransferResult:
     """Write a snapshot's bytes to a file, which appears only when it is whole; progress counts bytes.
 
-    With ``overwrite`` a regular file is replaced, which keeps its mode, never a link, a device or a file of a replica.
-    Raises `BadRequest` when the file exists, or when the journal or WAL of another database lies beside it, which
-    SQLite would apply to the exported one. Raises `DiskFull`, `LocalStorageError`, and the remote's errors.
+    ``overwrite`` replaces a regular file and keeps its mode; links, devices and files of a replica are never replaced.
+    Raises `BadRequest` if the file exists, or if the journal or WAL of another database lies beside it, which SQLite
+    would apply to the exported one. Raises `DiskFull`, `LocalStorageError`, and the remote's errors.
     """
     target = Path(path)
     mode = _require_free(target, overwrite=overwrite)
@@ -148,7 +148,7 @@ def export_file(
 
 
 def _require_free(target: Path, *, overwrite: bool) -> int | None:
-    """Return the permissions of the file that the target is to replace, None if there is none."""
+    """Return the permissions of the file that the export replaces, None if there is none."""
     with local_errors(f"writing {target}"):
         inside = next((above for above in target.absolute().resolve().parents if is_replica(above)), None)
         try:
@@ -175,7 +175,7 @@ def _require_free(target: Path, *, overwrite: bool) -> int | None:
 
 
 def _name(draft: Path, target: Path, *, overwrite: bool) -> None:
-    """Give the draft its name; without ``overwrite`` nobody else's file is ever replaced."""
+    """Rename the draft; without ``overwrite`` this never replaces a file."""
     if overwrite:
         draft.replace(target)
         return

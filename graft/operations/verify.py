@@ -1,4 +1,4 @@
-"""Verify: read everything that the newest remote version consists of, and check every bit of it."""
+"""Verify: read the newest remote version whole, and check every bit of it."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ from pagestore.segments.fetch import Dictionaries, RecentDictionaries
 
 _BATCH_FRAMES = 256
 _LINKED = 256
-"""Commits, from the newest on, that are compared with the hash that the next one names."""
+"""How many of the newest commits are compared with the parent hash in the next commit."""
 _NAMED = 10
-"""Missing commits that are told by number."""
+"""How many missing commits a problem names."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was read, and what is wrong with it."""
+    """What was read, and which problems were found."""
 
     lsn: int
     pages: int
@@ -36,14 +36,14 @@ class VerifyReport:
     bytes: int
     """Stored bytes of the frames."""
     problems: tuple[str, ...]
-    """Empty when all is well."""
+    """Empty if nothing is wrong."""
 
 
 def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyReport:
-    """Read the log's newest commits and every frame of the newest version from the remote; the cache is not asked.
+    """Read the log's newest commits and every frame of the newest version from the remote, bypassing the cache.
 
-    The log must be whole, and hold what the replica builds on. Damage is reported, not raised; `RemoteUnavailable` and
-    `RemoteRefused` are raised. Progress counts frames.
+    The log must have no holes and contain the commit that the replica builds on. Damage is reported, not raised;
+    `RemoteUnavailable` and `RemoteRefused` are raised. Progress counts frames.
     """
     head = replica.remote.head(replica.lineage)
     problems = _problems_of_history(replica, head)
@@ -57,7 +57,7 @@ def verify(replica: Replica, *, progress: Progress | None = None) -> VerifyRepor
 
 
 def _problems_of_history(replica: Replica, head: LSN) -> list[str]:
-    """Tell what the log lacks, which of its commits do not follow each other, and whether it is the replica's."""
+    """Return what is wrong with the log: holes, commits that do not follow each other, or a foreign history."""
     problems: list[str] = []
     state = replica.state.read()
     try:
@@ -80,7 +80,7 @@ def _problems_of_history(replica: Replica, head: LSN) -> list[str]:
 
 
 def _broken_links(replica: Replica, lineage: Lineage, head: LSN, hole: int) -> list[str]:
-    """Compare the newest commits, down to a hole, with the hash that the next one names."""
+    """Compare the newest commits, down to a hole, with the parent hash in the next one."""
     remote, count = replica.remote, min(_LINKED, head - hole)
     commits = list(newest_first(remote.commits, remote.parallel, lineage, head, count)) if count else []
     return [
@@ -108,7 +108,7 @@ def _verify(replica: Replica, head: LSN, progress: Progress | None) -> VerifyRep
         ):
             places[frame][slot] = number * CHUNK_PAGES + low + 1
     problems: list[str] = []
-    dictionaries = RecentDictionaries()  # from the remote too, whatever is here
+    dictionaries = RecentDictionaries()  # read from the remote, not from the local cache
     keys = {replica.table.key(frame): slots for frame, slots in places.items()}
     ordered = list(keys)
     for start in range(0, len(ordered), _BATCH_FRAMES):

@@ -1,10 +1,10 @@
-"""Where a volume is, in one spelling: parsing, storing and comparing of addresses.
+"""Addresses of volumes: parsing, one canonical spelling, and comparison.
 
     ./remote#app, ../x/remote#app, file:///home/ann/remote#app   →   /home/ann/remote#app
     s3://bucket/prefix/?client=boto3#app                         →   s3://bucket/prefix?client=boto3#app
 
-What is stored depends neither on the working directory nor on how it was written. Two addresses are the same place if
-they reach the same objects, whatever client they ask for.
+The stored spelling depends neither on the working directory nor on how the address was typed. Two addresses are the
+same place if they reach the same objects, with any client.
 """
 
 import os
@@ -17,14 +17,14 @@ from metastore.volumes import check_name
 from pagestore.urls import refuse_slips
 
 _OPTIONS = ("endpoint", "region", "client", "hedge_budget")
-"""Of an S3 URL, in the order in which they are stored: `pagestore.s3.settings.URL_OPTIONS`, which imports slowly."""
+"""Options of an S3 URL in their stored order; a copy of `pagestore.s3.settings.URL_OPTIONS`, which imports slowly."""
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteAddress:
-    """Where a volume is: ``s3://bucket/prefix#name``; the name may be left out."""
+    """The address of a volume, ``s3://bucket/prefix#name``; the name may be left out."""
 
     store_url: str
     volume: str | None
@@ -34,7 +34,7 @@ class RemoteAddress:
 
 
 def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAddress:
-    """Read an address, and bring it into the spelling that is stored. Raises `BadRequest`."""
+    """Parse an address into its canonical spelling. Raises `BadRequest`."""
     if isinstance(address, RemoteAddress):
         return RemoteAddress(canonical(address.store_url), address.volume)
     store_url, separator, name = os.fspath(address).partition("#")
@@ -52,13 +52,13 @@ def parse_remote(address: "str | os.PathLike[str] | RemoteAddress") -> RemoteAdd
 
 
 def is_bare(address: "str | os.PathLike[str] | RemoteAddress") -> bool:
-    """Whether an address may be a bucket whose ``s3://`` was forgotten: a relative directory that has no ``./``."""
+    """Return whether an address may be a bucket without its ``s3://``: a relative directory without ``./``."""
     store_url = address.partition("#")[0] if isinstance(address, str) else ""
     return bool(store_url) and "://" not in store_url and store_url[0] not in "./~"
 
 
 def canonical(store_url: str) -> str:
-    """Return a store's URL in the spelling that is stored; what no store has for its URL stays as it is."""
+    """Return a store's URL in its canonical spelling; a URL of no known store is returned unchanged."""
     if "://" not in store_url:
         return _path_text(store_url)
     try:
@@ -77,7 +77,7 @@ def canonical(store_url: str) -> str:
 
 
 def is_same_store(one: str, other: str) -> bool:
-    """Whether two URLs name the same place, however they are written."""
+    """Return whether two URLs, in any spelling, name the same place."""
     one, other = canonical(one), canonical(other)
     if one == other:
         return True
@@ -88,12 +88,12 @@ def is_same_store(one: str, other: str) -> bool:
 
 
 def is_same_volume(store_url: str, name: str, address: RemoteAddress) -> bool:
-    """Whether an address, which may leave the name out, is that of a volume."""
+    """Return whether an address, with or without the name, is that of a volume."""
     return address.volume in {None, name} and is_same_store(store_url, address.store_url)
 
 
 def _path_text(path: str) -> str:
-    """Return an absolute path without ``..``; symbolic links that it leads over stay, but for those before a ``..``."""
+    """Return an absolute path without ``..``; symbolic links are resolved only before a ``..``."""
     try:
         absolute = Path(path).expanduser().absolute()
     except RuntimeError as error:
@@ -122,7 +122,7 @@ def _is_same_directory(one: str, other: str) -> bool:
 def _s3_text(parts: SplitResult) -> str:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if options.keys() - set(_OPTIONS) or "@" in parts.netloc:
-        return parts.geturl()  # which is refused when the store is opened
+        return parts.geturl()  # opening the store will refuse it
     if options.get("client") == "auto":
         del options["client"]
     if options.get("endpoint"):
@@ -133,7 +133,7 @@ def _s3_text(parts: SplitResult) -> str:
 
 
 def _bucket(parts: SplitResult) -> tuple[str, str, str]:
-    """Return what tells buckets and prefixes apart: server, bucket, prefix."""
+    """Return what identifies a prefix: server, bucket, prefix."""
     endpoint = dict(parse_qsl(parts.query)).get("endpoint", "")
     if not endpoint:
         endpoint = next((os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)), "")
@@ -141,7 +141,7 @@ def _bucket(parts: SplitResult) -> tuple[str, str, str]:
 
 
 def _server(endpoint: str) -> str:
-    """Return host and port; nothing for AWS, where a bucket's name says all."""
+    """Return host and port; an empty string for AWS, where bucket names are global."""
     parts = urlsplit(endpoint)
     try:
         port = parts.port or _PORTS.get(parts.scheme)

@@ -1,6 +1,6 @@
-"""The attribute ``carried`` of a commit: which pages its consolidation moved, and since which LSN each is as it is.
+"""The attribute ``carried`` of a commit: the pages that its consolidation moved, and when each last changed.
 
-See docs/formats/commit.md. `graft.building.consolidation` decides what is carried.
+See docs/formats/commit.md. `graft.building.consolidation` decides which pages these are.
 """
 
 import struct
@@ -26,13 +26,13 @@ _RAW_BYTES_MAX = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Pages that a commit carries: ascending, and of each the LSN whose push left it as it is."""
+    """Pages that a commit carries: ascending, each with the LSN that last changed it."""
 
     pages: npt.NDArray[np.uint32]
     since: npt.NDArray[np.uint64]
 
     def without(self, pages: Iterable[int]) -> "Carried":
-        """Return the same but for some pages."""
+        """Return the same without some pages."""
         keep = ~np.isin(self.pages, np.fromiter(pages, np.uint32))
         return Carried(self.pages[keep], self.since[keep])
 
@@ -51,7 +51,7 @@ def encode_carried(carried: Carried, lsn: int) -> bytes:
 
 
 def decode_carried(commit: Commit) -> Carried:
-    """Return what a commit carries; raises `Corrupt` for bytes that say nothing."""
+    """Return what a commit carries; raises `Corrupt` if the attribute is damaged."""
     data = commit.attributes.get(CARRIED)
     if data is None:
         return NOTHING
@@ -68,9 +68,9 @@ def decode_carried(commit: Commit) -> Carried:
 
 
 def frames_held_elsewhere(index: CommitIndex, lsn: int) -> Mapping[FrameKey, list[int]]:
-    """Return the frames of a commit's inline segment of which a reader at ``lsn`` has every page, in another place.
+    """Return the frames of a commit's inline segment whose pages a reader at ``lsn`` all has, in other places.
 
-    Each with its pages by slot. Nothing if part of the index was not read.
+    Each has its pages by slot. Empty if part of the index was not read.
     """
     carried = decode_carried(index.commit)
     here = set(carried.pages[carried.since <= lsn].tolist())
@@ -80,7 +80,8 @@ def frames_held_elsewhere(index: CommitIndex, lsn: int) -> Mapping[FrameKey, lis
 def inline_frames(index: CommitIndex) -> Mapping[FrameKey, list[int]]:
     """Return the frames of a commit's inline segment with their pages by slot, from its index.
 
-    Nothing if part of the index was not read, and no frame of which an overwritten page makes the index say less.
+    Empty if part of the index was not read; without frames that the index lists only in part, since later pushes
+    overwrote pages of them.
     """
     commit = index.commit
     if any(index.lacks(entry.number) for entry in commit.directory):

@@ -1,7 +1,7 @@
-"""Which commit holds the way down inline: the pages that every cold reader passes, once for a bulk load (ADR 19).
+"""Finds the commit with the entry frame inline: the pages that every cold reader needs, after a bulk load (ADR 19).
 
-Its inline segment is no small push: carrying leaves it where it is, and a head start begins with it. All later commits
-of the log repeat the attribute, until another bulk load sets it anew. Who does not know it loses nothing by that.
+Consolidation does not move this inline segment, and a warm start begins with it. All later commits of the log repeat
+the attribute, until another bulk load replaces it. Readers that do not know the attribute work without it.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from metastore.lsn import LSN
 from metastore.placement import InCommit, SegmentRef
 
 LAID_OUT_AT = "laid-out-at"
-"""The attribute that names the LSN of the newest commit whose inline segment is the way down of a bulk load."""
+"""The attribute with the LSN of the newest commit whose inline segment is the entry frame of a bulk load."""
 _DIGITS_MAX = 19
 
 
 def laid_out_at(commit: Commit) -> LSN | None:
-    """Return what a commit's attribute says, None if it says nothing that could be right."""
+    """Return the LSN in a commit's attribute, None if it is absent or impossible."""
     value = commit.attributes.get(LAID_OUT_AT, b"")
     lsn = int(value) if value.isdigit() and len(value) <= _DIGITS_MAX else 0
     return LSN(lsn) if 0 < lsn <= commit.lsn else None
 
 
 def entry_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
-    """Return the frame of the way down in the version that ``chain`` leads to, as far as its indexes were read.
+    """Return the entry frame of the version that ``chain`` leads to, as far as its indexes were read.
 
-    None if the newest commit names none, and if none of it is among the first 4,096 pages any more.
+    None if the newest commit names none, or if none of its pages is among the first 4,096 any more.
     """
     lsn = laid_out_at(chain[0].commit) if chain else None
     for source in chain if lsn is not None else ():
@@ -42,7 +42,7 @@ def entry_frame(chain: Sequence[CommitIndex]) -> FrameKey | None:
 
 
 def stored_inline(chain: Sequence[CommitIndex], key: FrameKey) -> memoryview | None:
-    """Return the stored bytes of a frame that were read with the commits of a chain, if they were."""
+    """Return the stored bytes of a frame if they were read with the commits of a chain."""
     for index in chain:
         if is_inline_in(key.ref, index.commit, index.commit.lsn):
             data = memoryview(index.inline_start if index.inline is None else index.inline)
@@ -52,5 +52,5 @@ def stored_inline(chain: Sequence[CommitIndex], key: FrameKey) -> memoryview | N
 
 
 def is_inline_in(ref: SegmentRef, commit: Commit, lsn: LSN | None) -> bool:
-    """Tell whether a segment lies inline in the commit ``lsn`` of a commit's log."""
+    """Return whether a segment is inline in the commit ``lsn`` of a commit's log."""
     return isinstance(ref.home, InCommit) and ref.home.log == commit.log and ref.home.lsn == lsn

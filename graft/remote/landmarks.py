@@ -1,8 +1,8 @@
 """Attributes that later commits repeat, so that a reader of any of them finds the newest compaction."""
 
 COMPACTED_INTO = "compacted-into"
-"""Names the segment that a compaction wrote: the object, where its entry frame is inline besides."""
+"""The segment that a compaction wrote; if it also has an inline entry frame, the object."""
 COMPACTED_AT = "compacted-at"
-"""Names the LSN of the newest compaction, in that commit and all that follow it."""
+"""The LSN of the newest compaction, in that commit and all later ones."""
 PARENT = "parent"
-"""Attribute of the first commit of a fork: the log that it was forked from."""
+"""The log that a fork was made from, in the first commit of the fork."""

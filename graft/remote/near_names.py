@@ -1,4 +1,4 @@
-"""What to say where a remote has no volume of a name: whether the remote is there at all, and what it has."""
+"""The error for a volume that is not in its remote: whether the remote exists, and which volumes it has."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _ENTRIES_MAX = 1000
 
 
 def no_such_volume(store: ObjectStore, name: str) -> NoSuchVolume:
-    """Return an error that names the volumes that may have been meant; one listing."""
+    """Return an error that suggests volumes with similar names; one listing."""
     said = f"no volume named {name} in {store.url}"
     directory = local_directory(store.url)
     if directory is not None and not directory.is_dir():
@@ -38,7 +38,7 @@ def no_such_volume(store: ObjectStore, name: str) -> NoSuchVolume:
 
 
 def no_directory(directory: Path) -> str:
-    """Say that a remote's directory is not there, and which one may have been meant."""
+    """Return a message that a remote's directory does not exist, with similar names beside it."""
     near = get_close_matches(directory.name, [path.name for path in _remotes_in(directory.parent)])
     hint = f"; did you mean {' or '.join(str(directory.with_name(name)) for name in near)}?" if near else ""
     return f"there is no directory {directory}{hint}"

@@ -34,61 +34,61 @@ from pagestore.urls import open_store
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A remote held this very commit, or for LSN 0 this volume's name."""
+    """Evidence that the remote held this very commit, or for LSN 0 this volume's name."""
 
     log: LogId
     lsn: LSN
     hash: bytes
     at_s: float
-    """On the monotonic clock."""
+    """When, by the monotonic clock."""
 
 
 class Remote:
-    """A store in use; threads may share it."""
+    """An open store with its commit log; threads may share it."""
 
     def __init__(self, store: ObjectStore, settings: Settings, runtime: Runtime = SYSTEM, *, owns_store: bool) -> None:
-        """Talk to ``store``, which `close` closes if it ``owns_store``."""
+        """Use ``store``; `close` closes it if it ``owns_store``."""
         self.store = store if isinstance(store, MeteredStore) else MeteredStore(store)
-        """The store, counting what it is asked."""
+        """The store, with its requests counted."""
         self.settings = settings
         self.runtime = runtime
         self.commits: CommitLog = ObjectCommitLog(self.store)
         self.parallel = Parallel(min(settings.parallelism, store.parallelism))
         self._decoding = Parallel(DECODING_THREADS)
         self.dictionaries: Dictionaries = RecentDictionaries()
-        """Of segments; a replica keeps them on disk."""
+        """Dictionaries of segments; a replica caches them on disk."""
         self.bases: Bases = NoBases()
-        """Of differences; a replica has them in its cache."""
+        """Base frames of deltas; a replica has them in its cache."""
         self.bases_to_build_on: Bases = NoBases()
-        """The same for those who make differences: verified each time."""
+        """The same for building deltas: verified each time."""
         self._wide_reads = WideReads()
         self._warm_start: WarmStart | None = None
         self._owns_store = owns_store
         self.lists_exactly = lists_exactly(self.store)
-        """Whether listings need no second question."""
+        """Whether a listing always shows the newest commit."""
         self.explain: Callable[[Sequence[FrameKey]], GraftError | None] | None = None
-        """Called with frames that are not in the remote: returns the reason, if it is known."""
+        """Called with frames that are not in the remote; returns the reason, if it is known."""
         self.proof: Proof | None = None
-        """The commit that this remote was last seen to hold; None until then, and after any doubt."""
+        """The commit that this remote was last seen to hold; None before that, and after any doubt."""
 
     def newest(self, lineage: Lineage) -> Newest:
-        """Return what a listing shows as a volume's newest commit, LSN 0 for none; one request.
+        """Return a volume's newest commit in a listing, LSN 0 for none; one request.
 
-        For a branch that nobody pushed to, that is the one that it was forked at. Where not `lists_exactly`, it may be
-        an old answer.
+        For a branch without pushes, that is the commit that it was forked at. Unless `lists_exactly`, the listing may
+        be old.
         """
         with remote_errors(f"looking up the head of log {lineage.log}"):
             return self.commits.newest(lineage.log) or Newest(lineage.start, {})
 
     def head(self, lineage: Lineage) -> LSN:
-        """Return a volume's newest LSN, 0 for none; one request, two where listings may be old."""
+        """Return a volume's newest LSN, 0 for none; one request, two if listings may be old."""
         head = self.newest(lineage).lsn
         return head if self.lists_exactly else self.above(lineage.log, head)[0]
 
     def above(self, log: LogId, lsn: LSN) -> tuple[LSN, int]:
-        """Return the newest LSN from ``lsn`` on, asking for commits by name, and how many requests that took.
+        """Return the newest LSN from ``lsn`` on, and the number of requests; commits are asked for by name.
 
-        One if there is none above it, and twice the logarithm of how many there are.
+        One request if there is none above it, else twice the logarithm of how many there are.
         """
         asked = 0
 
@@ -107,7 +107,7 @@ class Remote:
         return LSN(low), asked
 
     def has_commit(self, log: LogId, lsn: LSN) -> bool:
-        """Whether the log has this commit; one request for one byte of it."""
+        """Return whether the log has this commit; one request for one byte of it."""
         with remote_errors(f"looking for commit {lsn} of log {log}"):
             try:
                 self.commits.read(log, lsn, 0, 1)
@@ -136,11 +136,10 @@ class Remote:
         on_read: Callable[[RangeRead], None] | None = None,
         gap_bytes_max: int | None = None,
     ) -> Iterator[tuple[FrameKey, DecodedFrame]]:
-        """Yield frames, verified; neighbours are read together, and all in parallel.
+        """Yield frames, verified; neighbours are read together, and all reads are parallel.
 
-        Those who trust nothing that is here already bring their own keeping of ``dictionaries``; the bases of
-        differences are then read from the remote too. ``on_read`` is called with each read; ``gap_bytes_max`` replaces
-        the setting.
+        A caller that trusts nothing local passes its own ``dictionaries``; the bases of deltas are then read from the
+        remote too. ``on_read`` is called with each read; ``gap_bytes_max`` replaces the setting.
         """
         if self._warm_start is not None and not dictionaries:
             begun = self._warm_start.take(keys, on_read)
@@ -176,14 +175,14 @@ class Remote:
         return frame
 
     def begin(self, key: FrameKey, page_size: int, stored: Data | None = None) -> None:
-        """Begin to fetch a frame, or to decode its ``stored`` bytes; who asks `frames` for it first waits for that."""
+        """Begin to fetch a frame, or to decode its ``stored`` bytes; the first reader of the frame waits for that."""
 
         def fetched() -> tuple[DecodedFrame, list[RangeRead]]:
             if stored is not None:
                 with remote_errors(f"decoding what came from {self.store.url}"):
                     return decode_frame(stored, key.ref.segment, page_size), []
             reads: list[RangeRead] = []
-            # With dictionaries of its own, if the same ones, it does not come to wait for itself.
+            # Passing dictionaries, although the same ones, keeps `frames` from waiting for this very fetch.
             ((_, frame),) = self.frames([key], page_size, self.dictionaries, reads.append)
             return frame, reads
 
@@ -200,7 +199,7 @@ class Remote:
             raise
 
     def close(self) -> None:
-        """End the threads, and close the store if it was opened for this."""
+        """End the threads, and close the store if this object owns it."""
         self.parallel.close()
         self._decoding.close()
         if self._owns_store:
@@ -215,9 +214,9 @@ def open_remote(
     runtime: Runtime = SYSTEM,
     must_exist: bool = False,
 ) -> Remote:
-    """Return the remote at an address, or one over a store that is open already; nothing is asked of it yet.
+    """Return the remote at an address, or one over an open store, without a request yet.
 
-    A directory that ``must_exist`` is not made by a write.
+    If a directory ``must_exist``, writes do not create it.
     """
     owns_store = store is None
     if store is None:

@@ -45,7 +45,7 @@ class WarmStart:
             return []
         with self._lock:
             fetched = self._fetched
-            self._fetched = None  # frees what it holds
+            self._fetched = None  # frees the frame
         if fetched is None:
             return []
         try:
@@ -61,15 +61,15 @@ class WarmStart:
 def first_frame(chain: Sequence[CommitIndex]) -> FirstFrame | None:
     """Return the frame that every reader of a version begins with, if it is known.
 
-    That is the way down, where a commit holds it. Else it is the frame of page 1, if that is in a segment object: in
-    a volume that was laid out for cold readers it has all that leads down to the leaves.
+    That is the entry frame, if a commit has it. Otherwise it is the frame of page 1, if that is in a segment object: in
+    a volume that was laid out for cold readers, that frame has all interior pages of the B-trees.
     """
     key = entry_frame(chain) or _frame_of_page_1(chain)
     return None if key is None else FirstFrame(key, stored_inline(chain, key))
 
 
 def _frame_of_page_1(chain: Sequence[CommitIndex]) -> FrameKey | None:
-    """Return it as of the newest commit that has it in a segment object: a page 1 inside a commit came with that."""
+    """Return the frame of page 1 if it is in a segment object; an inline page 1 was read with its commit."""
     for source in chain:
         if source.lacks(0):
             return None
