@@ -102,7 +102,7 @@ class LiveQueries:
             raise SqlSyncError("the document was closed")
 
     def _watch(self) -> None:
-        """Start watching, if nobody did: from a version that is not newer than what the first query will see."""
+        """Start watching, if not yet watching, from a version not newer than the one that the first query reads."""
         current = self._current()
         with self._changed:
             if self._seen is None and self._newest is None:
