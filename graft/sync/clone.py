@@ -1,6 +1,6 @@
-"""Making replicas: of a new volume, or of one that is there.
+"""Makes replicas: of a new volume (`init`), or of an existing one (`clone`).
 
-Several processes may come to the same directory at once: the first one to name its state there has made the replica.
+If several processes use the same directory at once, the first one to link its state file there makes the replica.
 """
 
 import os
@@ -46,8 +46,8 @@ def init(
 ) -> Replica:
     """Make a new, empty volume and a replica of it in a new directory.
 
-    A remote that names no volume gets one called like the directory. Raises `VolumeExists`, `ReplicaExists`,
-    `BadRequest`, `HistoryLost` where a log is there that has lost its name, and `RemoteRefused` for an endpoint that
+    If the remote names no volume, the volume is called like the directory. Raises `VolumeExists`, `ReplicaExists`,
+    `BadRequest`, `HistoryLost` if the remote has a log that lost its name, and `RemoteRefused` for an endpoint that
     would lose commits.
     """
     directory, address, name = _target(path, remote)
@@ -66,7 +66,7 @@ def init(
             volume=VolumeId.new(runtime), log=LogId.new(runtime), page_size=page_size,
             created_us=int(runtime.now_s() * 1_000_000),
         )  # fmt: skip
-        begun = now(runtime)  # nobody can have pushed to it yet
+        begun = now(runtime)  # before the volume exists, so nobody can have pushed
         with remote_errors(f"creating volume {name}"):
             create_volume(opened.store, name, record)
         _create(directory, name, address.store_url, record, BEFORE_FIRST, [])
@@ -87,11 +87,10 @@ def clone(
     to_read: bool = False,
     suggest: bool = True,
 ) -> Replica:
-    """Make a replica of a volume in a new directory: its name, its head and its page lists are read, no page.
+    """Make a replica of a volume in a new directory: reads its name, its head and its page lists, but no page.
 
-    If it is made ``to_read`` at once, what every reader begins with is decoded or fetched meanwhile. Raises
-    `NoSuchVolume`, `ReplicaExists` and the remote's errors. A volume that is not there costs a listing, to ``suggest``
-    others.
+    With ``to_read``, the frame that every reader needs first is decoded or fetched meanwhile. Raises `NoSuchVolume`,
+    `ReplicaExists` and the remote's errors. If there is no such volume, one listing is made to ``suggest`` others.
     """
     directory, address, name = _target(path, remote)
     with (
@@ -152,9 +151,9 @@ def _target(
 
 @contextmanager
 def _new_directory(path: Path) -> Iterator[Callable[[], None]]:
-    """Create a directory, or take an empty one, and take it away again if the block fails and nobody else uses it.
+    """Create a directory, or take an empty one; remove it if the block fails and it is still empty.
 
-    What it yields is to be called to have its name on the disk.
+    Yields a function that syncs the directory's name to the disk.
     """
     if is_replica(path):
         raise ReplicaExists(f"{path} is a replica already")
@@ -187,7 +186,7 @@ def _opened(
     settings: Settings | None,
     runtime: Runtime,
 ) -> Iterator[Remote]:
-    """Open the remote that the replica is to have; it is closed here only if the block fails."""
+    """Open the remote of the new replica; it is closed here only if the block fails."""
     remote = remote_for(directory, address.store_url, store=store, settings=settings, runtime=runtime)
     try:
         yield remote
@@ -208,7 +207,7 @@ def _create(
 def _open_new(
     directory: Path, remote: Remote, *, settings: Settings | None, store: ObjectStore | None, runtime: Runtime
 ) -> Replica:
-    """Open a replica that was just made; on return it is on the disk."""
+    """Open a new replica; on return it is on the disk."""
 
     def sync() -> None:
         with local_errors(f"creating {directory}"):

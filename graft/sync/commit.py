@@ -1,7 +1,7 @@
-"""A commit at any durability; with `Durability.REMOTE`, one that returns only when it is in the remote's log.
+"""Commit at any durability; with `Durability.REMOTE` it returns only when the commit is in the remote's log.
 
-journal → push → sync point → visible. A commit that certainly did not reach the remote is taken out of the
-journal again.
+journal → push → sync point → visible. A commit that certainly did not reach the remote is removed from the journal
+again.
 """
 
 from functools import partial
@@ -19,8 +19,8 @@ from graft.sync.push import push_unpublished
 def commit(replica: Replica, transaction: WriteTransaction, durability: Durability = Durability.LOCAL) -> Snapshot:
     """Commit a transaction of ``replica``; return the snapshot with its changes, from which the transaction goes on.
 
-    With `Durability.REMOTE`, an error means that nothing was committed, except where a `RemoteUnavailable` says that
-    the outcome of the push is open: then the commit is kept here and the next push settles it. Raises `DiskFull`,
+    With `Durability.REMOTE`, an error means that nothing was committed, unless a `RemoteUnavailable` says that the
+    outcome of the push is open: then the commit stays in the replica, and the next push settles it. Raises `DiskFull`,
     `LocalStorageError`, `Diverged`, `RemoteUnavailable`, `RemoteRefused`.
     """
     if durability is not Durability.REMOTE:
@@ -34,7 +34,7 @@ def _pushed(replica: Replica, transaction: WriteTransaction, commit: LocalCommit
         push_unpublished(replica, commit)
     except BaseException as error:
         state = replica.state.read()
-        if state.local_lsn >= commit.local_lsn:  # it landed; only what comes after that was cut short
+        if state.local_lsn >= commit.local_lsn:  # it landed; a later step failed
             transaction.keep()
             raise
         if state.intent is None:

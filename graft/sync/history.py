@@ -1,12 +1,12 @@
-"""Is the remote the one that this replica knows, and does it still hold what the replica builds on?
+"""Checks that the remote is the one that this replica knows, and still holds what the replica builds on.
 
-A drive that is not mounted, an empty bucket, another bucket of the same name, a log that was deleted and made anew, a
-bucket that was restored from an older state: each of them takes a conditional write without complaint. So the
-replica's own commit is compared, by hash, with the one at its LSN:
+A drive that is not mounted, an empty bucket, another bucket of the same name, a log that was deleted and created again,
+a bucket that was restored from a backup: each of them accepts a conditional write. So the replica's own commit is
+compared, by hash, with the one at its LSN:
 
-    a head is read        `checked_head`     no request where the listing shows the commit that was compared before
-    a replica moves       `way_to`           no request where the next commit is read, which names its parent's hash
-    something is written  `require_parent`   no request where this process saw the parent within `PROOF_S_MAX`
+    a head is read        `checked_head`     no request if the listing shows the commit that was compared before
+    a replica moves       `way_to`           no request if the next commit is read, which names its parent's hash
+    something is written  `require_parent`   no request if this process saw the parent within `PROOF_S_MAX`
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from metastore.lsn import chain as chain_of
 from metastore.volumes import VolumeRecord, read_volume
 
 PROOF_S_MAX = 60.0
-"""A push does not ask for its parent again if this process saw it in the remote less long ago."""
+"""A push does not ask for its parent if this process saw it in the remote within this time."""
 
 WAY_FORWARD = (
     "Nothing was changed. If this is the wrong place, mount the drive or name the right one; if the remote really lost"
@@ -38,25 +38,25 @@ WAY_FORWARD = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a remote is."""
+    """The newest known commit of a remote."""
 
     lsn: LSN
     requests: int
-    """What it took to learn that."""
+    """Requests that were made to learn it."""
     sure: bool = True
-    """Whether there is nothing above it; else the next commit is still to be asked for by name."""
+    """Whether there is no newer commit; if false, the caller must ask for the next commit by name."""
     own: bool = True
     """Whether the remote was seen to hold the commit that the replica builds on."""
     known: tuple[CommitIndex, ...] = field(default=())
-    """Commits that were read meanwhile."""
+    """Commits that were read in the process."""
 
 
 def checked_head(replica: Replica, state: SyncState, *, by_name: bool = True) -> Head:
-    """Ask how far the remote is; raises `HistoryLost` unless it holds what the replica builds on, as far as that shows.
+    """Ask for the remote's head; raises `HistoryLost` if the remote is seen to lack what the replica builds on.
 
-    One request where the listing shows that commit as it was when it was compared. Where listings may be old and
-    ``by_name``, the next commit is asked for at the same time. A listing that ends before what was seen is an old
-    answer, unless the remote has not got the commits that were seen.
+    One request if the listing shows that commit as it was when it was compared. If listings may be old and ``by_name``
+    is set, the next commit is asked for at the same time. A listing that ends before a commit that was seen is old,
+    unless the remote has lost that commit.
     """
     remote, log, seen = replica.remote, state.identity.log, max(state.lsn, state.head)
     begun_s, requests = replica.runtime.monotonic_s(), 1
@@ -95,9 +95,9 @@ def _above_an_old_answer(replica: Replica, state: SyncState, listed: LSN, reques
 
 
 def way_to(replica: Replica, state: SyncState, head: Head) -> list[CommitIndex]:
-    """Return the chain of a head, or of what lies above it unless that is sure, in one round trip.
+    """Return the chain of a head, or of a newer commit if the head is not sure, in one round trip.
 
-    Raises `HistoryLost` unless it goes on from what the replica builds on.
+    Raises `HistoryLost` unless the chain continues what the replica builds on.
     """
     remote, log, lsn, known = replica.remote, state.identity.log, head.lsn, [*head.known, *state.chain]
     is_above = None if head.sure else remote.parallel.begin(lambda: remote.has_commit(log, LSN(lsn + 1)))
@@ -110,7 +110,7 @@ def way_to(replica: Replica, state: SyncState, head: Head) -> list[CommitIndex]:
             lsn, _ = remote.above(log, LSN(lsn + 1))
             chain = remote.chain(log, lsn, [*known, *chain])
     except Corrupt:
-        require_own(replica, state)  # else what is here may be of another history
+        require_own(replica, state)  # raises if the remote has another history
         raise
     if own is not None:
         own()
@@ -121,7 +121,7 @@ def way_to(replica: Replica, state: SyncState, head: Head) -> list[CommitIndex]:
 
 
 def asks_for_own(state: SyncState, head: Head) -> bool:
-    """Whether `way_to` asks for the replica's own commit: nothing else that is read names its hash."""
+    """Return whether `way_to` must ask for the replica's own commit: no other commit that it reads names its hash."""
     if head.own or not BEFORE_FIRST < state.lsn < head.lsn:
         return False
     after = state.lsn + 1
@@ -223,7 +223,7 @@ def named(replica: Replica) -> VolumeRecord:
 
 
 def holds(replica: Replica, commit: Commit) -> bool:
-    """Whether the remote has this very commit."""
+    """Return whether the remote has this very commit."""
     try:
         index = _read(replica, commit.log, commit.lsn)
     except VersionCollected:
@@ -232,18 +232,18 @@ def holds(replica: Replica, commit: Commit) -> bool:
 
 
 def reached(replica: Replica, index: CommitIndex, begun_s: float) -> None:
-    """Note that this commit, on which the replica builds now, was just read from the remote or put there."""
+    """Record that the commit that the replica builds on now was just read from the remote, or written there."""
     _saw(replica, index.commit, begun_s)
     _witness(replica, [index], index.etag)
 
 
 def in_doubt(replica: Replica) -> None:
-    """Note that the remote is to be looked at closely before anything is written to it."""
+    """Drop the proof, so that the remote is checked before anything is written to it."""
     replica.remote.proof = None
 
 
 def made_safe(replica: Replica) -> None:
-    """Note that the endpoint was found to honour conditional writes."""
+    """Record that the endpoint honours conditional writes."""
     replica.shared.endpoint = _endpoint(replica)
 
 
@@ -297,7 +297,7 @@ def _require_no_hole(replica: Replica, state: SyncState) -> None:
 
 
 def _gone(replica: Replica, state: SyncState, what: str) -> HistoryLost:
-    """Say that something is gone, and why as far as the name object tells."""
+    """Return an error that something is gone, with the reason as far as the name object shows it."""
     url, why = replica.remote.store.url, "commits were deleted, or the remote was restored from an older state"
     try:
         record = named(replica)
@@ -326,7 +326,7 @@ def _witness(replica: Replica, chain: Sequence[CommitIndex], etag: str) -> None:
 
 
 def _is_as_compared(replica: Replica, state: SyncState, etag: str) -> bool:
-    """Whether a listing shows the commit that the replica builds on as it was when it was last compared."""
+    """Return whether a listing shows the commit that the replica builds on unchanged since it was compared."""
     if state.lsn == state.identity.lineage.start:  # a listing of the log cannot show it
         proof = replica.remote.proof
         return proof is not None and (proof.log, proof.lsn) == (state.identity.lineage.log_of(state.lsn), state.lsn)

@@ -1,4 +1,4 @@
-"""Page bodies that came along with the commits that were read: of small pushes, and the way down of bulk loads."""
+"""Puts inline frames of commits that were read into the cache: those of small pushes, and entry frames."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,9 @@ from pagestore.segments.reader import read_frame, read_segment
 
 
 def keep_inline(access: PageAccess, indexes: Iterable[CommitIndex], *, but: SegmentRef | None = None) -> None:
-    """Put the bodies that came along with commits into the cache, also where they are differences to what is here.
+    """Put the inline frames of commits into the cache, deltas too if their bases are here.
 
-    All ``but`` those of a segment that somebody else sees to.
+    ``but`` names a segment to skip, which the caller takes care of.
     """
     for index in indexes:
         commit = index.commit
@@ -24,7 +24,7 @@ def keep_inline(access: PageAccess, indexes: Iterable[CommitIndex], *, but: Segm
         home = InCommit(commit.log, commit.lsn, commit.inline_offset)
         ref = next((ref for ref in commit.segments if ref.home == home), None)
         if ref in {None, but}:
-            continue  # None: everything in it was overwritten since
+            continue  # None: all its pages were overwritten since
         with remote_errors(f"commit {commit.lsn} of log {commit.log}"):
             frames = [
                 (FrameKey(ref, extent.offset, extent.length), frame)
@@ -34,7 +34,7 @@ def keep_inline(access: PageAccess, indexes: Iterable[CommitIndex], *, but: Segm
 
 
 def _keep_inline_start(access: PageAccess, index: CommitIndex) -> None:
-    """Keep the frames that came whole with the first bytes of a long inline segment: what the commit itself changed."""
+    """Cache the frames that lie whole in the first bytes of a long inline segment: pages that the commit changed."""
     data = memoryview(index.inline_start)
     if not data:
         return

@@ -1,4 +1,4 @@
-"""Logs that lost their name: an empty volume must not be made, or shown, in place of one that is there."""
+"""Finds logs that lost their name: an empty volume must not be made, or shown, in place of an existing one."""
 
 from graft.errors import HistoryLost, remote_errors
 from graft.remote.landmarks import PARENT

@@ -1,11 +1,11 @@
-"""Push: local commits become one remote commit, exactly once, whatever fails on the way.
+"""Push: local commits become one remote commit, exactly once, whatever fails.
 
 plan → segment (unless inline) → journal synced → intent → append → settle → cache → sync point → journal files deleted
 
-The syncing of the journal begins with the push, and is waited for where the line says so.
+The journal is synced in the background from the start of the push; the push waits for it before the intent.
 
-The intent holds the very bytes that are appended. Whoever finds one appends the same bytes again: their nonce makes
-that harmless, and its outcome is final, even if the first request is still on its way.
+The intent holds the very bytes that are appended. A process that finds an intent appends the same bytes again. Their
+nonce makes that harmless, and the outcome is final, even if the first request is still in flight.
 """
 
 import contextlib
@@ -61,12 +61,12 @@ class PushResult:
     before: int
     """The remote LSN that the replica was on."""
     after: int
-    """The one that it is on now; equal to ``before`` when there was nothing to push."""
+    """The remote LSN that it is on now; equal to ``before`` if there was nothing to push."""
     pages: int
     bytes: int
-    """Size of what was written: segments."""
+    """Size of the segments that were written."""
     inline: bool
-    """Whether all of it travelled inside the commit."""
+    """Whether the pages were sent inside the commit."""
 
 
 def push(
@@ -74,11 +74,11 @@ def push(
 ) -> PushResult:
     """Push all local commits as one remote commit; ``layout`` orders the pages of a bulk load for cold reads.
 
-    ``progress`` counts the bytes of the pages that are sent, before they are compressed.
+    ``progress`` counts the bytes of the pages that are sent, before compression.
 
-    Raises `Diverged` when somebody else pushed first, `RemoteUnavailable` when the outcome is open (the next push
-    settles it) or nothing was sent, `HistoryLost` when the remote lacks what the local commits build on,
-    `RemoteRefused`, `WriterBusy` when another push or pull takes too long.
+    Raises `Diverged` if another replica pushed first, `RemoteUnavailable` if the outcome is unknown (the next push
+    settles it) or nothing was sent, `HistoryLost` if the remote lacks what the local commits build on, `RemoteRefused`,
+    and `WriterBusy` if another push or pull takes too long.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         begun_s = replica.runtime.monotonic_s()
@@ -92,14 +92,14 @@ def push(
             outgoing = _prepared(replica, view, view, attributes, layout, progress)
         if progress:
             size = outgoing.pages * replica.page_size
-            progress(size, size)  # also where nothing was framed, but sent as differences
+            progress(size, size)  # also if all pages were sent as deltas
         return _landed(replica, view, view, outgoing, begun_s)
 
 
 def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
-    """Push all local commits and one that no reader has seen yet; the caller holds the writer lock.
+    """Push all local commits and one that is not published yet; the caller holds the writer lock.
 
-    If this raises and no intent is left, nothing was pushed.
+    If this raises and leaves no intent, nothing was pushed.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         begun_s = replica.runtime.monotonic_s()
@@ -113,9 +113,9 @@ def push_unpublished(replica: Replica, commit: LocalCommit) -> PushResult:
 
 
 def recover(replica: Replica) -> None:
-    """Settle a push that was begun and whose outcome is not known; the caller holds the sync lock.
+    """Settle a push whose outcome is not known, if there is one; the caller holds the sync lock.
 
-    Raises `Diverged` if it lost, `RemoteUnavailable` if it stays open.
+    Raises `Diverged` if it lost, `RemoteUnavailable` if its outcome stays unknown.
     """
     if replica.shared.state_in_doubt:
         replica.state_changed()
@@ -137,7 +137,7 @@ def recover(replica: Replica) -> None:
         return
     except Diverged:
         if index.commit.kind is CommitKind.COMPACT:
-            return  # nothing was in it but work
+            return  # it had no local commits
         raise
     index.etag = etag_of(intent.data)
     reached(replica, index, begun_s)
@@ -152,7 +152,7 @@ def _prepared(
     layout: Layout | None,
     progress: Progress | None = None,
 ) -> Outgoing:
-    """Make the commit after which the remote has ``pushed``; it has what ``view`` builds on."""
+    """Build the commit that brings the remote from what ``view`` builds on to ``pushed``."""
     onto = Onto(view.state.identity.log, view.state.chain, view.remote_map)
     return prepare(
         replica, pushed.pending, pushed.snapshot, onto, attributes=attributes, layout=layout, progress=progress
@@ -166,7 +166,7 @@ def _landed(replica: Replica, view: View, pushed: View, outgoing: Outgoing, begu
 
 
 def _syncing(replica: Replica, commits: Sequence[LocalCommit]) -> contextlib.AbstractContextManager[None]:
-    """Have local commits on the disk once a block is done, or in the remote: the intent comes after them."""
+    """Sync local commits during a block: they must be on the disk before the intent is."""
     local_lsn = commits[-1].local_lsn if commits else 0
     if replica.journal.is_synced_through(local_lsn):
         return contextlib.nullcontext()
@@ -174,10 +174,10 @@ def _syncing(replica: Replica, commits: Sequence[LocalCommit]) -> contextlib.Abs
 
 
 def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn: int, begun_s: float) -> None:
-    """Append a commit that was prepared on the sync point, and move that there; the caller holds the sync lock.
+    """Append a commit that was built on the sync point, and move the sync point to it; the caller holds the sync lock.
 
-    Local commits up to ``local_lsn`` are in it. What was written is put into the cache as ``kept`` has it, if at all.
-    Raises `Diverged` when somebody else was first, `RemoteUnavailable` when the outcome is open.
+    The commit has the local commits up to ``local_lsn``. Its pages go into the cache as ``kept`` has them, if given.
+    Raises `Diverged` if another replica was first, `RemoteUnavailable` if the outcome is unknown.
     """
     commit = outgoing.commit
     hours = (replica.runtime.monotonic_s() - begun_s) / 3600
@@ -188,14 +188,14 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
             f"garbage collection leaves them alone ({PUSH_DEADLINE_S / 3600:g}): nothing was appended; push again"
         )
     intent = Intent(commit.log, commit.lsn, commit.nonce, local_lsn, commit.data)
-    # Else a power cut could leave an intent that knows more than the journal: what is committed next would then be
-    # numbered like what the intent holds already, and be taken for pushed.
+    # Without this a power cut could leave an intent that is ahead of the journal. The next local commit would get an
+    # LSN that the intent covers already, and be taken for pushed.
     replica.journal.sync_through(local_lsn)
     require_parent(replica, replica.view().state)  # no request, unless writing the segments took long
     replica.state.begin_intent(intent)
     failpoint("push: after intent")
     try:
-        with _keeping(replica, outgoing, kept):
+        with _cached_with(replica, outgoing, kept):
             begun = _append(replica, intent)
             failpoint("push: after append")
     except (Diverged, HistoryLost):
@@ -209,10 +209,10 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
 
 
 @contextlib.contextmanager
-def _keeping(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Iterator[None]:
-    """Put what a block pushes into the cache: while it waits if that is little, since a thread takes memory of its own.
+def _cached_with(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Iterator[None]:
+    """Put what a block pushes into the cache: in parallel with the block if it is small, to bound memory.
 
-    If the block fails, nobody names what is in the cache.
+    If the block fails, no commit names the cached frames.
     """
     if kept is None:
         yield
@@ -225,9 +225,9 @@ def _keeping(replica: Replica, outgoing: Outgoing, kept: Snapshot | None) -> Ite
 
 
 def _append(replica: Replica, intent: Intent) -> Moment:
-    """Append; return a moment at which nobody else had the LSN."""
+    """Append; return a moment at which no other commit had the LSN."""
     begun = now(replica.runtime)
-    with _doubted(replica), remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
+    with _checked_again_on_failure(replica), remote_errors(f"pushing LSN {intent.lsn} of volume {replica.name}"):
         outcome = append(replica.remote.commits, intent.log, intent.lsn, intent.data, intent.nonce)
     if isinstance(outcome, Lost):
         replica.state.drop_intent()
@@ -279,8 +279,8 @@ def _may_append(replica: Replica, state: SyncState, intent: Intent, index: Commi
 
 
 @contextlib.contextmanager
-def _doubted(replica: Replica) -> Iterator[None]:
-    """Look closely at the remote before the next push if a block fails."""
+def _checked_again_on_failure(replica: Replica) -> Iterator[None]:
+    """Drop the proof of the remote if a block fails, so that the next push checks the remote again."""
     try:
         yield
     except BaseException:
@@ -289,11 +289,13 @@ def _doubted(replica: Replica) -> Iterator[None]:
 
 
 def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remote_map: PageMap | None) -> None:
-    """Move the sync point to the first of ``known`` commits; the others are those that led to it so far."""
+    """Move the sync point to the first of ``known`` commits; the others are its chain so far."""
     pushed = known[0].commit
     chain = replica.remote.chain(pushed.log, pushed.lsn, known)
     replica.shared.begin_state()
-    state = replica.state.advance(pushed.lsn, local_lsn, chain, durable=False)  # else the intent says it again
+    state = replica.state.advance(
+        pushed.lsn, local_lsn, chain, durable=False
+    )  # after a power cut, the intent is settled again
     failpoint("push: after state")
     replica.state_changed(state, remote_map=remote_map)
     replica.delete_pushed(spare_last=True)
@@ -301,7 +303,7 @@ def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remo
 
 
 def _delete_orphan(replica: Replica, outgoing: Outgoing) -> None:
-    # No commit names the segment and none ever will. If this fails, garbage collection finds it.
+    # No commit names the segment, and none ever will. If deleting it fails, garbage collection deletes it later.
     for segment in outgoing.written:
         if not segment.inline:
             with contextlib.suppress(PageStoreError, GraftError):

@@ -1,9 +1,9 @@
-"""What a reader has cached stays of use when a compaction moves it: new frames are made of the old ones' pages.
+"""Re-keying: when a reader pulls a compaction, frames of the compaction are made out of cached frames.
 
-A compaction changes places, not contents: as of the commit before it, each of its pages is the same bytes. So where
-the reader's own map and the map of that commit agree on a page, the body that is here is the body of the new place
-too. Only frames all of whose pages are here are made, and put into the cache as if they had been fetched; the rest
-comes when it is read. It costs the pull one more round trip at most, and nothing where the cache is empty.
+A compaction changes places, not contents: each of its pages has the same bytes as in the commit before it. If the
+reader's map and the map of that commit agree on a page, the cached page is also the one in the new place. A new frame
+is made only if all its pages are here, and cached as if it had been fetched; the others are fetched when they are read.
+This costs the pull one more round trip at most, and none if the cache is empty.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ _BATCH_FRAMES = 64
 
 
 def rekey_cached_frames(access: PageAccess, mine: PageMap, my_lsn: int, chain: Sequence[CommitIndex]) -> int:
-    """Make frames of the newest compaction in ``chain`` that ``mine`` lacks out of what is cached; return how many.
+    """Make frames of the newest compaction in ``chain`` that ``mine`` lacks out of cached frames; return how many.
 
-    Nothing depends on it: what goes wrong leaves frames to be fetched.
+    Nothing depends on this: after an error, frames are fetched as usual.
     """
     with contextlib.suppress(GraftError, ValueError):
         lsn = int(chain[0].commit.attributes.get(COMPACTED_AT, b"0")) if chain else 0
@@ -42,18 +42,18 @@ def rekey_cached_frames(access: PageAccess, mine: PageMap, my_lsn: int, chain: S
         newest = access.remote.chain(chain[0].commit.log, LSN(lsn), chain)[0]
         if not any(newest is index for index in chain):
             keep_inline(access, [newest])
-        return _carried(access, mine, _before(access, mine, my_lsn, newest), newest)
+        return _rekeyed(access, mine, _map_before(access, mine, my_lsn, newest), newest)
     return 0
 
 
-def _before(access: PageAccess, mine: PageMap, my_lsn: int, compaction: CommitIndex) -> PageMap:
+def _map_before(access: PageAccess, mine: PageMap, my_lsn: int, compaction: CommitIndex) -> PageMap:
     lsn = LSN(compaction.commit.lsn - 1)
     if lsn == my_lsn:
         return mine
     return compose(access.table, access.remote.chain(compaction.commit.log, lsn), access.load_chunks, mine)
 
 
-def _carried(access: PageAccess, mine: PageMap, before: PageMap, compaction: CommitIndex) -> int:
+def _rekeyed(access: PageAccess, mine: PageMap, before: PageMap, compaction: CommitIndex) -> int:
     access.load_chunks((compaction, entry.number) for entry in compaction.commit.directory)
     made = 0
     batch: list[tuple[FrameKey, DecodedFrame]] = []
@@ -71,7 +71,7 @@ def _carried(access: PageAccess, mine: PageMap, before: PageMap, compaction: Com
 
 
 def _new_frames(compaction: CommitIndex) -> dict[FrameKey, list[int]]:
-    """Return the frames that the compaction wrote with their pages, ascending: all of them, as none is older."""
+    """Return the frames that the compaction wrote, each with its pages, ascending."""
     written = compaction.commit.attributes.get(COMPACTED_INTO, b"").decode(errors="replace")
     found: dict[FrameKey, list[int]] = defaultdict(list)
     for entry in compaction.commit.directory:
@@ -92,13 +92,13 @@ def _new_frames(compaction: CommitIndex) -> dict[FrameKey, list[int]]:
 
 
 def _same(mine: PageMap, before: PageMap, page: int) -> int:
-    """Return where a page is for both, 0 if they do not agree."""
+    """Return the place of a page if both maps agree on it, else 0."""
     location = mine.location(page)
     return location if location == before.location(page) else 0
 
 
 def _body(access: PageAccess, locations: Sequence[int]) -> bytes | None:
-    """Return the pages at these places one after the other, None unless all are here."""
+    """Return the pages at these places, joined; None unless all are here."""
     if not all(locations) or not is_in_frame(np.array(locations, np.uint64)).all():
         return None
     frames = {frame_of(location) for location in locations}

@@ -1,7 +1,7 @@
-"""The way on when the remote lost commits that the replica builds on: save what is here, then go on from the remote.
+"""After the remote lost commits that the replica builds on: save the local version, then continue from the remote.
 
-What is here becomes a new volume, as with any fork: an index is copied. But pages whose objects the remote lost with
-the commits are written again, from the cache and the journal, and so are local commits.
+The local version becomes a new volume, as with any fork: an index is copied. Pages whose objects the remote lost are
+written again from the cache and the journal, and so are local commits.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -135,9 +135,9 @@ def _newest_refs(replica: Replica, view: View) -> set[SegmentRef]:
 
 
 def _there(replica: Replica, refs: Iterable[SegmentRef], kept: int) -> set[SegmentRef]:
-    """Return the segments that are in the remote; of this log's own commits, those up to ``kept`` may be.
+    """Return the segments that are in the remote; inline ones of this log only up to the commit ``kept``.
 
-    What has the name of a later one may be another history's.
+    A later commit in the remote may belong to another history.
     """
     asked = [ref for ref in refs if not (isinstance(ref.home, InCommit) and _is_late(replica, ref.home, kept))]
 

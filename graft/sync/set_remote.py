@@ -1,4 +1,4 @@
-"""Giving a replica another address for its volume: the remote was moved, or is reached by another way now."""
+"""Gives a replica another address of its volume: the remote was moved, or is reached in another way."""
 
 import os
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from pagestore.runtime import SYSTEM, Runtime
 
 @dataclass(frozen=True, slots=True)
 class RemoteSet:
-    """What a change of address did."""
+    """Result of a change of address."""
 
     before: str
     after: str
     named: bool
-    """Whether the name object was missing there and was written again."""
+    """Whether the name object was missing and was written again."""
 
 
 def set_remote(
@@ -37,11 +37,11 @@ def set_remote(
     settings: Settings | None = None,
     runtime: Runtime = SYSTEM,
 ) -> RemoteSet:
-    """Let a replica that nobody has open use another address, once that proves to hold its volume.
+    """Give a replica that no process has open another address, after checking that it holds the same volume.
 
     The name must stand for the same volume and log, and the log must have the very commit that the replica builds on.
-    Where the volume's present name is missing beside that commit, it is written again. Raises `OtherVolume`,
-    `NoSuchVolume`, `HistoryLost`, `WriterBusy` and the remote's errors; the replica is then as it was.
+    If the log has that commit but the volume's current name is missing, the name is written again. Raises
+    `OtherVolume`, `NoSuchVolume`, `HistoryLost`, `WriterBusy` and the remote's errors; the replica is then unchanged.
     """
     directory, address = replica_path(path).resolve(), parse_remote(remote)
     if not is_replica(directory):
