@@ -536,7 +536,7 @@ class TestNames:
             connect(tmp_path / "new", remote=f"{remote}#app", create=True)
         with pytest.raises(ReplicaExists):
             connect(tmp_path / "app", remote=f"{remote}#app", create=True)
-        with pytest.raises(BadRequest, match="needs a remote"):
+        with pytest.raises(BadRequest, match="pass a remote"):
             connect(tmp_path / "new", create=True)
         assert not (tmp_path / "new").exists()
         connect(tmp_path / "app", remote=f"{remote}#app", create=False).close()
