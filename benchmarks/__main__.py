@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.plot and not can_plot():
         sys.stderr.write("benchmarks: --plot needs matplotlib: pip install --group bench (pip 25.1 or newer)\n")
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the servers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended too
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
     with ExitStack() as stack:
         if options.work:
@@ -65,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prepared = prepare(options, directory, stack)
         chosen = [prepared.scenarios[name] for name in options.only or prepared.scenarios]
         rows: list[Row] = []
-        for found in measure(chosen, directory, prepared.suite, _told):
+        for found in measure(chosen, directory, prepared.suite, _report):
             rows += found
             if options.json:  # at once, since a run is long and may be cut short
                 Path(options.json).write_text(json.dumps(row_format.as_json(rows), indent=1) + "\n")
     prepared.print_rows(console, rows)
     print_verdicts(console, prepared.judge(rows))
     if options.quick:
-        console.print("--quick: sizes are tiny, so that none of these figures says anything about speed.")
+        console.print("--quick: sizes are tiny, so these figures say nothing about speed.")
     if options.plot:
         console.print(f"{len(plot(rows, Path(options.plot)))} pictures are in {options.plot}")
     return 0
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     local.set_defaults(prepare=_local)
     distant = commands.add_parser("remote", help="this project against a bucket behind a slow network")
     distant.set_defaults(prepare=_remote)
-    distant.add_argument("--latency-ms", metavar="MS", type=float, help="what a request waits; 20 by default")
+    distant.add_argument("--latency-ms", metavar="MS", type=float, help="latency of each request; 20 by default")
     documents = commands.add_parser("sqlsync", help="documents: mutations, coordinator, rebase")
     documents.set_defaults(prepare=_sqlsync)
     for command, scenarios, needs in (
@@ -139,8 +139,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", metavar="FILE", help="write the rows as JSON")
         command.add_argument("--plot", metavar="DIR", help="write a picture for each scenario; needs matplotlib")
         command.add_argument("--only", metavar="SCENARIO", nargs="+", choices=scenarios, help=", ".join(scenarios))
-        command.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-        command.add_argument("--work", metavar="DIR", help=f"keep databases here between runs; needs {needs}")
+        command.add_argument("--quick", action="store_true", help="tiny sizes, only to check that everything runs")
+        command.add_argument(
+            "--work", metavar="DIR", help=f"store databases here and reuse them in later runs; needs {needs}"
+        )
     layout.add_arguments(commands.add_parser("layout", help="codecs, dictionaries and frame sizes"))
     scale.add_arguments(commands.add_parser("scale", help="the log's metadata alone, to ten million commits"))
     return parser
@@ -163,7 +165,7 @@ def _read_paths(directory: Path) -> str:
     return f"read path of graft: {found}; of graft-pure: pure"
 
 
-def _told(what: str) -> None:
+def _report(what: str) -> None:
     sys.stderr.write(f"benchmarks: {what}\n")
 
 

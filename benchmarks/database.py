@@ -1,11 +1,11 @@
-"""An open database, as far as scenarios need it."""
+"""The part of an open database that scenarios need."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 
 class Rows(Protocol):
-    """What a statement gives."""
+    """The result of a statement."""
 
     def fetchall(self) -> Sequence[Sequence[Any]]:
         """Return all rows."""
@@ -13,7 +13,7 @@ class Rows(Protocol):
 
 
 class Database(Protocol):
-    """An open connection, as far as the scenarios need it."""
+    """An open connection."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Rows:
         """Run a statement."""

@@ -1,6 +1,6 @@
 """Runs scenarios: prepare once per system, then round after round with the systems alternating.
 
-Machines are never quiet: what disturbs one round disturbs all systems in it alike, and the medians of a run compare.
+No machine is ever quiet. What disturbs one round disturbs all systems in it alike, so the medians of one run compare.
 """
 
 import json
@@ -18,11 +18,11 @@ from testbed.memory import rss_anon_bytes
 _SAMPLE_S = 0.02
 
 Told = Callable[[str], None]
-"""Takes what is being done."""
+"""Receives a line that says what is being done."""
 
 
 class Measured(Protocol):
-    """A scenario, as far as it matters here."""
+    """The part of a scenario that this module needs."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class Measured(Protocol):
 
 
 class Compared(Protocol):
-    """A system, as far as it matters here."""
+    """The part of a system that this module needs."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -46,25 +46,25 @@ class Compared(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Scenarios that are measured alike."""
+    """What the scenarios of one command have in common."""
 
     worker: str
     """The module that the measured processes run."""
     systems: Mapping[str, Compared]
-    """All that can run here, by name."""
+    """The systems that can run on this machine, by name."""
     rounds: int
     sizes: Mapping[str, object]
-    """What the worker is told of how much to do."""
+    """How much the worker has to do; see `benchmarks.worker.Task.sizes`."""
     facts: Mapping[str, object] = field(default_factory=dict)
-    """What else it is told."""
+    """Other values for the worker, such as a port."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of all its processes."""
+    """Environment variables of all measured processes."""
     watches_memory: bool = True
-    """Whether ``rss_anon_bytes`` is a metric of each process."""
+    """Whether each process gets the metric ``rss_anon_bytes``."""
 
 
 def measure(scenarios: Sequence[Measured], directory: Path, suite: Suite, told: Told) -> Iterator[list[Row]]:
-    """Measure the scenarios with all their systems in ``directory`` and yield the rows of one after the other.
+    """Measure each scenario with all its systems in ``directory``, and yield its rows.
 
     Raises if a measured process fails.
     """
@@ -81,7 +81,7 @@ def measure(scenarios: Sequence[Measured], directory: Path, suite: Suite, told: 
 
 
 def alternating(systems: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
-    """Yield every system once per round, each round beginning with another one."""
+    """Yield every system once per round; each round starts with a different one."""
     for number in range(rounds):
         start = number % max(len(systems), 1)
         for system in (*systems[start:], *systems[:start]):
@@ -134,7 +134,7 @@ def _in_process(
 
 
 def _watched(process: "subprocess.Popen[str]") -> int:
-    """Wait for a process and return the peak of its anonymous memory, seen from outside so as not to disturb it."""
+    """Wait for a process and return the peak of its anonymous memory, sampled from outside, so as not to disturb it."""
     peak = 0
     while True:
         peak = max(peak, rss_anon_bytes(process.pid))

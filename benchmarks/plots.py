@@ -12,7 +12,7 @@ _PICTURED = ("p50", "seconds")
 
 
 def can_plot() -> bool:
-    """Tell whether matplotlib is there."""
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 

@@ -1,4 +1,4 @@
-"""What a run found: a table, and the targets with what was measured."""
+"""Prints the results of a run: a table of all rows, and the targets beside the measured values."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _BASELINE = "sqlite-wal-normal"
 
 
 def print_rows(console: Console, rows: Sequence[Row], *, baseline: str = _BASELINE) -> None:
-    """Print all rows, each with its ratio to a system's; plain SQLite's, if no other is named."""
+    """Print all rows, each with its ratio to the baseline system."""
     baselines = {(row.scenario, row.metric): row.median for row in rows if row.system == baseline}
     table = Table("scenario", "system", "metric", title="Medians, with the smallest and the largest run")
     for title in ("median", "min", "max", "runs", f"÷ {baseline}"):
@@ -75,7 +75,7 @@ def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a value as people say it: 0.0000731 s --> "73.1 µs"."""
+    """Return a value in a readable unit: 0.0000731 s --> "73.1 µs"."""
     if not unit:
         return f"{value:,.0f}"
     if unit == "bytes":

@@ -1,4 +1,4 @@
-"""What is measured and how it is told: readings of single runs, and rows that sum up all runs; pure."""
+"""Results: readings of single runs, and rows that summarize all runs; pure."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ UNITS = {
     "rss_growth_bytes": "bytes",
 }
 """Metrics with their units. ``rss_anon_bytes`` is the peak of memory that no file backs: mapped cache files count in
-``rss_bytes``, though the system takes their memory back whenever it likes. ``rss_growth_bytes`` is how far
-``rss_anon_bytes`` rose while something was done."""
+``rss_bytes``, although the operating system can reclaim them at any time. ``rss_growth_bytes`` is how far
+``rss_anon_bytes`` rose during the measured action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All runs of one metric."""
+    """One metric over all runs."""
 
     scenario: str
     system: str
@@ -50,7 +50,7 @@ class Row:
 
 
 def summed_up(readings: Iterable[tuple[str, Reading]]) -> list[Row]:
-    """Return one row for each scenario, system and metric, in the order in which they were first met."""
+    """Return one row for each scenario, system and metric, in the order of their first reading."""
     values: dict[tuple[str, str, str], list[float]] = {}
     for system, reading in readings:
         values.setdefault((reading.scenario, system, reading.metric), []).append(reading.value)

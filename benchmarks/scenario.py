@@ -1,4 +1,4 @@
-"""What a scenario is: something to prepare once per system, and something to measure in a fresh process each time."""
+"""The interface of a scenario: it is prepared once per system, and each measurement runs in a fresh process."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ PlaceT_contra = TypeVar("PlaceT_contra", contravariant=True)
 
 
 class Scenario(Protocol[PlaceT_contra]):
-    """One thing to measure."""
+    """Something to measure."""
 
     @property
     def name(self) -> str:
@@ -24,7 +24,7 @@ class Scenario(Protocol[PlaceT_contra]):
         ...
 
     def prepare(self, place: PlaceT_contra) -> None:
-        """Make what all rounds use."""
+        """Create what all rounds use."""
         ...
 
     def run(self, place: PlaceT_contra) -> Iterable[Reading]:

@@ -1,4 +1,4 @@
-"""Targets: figures to reach, and what a run says of them; pure."""
+"""Targets, and whether a run met them; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from benchmarks.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Where a median stands in the table."""
+    """Identifies one median: scenario, system and metric."""
 
     scenario: str
     system: str
@@ -17,21 +17,21 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``factor × value ÷ against`` shall be at most ``limit`` (at least, for ``more_is_better``)."""
+    """``factor × value ÷ against`` must be at most ``limit`` (at least, for ``more_is_better``)."""
 
     what: str
     value: Cell
     against: Cell | None
     """None: the value itself, in its unit."""
     limit: float | None
-    """None: only told."""
+    """None: reported without a limit."""
     factor: float = 1.0
     more_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A target beside what was measured."""
+    """A target with its measured value."""
 
     target: Target
     measured: float
@@ -46,7 +46,7 @@ class Verdict:
 
 
 def judge_by(targets: Sequence[Target], rows: Sequence[Row]) -> list[Verdict]:
-    """Return those of the targets that these rows say something of, with what they say."""
+    """Return a verdict for each target that these rows have values for."""
     found = medians(rows)
     verdicts = []
     for target in targets:

@@ -19,15 +19,15 @@ PlaceT = TypeVar("PlaceT")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a measured process shall do, for one system."""
+    """The task of a measured process, for one system."""
 
     system: str
     directory: Path
-    """Of this scenario and system alone; what `prepare` put there stays for all rounds."""
+    """Private to this scenario and system; what `prepare` creates here stays for all rounds."""
     shared: Path
-    """Of all scenarios of the suite."""
+    """Shared by all scenarios of the suite."""
     sizes: dict[str, Any]
-    """The fields of the suite's sizes."""
+    """Fields of the suite's sizes class."""
     facts: dict[str, Any]
 
 
@@ -37,7 +37,7 @@ def work(
     *,
     at_end: Callable[[str], list[Reading]] = lambda _scenario: [],
 ) -> None:
-    """Do the task of the input; ``at_end`` returns what each system's run adds, from the scenario's name."""
+    """Do the task read from standard input; after each run, ``at_end`` returns further readings."""
     told: dict[str, Any] = json.load(sys.stdin)
     scenario = scenarios[told["scenario"]]
     sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in told["sizes"].items()}

@@ -1,4 +1,4 @@
-"""What tests and benchmarks both need: servers and proxies on loopback, a sample database, a process's memory.
+"""What both tests and benchmarks need: servers and proxies on loopback, a sample database, a process's memory.
 
-Neither owns it: it imports none of the two.
+It belongs to neither, and imports neither.
 """

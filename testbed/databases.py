@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def made_once(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path:
-    """Return the plain SQLite file ``path``, made by ``fill`` when it is not there; it is whole or not there."""
+    """Return the plain SQLite file ``path``, created by ``fill`` if it does not exist; never half-written."""
     if path.exists():
         return path
     draft = path.with_suffix(".draft")

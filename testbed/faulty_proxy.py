@@ -1,12 +1,12 @@
-"""A reverse proxy on loopback that behaves badly exactly as told.
+"""A reverse proxy on loopback that injects chosen faults.
 
     with FaultyProxy("http://127.0.0.1:9000") as proxy:
-        proxy.faults += [Status(503, "SlowDown"), LostReply()]  # for the next two requests, then all is well
+        proxy.faults += [Status(503, "SlowDown"), LostReply()]  # for the next two requests only
         proxy.drop_headers = {"if-none-match"}                  # for every request
         …
         assert [request.method for request in proxy.requests] == ["PUT", "PUT", "PUT"]
 
-Each connection serves one request, so that nothing stays open. The server behind must not check signatures.
+Each connection serves one request, so that nothing stays open. The upstream server must not check signatures.
 """
 
 import gzip
@@ -49,12 +49,12 @@ class Closed:
 
 @dataclass(frozen=True)
 class LostReply:
-    """Let the server behind do what was asked, then close the connection."""
+    """Forward the request, then close the connection instead of replying."""
 
 
 @dataclass(frozen=True)
 class Truncated:
-    """Announce the whole body, send that many bytes of it."""
+    """Announce the whole body, but send only this many bytes."""
 
     keep_bytes: int
 
@@ -69,12 +69,12 @@ class Changed:
 
 @dataclass(frozen=True)
 class Compressed:
-    """Compress the body, as a proxy may that means well."""
+    """Compress the body, as some proxies do."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Do nothing until told to go on."""
+    """Hold the request until ``go_on`` is set."""
 
     go_on: threading.Event
 
@@ -107,19 +107,19 @@ class FaultyProxy:
         self.always: Fault | None = None
         """The fault of every request for which ``faults`` has none."""
         self.drop_headers: set[str] = set()
-        """Request headers, in lower case, that the server behind does not get to see."""
+        """Request headers, in lower case, that are not forwarded."""
         self.requests: list[SeenRequest] = []
         self.held: list[SeenRequest] = []
-        """The requests for which nothing is done until they are told to go on."""
+        """Requests that are held now."""
         self.url = ""
-        """For the address that a test reaches through the proxy."""
+        """The store's URL through the proxy; the fixture sets it."""
         self._upstream = urlsplit(upstream).netloc
         self._server = _Server((HOST, 0), _Handler, self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def endpoint(self) -> str:
-        """What an S3 client is told."""
+        """The endpoint for an S3 client."""
         return f"http://{HOST}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ class FaultyProxy:
         self._server.server_close()
 
     def forward(self, request: SeenRequest, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of the server behind."""
+        """Forward a request, and return status, headers and body of the reply."""
         connection = http.client.HTTPConnection(self._upstream, timeout=PATIENCE_S)
         try:
             unwanted = self.drop_headers | {"expect", "connection"}
@@ -144,7 +144,7 @@ class FaultyProxy:
             connection.close()
 
     def next_fault(self) -> Fault:
-        """Return what happens to this request."""
+        """Return the fault of the next request."""
         try:
             return self.faults.popleft()
         except IndexError:
@@ -160,7 +160,7 @@ class _Server(ThreadingHTTPServer):
         self.proxy = proxy
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no news."""
+        """Ignore clients that hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -219,4 +219,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
+        """Log nothing."""

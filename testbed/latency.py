@@ -1,4 +1,4 @@
-"""Starting the latency proxy, and talking to it."""
+"""Starts and controls the latency proxy."""
 
 import json
 import socket
@@ -16,20 +16,20 @@ from testbed.traffic import SeenRequest
 
 @dataclass(frozen=True, slots=True)
 class ProxyAddress:
-    """Where a running proxy is."""
+    """The address of a running proxy."""
 
     port: int
     control_port: int
 
     @property
     def endpoint(self) -> str:
-        """What an S3 client is told."""
+        """The endpoint for an S3 client."""
         return f"http://{HOST}:{self.port}"
 
 
 @contextmanager
 def latency_proxy(upstream: str) -> Iterator[ProxyAddress]:
-    """Run a proxy to an http://host:port, without latency at first, for a block."""
+    """Run a proxy to an http://host:port, without latency at first, while a block runs."""
     command = [sys.executable, "-m", "testbed.latency_proxy", urlsplit(upstream).netloc]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -49,11 +49,11 @@ class ProxyControl:
         self._lines = self._socket.makefile("rw")
 
     def begin(self, latency_ms: float, *, slow_every: int = 0, slow_ms: float = 0.0) -> None:
-        """Forget what was seen, and let every request wait; each so manieth read longer."""
+        """Forget all requests; delay each new one by ``latency_ms``, every ``slow_every``-th read by ``slow_ms``."""
         self._do({"latency_ms": latency_ms, "clear": True, "slow_every": slow_every, "slow_ms": slow_ms})
 
     def end(self) -> list[SeenRequest]:
-        """Let no request wait any more, and return those seen since `begin`."""
+        """Stop delaying requests, and return those seen since `begin`."""
         return [SeenRequest(*request) for request in self._do({"latency_ms": 0, "report": True})]
 
     def close(self) -> None:

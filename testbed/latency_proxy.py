@@ -1,10 +1,10 @@
-"""A proxy on loopback that makes requests wait, and writes them down: ``python -m …latency_proxy HOST:PORT``.
+"""A proxy on loopback that delays requests and records them: ``python -m …latency_proxy HOST:PORT``.
 
     client ── keep-alive ──▶ proxy: wait ──▶ forward, byte for byte ──▶ server
 
-A request waits once, between its head and everything else, as on a network whose round trip takes that long; what the
-server takes comes on top, what the proxy itself takes does not: the request goes on a little sooner for it, and the
-reply is held until the wait is over. A client that asks ``Expect: 100-continue`` pays a second wait, as it would there.
+A request waits once, between its head and everything else, as on a network whose round trip takes that long; the time
+that the server takes is added, the time that the proxy takes is not: a request is forwarded a little early, and the
+reply is held until the wait is over. A client that sends ``Expect: 100-continue`` waits twice, as it would there.
 Connections cost nothing, and bandwidth is the machine's. Heads are forwarded as they came, ``Host`` included, since
 S3's signatures cover them.
 
@@ -28,7 +28,7 @@ from testbed.traffic import SeenRequest
 
 _CHUNK_BYTES = 256 * 1024
 _HEAD_START_S = 0.001
-"""So much before the end of its wait a request goes on: about what the proxy takes to pass it and its reply on."""
+"""A request is forwarded this long before its wait ends: about the time that the proxy itself takes."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS = frozenset({204, 304})
 
@@ -40,14 +40,14 @@ class Proxy:
     upstream: tuple[str, int]
     latency_s: float = 0.0
     slow_every: int = 0
-    """Each so manieth read waits ``slow_s``; 0: none."""
+    """Every ``slow_every``-th read waits ``slow_s``; 0: none."""
     slow_s: float = 0.0
     reads: int = 0
     seen: list[SeenRequest] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)  # guards seen and reads
 
     def note(self, request: SeenRequest) -> None:
-        """Write a request down."""
+        """Record a request."""
         with self.lock:
             self.seen.append(request)
 
@@ -61,7 +61,7 @@ class Proxy:
         return self.slow_s if is_slow else self.latency_s
 
     def obey(self, order: dict[str, object]) -> object:
-        """Do what came over the control connection."""
+        """Carry out a command from the control connection."""
         latency_ms = order.get("latency_ms")
         if isinstance(latency_ms, int | float):
             self.latency_s = latency_ms / 1000
@@ -84,7 +84,7 @@ class _Head:
 
     @property
     def body_bytes(self) -> int | None:
-        """None: not told."""
+        """None: the head does not say."""
         told = self.fields.get("content-length")
         return int(told) if told is not None else None
 
@@ -110,7 +110,7 @@ class _Side:
         self.reader = BufferedReader(connection.makefile("rb", buffering=0), _CHUNK_BYTES)
 
     def head(self) -> tuple[_Head, float] | None:
-        """Read a head, and tell when it began to come; None at the end of the connection."""
+        """Read a head; return it with the time of its first bytes, or None at the end of the connection."""
         lines = [self.reader.readline()]
         begun_s = time.monotonic()
         while lines[-1] not in {b"\r\n", b""}:
@@ -122,7 +122,7 @@ class _Side:
         return _Head(b"".join(lines), lines[0].decode("latin-1").split(), named), begun_s
 
     def body(self, count: int) -> Iterator[bytes]:
-        """Read so many bytes, as they come."""
+        """Read ``count`` bytes, yielding pieces as they arrive."""
         while count:
             piece = self.reader.read1(min(count, _CHUNK_BYTES))
             if not piece:
@@ -140,7 +140,7 @@ class _Side:
                 return
 
     def is_spent(self) -> bool:
-        """Tell whether an idle connection was ended by the other side."""
+        """Return whether the other side has closed an idle connection."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class _Connection:
             while self._one():
                 pass
         except (OSError, ValueError):
-            pass  # whoever is left notices that the connection is closed
+            pass  # the side that is left notices the closed connection
         finally:
             self._client.close()
             if self._server is not None:
@@ -200,7 +200,7 @@ class _Connection:
         return self._server
 
     def _relay(self, head: _Head, reply: _Head, server: _Side, begun_s: float, *, not_before_s: float) -> None:
-        """Send the reply on; the request is written down before its last bytes go."""
+        """Forward the reply; the request is recorded before the reply's last bytes are sent."""
         method, target = head.first_line[:2]
         status = int(reply.first_line[1])
         down = 0
@@ -247,7 +247,7 @@ def _obey(commander: socket.socket, proxy: Proxy) -> None:
 
 
 def main() -> None:
-    """Serve until the input ends: the proxy goes with whoever started it."""
+    """Serve until the input ends: the proxy ends with the process that started it."""
     host, _, port = sys.argv[1].rpartition(":")
     proxy = Proxy((host, int(port)))
     with socket.create_server((HOST, 0), backlog=128) as served, socket.create_server((HOST, 0)) as controlled:

@@ -1,4 +1,4 @@
-"""How much memory a process takes, as Linux tells it; elsewhere only the peak is known."""
+"""The memory of a process, from Linux's ``/proc``; on other systems only the peak is known."""
 
 import resource
 import sys
@@ -8,14 +8,14 @@ _KIB = 1024
 
 
 def rss_peak_bytes() -> int:
-    """Return the most memory that this process ever had resident, mapped files included."""
+    """Return this process's peak resident memory, mapped files included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # A process inherits the peak of the one that started it, by Linux's rusage; the status knows better.
+    # On Linux, rusage counts the peak of the process that started this one; /proc does not.
     return _field("self", "VmHWM") or (peak if sys.platform == "darwin" else peak * _KIB)
 
 
 def rss_anon_bytes(pid: int) -> int:
-    """Return the resident memory of a process that no file backs; 0 where that is not known or the process is gone."""
+    """Return the resident anonymous memory of a process; 0 where it is not known, or the process has ended."""
     return _field(str(pid), "RssAnon")
 
 

@@ -1,4 +1,4 @@
-"""The table that travels: messages as people write them, about 300 bytes each, the same in every run.
+"""A sample database: a table of messages of about 300 bytes each, the same in every run.
 
 Words follow Zipf's law and come in phrases, so that the text compresses as text does: pages of it in groups of 64, with
 Zstandard at level 3, to about 29 % of their size.
@@ -20,7 +20,7 @@ LOOKUP = "SELECT subject, body FROM messages WHERE id = ?"
 RANGE = "SELECT count(*), sum(length(body)) FROM messages WHERE sent BETWEEN ? AND ?"
 """Goes through the index."""
 TOUCH = "UPDATE messages SET status = ? WHERE id = ?"
-"""Changes one row and no page count."""
+"""Changes one row and leaves the number of pages as it is."""
 
 _ROW_BYTES = 318
 _FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -38,7 +38,7 @@ _STATUS = ("open", "done", "held")
 
 
 def row_count(size: int) -> int:
-    """Return how many rows make a database of about ``size`` bytes."""
+    """Return the number of rows in a database of about ``size`` bytes."""
     return size // _ROW_BYTES
 
 
@@ -56,7 +56,7 @@ def sent_between(size: int, share: float, seed: int) -> tuple[str, str]:
 
 
 def message_database(directory: Path, size: int) -> Path:
-    """Return a plain SQLite file of about ``size`` bytes in ``directory``, made when it is not there."""
+    """Return a plain SQLite file of about ``size`` bytes in ``directory``, created if it does not exist."""
 
     def fill(database: sqlite3.Connection) -> None:
         database.execute(
@@ -86,7 +86,7 @@ def _sent(number: int) -> str:
 
 
 class _Writer:
-    """Writes by a few habits."""
+    """Generates words and phrases with realistic frequencies."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

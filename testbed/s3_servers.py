@@ -82,7 +82,7 @@ def minio(binary: Path) -> ServerSpec:
 
 
 def find_minio() -> Path | None:
-    """Return the binary that ``scripts/build-minio`` left, or one on PATH; in CI, build it where Go is."""
+    """Return the binary that ``scripts/build-minio`` left, or one on PATH; in CI, build it where Go is installed."""
     built = _ROOT / ".cache" / "bin" / "minio"
     if built.exists():
         return built
@@ -96,7 +96,7 @@ def find_minio() -> Path | None:
 
 
 def bucket_works(endpoint: str) -> bool:
-    """Make ``BUCKET`` at an S3 endpoint if it is not there, and tell whether objects can be put."""
+    """Make ``BUCKET`` at an S3 endpoint if it does not exist, and return whether objects can be put."""
     client = boto3.client(
         "s3",
         endpoint_url=endpoint,

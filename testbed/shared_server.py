@@ -1,8 +1,8 @@
 """One server process shared by all test processes of a run, started by the first and ended by the last.
 
-{directory}/lock     held, exclusively, by who starts or ends the server {directory}/users    held,
-shared, by each user for as long as it needs the server; a killed user lets go too {directory}/state
-endpoint and pid of the running server
+{directory}/lock     locked exclusively by the process that starts or ends the server
+{directory}/users    locked shared by each user while it needs the server; the lock of a killed user is released
+{directory}/state    endpoint and pid of the running server
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 READY_S_MAX = 60
 START_TRIES = 3
-"""A port that was free a moment ago may be taken."""
+"""More than one, since a port that was free a moment ago may be taken."""
 
 _started: dict[int, subprocess.Popen[bytes]] = {}
 """Servers that this process started, by pid; one may outlive the process if another still uses it."""
@@ -60,7 +60,7 @@ def shared_server(directory: Path, spec: ServerSpec) -> Iterator[str]:
 
 
 def free_ports(count: int, *, also_offset: int) -> list[int]:
-    """Return ports that nobody listens on, below the range that the kernel hands out for connections.
+    """Return free ports, below the range that the kernel hands out for connections.
 
     ``port + also_offset`` is free as well (SeaweedFS opens port+10000 beside each port).
     """
@@ -127,7 +127,7 @@ def _becomes_ready(server: subprocess.Popen[bytes], spec: ServerSpec, endpoint: 
 
 
 def _stop(directory: Path) -> None:
-    """Kill the server (SeaweedFS takes half a minute to end when it is asked to) and drop its data."""
+    """Kill the server (SeaweedFS takes half a minute to end on a signal) and drop its data."""
     state = directory / "state"
     pid = json.loads(state.read_bytes())["pid"]
     state.unlink()

@@ -1,4 +1,4 @@
-"""What went through the latency proxy, and what it adds up to; pure."""
+"""Requests seen by the latency proxy, and their sum; pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class SeenRequest(NamedTuple):
     begun_s: float
     """When its first bytes came."""
     ended_s: float
-    """Just before the last bytes of its reply went out, so that whoever waits for it begins anything new later."""
+    """Just before the last bytes of its reply went out, so that a request that waits for this one begins later."""
     bytes_up: int
     """Of the body."""
     bytes_down: int
@@ -46,8 +46,8 @@ def summed(seen: Iterable[SeenRequest]) -> Traffic:
 def round_trips(seen: Iterable[SeenRequest]) -> int:
     """Return the length of the longest chain of requests in which each begins after the one before has ended.
 
-    It is what latency is paid for: a hundred requests at once are one round trip. The request that ends first begins a
-    longest chain, as in the scheduling of intervals.
+    Latency is paid once for each: a hundred concurrent requests are one round trip. The request that ends first starts
+    a longest chain, as in interval scheduling.
     """
     count, free_at = 0, float("-inf")
     for request in sorted(seen, key=lambda each: each.ended_s):

@@ -1,4 +1,4 @@
-"""``python -m benchmarks layout``: the table from which frame size, codec and dictionary were chosen."""
+"""``python -m benchmarks layout``: the table behind the choice of frame size, codec and dictionary."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.layout.measure import Database, costs, ways_down
-from benchmarks.layout.model import NETWORKS, Cost, WayDown
+from benchmarks.layout.model import NETWORKS, Cost, InteriorPages
 from testbed.messages import message_database
 
 _SIZE, _QUICK_SIZE = 100_000_000, 6_000_000
@@ -21,7 +21,7 @@ _SAMPLE_PAGES, _QUICK_SAMPLE_PAGES = 4096, 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what may be asked for."""
+    """Declare the options."""
     parser.add_argument("--json", metavar="FILE", help="write what was measured as JSON")
     parser.add_argument("--quick", action="store_true", help="a small database, to see that everything runs")
     parser.add_argument("--work", metavar="DIR", help="keep the database here between runs; needs 100 MB")
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         found = list(costs(database, sample, lambda what: print(f"benchmarks: {what}", file=sys.stderr)))
         down = list(ways_down(database))
     console.print(_costs_table(found))
-    console.print(_way_down_table(down))
+    console.print(_interior_table(down))
     if options.json:
         document = {
             "costs": [dataclasses.asdict(cost) for cost in found],
@@ -71,8 +71,8 @@ def _costs_table(found: Sequence[Cost]) -> Table:
     return table
 
 
-def _way_down_table(found: Sequence[WayDown]) -> Table:
-    table = Table(title="The way down: interior pages so many at once; to a first row by the model, in ms")
+def _interior_table(found: Sequence[InteriorPages]) -> Table:
+    table = Table(title="Interior pages by frame size; modelled time to a first row, in ms")
     for title in ("pages", "differences", "frames", "KB, first", "KB, all", "requests of 100 lookups"):
         table.add_column(title, justify="right")
     for latency_ms, bits in NETWORKS:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.layout.model import Cost, WayDown
+from benchmarks.layout.model import Cost, InteriorPages
 from graft_sqlite_vfs.btree.pages import reading_order
 from graft_sqlite_vfs.btree.schema import root_pages
 from pagestore.ids import ID_BYTES, SegmentId
@@ -26,7 +26,7 @@ _SAMPLES, _SAMPLE_BYTES = 1600, 2048
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to compress."""
+    """A codec with its level and dictionary."""
 
     name: str
     codec: Codec
@@ -59,7 +59,7 @@ class Database:
         self.interior, self.leaves = reading_order(read, root_pages(read, self.page_count), self.page_count)
 
     def sample(self, pages: int) -> list[int]:
-        """Return about so many leaves, in runs from all over the database."""
+        """Return about ``count`` leaves, in runs from all over the database."""
         runs = max(1, pages // _RUN_PAGES)
         starts = np.linspace(0, max(0, len(self.leaves) - _RUN_PAGES), runs).astype(int).tolist()
         return [page for start in starts for page in self.leaves[start : start + _RUN_PAGES]]
@@ -78,7 +78,7 @@ class Database:
 
 
 def costs(database: Database, sample_pages: int, told: Callable[[str], None]) -> Iterator[Cost]:
-    """Yield what each way costs at each frame size, scaled from a sample to the whole database."""
+    """Yield the cost of each codec at each frame size, scaled from a sample to the whole database."""
     sample = database.sample(sample_pages)
     scale = len(database.leaves) / len(sample)
     for way in WAYS:
@@ -103,15 +103,15 @@ def costs(database: Database, sample_pages: int, told: Callable[[str], None]) ->
             )  # fmt: skip
 
 
-def ways_down(database: Database) -> Iterator[WayDown]:
-    """Yield what the interior pages take in frames of several sizes, as they are and as differences."""
+def ways_down(database: Database) -> Iterator[InteriorPages]:
+    """Yield the bytes of the interior pages in frames of several sizes, plain and as deltas."""
     for codec in (Codec.ZSTD, Codec.ZSTD_STRIDES):
         for count in PAGES_AT_ONCE:
             frames = [
                 sorted(database.interior[start : start + count]) for start in range(0, len(database.interior), count)
             ]
             sizes = [len(_encoded(frame, list(map(database.read, frame)), Way("", codec), None)) for frame in frames]
-            yield WayDown(count, codec is Codec.ZSTD_STRIDES, len(frames), sizes[0], sum(sizes))
+            yield InteriorPages(count, codec is Codec.ZSTD_STRIDES, len(frames), sizes[0], sum(sizes))
 
 
 def _encoded(pages: Sequence[int], bodies: Sequence[memoryview], way: Way, dictionary: Dictionary | None) -> bytes:

@@ -1,4 +1,4 @@
-"""`bulk`: many rows in one transaction. `memory`: one huge transaction, and what it leaves on the disk."""
+"""`bulk`: many rows in one transaction. `memory`: one huge transaction, and the disk space it takes."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ class Bulk:
 
 
 class Memory:
-    """One transaction of `large_bytes`; for volumes also the disk that is taken once all is pushed."""
+    """One transaction of `large_bytes`; for volumes, also the disk space after the push."""
 
     name = "memory"
     systems = ("graft", "sqlite-wal-normal")

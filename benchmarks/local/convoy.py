@@ -1,4 +1,4 @@
-"""`convoy`: one query while another Python thread of the process computes and wants the interpreter for itself."""
+"""`convoy`: one query while another Python thread of the process computes and competes for the interpreter."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Convoy:
         place.system.load(place.database, place.source(place.sizes.table_bytes))
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Query alone, then in company."""
+        """Query alone, then beside the busy thread."""
         database = opened_small_cache(place)
         database.execute("PRAGMA temp_store = memory")
         database.execute("CREATE TEMP TABLE wanted(id INTEGER NOT NULL)")

@@ -1,4 +1,4 @@
-"""The table that is read: rows of about 220 bytes, 18 to a page, the same in every run and for every system."""
+"""The table of local scenarios: rows of about 220 bytes, 18 to a page, the same in every run and for every system."""
 
 import random
 import sqlite3
@@ -11,14 +11,14 @@ _ROW_BYTES = 222
 SCAN = "SELECT count(*), sum(length(body)) FROM items"
 """Reads every page and a column of every row."""
 COUNT = "SELECT count(*) FROM items"
-"""Reads every page and next to nothing in it."""
+"""Reads every page, but almost nothing in it."""
 LOOKUP = "SELECT body FROM items WHERE id = ?"
 TOUCH = "UPDATE items SET name = ? WHERE id = ?"
-"""Changes one row and no page count."""
+"""Changes one row and leaves the number of pages as it is."""
 
 
 def row_count(size: int) -> int:
-    """Return how many rows make a database of about ``size`` bytes."""
+    """Return the number of rows in a database of about ``size`` bytes."""
     return size // _ROW_BYTES
 
 
@@ -29,7 +29,7 @@ def random_ids(size: int, count: int, seed: int) -> list[int]:
 
 
 def plain_database(directory: Path, size: int) -> Path:
-    """Return a plain SQLite file of about ``size`` bytes in ``directory``, made when it is not there."""
+    """Return a plain SQLite file of about ``size`` bytes in ``directory``, created if it does not exist."""
 
     def fill(database: sqlite3.Connection) -> None:
         database.execute("CREATE TABLE items(id INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL)")

@@ -1,4 +1,4 @@
-"""`disk`: what a volume takes on the local disk after many small pushes, and what it costs to keep that small."""
+"""`disk`: the local disk space of a volume after many small pushes, and the cost of keeping it small."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from benchmarks.scenario import timed
 
 
 class Disk:
-    """A table of `pushed_bytes`, of which `pushes` rows at random places are changed, each with a push of its own."""
+    """A table of `pushed_bytes`, with `pushes` changes of one random row, each pushed separately."""
 
     name = "disk"
     systems = ("graft",)
@@ -20,7 +20,7 @@ class Disk:
         """Nothing: each run begins with a volume that was just imported."""
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Push, then close; ``/pushing`` is while it goes on, ``/closed`` afterwards."""
+        """Push, then close; ``/pushing`` is measured before closing, ``/closed`` after it."""
         sizes = place.sizes
         place.system.load(place.database, place.source(sizes.pushed_bytes))
         database = place.system.open(place.database)

@@ -1,4 +1,4 @@
-"""`open`: open an existing database and run one query, in a process that has imported and opened others before."""
+"""`open`: open an existing database and run one query, in a process that has opened others before."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +11,13 @@ from benchmarks.scenario import timed
 
 
 class Open:
-    """Variants ``/table`` (100 MB) and ``/large`` (1 GB): one connection after the other, each closed again."""
+    """Variants ``/table`` (100 MB) and ``/large`` (1 GB): one connection after the other."""
 
     name = "open"
     systems = READERS
 
     def prepare(self, place: Place) -> None:
-        """Load three databases; the smallest is what warms the process up."""
+        """Load three databases; the smallest one warms the process up."""
         sizes = place.sizes
         for variant, size in (("warm", 1_000_000), ("table", sizes.table_bytes), ("large", sizes.large_bytes)):
             place.system.load(place.directory / variant, place.source(size))

@@ -1,4 +1,4 @@
-"""`scan` and `lookup`: reading a table that is all here; `deep_scan` and `deep_lookup`: after a long history.
+"""`scan` and `lookup`: reading a table that is entirely local; `deep_scan` and `deep_lookup`: after a long history.
 
 Variants of `scan` and `lookup`: as it is, each statement is its own transaction; ``/transaction`` is inside one;
 ``/first`` is the first in its process, which maps the files and checks what it reads; ``/count`` reads pages, not rows.
@@ -78,7 +78,7 @@ class Deep:
         self.name = name
 
     def prepare(self, place: Place) -> None:
-        """Make the three databases, unless the other one of the two scenarios has done so."""
+        """Make the three databases, unless the other scenario has made them."""
         histories = place.shared / f"deep-{_shape(place.system)}"
         if histories.exists():
             return
@@ -137,7 +137,7 @@ def _relaxed(path: Path) -> Database:
 
 
 def _best(action: Callable[[], object]) -> float:
-    """Return the shortest of a few durations: what disturbs a run only makes it longer."""
+    """Return the shortest of a few durations: disturbances only make a run longer."""
     return min(timed(action) for _ in range(_REPEATS))
 
 

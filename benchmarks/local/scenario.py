@@ -11,13 +11,13 @@ from benchmarks.local.systems import System
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and how a scenario runs: everything that its process is told."""
+    """Where and how a scenario runs."""
 
     system: System
     directory: Path
-    """Of this scenario and system alone; what `prepare` put there stays for all rounds."""
+    """Private to this scenario and system; what `prepare` creates here stays for all rounds."""
     shared: Path
-    """Of all scenarios: source databases."""
+    """Shared by all scenarios: source databases."""
     sizes: Sizes
 
     @property
@@ -26,12 +26,12 @@ class Place:
         return self.directory / "main"
 
     def source(self, size: int) -> Path:
-        """Return a plain database of a size."""
+        """Return a plain database of about ``size`` bytes."""
         return plain_database(self.shared, size)
 
 
 def opened_small_cache(place: Place, path: Path | None = None) -> Database:
-    """Open a database with a page cache of 2 MB, so that reads reach what lies beneath SQLite."""
+    """Open a database with a page cache of 2 MB, so that reads reach the layers below SQLite."""
     database = place.system.open(path or place.database)
     database.execute("PRAGMA cache_size = -2000")
     return database

@@ -1,4 +1,4 @@
-"""How much each scenario does; one plain value that travels to the measured processes as JSON."""
+"""How much each scenario does; passed to the measured processes as JSON."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Counts and bytes; the defaults are the ones that figures are published for."""
+    """Counts and bytes; published figures use the defaults."""
 
     rounds: int = 5
     transactions: int = 1000
     """One-row transactions of `autocommit`."""
     remote_transactions: int = 100
-    """The same where each waits for a push."""
+    """The same with durability `remote`, where each transaction waits for a push."""
     bulk_rows: int = 100_000
     table_bytes: int = 100 * MB
     large_bytes: int = 1000 * MB
-    """Size of the large database of `open`, and of the one transaction of `memory`."""
+    """Size of the large database of `open`, and of the transaction of `memory`."""
     lookups: int = 20_000
     deep_commits: int = 10_000
     opens: int = 20
     pushed_bytes: int = 20 * MB
-    """Size of the database of `disk` …"""
+    """Size of the database of `disk`."""
     pushes: int = 1000
-    """… and how often a row of it is changed and pushed."""
+    """How often `disk` changes a row and pushes it."""
     reader_scans: int = 10
     """Full scans of each reader in `readers`."""
     convoy_lookups: int = 1000
@@ -46,7 +46,7 @@ QUICK = Sizes(
     reader_scans=1,
     convoy_lookups=20,
 )
-"""Tiny: shows that everything runs, and says nothing about speed."""
+"""Tiny sizes: they show that everything runs, and say nothing about speed."""
 
 
 def as_json(sizes: Sizes) -> dict[str, int]:

@@ -1,11 +1,11 @@
-"""The systems that are compared: how each makes, fills and opens a database.
+"""The compared systems: how each creates, fills and opens a database.
 
     graft, graft-relaxed, graft-remote      a volume, by durability; its remote is a local directory
     graft-pure                              the same as graft without the accelerator (GRAFT_PURE=1)
     sqlite-wal-normal, sqlite-wal-full      plain SQLite in WAL mode, through the same apsw
     libsql                                  libSQL's Python client on a local file, if installed
 
-The cache of pages is set by the scenario, alike for all.
+Each scenario sets the same page cache for all systems.
 """
 
 import importlib
@@ -36,11 +36,11 @@ class System(Protocol):
         ...
 
     def create(self, path: Path) -> None:
-        """Make an empty database, in place of what is there."""
+        """Make an empty database, replacing any other at the path."""
         ...
 
     def load(self, path: Path, source: Path) -> None:
-        """Make a database with the content of a plain SQLite file, all of it here and at rest."""
+        """Make a database with the content of a plain SQLite file, all of it local and checkpointed."""
         ...
 
     def open(self, path: Path) -> Database:
@@ -58,14 +58,14 @@ class Graft:
 
     def create(self, path: Path) -> None:
         """Make a volume with nothing in it."""
-        from graft.sync.clone import init  # noqa: PLC0415 - the processes of other systems must not carry it
+        from graft.sync.clone import init  # noqa: PLC0415 - the processes of other systems must not import it
 
         shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(_remote(path), ignore_errors=True)
         init(path, f"{_remote(path)}#bench").close()
 
     def load(self, path: Path, source: Path) -> None:
-        """Import, and push, which leaves every page in the cache."""
+        """Import and push, which leaves every page in the cache."""
         from graft.replica.opening import open_replica  # noqa: PLC0415
         from graft.sync.push import push  # noqa: PLC0415
         from graft_sqlite_vfs.importing import import_database  # noqa: PLC0415
@@ -82,7 +82,7 @@ class Graft:
         return connect(path, durability=self.durability)
 
     def read_path(self, path: Path) -> str:
-        """Return which read path serves a replica, as `PRAGMA graft_info` tells it."""
+        """Return the read path of a replica, from `PRAGMA graft_info`."""
         database = self.open(path)
         try:
             facts = json.loads(database.execute("PRAGMA graft_info='json'").fetchall()[0][0])
@@ -91,13 +91,10 @@ class Graft:
         return str(facts["read_path"])
 
 
-@dataclass(frozen=True, slots=True)
-class Sqlite:
-    """Plain SQLite in WAL mode."""
+class _OneFile:
+    """Systems whose database is one plain SQLite file."""
 
-    name: str
-    synchronous: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    __slots__ = ()
 
     def create(self, path: Path) -> None:
         """Make an empty file."""
@@ -112,6 +109,19 @@ class Sqlite:
 
     def open(self, path: Path) -> Database:
         """Open the file."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Sqlite(_OneFile):
+    """Plain SQLite in WAL mode."""
+
+    name: str
+    synchronous: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def open(self, path: Path) -> Database:
+        """Open the file."""
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(5000)
         connection.pragma("journal_mode", "wal")
@@ -120,22 +130,11 @@ class Sqlite:
 
 
 @dataclass(frozen=True, slots=True)
-class Libsql:
+class Libsql(_OneFile):
     """libSQL's client on a local file, in WAL mode with synchronous=NORMAL."""
 
     name: str = "libsql"
     environment: Mapping[str, str] = field(default_factory=dict)
-
-    def create(self, path: Path) -> None:
-        """Make an empty file."""
-        _remove_file(path)
-        self.open(path).close()
-
-    def load(self, path: Path, source: Path) -> None:
-        """Copy the file."""
-        _remove_file(path)
-        shutil.copyfile(source, path)
-        self.open(path).close()
 
     def open(self, path: Path) -> Database:
         """Open the file."""
@@ -161,20 +160,20 @@ def _known() -> dict[str, System]:
 
 
 SYSTEMS = _known()
-"""All that can run here, by name."""
+"""The systems that can run on this machine, by name."""
 
 READERS = ("graft", "graft-pure", "sqlite-wal-normal", "libsql")
-"""Durability makes no difference to who only reads."""
+"""Systems for scenarios that only read, where durability makes no difference."""
 WRITERS = ("graft", "graft-relaxed", "graft-pure", "sqlite-wal-normal", "sqlite-wal-full", "libsql")
 
 
 def disk_bytes(directory: Path) -> int:
-    """Return what the files in a directory take on the disk."""
+    """Return the disk space that the files in a directory take."""
     return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
 def is_graft(system: System) -> bool:
-    """Tell whether a system is this project."""
+    """Return whether a system is this project."""
     return isinstance(system, Graft)
 
 

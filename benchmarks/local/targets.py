@@ -67,11 +67,11 @@ TARGETS = (
 MEMORY = Target(
     "anonymous memory of one huge transaction, in bytes", Cell("memory", "graft", "rss_anon_bytes"), None, None
 )
-"""Its limit follows the volume: 12 bytes for each page, and 64 MiB."""
+"""Its limit depends on the volume: 12 bytes for each page, and 64 MiB."""
 
 
 def judge(rows: Sequence[Row]) -> list[Verdict]:
-    """Return the targets that these rows say something of, with what they say."""
+    """Return a verdict for each target that these rows have values for."""
     found = medians(rows)
     verdicts = judge_by(TARGETS, rows)
     live = found.get(Cell("memory", "graft", "live_bytes"))

@@ -1,4 +1,4 @@
-"""`bare`: what one request takes that does nothing for anybody, by which everything else can be measured."""
+"""`bare`: the duration of single requests, as a yardstick for everything else."""
 
 import random
 import uuid
@@ -13,13 +13,13 @@ from benchmarks.rows import Reading
 from pagestore.urls import open_store
 
 _READ_BYTES = 20_000
-"""As a lookup reads at once."""
+"""What a lookup reads with one request."""
 _WRITTEN_BYTES = 2500
-"""As a push of one row writes."""
+"""What a push of one row writes."""
 
 
 class Bare:
-    """One object, written under the condition that it is absent, and parts of the volume that others look into."""
+    """Conditional writes of one object, and ranged reads of a volume."""
 
     name = "bare"
     systems = FAST
@@ -29,7 +29,7 @@ class Bare:
         self._url(place)
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Read and write some times over."""
+        """Read and write several times."""
         warm_up(place)
         chance = random.Random(place.sizes.lookups)
         with closing(open_store(place.url(self.name))) as ours, closing(open_store(self._url(place))) as theirs:

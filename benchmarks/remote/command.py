@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.remote.scenario import Place
+from benchmarks.remote.scenario import OfImportedTable, Place
 from benchmarks.remote.systems import BOTH
 from benchmarks.remote.templates import VOLUME
 from benchmarks.rows import Reading
@@ -13,18 +13,14 @@ from benchmarks.rows import Reading
 _STATEMENT = "SELECT subject FROM messages WHERE id = 1"
 
 
-class SqlCold:
-    """One row, by a process that keeps nothing."""
+class SqlCold(OfImportedTable):
+    """One row, by a process that stores nothing."""
 
     name = "sql_cold"
     systems = BOTH
 
-    def prepare(self, place: Place) -> None:
-        """Put the volume there."""
-        place.volume(place.sizes.table_bytes, 0)
-
     def run(self, place: Place) -> Iterator[Reading]:
-        """Run the command some times; ``sql_cold/start`` is a command that reads nothing."""
+        """Run the command several times; ``sql_cold/start`` is a command that reads nothing."""
         url = place.volume(place.sizes.table_bytes, 0)
         command = str(Path(sys.executable).with_name("graft"))
         for _ in range(place.sizes.repeats):

@@ -1,9 +1,9 @@
-"""`pull_noop` and `pull_one`: a reader that keeps up."""
+"""`pull_noop` and `pull_one`: a reader that follows a writer."""
 
 from collections.abc import Iterator
 from contextlib import closing
 
-from benchmarks.remote.scenario import Place, warm_up
+from benchmarks.remote.scenario import OfImportedTable, Place, warm_up
 from benchmarks.remote.systems import BOTH
 from benchmarks.rows import Reading
 from graft.replica.opening import open_replica
@@ -14,18 +14,14 @@ from graft_sqlite_vfs.connection import connect
 from testbed.messages import LOOKUP, TOUCH, random_ids
 
 
-class PullNoop:
+class PullNoop(OfImportedTable):
     """A pull that finds nothing new."""
 
     name = "pull_noop"
     systems = BOTH
 
-    def prepare(self, place: Place) -> None:
-        """Put the volume there."""
-        place.volume(place.sizes.table_bytes, 0)
-
     def run(self, place: Place) -> Iterator[Reading]:
-        """Pull some times."""
+        """Pull several times."""
         url = place.volume(place.sizes.table_bytes, 0)
         warm_up(place)
         with open_replica(place.clone("reader", url)) as replica:
@@ -35,19 +31,19 @@ class PullNoop:
 
 
 class PullOne:
-    """A pull of one changed row, and a look at it."""
+    """A pull of one changed row, and a read of that row."""
 
     name = "pull_one"
     systems = BOTH
 
     def prepare(self, place: Place) -> None:
-        """Clone a volume that nobody else uses, twice."""
+        """Clone a volume twice, as a writer and a reader; no other scenario uses it."""
         url = self._url(place)
         place.clone("writer", url)
         place.clone("reader", url)
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Let the writer change rows that the reader has read before, and see them change."""
+        """Let the writer change rows that the reader has read before, and check that it sees the changes."""
         warm_up(place)
         url = self._url(place)
         with (

@@ -14,13 +14,13 @@ from testbed.messages import LOOKUP, random_ids
 
 
 class ScanFragmented:
-    """A full scan by a reader that has read one row: the small table after each history, the large one after all."""
+    """A full scan by a reader that has read one row; small table: after each history, large table: the longest."""
 
     name = "scan_fragmented"
     systems = FAST
 
     def prepare(self, place: Place) -> None:
-        """Put the volumes there."""
+        """Put the volumes into the bucket."""
         for size, pushes in self._cases(place):
             place.volume(size, pushes, with_history=True)
 
@@ -41,18 +41,18 @@ class ScanFragmented:
 
 
 class Warm:
-    """The same reads again, when everything is here: how history shows in local speed."""
+    """The same reads with everything local: how history affects local speed."""
 
     name = "warm"
     systems = FAST
 
     def prepare(self, place: Place) -> None:
-        """Put the volumes there."""
+        """Put the volumes into the bucket."""
         for pushes in (0, *place.sizes.small_histories):
             place.volume(place.sizes.small_table_bytes, pushes, with_history=True)
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Scan and look up all in turn, since they are compared, after first scans."""
+        """Scan each volume once, then scan and look up in all of them in turn, since they are compared."""
         sizes = place.sizes
         ids = random_ids(sizes.small_table_bytes, sizes.warm_lookups, seed=8)
         with ExitStack() as opened:
@@ -67,7 +67,7 @@ class Warm:
     def _warm(self, place: Place, pushes: int) -> Iterator[Database]:
         url = place.volume(place.sizes.small_table_bytes, pushes, with_history=True)
         with closing(connect(place.clone(f"reader-{pushes}", url))) as database:
-            database.execute("PRAGMA cache_size = -500")  # so that reads reach what lies beneath SQLite
+            database.execute("PRAGMA cache_size = -500")  # so that reads reach the layers below SQLite
             scan(database)
             scan(database)
             yield database

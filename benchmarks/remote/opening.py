@@ -1,10 +1,10 @@
-"""`cold_open`, `clone_after_pushes`, `pull_after_pushes`, `time_travel_open`: getting to a version."""
+"""`cold_open`, `clone_after_pushes`, `pull_after_pushes`, `time_travel_open`: reaching a version."""
 
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.remote.scenario import Place, elsewhere, warm_up
+from benchmarks.remote.scenario import OfImportedTable, Place, elsewhere, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.remote.templates import VOLUME
 from benchmarks.rows import Reading
@@ -14,18 +14,14 @@ from graft_sqlite_vfs.connection import connect
 from testbed.messages import LOOKUP, random_ids
 
 
-class ColdOpen:
+class ColdOpen(OfImportedTable):
     """From no replica to the first row of a lookup."""
 
     name = "cold_open"
     systems = BOTH
 
-    def prepare(self, place: Place) -> None:
-        """Put the volume there."""
-        place.volume(place.sizes.table_bytes, 0)
-
     def run(self, place: Place) -> Iterator[Reading]:
-        """Open at several rows."""
+        """Open, and look up a different row each time."""
         url = place.volume(place.sizes.table_bytes, 0)
         warm_up(place)
         for wanted in random_ids(place.sizes.table_bytes, place.sizes.repeats, seed=3):
@@ -40,7 +36,7 @@ class CloneAfterPushes:
     systems = FAST
 
     def prepare(self, place: Place) -> None:
-        """Put the volumes there."""
+        """Put the volumes into the bucket."""
         for pushes in place.sizes.histories:
             place.volume(place.sizes.table_bytes, pushes)
 
@@ -58,18 +54,18 @@ class CloneAfterPushes:
 
 
 class PullAfterPushes:
-    """A pull by a reader that is so many pushes behind."""
+    """A pull by a reader that is many pushes behind."""
 
     name = "pull_after_pushes"
     systems = FAST
 
     def prepare(self, place: Place) -> None:
-        """Put the volumes there."""
+        """Put the volumes into the bucket."""
         for pushes in (0, *place.sizes.histories):
             place.volume(place.sizes.table_bytes, pushes, with_history=True)
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Pull up to each from the import on."""
+        """Pull from the import to the end of each history."""
         warm_up(place)
         for pushes in place.sizes.histories:
             url = place.volume(place.sizes.table_bytes, pushes)
@@ -86,11 +82,11 @@ class TimeTravelOpen:
     systems = FAST
 
     def prepare(self, place: Place) -> None:
-        """Put the volume there."""
+        """Put the volume into the bucket."""
         place.volume(place.sizes.table_bytes, max(place.sizes.histories))
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Open some versions."""
+        """Open several versions."""
         pushes = max(place.sizes.histories)
         url = place.volume(place.sizes.table_bytes, pushes)
         warm_up(place)

@@ -1,4 +1,4 @@
-"""`push_small`, `push_rollup`, `push_bulk`: what a writer waits for."""
+"""`push_small`, `push_rollup`, `push_bulk`: how long a writer waits."""
 
 import uuid
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ class PushOfRows:
     is_rollup: bool
 
     def prepare(self, place: Place) -> None:
-        """Clone a volume that nobody else writes."""
+        """Clone a volume that no other scenario writes."""
         place.clone("writer", self._url(place))
 
     def run(self, place: Place) -> Iterator[Reading]:
-        """Commit some and push, some times over."""
+        """Commit and push, several times."""
         warm_up(place)
         url = self._url(place)
         commits = place.sizes.rollup_commits if self.is_rollup else 1
@@ -40,7 +40,7 @@ class PushOfRows:
             open_replica(place.directory / "writer") as replica,
             closing(connect(replica.path, durability="relaxed")) as database,
         ):
-            # The first push after opening proves that the remote is the one it knows; it is not what is measured.
+            # The first push after opening proves that the remote is the one it knows; that is not measured here.
             first = random_ids(place.sizes.table_bytes, 1, 0)
             database.execute(TOUCH, (f"first {replica.view().state.lsn}", *first))
             push(replica)

@@ -1,11 +1,11 @@
-"""`cold_lookup`, `cold_range`, `cold_scan`, `hydrate`: a reader of whose volume nothing is here."""
+"""`cold_lookup`, `cold_range`, `cold_scan`, `hydrate`: a reader with an empty cache."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 from benchmarks.database import Database
-from benchmarks.remote.scenario import Place, warm_up
+from benchmarks.remote.scenario import OfImportedTable, Place, warm_up
 from benchmarks.remote.systems import BOTH, FAST
 from benchmarks.rows import Reading
 from graft.operations.hydrate import hydrate
@@ -17,16 +17,12 @@ Reader = Callable[[Place, Database], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ColdRead:
+class ColdRead(OfImportedTable):
     """A reader that has read one row reads more."""
 
     name: str
     systems: tuple[str, ...]
     read: Reader
-
-    def prepare(self, place: Place) -> None:
-        """Put the volume there."""
-        place.volume(place.sizes.table_bytes, 0)
 
     def run(self, place: Place) -> Iterator[Reading]:
         """Clone, read a row, then measure."""
@@ -37,15 +33,11 @@ class ColdRead:
             yield from place.measure(self.name, lambda: self.read(place, database), remote=url)
 
 
-class Hydrate:
-    """Fetching everything."""
+class Hydrate(OfImportedTable):
+    """Fetch the whole volume."""
 
     name = "hydrate"
     systems = BOTH
-
-    def prepare(self, place: Place) -> None:
-        """Put the volume there."""
-        place.volume(place.sizes.table_bytes, 0)
 
     def run(self, place: Place) -> Iterator[Reading]:
         """Clone, then measure."""

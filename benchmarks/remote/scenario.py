@@ -32,9 +32,9 @@ class Place:
 
     system: str
     directory: Path
-    """Of this scenario and system alone."""
+    """Private to this scenario and system."""
     shared: Path
-    """Of all scenarios: source databases and templates."""
+    """Shared by all scenarios: source databases and templates."""
     sizes: RemoteSizes
     control: ProxyControl
 
@@ -47,7 +47,7 @@ class Place:
         slow_every: int = 0,
         slow_ms: float = 0.0,
     ) -> list[Reading]:
-        """Do something over a slow network and return what it took.
+        """Run an action over the slow network, and return its readings.
 
         ``remote`` is a store whose size is reported too. Every ``slow_every``-th read takes ``slow_ms`` longer.
         """
@@ -71,10 +71,10 @@ class Place:
         return readings
 
     def volume(self, size: int, pushes: int, *, use: str = "read", with_history: bool = False) -> str:
-        """Return the URL of a store with an import of that size and so many pushes; made when it is not there.
+        """Return the URL of a store with an import of ``size`` bytes and ``pushes`` pushes, created if needed.
 
-        What has another ``use`` is another store. ``with_history``: the one that others have pushed to, whatever
-        ``pushes`` is.
+        A different ``use`` gives a different store. ``with_history``: the store is cut from the longest
+        history, also if ``pushes`` is 0.
         """
         checkpoints = self._checkpoints(size) if pushes or with_history else (0,)
         url = self.url(f"{use}-{size}-{max(checkpoints)}-{pushes}")
@@ -88,14 +88,14 @@ class Place:
         return f"s3://{BUCKET}/{name}"
 
     def clone(self, name: str, url: str) -> Path:
-        """Return a fresh clone that has nothing but the page lists."""
+        """Return a fresh clone, which has only the page lists."""
         path = self.directory / name
         shutil.rmtree(path, ignore_errors=True)
         clone(path, f"{url}#{VOLUME}").close()
         return path
 
     def fresh(self, name: str) -> Path:
-        """Return a path where nothing is."""
+        """Return a path where nothing exists."""
         path = self.directory / name
         shutil.rmtree(path, ignore_errors=True)
         return path
@@ -105,15 +105,23 @@ class Place:
         return tuple(sorted({0, *(self.sizes.histories if large else self.sizes.small_histories)}))
 
 
+class OfImportedTable:
+    """Scenarios of one volume: the large table, imported and pushed once."""
+
+    def prepare(self, place: Place) -> None:
+        """Put the volume into the bucket."""
+        place.volume(place.sizes.table_bytes, 0)
+
+
 @contextmanager
 def elsewhere(path: Path, url: str) -> Iterator[Replica]:
-    """Open a replica whose remote is found at another URL than the one that it was cloned from."""
+    """Open a replica with its remote at another URL than the one it was cloned from."""
     with closing(open_store(url)) as store, open_replica(path, store=store) as replica:
         yield replica
 
 
 def warm_up(place: Place) -> None:
-    """Send a first request, so that importing and starting the S3 client is not what is measured."""
+    """Send a first request, so that importing and starting the S3 client is not measured."""
     with closing(open_store(place.url("nothing"))) as store:
         assert not list(store.list("", limit=1)), "BUG: something is in the empty store"
 
@@ -124,7 +132,7 @@ def _size_of(url: str) -> int:
 
 
 class _PeakMemory:
-    """Watches this process's anonymous memory from a thread."""
+    """A thread that samples this process's anonymous memory."""
 
     def __init__(self) -> None:
         self._before = self._peak = rss_anon_bytes(os.getpid())

@@ -1,4 +1,4 @@
-"""How much the scenarios of `python -m benchmarks remote` do; a plain value that travels to measured processes."""
+"""How much the scenarios of `python -m benchmarks remote` do; passed to the measured processes as JSON."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class RemoteSizes:
-    """Counts and bytes; the defaults are the ones that figures are published for."""
+    """Counts and bytes; published figures use the defaults."""
 
     rounds: int = 5
     table_bytes: int = 100 * MB
@@ -15,10 +15,10 @@ class RemoteSizes:
     lookups: int = 100
     warm_lookups: int = 2000
     repeats: int = 5
-    """Measurements of one round, where one takes no time."""
+    """Measurements in one round, for scenarios that take little time."""
     rollup_commits: int = 100
     histories: tuple[int, ...] = (10, 100, 1000, 10_000)
-    """Pushes of one row each, after the import, at which a volume is looked at."""
+    """Pushes of one row each, after the import, at which a volume is measured."""
     small_histories: tuple[int, ...] = (1000, 10_000)
     """The same for the small table, which is scanned."""
     latency_ms: float = 20.0
@@ -36,4 +36,4 @@ QUICK = RemoteSizes(
     small_histories=(3, 6),
     latency_ms=1.0,
 )
-"""Tiny: shows that everything runs, and says nothing about speed."""
+"""Tiny sizes: they show that everything runs, and say nothing about speed."""

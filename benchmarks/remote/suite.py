@@ -46,7 +46,7 @@ SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 
 @contextmanager
 def slow_server(directory: Path) -> Iterator[ProxyAddress]:
-    """Run a fresh S3 server behind a latency proxy for a block; its data are in ``directory`` meanwhile."""
+    """Run a fresh S3 server behind a latency proxy for a block; it stores its data in ``directory``."""
     with ExitStack() as stack:
         data = stack.enter_context(TemporaryDirectory(prefix="server-", dir=directory))
         endpoint = stack.enter_context(shared_server(Path(data), seaweedfs()))
@@ -54,5 +54,5 @@ def slow_server(directory: Path) -> Iterator[ProxyAddress]:
 
 
 def environment(proxy: ProxyAddress) -> dict[str, str]:
-    """Return the variables by which measured processes find the server, and nobody's real credentials."""
+    """Return the variables that point measured processes to the server, with fake credentials."""
     return FAKE_AWS | {"AWS_ENDPOINT_URL": proxy.endpoint}

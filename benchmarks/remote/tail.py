@@ -12,7 +12,7 @@ from pagestore.objectstore import ObjectStore
 from pagestore.urls import open_store
 
 _LEARNED = 100
-"""Reads before the measured ones, from which the store learns what is late."""
+"""Reads before the measured ones, from which the store learns when a read is late."""
 _READS_EACH = 6
 """Reads for each lookup of other scenarios."""
 _SLOW_EVERY = 50
@@ -21,13 +21,13 @@ _BYTES = 16 * 1024
 
 
 class Tail:
-    """Ranged reads one after the other; every fiftieth takes half a second on its way."""
+    """Ranged reads one after the other; every fiftieth is slow."""
 
     name = "tail"
     systems = FAST
 
     def prepare(self, place: Place) -> None:
-        """Put an object there."""
+        """Put an object into the bucket."""
         with closing(open_store(place.url("tail"))) as store:
             store.put("segments/tail", bytes(_BYTES * 64))
 

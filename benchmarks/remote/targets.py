@@ -1,4 +1,4 @@
-"""The figures to reach over a network of 20 ms a request; pure."""
+"""The targets at a latency of 20 ms a request; pure."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def _as(scenario: str, other: str, metric: str, limit: float) -> Target:
 
 
 def _in_requests(scenario: str, request: str, limit: float | None) -> Target:
-    """How many bare requests, as this machine and server answer them, take as long."""
+    """A scenario's duration as a multiple of a bare request's on this machine and server."""
     against = Cell(f"bare/{request}", "graft", "seconds")
     return Target(f"{scenario} ÷ bare {request}, seconds", Cell(scenario, "graft", "seconds"), against, limit)
 
@@ -73,5 +73,5 @@ TARGETS = (
 
 
 def judge(rows: Sequence[Row]) -> list[Verdict]:
-    """Return the targets that these rows say something of, with what they say."""
+    """Return a verdict for each target that these rows have values for."""
     return judge_by(TARGETS, rows)

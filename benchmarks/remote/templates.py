@@ -1,7 +1,7 @@
-"""Volumes that are made once, kept as files, and put onto the server as often as they are needed.
+"""Volumes that are created once, stored as files, and uploaded to the server when a scenario needs them.
 
-A template is a tar of a store's objects, with the list of those that were there after so many pushes. It is made in
-memory, and anew whenever the code that makes it has changed.
+A template is a tar of a store's objects, with the list of the objects that existed at each checkpoint. It is created in
+memory, and again after each change of the code that creates it.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def make_template(directory: Path, size: int, checkpoints: Sequence[int]) -> Pat
 
 
 def put_template(path: Path, store: ObjectStore, pushes: int) -> None:
-    """Put what was there after so many pushes into a store; once only, the names last."""
+    """Upload the objects that existed after ``pushes`` pushes, names last, unless the store has a volume."""
     if next(iter(store.list("volumes/", limit=1)), None) is not None:
         return
     with tarfile.open(path) as tar, Parallel(_AT_ONCE) as parallel:

@@ -29,7 +29,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What the volume and its readers are like."""
+    """Assumptions about the volume and its readers."""
 
     page_bytes: int = 4096
     compression: float = 2.0
@@ -41,13 +41,13 @@ class Assumptions:
     follow_requests_per_hour: int = 7200
     idle_interval_s: float = 30.0
     read_share: float = 0.01
-    """Of a volume's pages, what one reader touches in a month."""
+    """The share of a volume's pages that one reader touches in a month."""
     frame_pages: int = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """One case, and what it comes to."""
+    """One case and its results."""
 
     volume: str
     readers: int
@@ -62,15 +62,15 @@ class Month:
     received_gb: float
     """By all readers."""
     lag_s: float
-    """How old the newest that a follower sees is, at most, while the remote answers."""
+    """The greatest age of what a follower reads, while the remote answers."""
     dollars_requests: float
     dollars_storage: float
     dollars_traffic: float
-    """If all readers are outside of the region; else nothing."""
+    """If all readers are outside the region; else 0."""
 
 
 def month(row: LogFigures, readers: int, pushes_per_s: float, prices: Prices, assumed: Assumptions) -> Month:
-    """Compute a month; ``row`` is the simulated log that is nearest to as many commits."""
+    """Compute a month; ``row`` is the simulated log with the nearest number of commits."""
     pushes = pushes_per_s * MONTH_S
     inline = assumed.pages_per_commit * assumed.page_bytes / assumed.compression + assumed.frame_overhead_bytes
     look = _look(pushes_per_s, assumed)
@@ -113,7 +113,7 @@ def _look(pushes_per_s: float, assumed: Assumptions) -> _Look:
         if new <= 1:
             look = _Look(every_s, 1 + new, 0.0, new)
         else:
-            batch = math.log2(new) / 2 + 1  # the bits that a step of so many changes below the top one, on average
+            batch = math.log2(new) / 2 + 1  # the mean number of bits that a step of this size changes below its top bit
             look = _Look(every_s, 2 + batch, 1.0, 1 + batch)
         if (look.gets + look.lists) / every_s <= rate * 1.001:
             return look
@@ -122,7 +122,7 @@ def _look(pushes_per_s: float, assumed: Assumptions) -> _Look:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A reader that has nothing: what it fetches before it reads its first row, and what it keeps in memory."""
+    """A reader with no replica: what it fetches before its first row, and the memory it takes."""
 
     volume: str
     commits: int
@@ -131,13 +131,13 @@ class Opening:
     head_bytes: float
     """Of the commits' heads: the directories of their indexes."""
     memory_small_bytes: float
-    """For the map of a reader that touches 1 % of the volume's chunks …"""
+    """Memory of the page map of a reader that touches 1 % of the volume's chunks."""
     memory_all_bytes: float
-    """… and of one that touches all of them."""
+    """Memory of the page map of a reader that touches all chunks."""
 
 
 def opening(row: LogFigures) -> Opening:
-    """Compute a cold open: the volume's name, the head, the chain in one batch; then the way down a B-tree."""
+    """Compute a cold open: the volume's name, the head, the chain in one batch; then the interior pages of a B-tree."""
     chunks = math.ceil(row.pages / _CHUNK_PAGES)
     directory = chunks * _DIRECTORY_ENTRY_BYTES
     large_head = directory > 128 * 1024

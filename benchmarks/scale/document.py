@@ -12,7 +12,7 @@ PUSHES_PER_S = (1, 100)
 def document(
     text: str, rows: Sequence[LogFigures], prices: Prices | None = None, assumed: Assumptions | None = None
 ) -> str:
-    """Return the page with its tables as the figures make them; the words between them stay."""
+    """Return the page with its tables replaced; the text between them stays."""
     prices, assumed = prices or Prices(), assumed or Assumptions()
     tables = {
         "log": _log_table(rows),

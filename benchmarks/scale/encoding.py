@@ -1,4 +1,4 @@
-"""How many bytes the index of a simulated commit takes: encoded by the code that writes real ones.
+"""The index size of a simulated commit, encoded by the code that writes real commits.
 
 A commit's pages lie in one frame that travels inside it. Pages that no commit changed lie where the import put them,
 16 to a frame. Of an index of very many pages a run of chunks is encoded, and the rest counted as if it were like that.
@@ -27,7 +27,7 @@ _FIXED_BYTES = FIXED_BYTES + HASH_BYTES + 8
 _LOG = LogId(bytes(range(16)))
 _SEGMENT_HEAD = 40
 _INDEX_IN_COMMIT = 400
-"""Where an inline segment begins in its commit, roughly; it only has to be as hard to compress as the real one."""
+"""Where an inline segment begins in its commit, roughly; it only has to compress like a real one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class IndexBytes:
 
 
 def index_bytes(log: SimulatedLog, lsn: int) -> IndexBytes:
-    """Encode the index of a commit; return what it takes."""
+    """Encode the index of a commit, and return its sizes."""
     chunks = chunk_count(log.workload.pages)
     many = chunks > _CHUNKS_MAX and log.entries[lsn] > _ENTRIES_MAX
     first = (lsn * 7919) % (chunks - _CHUNKS_MAX) if many else 0
@@ -119,7 +119,7 @@ def _chunk(number: int, pages: U32, origins: U32, ordinals: U32) -> ChunkPlaceme
 
 
 def frame_bytes(origin: npt.NDArray[np.int64] | np.int64, frame: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the stored bytes of frames: no two alike, as in life."""
+    """Return the stored bytes of frames: random, so that no two are alike."""
     return 3000 + (origin * 2654435761 + frame * 40503) % 5000
 
 

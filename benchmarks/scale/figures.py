@@ -1,4 +1,4 @@
-"""What the simulated logs come to: sizes of indexes and numbers of fetches, at several lengths of the log."""
+"""Figures of the simulated logs: sizes of indexes and numbers of fetches, at several lengths of the log."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -32,19 +32,19 @@ class LogFigures:
     index_bytes_base: int
     """Of the newest base."""
     chain_mean: float
-    """Commits that a cold reader composes …"""
+    """Commits that a cold reader composes."""
     chain_max: int
     requests_mean: float
-    """… and those that it asks for, in one batch."""
+    """Commits that a cold reader requests, in one batch."""
     requests_max: int
     cold_index_bytes: float
     """The indexes of a cold reader's chain together; it reads the chunks of them that it needs."""
     step_bytes_mean: float
-    """Index bytes of the one commit by which a follower moves, bases left out."""
+    """Index bytes of the commit that a follower fetches per step, without bases."""
 
 
 def figures(commits: int, names: Sequence[str] = tuple(VOLUMES)) -> Iterator[LogFigures]:
-    """Simulate a log of so many commits for each volume; yield its figures at every length up to that."""
+    """Simulate a log of ``length`` commits for each volume, and yield its figures at every length up to that."""
     for name in names:
         log = simulate(commits, Workload(VOLUMES[name]))
         for length in LENGTHS:
@@ -79,7 +79,7 @@ def figures_at(name: str, log: SimulatedLog, length: int) -> LogFigures:
 
 
 def as_json(rows: Sequence[LogFigures]) -> list[dict[str, object]]:
-    """Return the figures as JSON values, rounded to what they are worth."""
+    """Return the figures as JSON values, rounded to their precision."""
     return [
         {
             name: round(value, 1) if isinstance(value, float) else value

@@ -27,7 +27,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedLog:
-    """Columns by LSN; row 0 stands before the first commit."""
+    """Columns indexed by LSN; index 0 stands for the state before the first commit."""
 
     workload: Workload
     drawn: U32
@@ -40,12 +40,12 @@ class SimulatedLog:
 
     @property
     def commits(self) -> int:
-        """How long the log is."""
+        """The length of the log."""
         return len(self.entries) - 1
 
 
 def simulate(commits: int, workload: Workload) -> SimulatedLog:
-    """Run a log of so many commits."""
+    """Simulate a log."""
     drawn = np.random.default_rng(workload.seed).integers(
         2, workload.pages, (commits + 1, workload.scattered), np.uint32, endpoint=True
     )
@@ -66,7 +66,7 @@ def simulate(commits: int, workload: Workload) -> SimulatedLog:
 
 
 def requests_of_cold_open(lsns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many commits a reader without anything asks for, all in one batch: the bits of the LSN."""
+    """Return the number of commits that a cold reader requests in one batch: the set bits of the LSN."""
     return np.bitwise_count(lsns.astype(np.uint64)).astype(np.int64)
 
 
@@ -76,7 +76,7 @@ def _lsns_of(level: int, commits: int) -> npt.NDArray[np.int64]:
 
 
 def _distinct(drawn: U32, level: int, commits: int) -> U32:
-    """Return how many different pages the commits of each range of a level drew."""
+    """Return the number of distinct pages that the commits of each range of a level changed."""
     step = 1 << level
     blocks = drawn[1 : 1 + commits // step * step].reshape(-1, step * drawn.shape[1])[2::2]
     rows = max(_SLAB_ITEMS // blocks.shape[1], 1)

@@ -1,4 +1,4 @@
-"""How much a coordinator gets done: mutations of several clients, handed over, applied and pushed."""
+"""The throughput of a coordinator: mutations of several clients, submitted, applied and pushed."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ from sqlsync.ids import TimelineId
 
 
 class Coordinating:
-    """Everything from `submit`, which is durable, to the push; what clients do is not in it."""
+    """Everything from `submit`, which is durable, to the push; the work of clients is not included."""
 
     name = "coordinator"
     systems = ("python", "wasm", "wasm-shared")
@@ -22,7 +22,7 @@ class Coordinating:
         make_document(place)
 
     def run(self, place: Place) -> Iterable[Reading]:
-        """Hand everything over, then apply it in batches."""
+        """Submit everything, then apply it in batches."""
         count = place.sizes.client_mutations
         handed = []
         for client in range(place.sizes.clients):

@@ -1,4 +1,4 @@
-"""What one caller waits for: a mutation to be durable and seen, and to be confirmed."""
+"""Latencies for one caller: until a mutation is durable and visible, and until it is confirmed."""
 
 import time
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Mutating:
         make_document(place)
 
     def run(self, place: Place) -> Iterable[Reading]:
-        """Call one mutation after the other, and query after each, which is not measured."""
+        """Call one mutation after the other; the query after each is not measured."""
         seconds = []
         with place.coordinator() as coordinator, place.client("ann", coordinator) as ann:
             for number in range(place.sizes.rows, place.sizes.rows + place.sizes.calls):
@@ -32,7 +32,7 @@ class Mutating:
 
 
 class Confirming:
-    """From a call to its confirmation: round trips to the coordinator, and the time that all took on one machine."""
+    """From a call to its confirmation: round trips to the coordinator, and the total time on one machine."""
 
     name = "confirm"
     systems = ("python",)

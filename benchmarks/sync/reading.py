@@ -1,4 +1,4 @@
-"""What a new client of a large document fetches to read a hundredth of it."""
+"""The bytes that a new client of a large document fetches to read 1 % of it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ _SCATTERED = """WITH RECURSIVE pick (id, left) AS (
 
 
 class Reading1Percent:
-    """A client that opens the document and reads a hundredth of its rows, in one range or scattered."""
+    """A client that opens the document and reads 1 % of its rows, in one range or scattered."""
 
     name = "read_1_percent"
     systems = ("python",)
 
     def prepare(self, place: Place) -> None:
-        """Make a large document, which somebody else pushed."""
+        """Make a large document, pushed by another replica."""
         rows = place.sizes.document_bytes // (_TEXT_BYTES + 40)
         connection = connect(place.fresh("maker"), remote=place.remote)
         connection.execute("CREATE TABLE tasks (id INTEGER PRIMARY KEY, owner TEXT, text TEXT, done INTEGER)")
@@ -73,6 +73,6 @@ class Reading1Percent:
 
 
 def _text(number: int) -> str:
-    """Half as large when it is compressed, as text is."""
+    """Return text that compresses to half its size, as prose does."""
     digests = (hashlib.sha256(f"{number} {part}".encode()).hexdigest() for part in range(_TEXT_BYTES // 64 + 1))
     return "".join(digests)[:_TEXT_BYTES]

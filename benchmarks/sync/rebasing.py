@@ -1,4 +1,4 @@
-"""What pending mutations cost when others have pushed: all of them run again on the newer version."""
+"""The cost of a rebase: after another client's push, all pending mutations run again on the newer version."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from sqlsync.ids import TimelineId
 
 
 class Rebasing:
-    """One round of synchronizing in which nothing of one's own is confirmed: pull, and run all that is pending."""
+    """One sync in which none of the client's own mutations is confirmed: pull, and run all pending ones again."""
 
     name = "rebase"
     systems = ("python", "wasm", "wasm-shared")
@@ -19,7 +19,7 @@ class Rebasing:
         make_document(place)
 
     def run(self, place: Place) -> Iterable[Reading]:
-        """Call, hand over to a coordinator that does not get to it, and come back when another one has pushed."""
+        """Mutate, submit to a coordinator that does not apply, let another one push, then sync."""
         for pending in place.sizes.pending:
             with (
                 place.coordinator("slow") as slow,

@@ -19,20 +19,20 @@ from sqlsync.links.link import Acknowledged
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and how a scenario runs: everything that its process is told."""
+    """Where and how a scenario runs."""
 
     system: System
     directory: Path
-    """Of this scenario and system alone; what `prepare` put there stays for all rounds."""
+    """Private to this scenario and system; what `prepare` creates here stays for all rounds."""
     sizes: SyncSizes
 
     @property
     def remote(self) -> str:
-        """The remote of the document; a directory, so that the bucket costs as little as it can."""
+        """The remote of the document; a directory, so that the remote costs as little time as possible."""
         return f"{self.directory / 'remote'}#document"
 
     def fresh(self, name: str) -> Path:
-        """Return a directory of this round that is not there yet."""
+        """Return a path for this round where nothing exists."""
         path = self.directory / "round" / name
         shutil.rmtree(path, ignore_errors=True)
         return path
@@ -65,7 +65,7 @@ class CountingLink:
         born_us: int | None = None,
         proof: Proof | None = None,
     ) -> Acknowledged:
-        """Count, and hand over."""
+        """Count, and submit."""
         self.round_trips += 1
         return self._coordinator.submit(
             timeline, mutations, rejections_seen=rejections_seen, born_us=born_us, proof=proof
@@ -100,7 +100,7 @@ def apply_all(coordinator: Coordinator) -> None:
 
 
 def make_document(place: Place) -> None:
-    """Make the document with its rows, if it is not there."""
+    """Make the document with its rows, unless it exists."""
     if (place.directory / "remote").exists():
         return
     with place.coordinator() as coordinator:

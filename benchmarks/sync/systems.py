@@ -41,7 +41,7 @@ class PythonSystem:
 
 @dataclass(frozen=True, slots=True)
 class WasmSystem:
-    """Reducers in WebAssembly, compiled from C; with ``isolated`` each mutation finds an instance's first state."""
+    """Reducers in WebAssembly, compiled from C; ``isolated``: each mutation starts from an instance's first state."""
 
     isolated: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -64,4 +64,4 @@ def _found() -> dict[str, System]:
 
 
 SYSTEMS = _found()
-"""All that can run here, by name."""
+"""The systems that can run on this machine, by name."""

@@ -1,4 +1,4 @@
-"""The figures for documents to reach; pure."""
+"""The targets for documents; pure."""
 
 from collections.abc import Sequence
 
@@ -39,5 +39,5 @@ TARGETS = (
 
 
 def judge(rows: Sequence[Row]) -> list[Verdict]:
-    """Return the targets that these rows say something of, with what they say."""
+    """Return a verdict for each target that these rows have values for."""
     return judge_by(TARGETS, rows)

@@ -89,7 +89,7 @@ def test_cold_open(store, imported, spent, tmp_path):
     with closing(connect(replica.path)) as database:
         assert database.execute(LOOKUP, (1000,)).fetchall()
     cost = spent.look()
-    assert cost.requests <= 5  # name, head, commit with the way down, the dictionary beside the leaf
+    assert cost.requests <= 5  # name, head, commit with the entry frame, the dictionary beside the leaf
     assert cost.bytes_down <= 120_000
     assert replica.counts.snapshot().fetches == 1, "four round trips"
     replica.close()
@@ -150,7 +150,7 @@ def test_push_and_pull_of_rows(store, imported, spent, tmp_path):
             assert spent.look().requests == 2
             [wanted] = random_ids(SIZE, 1, seed=number)
             assert database.execute("SELECT status FROM messages WHERE id = ?", (wanted,)).fetchall() == [("s0",)]
-            # The way down is fetched once; the row came with its commit.
+            # The entry frame is fetched once; the row came with its commit.
             assert spent.look().requests <= (2 if number == 1 else 0)
             pull(reader)
             assert spent.look().requests == 1

@@ -1,4 +1,4 @@
-"""From so many pushes to ten times as many, nothing that a reader asks for grows by more than their logarithm does.
+"""With ten times as many pushes, a reader's requests grow by no more than the logarithm of the number of pushes.
 
 Scattered pushes of one row, as in `clone_after_pushes`, `pull_after_pushes` and `scan_fragmented`. These are counts:
 nothing here depends on a clock.
@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from graft.building import consolidation as carry
+from graft.building import consolidation
 from graft.sync.clone import clone, init
 from graft.sync.pull import pull
 from graft.sync.push import push
@@ -59,7 +59,7 @@ def costs(store, address, behind, path):
     ],
 )
 def test_ten_times_as_many_pushes(tmp_path, monkeypatch, radix, size, pushes, requests_max):
-    monkeypatch.setattr(carry, "RADIX", radix)
+    monkeypatch.setattr(consolidation, "RADIX", radix)
     store = MeteredStore(MemoryStore(f"growth-{size}"))
     address = f"{store.url}#messages"
     with init(tmp_path / "writer", address, store=store) as writer:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.layout.model import Cost, WayDown
+from benchmarks.layout.model import Cost, InteriorPages
 
 
 def test_it_runs_and_bears_the_choice_out(tmp_path, capsys):
@@ -26,7 +26,7 @@ def test_the_model():
     cost = Cost("x", 16, 1_000_000, 10_000, 0, 1.0, 0.5)
     assert cost.lookup_s(20, 1e6) == pytest.approx(0.020 + 0.080 + 0.005)
     assert cost.scan_s(20, 1e6) == pytest.approx(0.2 + 8 + 0.5)
-    assert WayDown(64, True, 1, 1000, 1000).open_s(20, 1e6) == pytest.approx(0.028)
-    assert WayDown(16, True, 4, 1000, 4000).open_s(20, 1e6) == pytest.approx(0.056)
-    assert WayDown(16, True, 1, 1000, 4000).requests_of_lookups(100) == 0
-    assert WayDown(16, True, 3, 1000, 4000).requests_of_lookups(1) == pytest.approx(1)
+    assert InteriorPages(64, True, 1, 1000, 1000).open_s(20, 1e6) == pytest.approx(0.028)
+    assert InteriorPages(16, True, 4, 1000, 4000).open_s(20, 1e6) == pytest.approx(0.056)
+    assert InteriorPages(16, True, 1, 1000, 4000).requests_of_lookups(100) == 0
+    assert InteriorPages(16, True, 3, 1000, 4000).requests_of_lookups(1) == pytest.approx(1)

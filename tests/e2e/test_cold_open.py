@@ -52,7 +52,7 @@ def cold_query(tmp_path, url, size):
     rng = random.Random(7)
     assert name == [f"{rng.getrandbits(40):010x}" for _ in range(4096)][rows // 3 % 4096]
     assert moved.bytes_down < size / 100
-    assert moved.requests <= 8  # name, head, commit, and the way down the tree
+    assert moved.requests <= 8  # name, head, commit, and the interior pages
     assert found.cached_pages < found.page_count / 100
     assert found.cached_pages + found.missing_pages == found.live_pages
 

@@ -1,4 +1,4 @@
-"""What a cold reader of a database with a table and an index asks for after an import: a leaf; it has the way down."""
+"""What a cold reader requests after an import of a table and an index: a leaf; the commit has the interior pages."""
 
 import random
 
@@ -66,7 +66,7 @@ def test_a_first_row_takes_four_round_trips(tmp_path, volume):
     reader = Reader(tmp_path / "reader", store)
     opened = store.snapshot()
     assert (opened.lists, opened.requests) == (1, 3), "name, head, commit: each names the next"
-    assert opened.bytes_down <= 40_000  # 32 KB of it are the way down
+    assert opened.bytes_down <= 40_000  # 32 KB of it are the entry frame
     spent = reader.asked(LOOKUP, ROWS // 3)
     assert (spent.requests, reader.replica.counts.snapshot().fetches) == (2, 1), "the dictionary, beside the leaf"
     reader.close()

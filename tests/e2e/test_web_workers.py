@@ -121,7 +121,7 @@ class Site:
         return [write for write in self.writes.values() if write.ended is not None]
 
     def work(self, count):
-        """Let so many writes be acknowledged."""
+        """Wait until ``count`` more writes are acknowledged."""
         goal = self.told + count
         self.listen(lambda: self.told >= goal)
 

@@ -497,9 +497,9 @@ class TestCaches:
         assert reader.snapshot().read(2) == body(512, 2, "second")
 
     def test_memory_holds_only_the_newest(self, store, writer, reader, monkeypatch):
-        from graft.reading import write_behind as bodies
+        from graft.reading import write_behind
 
-        monkeypatch.setattr(bodies, "_MEMORY_BYTES_MAX", 600)
+        monkeypatch.setattr(write_behind, "_MEMORY_BYTES_MAX", 600)
         monkeypatch.setattr(reader.cache, "put", raising(DiskFull("full")))
         for _ in range(2):
             for page in (1, 2, 3, 9):

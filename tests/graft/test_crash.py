@@ -208,7 +208,7 @@ def test_death_in_a_pull(stage, point, mine):
     survivor = stage.die()
     if point == "pull: after fetch":
         pull(survivor, policy="discard")
-    else:  # the state has moved; whoever writes next must build on that
+    else:  # the state has moved; the next writer must build on that
         begin(survivor).close()
     assert content(survivor.snapshot()) == content(stage.elsewhere.snapshot())
     commit(survivor, [2], "fourth")

@@ -118,7 +118,7 @@ class Run:
         version.promised = self.now
 
     def allowed(self, cut):
-        """The contents that may be found after so many steps."""
+        """The contents that may be found after ``cut`` steps."""
         kept = (index for index, version in enumerate(self.versions) if (version.promised or cut + 1) <= cut)
         promised = max(kept, default=0)
         return [
@@ -128,7 +128,7 @@ class Run:
         ] or [self.versions[promised].content]
 
     def check(self, cut, seed, target):
-        """Cut the power after so many steps, and see what opens."""
+        """Cut the power after ``cut`` steps, and check what opens."""
         store = state_after(self.recorder.events[:cut], self.path, target, random.Random(seed))
         try:
             replica = as_other_process(target / "a", store, runtime=repeatable(f"check {seed}"), **CHOSEN)

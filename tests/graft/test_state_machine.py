@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from graft.building import consolidation as carry
+from graft.building import consolidation
 from graft.building.segment_builder import ReadingOrder
 from graft.errors import BadRequest, Diverged
 from graft.operations.compact import compact
@@ -171,7 +171,7 @@ class Replicas(RuleBasedStateMachine):
         done = compact(replica, scattered_only=scattered, layout=layout)
         if done.after != done.before:
             assert local.compact(self.remote)
-            # Else a push's frame may be larger, or the way down has one of its own.
+            # Else a push's frame may be larger, or the entry frame has one of its own.
             if self.chosen["one_frame_bytes_max"] <= self.chosen["frame_bytes"] and not interior:
                 assert done.frames_after <= done.frames_before
         assert (done.after, replica.snapshot().lsn) == (local.lsn, local.lsn)
@@ -383,7 +383,7 @@ class CarryingReplicas(Replicas):
 
     def __init__(self):
         super().__init__()
-        self._resources.enter_context(mock.patch.object(carry, "RADIX", 2))
+        self._resources.enter_context(mock.patch.object(consolidation, "RADIX", 2))
 
 
 class TestReplicasThatCarry(CarryingReplicas.TestCase):

@@ -113,7 +113,9 @@ def test_compact(graft, workdir):
     assert graft("compact", "here", "-m", "tidy").out.startswith("Compacted LSN 5 to 6: ")
     assert graft("compact", "here").out == "Nothing to compact, at LSN 6\n"
     assert graft("compact", "here", "--scattered", "--json").json["pages"] == 0
-    assert graft("status", "here", "--json").json["segments"] == 2, "the way down is in the commit, the rest an object"
+    assert graft("status", "here", "--json").json["segments"] == 2, (
+        "the entry frame is in the commit, the rest an object"
+    )
     assert "compact" in graft("log", "here").lines[1]
     assert graft("verify", "here").out.endswith("all is well\n")
     graft("pull", "there")

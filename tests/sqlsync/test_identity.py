@@ -26,17 +26,8 @@ from sqlsync.identity import (
     unsealed,
 )
 from sqlsync.ids import TimelineId
-from tests.graft.support import fast_directory
 from tests.sqlsync.documents.test_document import confirm
-from tests.sqlsync.support import Stage, notes
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
+from tests.sqlsync.support import notes
 
 
 @pytest.fixture(params=["coordinator", "direct"])
@@ -281,7 +272,7 @@ def victim(stage):
 
 
 @pytest.mark.parametrize("secret", [None, bytes(32)])
-def test_whoever_knows_an_id_alone_cannot_write_to_a_timeline(stage, victim, secret):
+def test_an_id_alone_gives_no_right_to_write_to_a_timeline(stage, victim, secret):
     coordinator, ann = victim
     ids = {TimelineId(raw) for (raw,) in coordinator.query("SELECT id FROM __sqlsync_timelines")}
     assert ann.timeline in ids

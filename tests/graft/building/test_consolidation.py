@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.building import consolidation as carry
+from graft.building import consolidation
 from graft.building.consolidation import spans
 from graft.errors import Corrupt
 from graft.operations.hydrate import hydrate
@@ -19,7 +19,7 @@ from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from pagestore.stores.metered import MeteredStore
-from tests.graft.building.consolidating import carry_early, carrying_volume, reader_of
+from tests.graft.building.consolidating import consolidate_early, consolidating_volume, reader_of
 from tests.graft.support import commit, content, fast_directory, fresh_store, leave
 
 PAGES = 2000
@@ -27,7 +27,7 @@ PAGES = 2000
 
 @pytest.fixture
 def short_spans(monkeypatch):
-    carry_early(monkeypatch)
+    consolidate_early(monkeypatch)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store():
 
 def volume(place, store, **settings):
     """A volume of many pages in a segment of its own."""
-    return carrying_volume(place / "writer", store, PAGES, **settings)
+    return consolidating_volume(place / "writer", store, PAGES, **settings)
 
 
 def scatter(replica, first, last, *, seed=1, after=lambda: None):
@@ -59,7 +59,9 @@ def objects_of(replica):
     """The objects that hold the newest version's pages."""
     snapshot = replica.snapshot()
     locations = [snapshot.page_map.location(page) for page in range(1, snapshot.page_count + 1)]
-    return {snapshot.page_map.table.key(carry.frame_of(location)).locate().key for location in locations if location}
+    return {
+        snapshot.page_map.table.key(consolidation.frame_of(location)).locate().key for location in locations if location
+    }
 
 
 @pytest.mark.parametrize(

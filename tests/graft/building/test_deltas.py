@@ -1,4 +1,4 @@
-"""Pushes of scattered changes that go into their commit as differences, and whoever reads them then."""
+"""Pushes of scattered changes whose commit holds deltas, and the readers of such commits."""
 
 import random
 import shutil
@@ -68,7 +68,7 @@ def expected(**tags):
 
 
 class Stage:
-    """A volume in a segment of its own, and whoever works with it."""
+    """A volume in a segment of its own, with its writer and readers."""
 
     def __init__(self, path, **settings):
         self.path, self.settings = path, CHOSEN | settings

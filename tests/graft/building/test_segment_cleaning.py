@@ -10,7 +10,7 @@ from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from pagestore.stores.metered import MeteredStore
-from tests.graft.building.consolidating import carry_early, carrying_volume, reader_of
+from tests.graft.building.consolidating import consolidate_early, consolidating_volume, reader_of
 from tests.graft.support import commit, content, fast_directory, fresh_store, leave
 
 PAGES = 400
@@ -20,7 +20,7 @@ WRITTEN = 320
 
 @pytest.fixture
 def place(monkeypatch):
-    carry_early(monkeypatch)
+    consolidate_early(monkeypatch)
     with fast_directory() as path:
         yield path
 
@@ -31,7 +31,7 @@ def store():
 
 
 def volume(place, store, **settings):
-    return carrying_volume(place / "writer", store, PAGES, **settings)
+    return consolidating_volume(place / "writer", store, PAGES, **settings)
 
 
 def write(replica, pages, last):
@@ -123,7 +123,7 @@ def test_a_reader_that_keeps_up_fetches_none_of_them(place, store):
 
 @pytest.mark.parametrize("seen", [1, 4, 7, 8])
 def test_a_reader_does_not_take_what_it_had_for_what_came_since(place, store, seen):
-    """The leftovers were written by a large push, into a segment of its own."""
+    """The live pages to clean were written by a large push, into a segment of its own."""
     replica = volume(place, store)
     reader = reader_of(replica, place / "reader")
     for last in range(2, 8):

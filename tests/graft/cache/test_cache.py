@@ -1,4 +1,4 @@
-"""The cache under load: its budget holds on the disk, whoever reads, and whatever is deleted under it."""
+"""The cache under load: it stays within its budget on the disk, with many readers and with files deleted under it."""
 
 import contextlib
 import os
@@ -111,7 +111,7 @@ def readers(tmp_path, volume):
     made[0].close()
 
 
-def test_the_budget_holds_whoever_reads(readers):
+def test_the_budget_holds_with_any_number_of_readers(readers):
     readers = readers(3)
     chance = random.Random(1)
     for _ in range(40):
@@ -232,7 +232,7 @@ def cache(tmp_path):
     made.close()
 
 
-def test_what_is_lacking_is_known_without_asking_whoever_puts_it_in(tmp_path, cache, monkeypatch):
+def test_missing_frames_are_known_without_waiting_for_a_writer(tmp_path, cache, monkeypatch):
     asked = []
     usual = cache._frames.index.offsets
     monkeypatch.setattr(cache._frames.index, "offsets", lambda *args: (asked.append(args), usual(*args))[1])

@@ -1,4 +1,4 @@
-"""Thinning a cache: what is of no use leaves it, what is stays readable, byte for byte, whoever reads meanwhile."""
+"""Cleaning a cache: dead frames leave it, live ones stay readable byte for byte, also while others read."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The mapped counters outlive their closing for whoever still reads them."""
+"""The mapped counters stay readable after they were closed."""
 
 from graft.disk.shared_counters import SharedCounters
 

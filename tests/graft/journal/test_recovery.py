@@ -52,7 +52,7 @@ class Directory:
         return as_other_process(self.path, self.store)
 
     def shows(self, commits):
-        """Opened, it has so many commits, and takes more that survive."""
+        """Open it: it has this many commits, and commits that follow survive too."""
         replica = self.opened()
         assert replica.snapshot().local_commits == commits
         assert content(replica.snapshot()) == self.contents[commits]

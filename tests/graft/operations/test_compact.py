@@ -1,4 +1,4 @@
-"""Compaction: the same content in few frames for whoever reads it cold; all others notice nothing."""
+"""Compaction: the same content in fewer frames for cold readers; other readers notice nothing."""
 
 import random
 
@@ -163,7 +163,7 @@ def test_the_order_is_kept(stage):
 
     assert len({place(page) for page in interior}) == 1
     (above, _), (below, last), (_, middle), (_, first) = map(place, (9, 1, 200, PAGES))
-    assert newest == {above, below}, "the way down is in the commit"
+    assert newest == {above, below}, "the entry frame is in the commit"
     assert first < middle < last
     assert content(stage.writer.snapshot()) == stage.before
 

@@ -5,8 +5,7 @@ import threading
 import pytest
 
 from graft.operations.hydrate import hydrate
-from graft.reading import body_loader as bodies
-from graft.reading import write_behind
+from graft.reading import body_loader, write_behind
 from graft.replica.opening import open_replica
 from graft.sync.clone import clone
 from graft.sync.push import push
@@ -63,7 +62,7 @@ def world():
 
 
 def test_a_slow_object_keeps_nobody_from_another_one(world, monkeypatch):
-    monkeypatch.setattr(bodies, "_PATIENCE_S", 0.001)
+    monkeypatch.setattr(body_loader, "_PATIENCE_S", 0.001)
     reader, store = world
     hydrating = threading.Thread(target=hydrate, args=(reader,))
     hydrating.start()
@@ -85,7 +84,7 @@ def test_a_failing_object_keeps_nobody_from_another_one(world):
     assert reader.snapshot().read(PAGES) == body(512, PAGES, "first")
 
 
-def test_what_is_fetched_ahead_is_attached_by_whoever_asks(world):
+def test_what_is_fetched_ahead_is_attached_by_its_first_reader(world):
     reader, store = world
     store.slow_key = None
     reader.snapshot().read(9)
@@ -162,7 +161,7 @@ def test_the_parent_of_a_fork_keeps_what_was_fetched_frame_by_frame(world):
     read_each(reader, [9])
 
 
-def test_what_is_fetched_in_the_background_is_waited_for_by_whoever_comes_to_it(world):
+def test_a_reader_waits_for_what_is_fetched_in_the_background(world):
     reader, store = world
     reader.snapshot().read(1)
     number, told = reader.snapshot().missing_frame(PAGES), threading.Event()

@@ -1,4 +1,4 @@
-"""The way down of a bulk load travels in its commit, and all who come across it there get along."""
+"""The entry frame of a bulk load is in its commit; readers, later pushes and older replicas work with that."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from graft.sync.time_travel import snapshot_at
 from metastore import index as index_module
 from metastore.placement import InCommit, OwnObject, commit_key
 from pagestore.stores.metered import MeteredStore
-from tests.graft.building.consolidating import carry_early
+from tests.graft.building.consolidating import consolidate_early
 from tests.graft.support import (
     Killed,
     as_other_process,
@@ -41,12 +41,12 @@ from tests.graft.support import (
 )
 
 PAGES = 400
-WAY_DOWN = [1, 300, 3, 9, 200, 7]
+INTERIOR = [1, 300, 3, 9, 200, 7]
 SETTINGS = {"cache_bytes_max": 1 << 22, "cache_file_bytes": 1 << 20, "fetch_gap_bytes_max": 0}
 
 
 def layout(_):
-    return ReadingOrder(WAY_DOWN, [*range(PAGES, 0, -1)])
+    return ReadingOrder(INTERIOR, [*range(PAGES, 0, -1)])
 
 
 class Stage:
@@ -105,7 +105,7 @@ def read_all(replica, pages):
     return [bytes(replica.snapshot().read(page)) for page in pages]
 
 
-def test_a_bulk_load_is_an_object_and_a_commit_that_holds_the_way_down(stage):
+def test_a_bulk_load_is_an_object_and_a_commit_that_holds_the_entry_frame(stage):
     done = stage.load()
     assert (done.pages, done.inline) == (PAGES, False)
     (index,) = stage.writer.view().state.chain
@@ -114,7 +114,7 @@ def test_a_bulk_load_is_an_object_and_a_commit_that_holds_the_way_down(stage):
     assert index.commit.changed_pages == PAGES
     (segment,) = segment_keys(stage.store)
     assert done.bytes == index.commit.inline_length + len(stage.store.get(segment))
-    assert {stage.key_of(page) for page in WAY_DOWN} == {entry_frame([index])}
+    assert {stage.key_of(page) for page in INTERIOR} == {entry_frame([index])}
     assert all(isinstance(stage.key_of(page).ref.home, OwnObject) for page in (2, 8, PAGES))
     assert not verify(stage.writer).problems
 
@@ -123,8 +123,8 @@ def test_a_cold_reader_has_it_with_the_commit(stage):
     stage.load()
     for to_read in (True, False):
         reader = stage.another(f"reader-{to_read}", to_read=to_read)
-        assert stage.spent(lambda: read_all(reader, WAY_DOWN)) == 0  # noqa: B023 - called at once
-        assert read_all(reader, WAY_DOWN) == [body(512, page, "first") for page in WAY_DOWN]
+        assert stage.spent(lambda: read_all(reader, INTERIOR)) == 0  # noqa: B023 - called at once
+        assert read_all(reader, INTERIOR) == [body(512, page, "first") for page in INTERIOR]
         assert stage.spent(lambda: reader.snapshot().read(2)) == 1  # noqa: B023
         assert content(reader.snapshot()) == content(stage.writer.snapshot())
 
@@ -137,7 +137,7 @@ def test_who_wrote_it_has_it_too(stage):
 
 
 @pytest.mark.parametrize("order", [None, ReadingOrder(), ReadingOrder([], range(1, PAGES + 1))])
-def test_without_a_way_down_all_is_one_segment(stage, order):
+def test_without_an_entry_frame_all_is_one_segment(stage, order):
     commit(stage.writer, range(1, PAGES + 1), "first")
     push(stage.writer, layout=(lambda _: order) if order else None)
     (index,) = stage.writer.view().state.chain
@@ -169,7 +169,7 @@ def test_what_would_not_come_along_stays_in_the_segment(stage, reason, monkeypat
 
 
 def test_volumes_of_earlier_releases_are_read_and_written_on(stage, monkeypatch):
-    """They have the way down in their segment, and nothing says where."""
+    """Their segment has the interior pages, and nothing says where."""
     with monkeypatch.context() as earlier:
         earlier.setattr(segment_out, "_ENTRY_INLINES", 0)
         stage.load()
@@ -179,7 +179,7 @@ def test_volumes_of_earlier_releases_are_read_and_written_on(stage, monkeypatch)
     stage.push([5])
     stage.load("second")
     pull(reader)
-    assert stage.spent(lambda: read_all(reader, WAY_DOWN)) == 0
+    assert stage.spent(lambda: read_all(reader, INTERIOR)) == 0
     assert content(reader.snapshot()) == content(stage.writer.snapshot())
     assert content(snapshot_at(stage.another("cold"), 2)) == content(snapshot_at(stage.writer, 2))
 
@@ -194,18 +194,18 @@ def test_small_pushes_after_it_are_as_small_as_ever(stage):
         assert laid_out_at(newest) == 1
     assert max(size for lsn, size in before.items() if lsn % 16) < 200
     carried = [decode_carried(index.commit).pages.tolist() for index in stage.writer.view().state.chain]
-    assert not {page for pages in carried for page in pages} & set(WAY_DOWN)
+    assert not {page for pages in carried for page in pages} & set(INTERIOR)
 
 
 def test_it_is_not_carried_however_long_the_span(stage, monkeypatch):
-    carry_early(monkeypatch)
+    consolidate_early(monkeypatch)
     stage.load()
     for lsn in range(2, 17):
         stage.push([PAGES - lsn], lsn)
         carried = decode_carried(stage.writer.view().state.chain[0].commit).pages.tolist()
-        assert not set(carried) & set(WAY_DOWN)
+        assert not set(carried) & set(INTERIOR)
         assert (len(carried) > 0) == (lsn % 4 == 0)
-    assert {stage.key_of(page).ref.home.lsn for page in WAY_DOWN} == {1}
+    assert {stage.key_of(page).ref.home.lsn for page in INTERIOR} == {1}
     assert content(stage.another("cold").snapshot()) == content(stage.writer.snapshot())
 
 
@@ -216,9 +216,9 @@ def test_a_reader_that_comes_later_begins_with_it(stage):
     reader = stage.another("reader", to_read=True)
     assert [index.commit.lsn for index in reader.view().state.chain] == [3, 2]
     assert first_frame(reader.view().state.chain).key == stage.key_of(3, reader)
-    spent = stage.spent(lambda: read_all(reader, WAY_DOWN))
-    assert spent <= 1, "none if the head start asked before the count began"
-    assert stage.spent(lambda: read_all(reader, WAY_DOWN)) == 0
+    spent = stage.spent(lambda: read_all(reader, INTERIOR))
+    assert spent <= 1, "none if the warm start asked before the count began"
+    assert stage.spent(lambda: read_all(reader, INTERIOR)) == 0
     assert read_all(reader, (1, 3, 5)) == [body(512, 1, "later"), body(512, 3, "first"), body(512, 5, "later")]
 
 
@@ -270,7 +270,7 @@ class TestCompaction:
         assert (done.pages, done.segments_after) == (PAGES, 2)
         assert laid_out_at(stage.writer.view().state.chain[0].commit) == done.after
         reader = stage.another("cold", to_read=True)
-        assert stage.spent(lambda: read_all(reader, WAY_DOWN)) == 0
+        assert stage.spent(lambda: read_all(reader, INTERIOR)) == 0
         assert content(reader.snapshot()) == was == content(stage.writer.snapshot())
         assert compact(stage.writer, layout=layout).pages == 0, "it is compact already"
         assert not verify(stage.writer).problems
@@ -284,7 +284,7 @@ class TestCompaction:
         for number in range(later):
             stage.push([PAGES], number)
         pull(reader)
-        assert stage.spent(lambda: read_all(reader, WAY_DOWN)) == 0
+        assert stage.spent(lambda: read_all(reader, INTERIOR)) == 0
         assert content(reader.snapshot()) == content(stage.writer.snapshot())
 
     def test_who_has_everything_keeps_it(self, stage):
@@ -304,7 +304,7 @@ class TestCompaction:
 
         def wrong(segment, page_size, pages, bodies, *rest, **options):
             changed = [
-                bytes(page_size) if page in WAY_DOWN else found for page, found in zip(pages, bodies, strict=True)
+                bytes(page_size) if page in INTERIOR else found for page, found in zip(pages, bodies, strict=True)
             ]
             return honest(segment, page_size, pages, changed, *rest, **options)
 
@@ -393,6 +393,6 @@ def test_what_did_not_come_along_is_fetched_from_the_commit(stage, monkeypatch):
     for to_read in (True, False):
         reader = stage.another(f"reader-{to_read}", to_read=to_read)
         assert first_frame(reader.view().state.chain).key == stage.key_of(1, reader)
-        assert read_all(reader, WAY_DOWN) == [body(512, page, "first") for page in WAY_DOWN]
+        assert read_all(reader, INTERIOR) == [body(512, page, "first") for page in INTERIOR]
         assert reader.counts.snapshot().fetches == 1
         assert content(reader.snapshot()) == content(stage.writer.snapshot())

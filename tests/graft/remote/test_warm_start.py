@@ -1,4 +1,4 @@
-"""What a new replica's first reader needs is on its way before the replica is made."""
+"""A warm start: what a new replica's first reader needs is requested before the replica is made."""
 
 import threading
 
@@ -115,7 +115,7 @@ def test_after_a_small_push_it_is_where_page_1_was_before(place, store):
 
 
 @pytest.mark.parametrize("stays", [True, False])
-def test_what_could_not_be_had_is_asked_for_by_whoever_needs_it(place, store, stays):
+def test_a_reader_requests_what_the_warm_start_failed_to_fetch(place, store, stays):
     path, _ = place
     store.fails = True
     reader = cloned(path, store, to_read=True)

@@ -58,7 +58,7 @@ def test_children_are_those_that_sqlite_knows(database):
     assert interior
 
 
-def test_the_way_down_comes_first_then_leaves_in_key_order(database):
+def test_interior_pages_come_first_then_leaves_in_key_order(database):
     read, count = reader(database)
     roots = [root for (root,) in database.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage")]
     interior, order = reading_order(read, roots, count)

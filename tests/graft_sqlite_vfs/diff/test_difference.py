@@ -100,7 +100,7 @@ def test_one_changed_row_reads_a_few_pages_of_a_large_table(volumes):
                 original = version.page
                 version.page = lambda index, original=original: read.add(index) or original(index)  # type: ignore[method-assign]
             assert [row.key for row in difference.rows()] == [(31234,)]
-    assert len(read) <= 6, "the header, the way down and the changed leaf"
+    assert len(read) <= 6, "the header, the interior pages and the changed leaf"
 
 
 def test_a_schema_that_changed(volumes, users):

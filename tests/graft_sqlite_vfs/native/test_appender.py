@@ -77,7 +77,7 @@ def watched(**watchers):
 
 
 def failing(number, times=1):
-    """An error of the system, so many times; then the system."""
+    """Fail a number of times with a system error, then call the system."""
     errors = [OSError(number, os.strerror(number))] * times
 
     def call(*args):

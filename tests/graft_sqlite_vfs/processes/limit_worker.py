@@ -20,7 +20,7 @@ def limit(files):
 
 
 def names_the_limit(error):
-    """Tell whether the error is one of a limit, or came of one: SQLite rolls back after it."""
+    """Return whether the error is one of a limit, or was caused by one: SQLite rolls back after it."""
     while error is not None:
         if isinstance(error, LimitReached):
             return "RLIMIT_NOFILE is " in str(error)

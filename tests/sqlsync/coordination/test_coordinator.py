@@ -1,4 +1,4 @@
-"""The coordinator: each mutation once and in order, whoever else is at work."""
+"""The coordinator: each mutation once and in order, also beside other coordinators."""
 
 import threading
 
@@ -22,8 +22,7 @@ from sqlsync.errors import (
 )
 from sqlsync.ids import TimelineId
 from testbed.patience import PATIENCE_S
-from tests.graft.support import fast_directory
-from tests.sqlsync.support import Notes, Stage, notes
+from tests.sqlsync.support import Notes, notes
 
 ANN = TimelineId(b"a" * 16)
 DAY_S = 24 * 3600.0
@@ -35,14 +34,6 @@ class Clock:
     def __init__(self):
         self.now_s = 1_700_000_000.0
         self.runtime = Runtime(now_s=lambda: self.now_s)
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
 
 
 def call(lsn, name="append", timeline=ANN, **arguments):

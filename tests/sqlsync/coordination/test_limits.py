@@ -13,20 +13,10 @@ from sqlsync.errors import CoordinatorBusy, MutationRejected
 from sqlsync.identity import Proof
 from sqlsync.ids import TimelineId
 from testbed.patience import PATIENCE_S
-from tests.graft.support import fast_directory
-from tests.sqlsync.support import Stage
 
 ANN, BOB, EVE = (TimelineId(name * 16) for name in (b"a", b"b", b"e"))
 EVES = Proof(b"s" * 32, 0, None)
 LIMITS = Limits(timeline_mutations=10, timeline_bytes=10_000, document_mutations=15, document_bytes=15_000)
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
 
 
 def remove(timeline, first, count):

@@ -9,16 +9,7 @@ from sqlsync.coordination.local_link import LocalLink
 from sqlsync.documents.async_document import AsyncDocument
 from sqlsync.errors import MutationRejected
 from testbed.patience import PATIENCE_S
-from tests.graft.support import fast_directory
-from tests.sqlsync.support import Notes, Stage
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
+from tests.sqlsync.support import Notes
 
 
 def opened(stage, name, coordinator, **options):

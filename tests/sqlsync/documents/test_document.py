@@ -11,16 +11,7 @@ from sqlsync.documents.document import Document
 from sqlsync.errors import CoordinatorUnavailable, DocumentBusy, MutationRejected
 from sqlsync.reducers.python_reducer import PythonReducer, migration, mutation
 from testbed.patience import PATIENCE_S
-from tests.graft.support import fast_directory
-from tests.sqlsync.support import Stage, notes
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
+from tests.sqlsync.support import notes
 
 
 def test_a_mutation_is_seen_at_once_and_then_by_everybody(stage):

@@ -4,17 +4,8 @@ import pytest
 
 from graft.errors import DiskFull
 from sqlsync.documents.timeline import Timeline
-from tests.graft.support import fast_directory
 from tests.sqlsync.documents.test_document import confirm, lose_a_seat
-from tests.sqlsync.support import Stage, failpoint_hook, notes
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
+from tests.sqlsync.support import failpoint_hook, notes
 
 
 def full(*_, **__):
@@ -27,7 +18,7 @@ def full_at(point):
 
 
 def call(document, **arguments):
-    """Call a mutation; tell whether it happened, as the caller has to think."""
+    """Call a mutation; return whether it happened, as its caller sees it."""
     try:
         document.mutate("append", key="a", value="x", **arguments)
     except DiskFull:

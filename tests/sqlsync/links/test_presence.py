@@ -9,8 +9,6 @@ from sqlsync.errors import CoordinatorBusy, CoordinatorRefused
 from sqlsync.links import presence
 from sqlsync.links.presence import OwnPresence, PresenceHub
 from testbed.patience import PATIENCE_S
-from tests.graft.support import fast_directory
-from tests.sqlsync.support import Stage
 
 
 class Clock:
@@ -96,14 +94,6 @@ def test_a_document_has_room_for_so_many_bytes(hub, monkeypatch):
     assert hub.states() == {"ann": {"text": "x" * 600}}
     hub.leave("ann")
     hub.set("bob", {"text": "x" * 600})
-
-
-@pytest.fixture
-def stage():
-    with fast_directory() as directory:
-        stage = Stage(directory)
-        yield stage
-        stage.close()
 
 
 def test_documents_say_who_they_are_and_are_missed_when_they_close(stage):
