@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from graft.errors import OtherVolume
-from graft.operations.transfer import export_file, import_file, require_settled
+from graft.operations.transfer import export_file, import_file, require_no_newer_changes
 from graft.remote.address import is_same_volume, parse_remote
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
@@ -63,7 +63,7 @@ def import_(
     if message is not None and not push_too:
         raise click.UsageError("--message needs --push")
     if raw:
-        require_settled(file)
+        require_no_newer_changes(file)
     page_size = PAGE_SIZE_DEFAULT if raw else database_page_size(file)
     with reporting_new_remote(remote, quiet=as_json), _replica(directory, remote, page_size) as (replica, created):
         load = import_file if raw else import_database

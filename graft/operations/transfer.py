@@ -38,7 +38,7 @@ def import_file(
     if it has local commits that are not pushed (they would be in no history), and if the file changes its size
     meanwhile. Raises `LocalStorageError`, `DiskFull`, `WriterBusy`.
     """
-    require_settled(path)
+    require_no_newer_changes(path)
     return load_file(replica, path, replace=replace, progress=progress)
 
 
@@ -70,7 +70,7 @@ def load_file(
     return TransferResult(size, snapshot.page_count)
 
 
-def require_settled(path: str | os.PathLike[str]) -> None:
+def require_no_newer_changes(path: str | os.PathLike[str]) -> None:
     """Refuse a database's bytes while its WAL or journal has newer changes; other files pass.
 
     Raises `BadRequest` and `LocalStorageError`.

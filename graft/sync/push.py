@@ -141,7 +141,7 @@ def recover(replica: Replica) -> None:
         raise
     index.etag = etag_of(intent.data)
     reached(replica, index, begun_s)
-    _settle(replica, [index, *state.chain], intent.local_lsn, None)
+    _move_sync_point(replica, [index, *state.chain], intent.local_lsn, None)
 
 
 def _prepared(
@@ -202,7 +202,7 @@ def land(replica: Replica, outgoing: Outgoing, kept: Snapshot | None, local_lsn:
         _delete_orphan(replica, outgoing)
         raise
     failpoint("push: after cache")
-    _settle(replica, [outgoing.index, *replica.view().state.chain], local_lsn, outgoing.remote_map)
+    _move_sync_point(replica, [outgoing.index, *replica.view().state.chain], local_lsn, outgoing.remote_map)
     confirm(replica, begun)
     outgoing.index.etag = etag_of(commit.data)
     reached(replica, outgoing.index, begun.monotonic_us / 1e6)
@@ -288,14 +288,15 @@ def _checked_again_on_failure(replica: Replica) -> Iterator[None]:
         raise
 
 
-def _settle(replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remote_map: PageMap | None) -> None:
+def _move_sync_point(
+    replica: Replica, known: Sequence[CommitIndex], local_lsn: int, remote_map: PageMap | None
+) -> None:
     """Move the sync point to the first of ``known`` commits; the others are its chain so far."""
     pushed = known[0].commit
     chain = replica.remote.chain(pushed.log, pushed.lsn, known)
     replica.shared.begin_state()
-    state = replica.state.advance(
-        pushed.lsn, local_lsn, chain, durable=False
-    )  # after a power cut, the intent is settled again
+    # Not durable: after a power cut, the intent is settled again.
+    state = replica.state.advance(pushed.lsn, local_lsn, chain, durable=False)
     failpoint("push: after state")
     replica.state_changed(state, remote_map=remote_map)
     replica.delete_pushed(spare_last=True)

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from graft.errors import BadRequest, GraftError, LocalStorageError, WriterBusy
-from graft.operations.transfer import import_file, require_settled
+from graft.operations.transfer import import_file, require_no_newer_changes
 from graft.replica.opening import open_replica
 from graft.sync.push import push
 from graft_sqlite_vfs import database_page_size, import_database
@@ -295,20 +295,20 @@ def test_bytes_alone_are_not_taken_while_changes_lie_beside_them(source, tmp_pat
     (tmp_path / "link").symlink_to(tmp_path / "wal.db")
     for path in (tmp_path / "wal.db", tmp_path / "link"):
         with pytest.raises(BadRequest, match="without --raw"):
-            require_settled(path)
+            require_no_newer_changes(path)
         with pytest.raises(BadRequest, match=r"newest changes.*wal\.db-wal.*import_database"):
             import_file(empty, path)
     assert empty.snapshot().page_count == 0
     made.close()
-    require_settled(tmp_path / "wal.db")
+    require_no_newer_changes(tmp_path / "wal.db")
     (tmp_path / "plain.db-journal").write_bytes(bytes(512))  # as journal_mode=PERSIST leaves it
-    require_settled(source)
+    require_no_newer_changes(source)
     (tmp_path / "plain.db-journal").write_bytes(b"\xd9\xd5\x05\xf9" + bytes(508))
     with pytest.raises(BadRequest, match=r"plain\.db-journal"):
-        require_settled(source)
+        require_no_newer_changes(source)
     (tmp_path / "film").write_bytes(b"no database")
     (tmp_path / "film-journal").write_bytes(b"a diary")
-    require_settled(tmp_path / "film")
+    require_no_newer_changes(tmp_path / "film")
 
 
 def test_no_room_for_the_copy_of_a_wal(empty, tmp_path, monkeypatch):
