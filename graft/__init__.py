@@ -2,6 +2,7 @@
 
 from graft.errors import (
     BadRequest,
+    BaseCollected,
     Corrupt,
     DiskFull,
     Diverged,
@@ -20,6 +21,7 @@ from graft.errors import (
     StaleSnapshot,
     TooStale,
     Unsupported,
+    VersionCollected,
     VolumeExists,
     WriterBusy,
 )
@@ -37,6 +39,8 @@ from graft.replica.freshness import Freshness, freshness
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
+from graft.retention.collect import CollectResult, collect
+from graft.retention.pinning import Pin, pin
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.commit import commit
@@ -51,6 +55,8 @@ from graft.sync.time_travel import snapshot_at
 
 __all__ = [
     "BadRequest",
+    "BaseCollected",
+    "CollectResult",
     "CompactResult",
     "Corrupt",
     "DiskFull",
@@ -67,6 +73,7 @@ __all__ = [
     "NoSuchVolume",
     "NotAReplica",
     "OtherVolume",
+    "Pin",
     "PollPolicy",
     "ReadOnly",
     "RemoteRefused",
@@ -79,11 +86,13 @@ __all__ = [
     "StaleSnapshot",
     "TooStale",
     "Unsupported",
+    "VersionCollected",
     "VolumeExists",
     "WriteTransaction",
     "WriterBusy",
     "audit",
     "clone",
+    "collect",
     "commit",
     "compact",
     "export_file",
@@ -99,6 +108,7 @@ __all__ = [
     "open_file",
     "open_replica",
     "open_snapshot",
+    "pin",
     "poll_policy",
     "pull",
     "push",

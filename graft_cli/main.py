@@ -37,6 +37,8 @@ SECTIONS = (
             LazyCommand("hydrate", "graft_cli.sync:hydrate", "Fetch every page, to work offline."),
             LazyCommand("fork", "graft_cli.fork:fork", "Create a volume from a version of this one."),
             LazyCommand("serve", "graft_cli.serve:serve", "Serve documents that several people edit."),
+            LazyCommand("gc", "graft_cli.gc:gc", "Delete what no retained version needs."),
+            LazyCommand("pin", "graft_cli.gc:pin", "Keep a version for a while, whatever is collected."),
             LazyCommand("compact", "graft_cli.compact:compact", "Rewrite the newest version for cold readers."),
         ),
     ),

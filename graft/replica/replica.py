@@ -175,7 +175,7 @@ class Replica:
         view = self._current.known
         return collected_error(
             self.remote, self.table, keys,
-            name=self.name, log=self.log, lsn=view.state.lsn, newest=view.remote_map,
+            name=self.name, log=self.lineage.log_of(view.state.lsn), lsn=view.state.lsn, newest=view.remote_map,
         )  # fmt: skip
 
     @property

@@ -1,10 +1,11 @@
 """What garbage collection means for a replica: versions that are gone, and commits on top of them."""
 
-from graft.errors import BaseCollected, VersionCollected
+from graft.errors import BaseCollected, VersionCollected, remote_errors
 from graft.remote.remote import Remote
 from metastore.collected import Remaining
 from metastore.ids import LogId
 from metastore.lsn import LSN
+from metastore.volumes import delete_volume
 
 
 def require_remaining(remote: Remote, log: LogId, lsn: LSN, name: str) -> None:
@@ -12,6 +13,20 @@ def require_remaining(remote: Remote, log: LogId, lsn: LSN, name: str) -> None:
     remaining = remote.remaining(log)
     if lsn not in remaining:
         raise version_collected(name, lsn, remaining)
+
+
+def withdraw_if_collected(remote: Remote, name: str, log: LogId, lsn: LSN) -> None:
+    """Take a new volume's name back if the version of ``log`` that it starts from was given up; one request.
+
+    A collector announces what it gives up and then looks for names: either it sees the name, or this call sees the
+    announcement (`metastore.collected`). Raises `VersionCollected`.
+    """
+    try:
+        require_remaining(remote, log, lsn, name)
+    except VersionCollected as gone:
+        with remote_errors(f"taking back the name {name}"):
+            delete_volume(remote.store, name)
+        raise VersionCollected(f"{gone}; no volume {name} was made") from None
 
 
 def version_collected(name: str, lsn: int, remaining: Remaining) -> VersionCollected:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graft.building.commit_builder import Onto, prepare
-from graft.errors import BadRequest, Diverged, HistoryLost, NoSuchVolume, VersionCollected, VolumeExists, remote_errors
+from graft.errors import BadRequest, Diverged, HistoryLost, NoSuchVolume, VolumeExists, remote_errors
 from graft.pagemap.page_map import PageMap
 from graft.remote.landmarks import PARENT
 from graft.replica.replica import Replica
 from graft.replica.view import View
-from graft.sync.collected import require_remaining
+from graft.sync.collected import require_remaining, withdraw_if_collected
 from graft.sync.history import require_own, require_parent, require_safe_endpoint, was_seen_lately
 from graft.sync.versions import At, Version, resolve
 from metastore.append import Lost, append
@@ -23,7 +23,7 @@ from metastore.ids import LogId, VolumeId
 from metastore.index import CommitIndex, read_index
 from metastore.lineage import Parent
 from metastore.lsn import LSN
-from metastore.volumes import VolumeRecord, check_name, create_volume, delete_volume, read_volume
+from metastore.volumes import VolumeRecord, check_name, create_volume, read_volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +78,15 @@ def start_branch(replica: Replica, name: str, view: View, at: At | None = None) 
     state = view.state
     version = Version(state.identity.lineage, state.lsn) if at is None else resolve(replica, at)
     if (version.log, version.lsn) in {(state.identity.lineage.log_of(state.lsn), state.lsn), (state.identity.log, 0)}:
-        seen = was_seen_lately(replica, state)
-        if not seen:
+        if not was_seen_lately(replica, state):
             require_own(replica, state, to_write=True)
     else:
-        seen = False
         _require_there(replica, version)
     require_safe_endpoint(replica)
     record = _record(replica, LogId.new(replica.runtime), version.lineage.up_to(version.lsn))
     _name(replica, name, record)
-    if not seen and version.lsn:
-        try:
-            require_remaining(replica.remote, version.log, version.lsn, replica.name)
-        except VersionCollected:
-            with remote_errors(f"taking back the branch {name}"):
-                delete_volume(replica.remote.store, name)
-            raise
+    if version.lsn:
+        withdraw_if_collected(replica.remote, name, version.log, version.lsn)
     return Branch(record, version.lsn)
 
 
@@ -131,6 +124,8 @@ def _with_local_commits(replica: Replica, name: str, view: View) -> ForkResult:
     first = write_first(replica, outgoing.commit)
     record = _record(replica, log, lineage.up_to(view.state.lsn))
     _name(replica, name, record)
+    if view.state.lsn:
+        withdraw_if_collected(replica.remote, name, lineage.log_of(view.state.lsn), view.state.lsn)
     return ForkResult(name, record.volume, log, first.commit.lsn)
 
 
