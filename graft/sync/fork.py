@@ -40,8 +40,8 @@ class ForkResult:
 def fork(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
     """Make a volume that starts as this one is now, local commits included, or as it was ``at`` a version.
 
-    One request, if the replica was in touch with its remote lately and has no local commits. The replica stays where it
-    is. Raises `VolumeExists`, `NoSuchVersion` and the remote's errors.
+    Two requests, if the replica was in touch with its remote lately and has no local commits. The replica stays where
+    it is. Raises `VolumeExists`, `NoSuchVersion` and the remote's errors.
     """
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         return fork_locked(replica, name, at=at)

@@ -12,7 +12,7 @@ from graft.operations.verify import verify
 from graft.retention.policy import DAY_S
 from graft.sync.clone import clone
 from graft.sync.fork import fork
-from graft.sync.poll import look
+from graft.sync.poll import poll
 from graft.sync.pull import pull
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
@@ -181,13 +181,13 @@ def test_a_follower_behind_the_window_moves_on(tmp_path, store, clock, history):
         for step in range(3):
             write(busy, clock, step)
         collected(store, keep_last=1)
-        assert look(behind).after == 15
+        assert poll(behind).after == 15
         for step in range(3):
             wanted = write(busy, clock, step)
         for _ in range(4):
             collected(store, keep_last=1)
             clock.now_s += 1.5 * DAY_S
-        assert look(behind).after == 18, "also where the place of the next commit is empty"
+        assert poll(behind).after == 18, "also where the place of the next commit is empty"
         assert content(behind.snapshot()) == wanted
 
 
