@@ -41,6 +41,8 @@ from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.retention.collect import CollectResult, collect
 from graft.retention.pinning import Pin, pin
+from graft.retention.remove import remove_volume, rename_volume
+from graft.retention.usage import storage_use, volume_details
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.commit import commit
@@ -113,10 +115,14 @@ __all__ = [
     "pull",
     "push",
     "refresh",
+    "remove_volume",
+    "rename_volume",
     "set_remote",
     "snapshot_at",
     "status",
+    "storage_use",
     "verify",
+    "volume_details",
     "wait_for",
     "watch",
 ]

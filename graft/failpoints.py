@@ -59,6 +59,9 @@ FAILPOINTS = (
     "gc: between tombstones",
     "gc: after tombstones",
     "gc: after deletion",
+    "rm: after closing",
+    "rm: after name",
+    "mv: after new name",
 )
 
 _points = Failpoints(FAILPOINTS)

@@ -100,7 +100,9 @@ def show(done: CollectResult, *, verbose: bool = False) -> None:
 @command("pin", "graft pin ./airports --at 41 --for 6h")
 @directory
 @at
-@click.option("--for", "for_s", type=Duration(), default=24 * 3600.0, show_default="1d", metavar="TIME")
+@click.option(
+    "--for", "for_s", type=Duration(), default=24 * 3600.0, show_default="1d", metavar="TIME", help="How long."
+)
 @as_json
 def pin(directory: Path, at: str | None, for_s: float, as_json: bool) -> None:
     """Keep a version of DIR's volume, by default the one that DIR is on, in the remote

@@ -1,19 +1,14 @@
-"""`graft status`, `log`, `audit`, `verify` and `volumes`: commands that change nothing."""
+"""`graft status`, `log`, `audit` and `verify`: commands that change nothing."""
 
 from pathlib import Path
 
 import click
 
-from graft.errors import BadRequest, remote_errors
 from graft.operations.log import LogEntry, log_entries
 from graft.operations.status import Audit, Status
 from graft.operations.status import audit as graft_audit
 from graft.operations.status import status as graft_status
 from graft.operations.verify import verify as graft_verify
-from graft.remote.address import parse_remote
-from graft.remote.near_names import no_directory
-from graft.remote.remote import opened_remote
-from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode
 from graft_cli.human import counted, iso, moment, size
@@ -21,10 +16,7 @@ from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, as_json_lines, command, directory
 from graft_cli.output import as_json_text, document, fields, plain, say
 from graft_cli.progress import progress
-from graft_cli.root import complain
 from graft_cli.rows import Table
-from metastore.volumes import list_volumes
-from pagestore.urls import local_directory
 
 _COLOURS = {"up to date": "green", "ahead": "yellow", "behind": "yellow", "diverged": "red"}
 
@@ -163,31 +155,3 @@ def verify(ctx: click.Context, directory: Path, as_json: bool) -> None:
         say(f"LSN {found.lsn}: {read}: {verdict}")
     if found.problems:
         ctx.exit(ExitCode.CORRUPT)
-
-
-@command("volumes", "graft volumes s3://bucket/data")
-@click.argument("remote")
-@as_json
-def volumes(remote: str, as_json: bool) -> None:
-    """List the volumes of REMOTE by name."""
-    address = parse_remote(remote)
-    if address.volume is not None:
-        raise click.UsageError(f"expected a remote without a volume's name: {address.store_url}")
-    if is_replica(remote):
-        with open_replica(remote) as replica:
-            raise BadRequest(f"{remote} is a replica of {replica.remote_address}: graft volumes {replica.store_url}")
-    directory = local_directory(address.store_url)
-    if directory is not None and not directory.is_dir():
-        raise BadRequest(no_directory(directory))
-    with (
-        opened_remote(address.store_url) as opened,
-        remote_errors(f"listing the volumes of {address.store_url}"),
-    ):
-        names = list_volumes(opened.store)
-    if as_json:
-        document({"remote": address.store_url, "volumes": names})
-    else:
-        for name in names:
-            say(name)
-        if not names:
-            complain(f"there are no volumes in {address.store_url}")

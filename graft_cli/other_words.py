@@ -12,15 +12,13 @@ _COMMITTED = "every SQL transaction is a local commit already; graft push -m MES
 _MERGED = "rows are not merged: graft pull --policy discard or --policy fork decides between two histories"
 _DELETED = (
     "SQL deletes rows and tables; rm -r deletes a replica (graft status shows what is not pushed); "
-    "no command deletes a volume"
+    "graft rm removes a volume with its history"
 )
 _DIFFERENCE = (
     "graft log shows how many pages each commit changed; to compare rows, write two versions with graft export --at "
     "and ATTACH them in an SQLite shell"
 )
-_TIDIED = (
-    "graft compact rewrites the newest version for cold readers and adds its size to the bucket; nothing is deleted"
-)
+_TIDIED = "graft gc deletes what no retained version needs; graft compact rewrites the newest version for cold readers"
 
 INSTEAD = {
     "add": _COMMITTED,
@@ -48,7 +46,6 @@ INSTEAD = {
     "exec": _SQL,
     "execute": _SQL,
     "fsck": "graft verify reads and checks a volume, graft doctor checks a replica or a remote",
-    "gc": _TIDIED,
     "help": "graft --help lists the commands, graft COMMAND --help explains one",
     "history": "graft log lists the commits of a volume",
     "info": "graft status describes a replica, graft doctor the installation",
@@ -58,7 +55,6 @@ INSTEAD = {
     "ls": _LISTED,
     "ls-remote": _LISTED,
     "merge": _MERGED,
-    "mv": "a replica is a directory, and may be moved while no process has it open; a volume cannot be renamed",
     "new": "graft init creates an empty volume, graft import one from a database file",
     "open": _SQL,
     "optimize": _TIDIED,
@@ -67,13 +63,12 @@ INSTEAD = {
     "rebase": _MERGED,
     "reflog": "graft log lists the commits of a volume; discarded local commits are gone",
     "remove": _DELETED,
-    "rename": "a volume cannot be renamed; graft fork creates a copy with another name",
+    "rename": "graft mv gives a volume another name",
     "repack": _TIDIED,
     "replicate": "graft clone creates a replica, graft follow keeps it fresh",
     "reset": _BACK,
     "restore": _BACK,
     "revert": _BACK,
-    "rm": _DELETED,
     "rollback": _BACK,
     "run": _SQL,
     "save": _COMMITTED,

@@ -52,6 +52,11 @@ def tombstone_of(commit: Commit) -> Tombstone:
     return Tombstone(TombstoneKind.COLLECTED, commit.log, commit.lsn, commit.nonce, commit.hash, commit.timestamp_us)
 
 
+def of_damaged(log: LogId, lsn: LSN) -> Tombstone:
+    """Return the tombstone of a commit that cannot be read: it says nothing of it."""
+    return Tombstone(TombstoneKind.COLLECTED, log, lsn, bytes(NONCE_BYTES), bytes(HASH_BYTES), 0)
+
+
 def closing(log: LogId, lsn: LSN) -> Tombstone:
     """Return the tombstone that ends a log."""
     return Tombstone(TombstoneKind.CLOSED, log, lsn, bytes(NONCE_BYTES), bytes(HASH_BYTES), 0)

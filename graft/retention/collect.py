@@ -8,7 +8,7 @@ safe: what each announces is respected by the other, and what both delete is del
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,16 +30,17 @@ from graft.retention.plan import (
 from graft.retention.policy import Retention
 from graft.retention.reach import mark
 from graft.retention.store_clock import store_now_s
-from graft.retention.survey import Survey, survey
+from graft.retention.survey import Survey, forget, survey
 from graft.retention.throttle import Throttle
 from graft.settings import Settings
 from metastore.collected import Remaining, write_record
-from metastore.errors import CommitMissing
+from metastore.errors import CommitMissing, CorruptCommit, UnsupportedCommit
 from metastore.ids import LogId
 from metastore.index import read_index
 from metastore.lsn import LSN
 from metastore.placement import OwnObject, commit_key
-from metastore.tombstone import encode_tombstone, tombstone_of
+from metastore.tombstone import encode_tombstone, of_damaged, tombstone_of
+from metastore.volumes import VolumeRecord
 from pagestore.ids import SegmentId
 from pagestore.keys import LIST_PAGE_KEYS
 from pagestore.objectstore import ObjectStore
@@ -134,7 +135,13 @@ def collect(
     policy = retention(settings, keep_last, keep_for_s, grace_s)
     address = parse_remote(remote)
     with opened_remote(address.store_url, store=store, settings=settings, runtime=runtime) as opened:
-        return collect_in(opened, policy, only=address.volume, dry_run=dry_run, progress=progress)
+        return collect_in(
+            opened,
+            policy,
+            only=frozenset((address.volume,)) if address.volume else None,
+            dry_run=dry_run,
+            progress=progress,
+        )
 
 
 def retention(settings: Settings, keep_last: int | None, keep_for_s: float | None, grace_s: float | None) -> Retention:
@@ -148,11 +155,11 @@ def collect_in(
     remote: Remote,
     policy: Retention,
     *,
-    only: str | None = None,
+    only: frozenset[str] | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> CollectResult:
-    """See `collect`."""
+    """See `collect`; the policy is for the volumes ``only``, or for all."""
     store = remote.store
     with remote_errors(f"collecting in {store.url}"):
         now_s = store_now_s(store, remote.runtime, may_guess=dry_run)
@@ -166,7 +173,7 @@ def collect_in(
             failpoint("gc: after announcement")
             found = survey(remote, policy, now_s, only=only, earlier=found)
             _announce(store, found)  # what became a root before the announcement
-        marks = mark(remote.commits, remote.parallel, found.retained)
+        marks = mark(remote.commits, remote.parallel, found.retained, found.names)
         around = Surroundings(now_s, segments, uploads, found.pins, found.first_lsns, found.abandoned, found.unread)
         plan = Plan()
         plan_commits(plan, found.logs, found.left(), marks, around)
@@ -174,7 +181,7 @@ def collect_in(
         plan_segments(plan, marks, named, policy, around)
         plan_others(plan, policy, around)
         if not dry_run:
-            _execute(remote, plan, progress)
+            _execute(remote, plan, found.half_removed, progress)
         return _result(plan, found, marks, dry_run=dry_run)
 
 
@@ -204,7 +211,7 @@ def _named_by_going(remote: Remote, plan: Plan, found: Survey, since_s: float | 
     def segments(each: tuple[LogId, LSN]) -> list[SegmentId]:
         try:
             table = read_index(remote.commits, *each).commit.segments
-        except CommitMissing:
+        except (CommitMissing, CorruptCommit, UnsupportedCommit):
             return []
         return [ref.segment for ref in table if isinstance(ref.home, OwnObject)]
 
@@ -214,7 +221,7 @@ def _named_by_going(remote: Remote, plan: Plan, found: Survey, since_s: float | 
     return named
 
 
-def _execute(remote: Remote, plan: Plan, progress: Progress | None) -> None:
+def _execute(remote: Remote, plan: Plan, half_removed: Mapping[str, VolumeRecord], progress: Progress | None) -> None:
     """Carry a plan out, in an order in which each step may be the last one."""
     store, total = remote.store, len(plan.going)
     throttle = Throttle(remote.settings.gc_objects_per_s, remote.runtime)
@@ -242,6 +249,8 @@ def _execute(remote: Remote, plan: Plan, progress: Progress | None) -> None:
         throttle.take(len(keys))
         store.delete_many(keys)
         advance(len(keys))
+    for name, record in half_removed.items():
+        forget(store, name, record)
     for upload, _ in plan.uploads:
         throttle.take(1)
         store.abort_upload(upload)
@@ -252,10 +261,12 @@ def _execute(remote: Remote, plan: Plan, progress: Progress | None) -> None:
 def _bury(remote: Remote, log: LogId, lsn: LSN) -> None:
     """Replace a commit by its tombstone; another collector may have done it."""
     try:
-        commit = read_index(remote.commits, log, lsn).commit
+        tombstone = tombstone_of(read_index(remote.commits, log, lsn).commit)
     except CommitMissing:
         return
-    remote.store.put(commit_key(log, lsn), encode_tombstone(tombstone_of(commit)))
+    except (CorruptCommit, UnsupportedCommit):
+        tombstone = of_damaged(log, lsn)
+    remote.store.put(commit_key(log, lsn), encode_tombstone(tombstone))
 
 
 def _batches(items: Sequence[Each], size: int) -> Iterator[Sequence[Each]]:

@@ -41,7 +41,15 @@ class Marks:
     _resolved: set[InlineFrame] = field(default_factory=set)
     live_bytes: dict[SegmentId, int] = field(default_factory=dict)
     """Stored bytes of the live frames of each segment object."""
-    _frames: set[tuple[SegmentId, int]] = field(default_factory=set)
+    frames: dict[tuple[SegmentId, int], int] = field(default_factory=dict)
+    """The length of each live frame in a segment object, by segment and offset."""
+
+    def take_in(self, other: "Marks") -> None:
+        """Add what other marks found; only what is live, without what is still to be resolved."""
+        self.objects = other.objects | self.objects
+        self.segments = other.segments | self.segments
+        for (segment, offset), length in other.frames.items():
+            self._count_frame(segment, offset, length)
 
     def need_commit(self, log: LogId, lsn: LSN, why: str) -> None:
         """A commit object must stay."""
@@ -102,6 +110,9 @@ class Marks:
 
     def _need_frame(self, segment: SegmentId, offset: int, length: int, why: str) -> None:
         self.segments.setdefault(segment, why)
-        if (segment, offset) not in self._frames:
-            self._frames.add((segment, offset))
+        self._count_frame(segment, offset, length)
+
+    def _count_frame(self, segment: SegmentId, offset: int, length: int) -> None:
+        if (segment, offset) not in self.frames:
+            self.frames[segment, offset] = length
             self.live_bytes[segment] = self.live_bytes.get(segment, 0) + length

@@ -116,6 +116,13 @@ def _plan_tombstones(plan: Plan, found: LogListing, around: Surroundings) -> Non
     A writer appends at an LSN only within minutes of seeing the commit before it. So a tombstone may go once the place
     before it has held no commit for `FENCE_S`. The first of a log follows no commit, and stays.
     """
+    if _is_gone(found, around):
+        plan.tombstones.extend(
+            Item(commit_key(found.log, lsn), listed.size, "of a removed volume")
+            for lsn, listed in found.tombstones.items()
+        )
+        plan.tombstones.extend(Item(key, listed.size, "of a removed volume") for key, listed in found.records.items())
+        return
     first = around.first_lsns.get(found.log, LSN(1))
     before_s = around.now_s - FENCE_S
 
@@ -134,6 +141,12 @@ def _plan_tombstones(plan: Plan, found: LogListing, around: Surroundings) -> Non
             plan.tombstones.append(Item(key, listed.size, "tombstone that no append can reach any more"))
         else:
             plan.kept.append(Item(key, listed.size, f"tombstone, until it is {FENCE_S / 3600:g} hours old"))
+
+
+def _is_gone(found: LogListing, around: Surroundings) -> bool:
+    """Whether nobody can append to a removed volume's log any more, nor needs anything of it."""
+    named = found.log in around.first_lsns
+    return found.is_closed and not found.commits and not named and found.youngest_s < around.now_s - FENCE_S
 
 
 def plan_segments(

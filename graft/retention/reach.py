@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from graft.retention.marking import Marks
 from graft.retention.versions import RetainedVersions
 from metastore.commitlog import CommitLog
-from metastore.errors import CommitMissing
+from metastore.errors import CommitMissing, CorruptCommit
 from metastore.ids import LogId
 from metastore.index import CommitIndex, load_chunks, read_chain, read_index
 from metastore.lsn import LSN
@@ -15,15 +15,26 @@ _HERE = Parallel(1)
 """A read that runs in a pool's thread reads its parts in that thread."""
 
 
-def mark(commits: CommitLog, parallel: Parallel, retained: Mapping[LogId, RetainedVersions]) -> Marks:
+def mark(
+    commits: CommitLog,
+    parallel: Parallel,
+    retained: Mapping[LogId, RetainedVersions],
+    names: Mapping[LogId, str],
+) -> Marks:
     """Return what all of these versions need, one request for each commit at least.
 
-    Raises `CommitMissing` and `CorruptCommit` where a log lacks what a retained version needs: nobody knows then which
-    segments it needs besides.
+    Raises `CorruptCommit`, which names the volume, where a log lacks what a retained version needs: nobody knows then
+    which segments it needs besides.
     """
     marks = Marks()
     for log, versions in retained.items():
-        _mark_log(marks, commits, parallel, log, versions)
+        try:
+            _mark_log(marks, commits, parallel, log, versions)
+        except (CommitMissing, CorruptCommit) as error:
+            raise CorruptCommit(
+                f"volume {names.get(log, f'of log {log}')} lacks what its versions need, so that nobody knows which "
+                f"segments must stay: {error}. No object was deleted. Repair the volume, or remove it with graft rm"
+            ) from error
     _resolve(marks, commits, parallel)
     return marks
 

@@ -18,8 +18,9 @@ from metastore.ids import LogId
 from metastore.index import read_index
 from metastore.lsn import LSN
 from metastore.pins import FoundPin, all_pins
-from metastore.tags import all_tags
-from metastore.volumes import VolumeRecord, all_volumes
+from metastore.tags import all_tags, delete_tag, list_tags
+from metastore.volumes import VolumeRecord, all_volumes, delete_volume
+from pagestore.objectstore import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,15 @@ class Survey:
         """The first LSN of each volume's log."""
         return {record.log: LSN(record.lineage.start + 1) for record in self.volumes.values()}
 
+    @property
+    def half_removed(self) -> dict[str, VolumeRecord]:
+        """The volumes whose log was closed, and whose name is still there."""
+        return {
+            name: record
+            for name, record in self.volumes.items()
+            if record.log in self.logs and self.logs[record.log].is_closed
+        }
+
     def left(self) -> dict[LogId, Remaining]:
         """Return which versions of each log remain."""
         return {log: versions.remaining for log, versions in self.retained.items()}
@@ -53,18 +63,18 @@ def survey(
     policy: Retention,
     now_s: float,
     *,
-    only: str | None = None,
+    only: frozenset[str] | None = None,
     earlier: Survey | None = None,
 ) -> Survey:
-    """Look at all volumes, tags, pins and logs, in this order; ``policy`` is for the volume ``only``, or for all.
+    """Look at all volumes, tags, pins and logs, in this order; ``policy`` is for the volumes ``only``, or for all.
 
     With an ``earlier`` survey, which was announced since, nothing more is given up than it gave up, and what became a
     root before the announcement stays too.
     """
     store, parallel = remote.store, remote.parallel
     volumes = all_volumes(store, parallel)
-    if only is not None and only not in volumes:
-        raise NoSuchVolume(f"no volume named {only} in {store.url}")
+    if missing := (only or frozenset()) - volumes.keys():
+        raise NoSuchVolume(f"no volume named {min(missing)} in {store.url}")
     roots = _roots(remote, volumes)
     pins = tuple(all_pins(store))
     for pin in pins:
@@ -75,7 +85,7 @@ def survey(
     retained: dict[LogId, RetainedVersions] = {}
     for log, found in logs.items():
         name = names.get(log)
-        applies = policy if name is not None and only in {None, name} and earlier is None else None
+        applies = policy if name is not None and (only is None or name in only) and earlier is None else None
         before = earlier.logs.get(log) if earlier else None
         versions = retained_versions(
             found, applies, roots.get(log, {}), now_s, name or f"log {log}", (before or found).remaining
@@ -102,6 +112,13 @@ def _roots(remote: Remote, volumes: Mapping[str, VolumeRecord]) -> defaultdict[L
         for parent in volume_record.earlier[:1]:
             roots[parent.log].setdefault(parent.lsn, f"branch {name} begins there")
     return roots
+
+
+def forget(store: ObjectStore, name: str, record: VolumeRecord) -> None:
+    """Delete the name of a volume that was removed, and its tags."""
+    delete_volume(store, name)
+    for tag in list_tags(store, record.volume):
+        delete_tag(store, record.volume, tag)
 
 
 def _with_reasons(versions: RetainedVersions, earlier: RetainedVersions | None) -> RetainedVersions:

@@ -44,8 +44,10 @@ def retained_versions(
     reason; they count if they are ``rootable``. A version that an earlier collection gave up never comes back.
     """
     head = found.head
-    if head is None or found.is_closed:
+    if head is None:
         return None
+    if found.is_closed:
+        return _needed_by_others(found, roots)
     first = min(found.commits) if found.remaining.is_whole else found.remaining.floor
     first = min(first, head)
     floor, why = (first, f"{name} is not being collected") if policy is None else _window(found, policy, first, now_s)
@@ -60,6 +62,12 @@ def retained_versions(
         if lsn in rootable and lsn in found.commits and (lsn < floor or lsn not in reasons):
             reasons[lsn] = root
     return RetainedVersions(floor, head, reasons)
+
+
+def _needed_by_others(found: LogListing, roots: Mapping[LSN, str]) -> RetainedVersions | None:
+    """Return the versions of a removed volume that branches still need."""
+    reasons = {lsn: why for lsn, why in roots.items() if lsn in found.commits}
+    return RetainedVersions(max(reasons), max(reasons), reasons) if reasons else None
 
 
 def _window(found: LogListing, policy: Retention, first: LSN, now_s: float) -> tuple[LSN, str]:

@@ -187,9 +187,9 @@ def require_own(replica: Replica, state: SyncState, *, to_write: bool = False) -
         _saw(replica, mine, begun_s)
         return requests
     in_doubt(replica)
-    if found and found != mine.hash:
+    if any(found) and found != mine.hash:
         raise _not_ours(replica, mine, found)
-    if not found and mine.lsn in replica.remote.remaining(mine.log):
+    if not any(found) and mine.lsn in replica.remote.remaining(mine.log):
         raise _gone(replica, state, f"commit {mine.lsn} of its log, which this replica builds on")
     if to_write:
         raise base_collected(replica.remote, mine.log, mine.lsn, replica.name)
