@@ -40,6 +40,7 @@ from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.retention.collect import CollectResult, collect
+from graft.retention.copying import CopyResult, copy_volume
 from graft.retention.pinning import Pin, pin
 from graft.retention.remove import remove_volume, rename_volume
 from graft.retention.usage import storage_use, volume_details
@@ -60,6 +61,7 @@ __all__ = [
     "BaseCollected",
     "CollectResult",
     "CompactResult",
+    "CopyResult",
     "Corrupt",
     "DiskFull",
     "Diverged",
@@ -97,6 +99,7 @@ __all__ = [
     "collect",
     "commit",
     "compact",
+    "copy_volume",
     "export_file",
     "fetch",
     "fork",

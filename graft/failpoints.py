@@ -62,6 +62,9 @@ FAILPOINTS = (
     "rm: after closing",
     "rm: after name",
     "mv: after new name",
+    "cp: between segments",
+    "cp: before commit",
+    "cp: before name",
 )
 
 _points = Failpoints(FAILPOINTS)

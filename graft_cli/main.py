@@ -37,6 +37,7 @@ SECTIONS = (
             LazyCommand("hydrate", "graft_cli.sync:hydrate", "Fetch every page, to work offline."),
             LazyCommand("fork", "graft_cli.fork:fork", "Create a volume from a version of this one."),
             LazyCommand("serve", "graft_cli.serve:serve", "Serve documents that several people edit."),
+            LazyCommand("cp", "graft_cli.volumes:cp", "Copy a volume to another remote or name."),
             LazyCommand("rm", "graft_cli.volumes:rm", "Remove a volume from its remote."),
             LazyCommand("mv", "graft_cli.volumes:mv", "Give a volume another name."),
             LazyCommand("gc", "graft_cli.gc:gc", "Delete what no retained version needs."),

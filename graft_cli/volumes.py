@@ -1,4 +1,4 @@
-"""`graft volumes`, `du`, `rm` and `mv`: volumes as things that one manages."""
+"""`graft volumes`, `du`, `rm`, `mv` and `cp`: volumes as things that one manages."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from graft.remote.near_names import no_directory
 from graft.remote.remote import opened_remote
 from graft.replica.directory import is_replica
 from graft.replica.opening import open_replica
+from graft.retention.copying import copy_volume
 from graft.retention.remove import remove_volume, rename_volume
 from graft.retention.usage import VolumeInfo, storage_use, volume_details
 from graft.sync.set_remote import set_remote
@@ -159,3 +160,36 @@ def mv(remote: str, name: str, as_json: bool) -> None:
         say(f"{address} is {done} now")
         if replica is None:
             say(f"Replicas of it need: graft remote set '{done}' DIR")
+
+
+@command(
+    "cp",
+    "graft cp s3://bucket/data#app ./backup",
+    "graft cp ./airports s3://other/data#airports --history",
+)
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--history", is_flag=True, help="Copy all versions and tags, as they are; again, what is new.")
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Read the copy back and check it.")
+@as_json
+def cp(source: str, target: str, history: bool, verify: bool, as_json: bool) -> None:
+    """Copy the volume SRC, or the one of a replica, to DST: another remote, or another name in the same one.
+
+    The newest version becomes a volume of its own; a copy in the same remote copies no segments. With --history the
+    copy has the same identity, so that graft remote set leads replicas to it. Local commits are not copied. An
+    interrupted copy is continued by the same command: what arrived is not sent again.
+    """
+    address = volume_of(source)
+    with (
+        interruptible(lambda: "interrupted: the same command goes on"),
+        progress(f"Copying {address}", quiet=as_json) as report,
+    ):
+        done = copy_volume(address, target, history=history, verify=verify, progress=report)
+    if as_json:
+        document(done)
+        return
+    said = f"Copied {done.source} to {done.target}, at LSN {done.lsn}: {counted(done.versions, 'version')}, "
+    said += f"{counted(done.segments, 'segment')}, {size(done.sent_bytes)} sent"
+    if done.verified_pages is not None:
+        said += f"; {counted(done.verified_pages, 'page')} read back and checked"
+    say(said)
