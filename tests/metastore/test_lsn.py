@@ -69,7 +69,7 @@ def test_ids_are_typed():
 
 
 def test_the_error_tree_is_the_one_that_is_drawn():
-    drawn = {line.split()[1] for line in errors.__doc__.splitlines() if line.startswith(("├", "└"))}
+    drawn = {line.lstrip("│ ").split()[1] for line in errors.__doc__.splitlines() if line.startswith(("├", "└", "│"))}
     defined = {
         name for name, each in vars(errors).items() if isinstance(each, type) and each.__module__ == errors.__name__
     }

@@ -146,7 +146,7 @@ def test_a_new_file_that_could_not_be_opened_does_not_end_the_one_before_it(path
                 patch.setattr(journal_tail, "sync_directory", fails)
             else:
                 patch.setattr(OpenFiles, "open", fails)
-            with pytest.raises(LimitReached, match="files open"):
+            with pytest.raises(LimitReached, match="limit of open files"):
                 transaction.commit()
         transaction.rollback()
         transaction.write(1, body(PAGE, 1, "second"))

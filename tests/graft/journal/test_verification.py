@@ -312,7 +312,7 @@ class TestRotUnderAnOpenReplica:
         for place in self.rot(replica):
             with pytest.raises(Corrupt, match="was damaged after it was written"):
                 send(replica)
-            assert replica.remote.head(replica.log) == 1, place
+            assert replica.remote.head(replica.view().state.identity.lineage) == 1, place
             tried += 1
         assert tried > 10
         assert content(replica.snapshot()) == before
