@@ -41,6 +41,7 @@ from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.retention.collect import CollectResult, collect
 from graft.retention.copying import CopyResult, copy_volume
+from graft.retention.maintain import MaintainResult, maintain
 from graft.retention.pinning import Pin, pin
 from graft.retention.remove import remove_volume, rename_volume
 from graft.retention.usage import storage_use, volume_details
@@ -72,6 +73,7 @@ __all__ = [
     "HistoryLost",
     "LimitReached",
     "LocalStorageError",
+    "MaintainResult",
     "Metric",
     "NoSuchVersion",
     "NoSuchVolume",
@@ -109,6 +111,7 @@ __all__ = [
     "init",
     "is_replica",
     "log_entries",
+    "maintain",
     "metrics",
     "open_file",
     "open_replica",

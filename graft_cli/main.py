@@ -41,6 +41,7 @@ SECTIONS = (
             LazyCommand("rm", "graft_cli.volumes:rm", "Remove a volume from its remote."),
             LazyCommand("mv", "graft_cli.volumes:mv", "Give a volume another name."),
             LazyCommand("gc", "graft_cli.gc:gc", "Delete what no retained version needs."),
+            LazyCommand("maintain", "graft_cli.maintain:maintain", "Compact what needs it, then collect."),
             LazyCommand("pin", "graft_cli.gc:pin", "Keep a version for a while, whatever is collected."),
             LazyCommand("compact", "graft_cli.compact:compact", "Rewrite the newest version for cold readers."),
         ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graft.errors import BadRequest, local_errors
+from graft_cli.durations import Duration
 from graft_cli.options import ReplicaPath, command
 from graft_cli.output import say
 
@@ -77,6 +78,13 @@ _EXTRA = "the server needs packages of the extra 'server': in a checkout, pip in
     help="How often to poll for commits of other writers.",
 )
 @click.option(
+    "--maintain-every",
+    type=Duration(),
+    default=0.0,
+    metavar="TIME",
+    help="Compact and collect as graft maintain does, every so often (1d, 12h); by default never.",
+)
+@click.option(
     "--reducer",
     metavar="MODULE:NAME",
     help="Run this Python reducer for all documents instead of uploaded WebAssembly modules.",
@@ -93,6 +101,7 @@ def serve(
     origins: tuple[str, ...],
     hosts: tuple[str, ...],
     poll_s: float,
+    maintain_every: float,
     reducer: str | None,
 ) -> None:
     """Serve documents: each document is a volume in REMOTE, with a coordinator in this process.
@@ -120,6 +129,7 @@ def serve(
             "origins": origins,
             "hosts": (*hosts, host),
             "poll_s": poll_s,
+            "maintain_every_s": maintain_every,
         }
     )
     serve_documents(

@@ -19,6 +19,7 @@ from graft.remote.address import parse_remote
 from graft.remote.remote import opened_remote, require_safe
 from graft_server.app import create_app
 from graft_server.descriptors import raise_limit
+from graft_server.maintenance import Maintenance
 from graft_server.modules import load_module
 from graft_server.reducers import LoadReducer
 from graft_server.settings import ServerSettings
@@ -104,4 +105,5 @@ def serve(
             url = f"http://{shown}:{listener.getsockname()[1]}"
             app = create_app(settings, remote.store, load_reducer, reducer=reducer)
             bytes_max = settings.message_bytes_max
-            Server(app, message_bytes_max=bytes_max, on_ready=lambda: on_ready(url)).run([listener])
+            with Maintenance(address, remote.store, settings.maintain_every_s, settings.replica):
+                Server(app, message_bytes_max=bytes_max, on_ready=lambda: on_ready(url)).run([listener])

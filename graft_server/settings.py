@@ -51,6 +51,8 @@ class ServerSettings(BaseModel):
     """Host names that requests may use, ``*`` for all; IP addresses and localhost are always accepted."""
     poll_s: float = Field(default=1.0, gt=0)
     """How often to poll for commits of other writers, while a client is connected to a document."""
+    maintain_every_s: float = Field(default=0.0, ge=0)
+    """How often to compact documents that need it and to collect old versions, by the rules in `replica`; 0: never."""
     idle_s: float = Field(default=60.0, ge=0)
     """How long a document without users stays open."""
     documents_max: int = Field(default=500, ge=1)
