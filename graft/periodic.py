@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from weakref import WeakMethod
 
+from pagestore.limits import require_room_for_thread
+
 _EVERY_S = 1.0
 
 
@@ -25,6 +27,7 @@ class Housekeeper:
                 if self._thread is None and not self._closed.is_set():
                     thread = threading.Thread(target=self._run, name="graft-housekeeper", daemon=True)
                     with contextlib.suppress(RuntimeError):  # no thread can start: closing does the work
+                        require_room_for_thread()
                         thread.start()
                         self._thread = thread
 

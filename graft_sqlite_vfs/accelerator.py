@@ -23,7 +23,7 @@ from graft.replica.replica import SHARED, Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
 from graft_sqlite_vfs import _accelerator
-from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
+from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile, collected
 from graft_sqlite_vfs.header import Buffer
 from graft_sqlite_vfs.last_error import remember
@@ -69,8 +69,8 @@ class AcceleratedFile(VolumeFile):
         """Lock, and hand C the snapshot to read and the space to append to."""
         try:
             self._catch_up(reads=level != _SHARED)
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
         super().xLock(level)
         self._hand_over()
 
@@ -97,8 +97,8 @@ class AcceleratedFile(VolumeFile):
         """Answer from the newest version that this connection has read or committed."""
         try:
             self._catch_up(reads=self._snapshot is not None)
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
         return super().pragma(name, value)
 
     def take_over(self) -> None:
@@ -112,8 +112,8 @@ class AcceleratedFile(VolumeFile):
             self._replica.require_unmoved()
             committed = self._catch_up(reads=True)
             self._begin_with(self._replica.begin_holding(self._snapshot or snapshot, appender))
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
         self._committed = committed
         self._hand_over()
 

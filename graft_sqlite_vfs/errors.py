@@ -31,6 +31,7 @@ from graft.errors import (
     DiskFull,
     Diverged,
     GraftError,
+    LimitReached,
     LocalStorageError,
     ReadOnly,
     RemoteRefused,
@@ -38,6 +39,7 @@ from graft.errors import (
     StaleSnapshot,
     WriterBusy,
 )
+from pagestore.limits import memory
 
 _CODES: tuple[tuple[type[GraftError], int], ...] = (
     (WriterBusy, apsw.SQLITE_BUSY),
@@ -53,6 +55,20 @@ _CODES: tuple[tuple[type[GraftError], int], ...] = (
 )
 
 
+FAILURES = (GraftError, MemoryError)
+"""What a method of a file catches. SQLite recovers from an I/O error in each of them, but not from NOMEM, which is what
+apsw makes of a `MemoryError`: after a failed rollback it would go on with pages that were never committed."""
+
+
+def named(error: GraftError | MemoryError) -> GraftError:
+    """Return the error itself, or the one that names the limit."""
+    if isinstance(error, GraftError):
+        return error
+    limit = LimitReached(memory())
+    limit.__cause__ = error
+    return limit
+
+
 def result_code(error: GraftError) -> int:
     """Return the extended SQLite result code for an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), apsw.SQLITE_IOERR)
@@ -65,6 +81,7 @@ def sqlite_error(code: int, message: str) -> Exception:
     return error
 
 
-def as_sqlite(error: GraftError, code: int | None = None) -> Exception:
-    """Return the apsw exception for an error, to be raised ``from`` it; ``code`` overrides the module's table."""
-    return sqlite_error(result_code(error) if code is None else code, str(error))
+def as_sqlite(error: GraftError | MemoryError, code: int | None = None) -> Exception:
+    """Return the apsw exception for an error, to be raised ``from named(error)``; ``code`` replaces the table's."""
+    told = named(error)
+    return sqlite_error(result_code(told) if code is None else code, str(told))

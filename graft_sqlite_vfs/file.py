@@ -14,7 +14,7 @@ The methods are those of sqlite.org/c3ref/io_methods.html; apsw finds them by na
 
 import apsw
 
-from graft.errors import BadRequest, GraftError, ReadOnly, RemoteUnavailable, WriterBusy
+from graft.errors import BadRequest, ReadOnly, RemoteUnavailable, WriterBusy
 from graft.finalizers import in_finalizer
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
@@ -24,9 +24,10 @@ from graft.sync.commit import commit
 from graft.sync.staleness import refresh
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
-from graft_sqlite_vfs.errors import as_sqlite, result_code
+from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, result_code
 from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, PROBED, Buffer, Header, ShownCookie, ShownCounter
 from graft_sqlite_vfs.pragmas import PragmaContext, answer
+from graft_sqlite_vfs.room import PAGES_OF_ROOM, require_room
 from graft_sqlite_vfs.unsupported_pragmas import refuse
 
 _SHARED = apsw.SQLITE_LOCK_SHARED
@@ -56,9 +57,28 @@ class VolumeFile:
     """One opened volume."""
 
     __slots__ = (
-        "_advisor", "_base_header", "_committed", "_cookie", "_counter", "_durability", "_encoded_page_size",
-        "_fixed", "_header_written", "_mask", "_page_one_written", "_page_size", "_probe", "_probe_written",
-        "_read_path", "_reading", "_replica", "_shift", "_shown", "_snapshot", "_transaction",
+        "_advisor",
+        "_base_header",
+        "_committed",
+        "_cookie",
+        "_counter",
+        "_durability",
+        "_encoded_page_size",
+        "_fixed",
+        "_header_written",
+        "_mask",
+        "_page_one_written",
+        "_page_size",
+        "_pages_of_room",
+        "_probe",
+        "_probe_written",
+        "_read_path",
+        "_reading",
+        "_replica",
+        "_shift",
+        "_shown",
+        "_snapshot",
+        "_transaction",
         "max_staleness_s",
     )  # fmt: skip
 
@@ -91,6 +111,8 @@ class VolumeFile:
         self._probe_written = b""
         """Answer to `PROBE` for the page 1 that SQLite wrote last."""
         self._page_one_written = False
+        self._pages_of_room = 0
+        """How many pages can be written before memory is looked at again."""
         self._committed = False
         """Whether this transaction has committed already."""
         self._transaction: WriteTransaction | None = None
@@ -112,8 +134,8 @@ class VolumeFile:
             if self._probe is not None and (amount, offset) == PROBE:
                 return self._probe
             return self._read_range(amount, offset)
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
 
     def _read_range(self, amount: int, offset: int) -> Buffer:
         size = self.xFileSize()
@@ -159,8 +181,8 @@ class VolumeFile:
                     self._turn_to(self._replica.snapshot())
             elif self._transaction is None:
                 self._begin()
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
 
     def xUnlock(self, level: int) -> None:
         """End the write transaction and drop uncommitted pages. Below SHARED, release the snapshot too."""
@@ -168,10 +190,13 @@ class VolumeFile:
         if level <= _SHARED and transaction is not None:
             self._transaction = None
             self._read_from(transaction.base)
+            if level == _NONE and transaction.dirty:  # SQLite could not put back what it wrote, and may still show it
+                self._shown.drop_cache()
+                self._counter, self._probe = self._shown.value, None
             try:
                 transaction.close()
-            except GraftError as error:
-                raise as_sqlite(error) from error
+            except FAILURES as error:
+                raise as_sqlite(error) from named(error)
         if level == _NONE and self._fixed is None:
             self._snapshot = self._reading = None
 
@@ -215,12 +240,17 @@ class VolumeFile:
         try:
             if len(data) != self._page_size or offset & self._mask:
                 raise BadRequest(self._other_page_size(len(data)))
+            if self._pages_of_room:
+                self._pages_of_room -= 1
+            else:
+                require_room(self._page_size, self._replica.name)
+                self._pages_of_room = PAGES_OF_ROOM
             if offset:
                 transaction.write((offset >> self._shift) + 1, data)
             else:
                 self._write_page_one(transaction, data)
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
 
     def _write_page_one(self, transaction: WriteTransaction, data: bytes) -> None:
         written = Header.of(data)
@@ -254,8 +284,8 @@ class VolumeFile:
         try:
             if size >> self._shift < transaction.page_count:
                 transaction.truncate(size >> self._shift)
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
 
     def xSync(self, flags: int) -> None:
         """Do nothing: SQLITE_FCNTL_SYNC has committed before, and SQLite sends that with synchronous=OFF too."""
@@ -267,8 +297,8 @@ class VolumeFile:
                 self._commit_in_finalizer()
             else:
                 self._commit_or_drop()
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
 
     def _commit_in_finalizer(self) -> None:
         """Commit for a statement that was collected before its rows were read to the end, if that needs no waiting."""
@@ -307,8 +337,8 @@ class VolumeFile:
         except RemoteUnavailable as error:
             has_committed = self._replica.snapshot().content_version != base.content_version
             raise as_sqlite(error, result_code(error) if has_committed else apsw.SQLITE_BUSY) from error
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
         self._snapshot = snapshot
         self._shown.committed(snapshot.content_version, self._counter)
         self._cookie.committed(snapshot.history)
@@ -344,8 +374,8 @@ class VolumeFile:
                 writing=self._transaction is not None, read_path=self._read_path, bounds=self,
             )  # fmt: skip
             return answer(name, value, context)
-        except GraftError as error:
-            raise as_sqlite(error) from error
+        except FAILURES as error:
+            raise as_sqlite(error) from named(error)
 
     @property
     def snapshot(self) -> Snapshot:

@@ -25,14 +25,14 @@ from typing import Protocol
 
 import apsw
 
-from graft.errors import BadRequest, GraftError, NotAReplica, WriterBusy
+from graft.errors import BadRequest, NotAReplica, WriterBusy
 from graft.reading.snapshot import Snapshot
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.settings import Durability
 from graft.sync.staleness import wait_for
 from graft.sync.time_travel import snapshot_at
-from graft_sqlite_vfs.errors import as_sqlite, sqlite_error
+from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.pinned import PARAMETER, snapshot_named
 from graft_sqlite_vfs.read_bounds import parse_read_bounds
@@ -125,8 +125,8 @@ def open_volume(path: str, *, parameter: Callable[[str], str | None], make: File
         raise as_sqlite(error) from error
     except NotAReplica as error:
         raise sqlite_error(apsw.SQLITE_CANTOPEN, _not_a_replica(path)) from error
-    except GraftError as error:
-        raise as_sqlite(error, apsw.SQLITE_CANTOPEN) from error
+    except FAILURES as error:
+        raise as_sqlite(error, apsw.SQLITE_CANTOPEN) from named(error)
 
 
 def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, read_path: str) -> VolumeFile:

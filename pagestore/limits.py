@@ -4,6 +4,7 @@ Everything but `limit_on_opening` is pure.
 """
 
 import errno
+import mmap
 import os
 import re
 import resource
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 
 _NO_DESCRIPTOR = re.compile(r"Too many open files|os error 24\b")
 """Text of clients' errors that do not carry the system's error number."""
+_MAPS_OF_THREAD, _MAP_BYTES = 8, 64 * 1024
+"""What a thread takes until it runs, with some to spare: its stack, a heap of its own, the first frames."""
 _NO_THREAD = re.compile(r"can't start new thread")
 
 
@@ -62,6 +65,25 @@ def limit_on_opening(files: int) -> str | None:
         for descriptor in opened:
             os.close(descriptor)
     return None
+
+
+def require_room_for_thread() -> None:
+    """Raise `RuntimeError`, as where no thread can be started, if a new one might lack memory before it runs.
+
+    It would die at once then, and `threading.Thread.start` would wait for it for ever.
+    """
+    held: list[mmap.mmap] = []
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    try:
+        held.extend(
+            mmap.mmap(-1, _MAP_BYTES, flags=private, prot=mmap.PROT_READ | (number % 2 * mmap.PROT_WRITE))
+            for number in range(_MAPS_OF_THREAD)  # neighbours of the same protection would be one mapping
+        )
+    except (OSError, MemoryError):
+        raise RuntimeError("can't start new thread") from None
+    finally:
+        for each in held:
+            each.close()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,6 +11,7 @@ from threading import Lock, Thread, current_thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from pagestore.limits import require_room_for_thread
 from pagestore.runtime import SYSTEM
 
 Item = TypeVar("Item")
@@ -37,6 +38,8 @@ class WorkerPool(ThreadPoolExecutor):
     def _adjust_thread_count(self) -> None:
         """Leave the call in the queue if no further thread can be started, instead of raising after queueing it."""
         with suppress(RuntimeError):
+            if len(self._threads) < self._max_workers:
+                require_room_for_thread()
             super()._adjust_thread_count()
 
 
@@ -247,6 +250,7 @@ class Helpers:
             thread = Thread(target=self._serve, args=(work,), name="pagestore-helper", daemon=True)
             self._threads.add(thread)
         try:
+            require_room_for_thread()
             thread.start()
         except RuntimeError:  # a limit is reached, or the interpreter is ending
             with self._lock:

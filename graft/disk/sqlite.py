@@ -15,6 +15,8 @@ MEMORY = Path(":memory:")
 _BUSY_TIMEOUT_S = 10.0
 _CANNOT_OPEN = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR})
 """Codes that SQLite returns when it gets no descriptor, and for other reasons."""
+_NO_MEMORY = frozenset({sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_IOERR_NOMEM, sqlite3.SQLITE_IOERR_SHMMAP})
+"""Codes of memory that ran out, and of shared memory that could not be mapped."""
 _FILES_OF_DATABASE = 4
 """The database, its WAL, its shared memory, and one that SQLite opens for a moment."""
 _FREE_PAGES_MIN, _FREE_SHARE = 16, 8
@@ -114,6 +116,8 @@ def database_errors(doing: str) -> Iterator[None]:
     except MemoryError as error:
         raise LimitReached(f"{doing}: {memory()}") from error
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) in _NO_MEMORY:
+            raise LimitReached(f"{doing}: {memory()}") from error
         limit = limit_on_opening(_FILES_OF_DATABASE) if _code(error) in _CANNOT_OPEN else None
         if limit is not None:
             raise LimitReached(f"{doing}: {limit}") from error

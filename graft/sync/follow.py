@@ -15,7 +15,7 @@ from graft.errors import BadRequest, GraftError, LimitReached, RemoteUnavailable
 from graft.replica.replica import Replica
 from graft.sync.poll import PollResult, count_poll, poll
 from graft.sync.poll_schedule import PollPolicy, PollSchedule
-from pagestore.limits import limit_reached
+from pagestore.limits import limit_reached, require_room_for_thread
 from pagestore.retry import random_fraction
 
 _STOP_S_MAX = 5.0
@@ -125,6 +125,7 @@ class Follower:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"graft-follow-{replica.name}", daemon=True)
         try:
+            require_room_for_thread()
             self._thread.start()
         except RuntimeError as error:
             raise LimitReached(f"following volume {replica.name}: {limit_reached(error) or error}") from error

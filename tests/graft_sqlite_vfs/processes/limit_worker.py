@@ -1,17 +1,29 @@
-"""A process with few descriptors: ``descriptors DIRECTORY``, or one with many replicas, ``replicas DIRECTORY``.
+"""A process with too little of something, named by its first argument; the second one is a directory.
 
-Whatever fails must name the limit and leave nothing behind, and all must work again when there are descriptors.
+``descriptors``, ``memory``, ``maps`` (really exhausted), ``threads`` (none can be started), and ``replicas``, of which
+it opens more than it has descriptors for. Whatever fails must name the limit and leave nothing behind, and all must
+work again when there is plenty.
 """
 
+import _thread
+import mmap
 import os
 import resource
+import shutil
 import sys
+import threading
 from pathlib import Path
+
+import apsw
 
 from graft.errors import LimitReached
 from graft_sqlite_vfs import connect
 
 _PLENTY = 4096
+_NAMES = {
+    "descriptors": "RLIMIT_NOFILE is ", "replicas": "RLIMIT_NOFILE is ", "memory": "RLIMIT_AS is ",
+    "maps": "vm.max_map_count", "threads": "RLIMIT_NPROC is ",
+}  # fmt: skip
 failed = set()
 
 
@@ -23,7 +35,9 @@ def names_the_limit(error):
     """Return whether the error is one of a limit, or was caused by one: SQLite rolls back after it."""
     while error is not None:
         if isinstance(error, LimitReached):
-            return "RLIMIT_NOFILE is " in str(error)
+            return _NAMES[sys.argv[1]] in str(error)
+        if isinstance(error, apsw.NoMemError):
+            return sys.argv[1] == "memory"  # SQLite's own memory, for which it has a code
         error = error.__cause__ or error.__context__
     return False
 
@@ -98,6 +112,86 @@ def replicas(directory):
         connection.pragma("graft_push")
 
 
+def memory(directory):
+    page = resource.getpagesize()
+
+    def squeeze(step):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * page
+        resource.setrlimit(resource.RLIMIT_AS, (used + (step << 23), resource.RLIM_INFINITY))
+
+    def ease():
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    squeezed(directory, squeeze, ease, 14)
+    assert {"insert", "update"} <= failed, failed
+
+
+def maps(directory):
+    held = []
+
+    def squeeze(step):
+        try:
+            while True:  # neighbours of the same protection would be one mapping
+                writable = len(held) % 2 * mmap.PROT_WRITE
+                held.append(mmap.mmap(-1, mmap.PAGESIZE, _PRIVATE, mmap.PROT_READ | writable))
+        except (OSError, MemoryError):
+            del held[: step // 2]
+
+    squeezed(directory, squeeze, held.clear, 24)
+    assert failed
+
+
+def threads(directory):
+    real = _thread.start_new_thread
+
+    def none(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    def start(function):
+        _thread.start_new_thread = threading._start_new_thread = function
+
+    squeezed(directory, lambda _: start(none), lambda: start(real), 2)
+    assert not failed, "the calling thread does the work"
+
+
+def squeezed(directory, squeeze, ease, steps):
+    """Write, push, read, pull and open with too little, then with plenty again."""
+    remote = f"{directory}/remote#v"
+    first = connect(directory / "a", remote=remote)
+    first.execute("CREATE TABLE t(k INTEGER PRIMARY KEY, x)")
+    with first:
+        first.executemany("INSERT INTO t(x) VALUES (?)", [(os.urandom(2000),)] * 3000)
+    first.pragma("graft_push")
+    count = 3000
+    for step in range(steps):
+        second = connect(directory / f"b{step}", remote=remote)
+        second.execute("SELECT x FROM t WHERE k = 1").fetchall()
+        squeeze(step)
+        inserted = attempt("insert", first.execute, "INSERT INTO t(x) VALUES (1)")
+        updated = attempt("update", first.execute, f"UPDATE t SET x = zeroblob(2000 + {step}) WHERE k <= 2500")
+        attempt("push", first.pragma, "graft_push")
+        attempt("read", lambda: second.execute("SELECT sum(length(x)) FROM t").fetchall())  # noqa: B023
+        attempt("pull", second.pragma, "graft_pull")
+        attempt("open", lambda: connect(directory / "c", remote=remote).close())
+        ease()
+        shutil.rmtree(directory / "c", ignore_errors=True)
+        count += inserted is not None
+        same = first.execute(f"SELECT count(*) FROM t WHERE x = zeroblob(2000 + {step})").get
+        assert same == (2500 if updated is not None else 0), step
+        first.execute("BEGIN; INSERT INTO t(x) VALUES (1); COMMIT")
+        count += 1
+        first.pragma("graft_push")
+        second.pragma("graft_pull")
+        for connection in (first, second):
+            assert connection.execute("SELECT count(*) FROM t").get == count, step
+            assert connection.pragma("integrity_check") == "ok", step
+        second.close()
+    first.close()
+
+
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
 if __name__ == "__main__":
-    {"descriptors": descriptors, "replicas": replicas}[sys.argv[1]](Path(sys.argv[2]))
+    modes = {"descriptors": descriptors, "replicas": replicas, "memory": memory, "maps": maps, "threads": threads}
+    modes[sys.argv[1]](Path(sys.argv[2]))
     sys.stdout.write("done\n")

@@ -13,14 +13,20 @@ from graft_sqlite_vfs.readpath import VARIABLE
 from pagestore.limits import limit_reached
 from tests.graft.support import fast_directory
 
+_MAPS_MAX = 200_000
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("pure", ["0", "1"], ids=["accelerated", "pure"])
-@pytest.mark.parametrize("mode", ["descriptors", "replicas"])
-def test_descriptors_that_run_out_are_named_and_the_next_transaction_works(mode, pure):
+@pytest.mark.parametrize("mode", ["descriptors", "replicas", "memory", "maps", "threads"])
+def test_what_runs_out_is_named_and_the_next_transaction_works(mode, pure):
+    if mode == "memory" and not Path("/proc/self/statm").exists():
+        pytest.skip("nothing tells how much memory this process has mapped")
     if mode == "replicas" and resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1024:
         pytest.skip("this process may not have 1024 files open")
+    maps = Path("/proc/sys/vm/max_map_count")
+    if mode == "maps" and not (maps.exists() and int(maps.read_text()) <= _MAPS_MAX):
+        pytest.skip("mapping as many files as this process may takes too long")
     with fast_directory() as directory:
         done = subprocess.run(
             [sys.executable, "-m", "tests.graft_sqlite_vfs.processes.limit_worker", mode, directory],
