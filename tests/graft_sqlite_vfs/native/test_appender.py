@@ -564,10 +564,13 @@ from graft_sqlite_vfs import connect
 connection = connect(sys.argv[1])
 connection.execute("INSERT INTO t(v) VALUES (1)")
 connection.execute("BEGIN; INSERT INTO t(v) VALUES (2)")
+told, tell = os.pipe()
 child = os.fork()
 if not child:
+    os.write(tell, b".")
     sys.stdin.read()
     os._exit(0)
+os.read(told, 1)  # its copies of the locks are closed
 print(child, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
