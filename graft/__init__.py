@@ -1,5 +1,8 @@
 """Volumes: versioned arrays of pages in a bucket, with a replica in a local directory."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from graft.errors import (
     BadRequest,
     BaseCollected,
@@ -39,12 +42,6 @@ from graft.replica.freshness import Freshness, freshness
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
-from graft.retention.collect import CollectResult, collect
-from graft.retention.copying import CopyResult, copy_volume
-from graft.retention.maintain import MaintainResult, maintain
-from graft.retention.pinning import Pin, pin
-from graft.retention.remove import remove_volume, rename_volume
-from graft.retention.usage import storage_use, volume_details
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.commit import commit
@@ -56,6 +53,14 @@ from graft.sync.push import push
 from graft.sync.set_remote import RemoteSet, set_remote
 from graft.sync.staleness import refresh, wait_for
 from graft.sync.time_travel import snapshot_at
+
+if TYPE_CHECKING:
+    from graft.retention.collect import CollectResult, collect
+    from graft.retention.copying import CopyResult, copy_volume
+    from graft.retention.maintain import MaintainResult, maintain
+    from graft.retention.pinning import Pin, pin
+    from graft.retention.remove import remove_volume, rename_volume
+    from graft.retention.usage import storage_use, volume_details
 
 __all__ = [
     "BadRequest",
@@ -132,3 +137,25 @@ __all__ = [
     "wait_for",
     "watch",
 ]
+
+_RETENTION = {
+    "CollectResult": "collect",
+    "CopyResult": "copying",
+    "MaintainResult": "maintain",
+    "Pin": "pinning",
+    "collect": "collect",
+    "copy_volume": "copying",
+    "maintain": "maintain",
+    "pin": "pinning",
+    "remove_volume": "remove",
+    "rename_volume": "remove",
+    "storage_use": "usage",
+    "volume_details": "usage",
+}
+"""Names of `graft.retention` by module: imported when they are first used, since most programs never do."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _RETENTION:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"graft.retention.{_RETENTION[name]}"), name)

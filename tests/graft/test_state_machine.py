@@ -17,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from graft.building import consolidation
 from graft.building.segment_builder import ReadingOrder
-from graft.errors import BadRequest, Diverged
+from graft.errors import BadRequest, Diverged, VersionCollected
 from graft.operations.compact import compact
 from graft.operations.hydrate import hydrate
 from graft.operations.status import audit, status
 from graft.operations.verify import verify
 from graft.replica.reclaim import reclaim
+from graft.retention.collect import collect
 from graft.settings import Durability
 from graft.sync.clone import clone
 from graft.sync.commit import commit as commit_at
@@ -70,6 +71,8 @@ class Replicas(RuleBasedStateMachine):
         self.forks = 0
         self.kept = []
         """Snapshots that stay open: the replica object, the snapshot, and what it must show."""
+        self.floor = 0
+        """The oldest version that collections left, but for LSN 0."""
         self.open = {}
         self.locals = []
 
@@ -189,6 +192,10 @@ class Replicas(RuleBasedStateMachine):
         replica, local = self.replica(directory, process), self.locals[directory]
         at = data.draw(st.none() | st.integers(0, self.remote.head))
         self.forks += 1
+        if self.is_collected(at):
+            with pytest.raises(VersionCollected):
+                fork(replica, f"fork{self.forks}", at=at)
+            return
         fork(replica, f"fork{self.forks}", at=at)
         self.check_fork(f"fork{self.forks}", local.content(self.remote) if at is None else self.remote.versions[at])
 
@@ -196,10 +203,26 @@ class Replicas(RuleBasedStateMachine):
     def travel(self, directory, process, data):
         replica = self.replica(directory, process)
         lsn = data.draw(st.integers(0, self.remote.head))
+        if self.is_collected(lsn):
+            with pytest.raises(VersionCollected):
+                snapshot_at(replica, lsn)
+            return
         snapshot = snapshot_at(replica, lsn)
         assert snapshot.lsn == lsn
         self.check(snapshot, self.remote.versions[lsn])
         self.kept.append((replica, snapshot, self.remote.versions[lsn]))
+
+    @rule(more=st.integers(0, 2))
+    def collect(self, more):
+        """Keep what the replicas are on, and a few versions more."""
+        keep_last = self.remote.head - min(local.lsn for local in self.locals) + 1 + more
+        done = collect(self.store.url, keep_last=keep_last, grace_s=0, store=self.store, settings=small_settings())
+        self.floor = max(self.floor, self.remote.head - keep_last + 1)
+        self.kept = [kept for kept in self.kept if not self.is_collected(kept[1].lsn)]
+        assert not done.dry_run
+
+    def is_collected(self, lsn):
+        return lsn is not None and 0 < lsn < self.floor
 
     @rule(directory=_directory, process=_process)
     def hydrate(self, directory, process):
