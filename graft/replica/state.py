@@ -180,6 +180,11 @@ class State:
         with self._transaction() as database:
             _note_journal_end(database, local_lsn)
 
+    def retract_journal_end(self, local_lsn: int) -> None:
+        """Record durably that the journal may end with this commit: what came after it is taken back."""
+        with self._transaction() as database:
+            database.execute("UPDATE sync SET journal_end = min(journal_end, ?)", (local_lsn,))
+
     def begin_intent(self, intent: Intent) -> None:
         """Record durably what is about to be appended; the caller has synced the journal up to the commits in it."""
         with self._transaction() as database:

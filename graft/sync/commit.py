@@ -38,6 +38,7 @@ def _pushed(replica: Replica, transaction: WriteTransaction, commit: LocalCommit
             transaction.keep()
             raise
         if state.intent is None:
+            replica.state.retract_journal_end(commit.local_lsn - 1)  # the push had noted that the commit is there
             transaction.take_back(commit)
             raise
         replica.publish(commit)

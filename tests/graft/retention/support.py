@@ -8,6 +8,7 @@ from graft.retention.collect import collect
 from graft.sync.clone import clone
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
+from metastore.tags import TagRecord, create_tag
 from tests.graft.support import commit, content, small_settings
 
 names = itertools.count(1)
@@ -49,6 +50,15 @@ def reader(tmp_path, store, name="vol"):
     """A new replica, closed at the end of the block."""
     path = tmp_path / f"reader-{next(names)}"
     return closing(clone(path, f"{store.url}#{name}", store=store, settings=small_settings()))
+
+
+def tag_version(store, replica, name, lsn):
+    """Give a version of a replica's volume a name."""
+    found = replica.remote.chain(replica.log, lsn)[0].commit
+    record = TagRecord(
+        volume=replica.volume, log=replica.log, lsn=lsn, commit=found.hash.hex(), created_us=1, author="ann"
+    )
+    create_tag(store, name, record)
 
 
 def keys(store):

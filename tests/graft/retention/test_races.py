@@ -9,6 +9,7 @@ from graft.errors import BaseCollected, Diverged, HistoryLost, RemoteUnavailable
 from graft.failpoints import FAILPOINTS
 from graft.operations.compact import compact
 from graft.operations.verify import verify
+from graft.retention.pinning import pin
 from graft.retention.policy import DAY_S
 from graft.sync.clone import clone
 from graft.sync.fork import fork
@@ -19,7 +20,7 @@ from graft.sync.time_travel import snapshot_at
 from metastore.collected import read_remaining
 from pagestore.runtime import SYSTEM, Runtime
 from pagestore.testing import FaultyStore, lost_after, lost_before, preceded_by
-from tests.graft.retention.support import Clock, collected, keys, reader, reads, write
+from tests.graft.retention.support import Clock, collected, keys, reader, reads, tag_version, write
 from tests.graft.support import (
     Killed,
     as_other_process,
@@ -83,6 +84,52 @@ def test_a_stale_append_never_lands(tmp_path, store, clock, history, days, skew_
         write(paused, clock, "again")
     with reader(tmp_path, store) as cold:
         assert verify(cold).problems == ()
+
+
+def test_a_tombstone_refuses_an_append_that_took_no_time(tmp_path, store, clock, history):
+    """By the clocks of the writer nothing happened between its last look and its append: only the tombstone tells."""
+    faulty = FaultyStore(store)
+    landed = []
+    with closing(cloned(tmp_path, faulty, "paused")) as paused, closing(cloned(tmp_path, store, "busy")) as busy:
+        commit(paused, [1, 2], "stale")
+
+        def others():
+            for step in range(3):
+                write(busy, clock, step)
+            collected(store, keep_last=1)
+
+        def tried(put, key, data):
+            others()
+            landed.append(put(key, data))
+            return landed[-1]
+
+        faulty.fail_next("put_if_absent", tried, key_part="/commits/")
+        with pytest.raises(Diverged):
+            push(paused)
+        assert landed == [False]
+        assert pull(paused, policy="discard").after == 15
+
+
+@pytest.mark.parametrize("kind", ["tag", "pin", "fork"])
+def test_what_begins_to_need_a_version_right_before_the_announcement_keeps_it(tmp_path, store, clock, history, kind):
+    """The collector has listed tags, pins and names already; it looks again once it has said what goes."""
+    faulty = FaultyStore(store)
+    with closing(cloned(tmp_path, store, "other")) as other:
+
+        def begin():
+            if kind == "pin":
+                pin(other, at=5)
+            elif kind == "fork":
+                fork(other, "child", at=5)
+            else:
+                tag_version(store, other, "five", 5)
+
+        faulty.fail_next("put", preceded_by(begin), key_part="/collected/")
+        collected(faulty, keep_last=1)
+    assert reads(tmp_path, store, [5, 12]) == {lsn: history[lsn] for lsn in (5, 12)}
+    if kind == "fork":
+        with reader(tmp_path, store, "child") as child:
+            assert content(child.snapshot()) == history[5]
 
 
 def test_a_push_that_waited_long_asks_for_its_parent_again(tmp_path, store, clock, history):

@@ -22,6 +22,7 @@ from pagestore.testing import (
     preceded_by,
 )
 from tests.graft.support import (
+    as_other_process,
     body,
     commit,
     content,
@@ -327,3 +328,20 @@ def raising(error):
         raise error
 
     return fault
+
+
+def test_a_commit_that_lost_to_another_writer_leaves_a_replica_that_opens(tmp_path):
+    """With durability ``remote``, the journal is on the disk before the push; what is taken back must not be missed."""
+    store = fresh_store()
+    first = new_replica(tmp_path / "a", store)
+    other = clone(tmp_path / "b", f"{store.url}#vol", settings=small_settings(), store=store)
+    commit(first, [1], "x")
+    push(first)
+    with pytest.raises(Diverged):
+        commit(other, [1], "y", durability=Durability.REMOTE)
+    leave(other)
+    again = as_other_process(tmp_path / "b", store)
+    assert not again.view().pending
+    assert pull(again).after == 1
+    leave(again)
+    leave(first)
