@@ -22,6 +22,7 @@ from graft.errors import (
     RemoteUnavailable,
     ReplicaExists,
     StaleSnapshot,
+    TagExists,
     TooStale,
     Unsupported,
     VersionCollected,
@@ -43,15 +44,18 @@ from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability, Settings
+from graft.sync.branches import Branch, delete_branch, list_branches
 from graft.sync.clone import clone, init
 from graft.sync.commit import commit
 from graft.sync.follow import Follower, poll_policy, watch
-from graft.sync.fork import fork
+from graft.sync.fork import ForkResult, fork
 from graft.sync.poll_schedule import PollPolicy
 from graft.sync.pull import fetch, pull
 from graft.sync.push import push
 from graft.sync.set_remote import RemoteSet, set_remote
 from graft.sync.staleness import refresh, wait_for
+from graft.sync.switch import SwitchResult, switch
+from graft.sync.tags import Tag, delete_tag, list_tags, tag
 from graft.sync.time_travel import snapshot_at
 
 if TYPE_CHECKING:
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BadRequest",
     "BaseCollected",
+    "Branch",
     "CollectResult",
     "CompactResult",
     "CopyResult",
@@ -73,6 +78,7 @@ __all__ = [
     "Diverged",
     "Durability",
     "Follower",
+    "ForkResult",
     "Freshness",
     "GraftError",
     "HistoryLost",
@@ -95,6 +101,9 @@ __all__ = [
     "Settings",
     "Snapshot",
     "StaleSnapshot",
+    "SwitchResult",
+    "Tag",
+    "TagExists",
     "TooStale",
     "Unsupported",
     "VersionCollected",
@@ -107,6 +116,8 @@ __all__ = [
     "commit",
     "compact",
     "copy_volume",
+    "delete_branch",
+    "delete_tag",
     "export_file",
     "fetch",
     "fork",
@@ -115,6 +126,8 @@ __all__ = [
     "import_file",
     "init",
     "is_replica",
+    "list_branches",
+    "list_tags",
     "log_entries",
     "maintain",
     "metrics",
@@ -132,6 +145,8 @@ __all__ = [
     "snapshot_at",
     "status",
     "storage_use",
+    "switch",
+    "tag",
     "verify",
     "volume_details",
     "wait_for",

@@ -6,7 +6,8 @@ GraftError
 ├── BadRequest             change the request
 │   ├── NoSuchVolume       no volume of this name in the remote
 │   ├── VolumeExists       a volume of this name is there already
-│   ├── NoSuchVersion      no such LSN or time in the log
+│   ├── TagExists          a tag of this name is there already, of another version
+│   ├── NoSuchVersion      no such LSN, time, tag or branch
 │   │   └── VersionCollected   garbage collection removed it; the message names the versions that remain
 │   ├── NotAReplica        the path holds no replica
 │   ├── ReplicaExists      the path is taken
@@ -68,6 +69,10 @@ class NoSuchVersion(BadRequest):
 
 class VersionCollected(NoSuchVersion):
     """The version was there, and garbage collection removed it; the message names the versions that remain."""
+
+
+class TagExists(BadRequest):
+    """A tag of this name exists already."""
 
 
 class NotAReplica(BadRequest):
@@ -140,6 +145,8 @@ class Unsupported(GraftError):
 _GROUPS: tuple[tuple[tuple[type[Exception], ...], type[GraftError]], ...] = (
     ((metastore_errors.NoSuchVolume,), NoSuchVolume),
     ((metastore_errors.VolumeExists,), VolumeExists),
+    ((metastore_errors.NoSuchTag,), NoSuchVersion),
+    ((metastore_errors.TagExists,), TagExists),
     ((metastore_errors.LogUnavailable, pagestore_errors.StoreUnavailable), RemoteUnavailable),
     ((metastore_errors.LogRefused, pagestore_errors.StoreRefused), RemoteRefused),
     ((pagestore_errors.StorageFull,), RemoteRefused),

@@ -71,6 +71,9 @@ class Settings(BaseModel):
     lock_timeout_s: float = Field(default=5.0, ge=0)
     """How long a push or pull waits for another one, or for an open write transaction."""
 
+    author: str | None = None
+    """Who makes the replica's commits and tags, for the log; by default `GRAFT_AUTHOR`, else user@host."""
+
     @property
     def readahead_frames_max(self) -> int:
         """How many frames a scan fetches ahead at once: few enough that they do not evict each other from the cache."""

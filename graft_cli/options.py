@@ -1,6 +1,6 @@
 """Arguments and options shared by commands, and the decorator that turns a function into a command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,12 +85,28 @@ def directory(function: Function) -> Function:
     return click.argument("directory", metavar="[DIR]", default=".", type=ReplicaPath())(function)
 
 
+def split_directory(words: Sequence[str]) -> tuple[Path, list[str]]:
+    """Return the replica among arguments, the first or the last one, and the other arguments.
+
+    By default the working directory. What has a slash is meant as a directory, also where there is no replica.
+    """
+    from graft.replica.directory import is_replica  # noqa: PLC0415 - `graft --help` does without this package
+
+    found = list(words)
+    for place in (0, -1) if found else ():
+        if "/" in found[place] or found[place] in {".", ".."} or is_replica(found[place]):
+            where = found.pop(place)
+            return ReplicaPath().convert(where, None, None), found
+    return Path(), found
+
+
 def at(function: Function) -> Function:
     """Add ``--at``: an old version."""
     option = click.option(
         "--at",
-        metavar="LSN|TIME",
-        help="Use the version at this LSN, or the newest one at this ISO 8601 time (UTC unless it has an offset).",
+        metavar="VERSION",
+        help="Use an old version: an LSN, an ISO 8601 time (UTC unless it has an offset), a tag, a branch, or "
+        "BRANCH@VERSION.",
     )
     return option(function)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -77,7 +78,7 @@ def connect(
     with _replica(replica_path(database), remote, making, settings) as replica:
         parameters = {"vfs": NAME, "durability": level.value, **bounds.parameters()}
         if at is not None:
-            parameters["at"] = str(at) if isinstance(at, int | str) else at.isoformat()
+            parameters["at"] = at.isoformat() if isinstance(at, datetime) else str(at)
         try:
             connection = apsw.Connection(
                 f"file:{quote(str(replica.path))}?{urlencode(parameters)}", flags=flags | apsw.SQLITE_OPEN_URI

@@ -22,11 +22,13 @@ from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
 from graft.sync.commit import commit
 from graft.sync.staleness import refresh
+from graft.sync.versions import Version
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
 from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, result_code
 from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, PROBED, Buffer, Header, ShownCookie, ShownCounter
-from graft_sqlite_vfs.pragmas import PragmaContext, answer
+from graft_sqlite_vfs.pragma_context import PragmaContext
+from graft_sqlite_vfs.pragmas import answer
 from graft_sqlite_vfs.room import PAGES_OF_ROOM, require_room
 from graft_sqlite_vfs.unsupported_pragmas import refuse
 
@@ -80,6 +82,7 @@ class VolumeFile:
         "_snapshot",
         "_transaction",
         "max_staleness_s",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +119,8 @@ class VolumeFile:
         self._committed = False
         """Whether this transaction has committed already."""
         self._transaction: WriteTransaction | None = None
+        self.version: Version | None = None
+        """Which old version is shown, where ``at`` said it."""
         self.max_staleness_s: float | None = None
         """Each transaction reads all that the remote had this many seconds before; None: any local version."""
         self._snapshot: Snapshot | None = None
@@ -371,7 +376,8 @@ class VolumeFile:
             context = PragmaContext(
                 self._replica, self.snapshot, self._durability,
                 fixed=self._fixed is not None, reading=self._snapshot is not None,
-                writing=self._transaction is not None, read_path=self._read_path, bounds=self,
+                writing=self._transaction is not None, read_path=self._read_path, version=self.version,
+                bounds=self,
             )  # fmt: skip
             return answer(name, value, context)
         except FAILURES as error:

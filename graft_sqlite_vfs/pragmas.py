@@ -6,10 +6,8 @@ while it prepares the statement, in the thread that asked and under the connecti
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 import apsw
 
@@ -19,45 +17,18 @@ from graft.operations.hydrate import hydrate
 from graft.operations.log import log_entries
 from graft.operations.status import Audit, Status, audit, status
 from graft.operations.transfer import export_file
-from graft.reading.snapshot import Snapshot
-from graft.replica.replica import Replica
-from graft.settings import Durability
 from graft.sync.fork import fork
 from graft.sync.pull import POLICIES, Policy, fetch, pull
 from graft.sync.push import push
 from graft.sync.staleness import wait_for
 from graft_sqlite_vfs.btree.layout import btree_layout
+from graft_sqlite_vfs.pragma_context import PragmaContext
 from graft_sqlite_vfs.read_bounds import WAIT_S, lsn_number, seconds
 from graft_sqlite_vfs.render import Value, as_json, as_lines, as_table, byte_size, utc_time
+from graft_sqlite_vfs.version_pragmas import branch_pragma, switch_pragma, tag_pragma
 
 PREFIX = "graft_"
 _LOG_LIMIT = 20
-
-
-class StalenessBound(Protocol):
-    """The mutable read bound of a connection."""
-
-    max_staleness_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class PragmaContext:
-    """The open file that a pragma runs on."""
-
-    replica: Replica
-    snapshot: Snapshot
-    """The version that the connection reads, or would read now."""
-    durability: Durability
-    fixed: bool
-    """Whether the file is an old version, opened with `at`."""
-    reading: bool
-    """Whether a transaction is open on it."""
-    writing: bool
-    """Whether a write transaction is open on it."""
-    read_path: str
-    """The name of its read path."""
-    bounds: StalenessBound
-    """Where ``PRAGMA graft_max_staleness_s`` is read and set."""
 
 
 def answer(pragma: str, value: str | None, context: PragmaContext) -> str | None:
@@ -213,7 +184,7 @@ def _hydrate(context: PragmaContext, value: str | None) -> str:
 
 def _fork(context: PragmaContext, value: str | None) -> str:
     name = _needed("fork", "the name of the new volume", value)
-    done = fork(context.replica, name, at=context.snapshot.lsn if context.fixed else None)
+    done = fork(context.replica, name, at=context.fixed_version)
     return f"forked to volume {done.name}, at its LSN {done.lsn}"
 
 
@@ -225,6 +196,7 @@ def _export(context: PragmaContext, value: str | None) -> str:
 
 PRAGMAS: dict[str, Callable[[PragmaContext, str | None], str]] = {
     "audit": _audit,
+    "branch": branch_pragma,
     "compact": _compact,
     "export": _export,
     "fetch": _fetch,
@@ -237,6 +209,8 @@ PRAGMAS: dict[str, Callable[[PragmaContext, str | None], str]] = {
     "push": _push,
     "snapshot": _snapshot,
     "status": _status,
+    "switch": switch_pragma,
+    "tag": tag_pragma,
     "version": _version,
     "wait": _wait,
 }

@@ -32,6 +32,7 @@ from graft.replica.replica import Replica
 from graft.settings import Durability
 from graft.sync.staleness import wait_for
 from graft.sync.time_travel import snapshot_at
+from graft.sync.versions import resolve
 from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, sqlite_error
 from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.pinned import PARAMETER, snapshot_named
@@ -137,12 +138,13 @@ def _opened(path: str, parameter: Callable[[str], str | None], make: FileType, r
     try:
         if bounds.min_lsn is not None:
             wait_for(replica, bounds.min_lsn, timeout_s=bounds.wait_s)
-        fixed = snapshot_at(replica, at) if at else snapshot_named(pin) if pin else None
+        version = resolve(replica, at) if at else None
+        fixed = snapshot_at(replica, version) if version else snapshot_named(pin) if pin else None
         file = make(replica, fixed=fixed, durability=level, read_path=read_path)
     except BaseException:
         replica.close()
         raise
-    file.max_staleness_s = bounds.max_staleness_s
+    file.max_staleness_s, file.version = bounds.max_staleness_s, version
     return file
 
 

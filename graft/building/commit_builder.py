@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from graft.author import author_of
 from graft.building.consolidation import chunks_to_read, joined, pages_to_consolidate, spans
 from graft.building.progress import Progress, WrittenBytes
 from graft.building.segment_builder import Layout, write_segments
@@ -20,7 +21,8 @@ from graft.reading.page_access import PageAccess
 from graft.reading.snapshot import Snapshot
 from graft.remote.carried import CARRIED, Carried, encode_carried
 from graft.remote.entry_frame import LAID_OUT_AT
-from graft.remote.landmarks import COMPACTED_AT, PARENT
+from graft.remote.landmarks import AUTHOR, COMPACTED_AT, PARENT, RESTORED_AT, SEGMENT_BYTES
+from graft.settings import Settings
 from metastore.build import NewCommit, Origin, build_commit
 from metastore.commit import CommitKind
 from metastore.ids import LogId
@@ -147,7 +149,7 @@ def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> O
             summary=new_map,
             commits=access.remote.commits,
             parallel=access.remote.parallel,
-            origin=_with_landmarks(onto, written, origin),
+            origin=with_landmarks(access.settings, onto, written, origin),
             runtime=access.runtime,
         )
         index = CommitIndex.decode(commit.data, onto.log, commit.lsn)
@@ -156,12 +158,15 @@ def committed(access: PageAccess, onto: Onto, draft: Draft, origin: Origin) -> O
     return Outgoing(commit, index, new_map, written, draft.pages)
 
 
-def _with_landmarks(onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
-    """Return the origin with what later commits repeat, and what the first commit of a branch says."""
+def with_landmarks(settings: Settings, onto: Onto, written: Sequence[NewSegment], origin: Origin) -> Origin:
+    """Return the origin with who made the commit, what later ones repeat, and what the first one of a branch says."""
     here = str(_next_lsn(onto.chain)).encode()
     parent = onto.chain[0].commit if onto.chain else None
     known = parent.attributes if parent and parent.log == onto.log else {}
-    landmarks = {name: known[name] for name in (COMPACTED_AT, LAID_OUT_AT) if name in known}
+    landmarks = {name: known[name] for name in (COMPACTED_AT, LAID_OUT_AT, RESTORED_AT) if name in known}
+    landmarks[AUTHOR] = author_of(settings).encode()
+    if size := sum(segment.size for segment in written if not segment.inline):
+        landmarks[SEGMENT_BYTES] = str(size).encode()
     if origin.kind is CommitKind.COMPACT:
         landmarks[COMPACTED_AT] = here
     if parent and onto.begins_branch:

@@ -15,7 +15,7 @@ from graft.replica.replica import Replica
 from graft.replica.view import View
 from graft.sync.collected import require_remaining, withdraw_if_collected
 from graft.sync.history import require_own, require_parent, require_safe_endpoint, was_seen_lately
-from graft.sync.versions import At, Version, resolve
+from graft.sync.versions import AnyVersion, Version, resolve
 from metastore.append import Lost, append
 from metastore.build import NewCommit
 from metastore.errors import CommitMissing
@@ -37,7 +37,7 @@ class ForkResult:
     """Its newest LSN; 0 for the fork of an empty volume."""
 
 
-def fork(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
+def fork(replica: Replica, name: str, *, at: AnyVersion | None = None) -> ForkResult:
     """Make a volume that starts as this one is now, local commits included, or as it was ``at`` a version.
 
     Two requests, if the replica was in touch with its remote lately and has no local commits. The replica stays where
@@ -47,7 +47,7 @@ def fork(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
         return fork_locked(replica, name, at=at)
 
 
-def fork_locked(replica: Replica, name: str, *, at: At | None = None) -> ForkResult:
+def fork_locked(replica: Replica, name: str, *, at: AnyVersion | None = None) -> ForkResult:
     """See `fork`; the caller holds the sync lock."""
     check_new_name(name)
     view = replica.view()
@@ -68,7 +68,7 @@ class Branch:
         return ForkResult(name, self.record.volume, self.record.log, self.lsn)
 
 
-def start_branch(replica: Replica, name: str, view: View, at: At | None = None) -> Branch:
+def start_branch(replica: Replica, name: str, view: View, at: AnyVersion | None = None) -> Branch:
     """Make a branch that starts at a version, by default the one that the replica builds on, without local commits.
 
     The caller holds the sync lock, and has checked the name. Unless this process saw the version lately, the remote is

@@ -9,13 +9,13 @@ from graft.reading.snapshot import Snapshot
 from graft.remote.entry_frame import entry_frame
 from graft.replica.replica import Replica
 from graft.sync.inline_bodies import keep_inline
-from graft.sync.versions import At, Version, chain_to, resolve
+from graft.sync.versions import AnyVersion, Version, chain_to, resolve
 from metastore.index import CommitIndex
 from metastore.lsn import chain as chain_of
 from metastore.placement import InCommit
 
 
-def snapshot_at(replica: Replica, at: At) -> Snapshot:
+def snapshot_at(replica: Replica, at: AnyVersion) -> Snapshot:
     """Return the volume as it was; the same few requests as opening the newest version. Raises `NoSuchVersion`."""
     version = resolve(replica, at)
     view = replica.view()

@@ -31,9 +31,6 @@ from metastore.tags import HEAD, TagRecord, check_tag, list_tags, read_tag
 from metastore.volumes import VolumeRecord, check_name, list_volumes, read_volume
 from pagestore.errors import PageStoreError
 
-At: TypeAlias = int | str | datetime
-"""An LSN, a moment as ISO 8601 text (UTC unless it names an offset) or as `datetime`, a tag, or a branch's name."""
-
 _SHOWN = 8
 
 
@@ -54,11 +51,20 @@ class Version:
         return self.lineage.log_of(self.lsn)
 
 
-def resolve(replica: Replica, at: At) -> Version:
+At: TypeAlias = int | str | datetime
+"""An LSN, a moment as ISO 8601 text (UTC unless it names an offset) or as `datetime`, a tag, or a branch's name."""
+
+AnyVersion: TypeAlias = At | Version
+"""The same, or a version that was looked up already."""
+
+
+def resolve(replica: Replica, at: AnyVersion) -> Version:
     """Return the version that ``at`` means; raises `NoSuchVersion`, `NoSuchVolume` and the remote's errors.
 
     No request for an LSN that the replica knows, one for a tag; more for the rest.
     """
+    if isinstance(at, Version):
+        return at
     state = replica.view().state
     here = _Where(replica.remote, replica.name, state.identity.lineage, known=state.lsn)
     if not isinstance(at, str):
@@ -221,6 +227,12 @@ def _branches(where: _Where) -> list[str]:
     with suppress(MetaStoreError, PageStoreError):
         return list_volumes(where.remote.store)
     return []
+
+
+def no_such_tag(replica: Replica, name: str) -> NoSuchVersion:
+    """Return an error that names the tags that may have been meant; one listing."""
+    where = _Where(replica.remote, replica.name, replica.lineage)
+    return NoSuchVersion(f"volume {replica.name} has no tag {name}{_near(name, _tags(where))}")
 
 
 def _near(name: str, names: list[str]) -> str:
