@@ -62,7 +62,7 @@ def gc(
             address, keep_last=keep_last, keep_for_s=keep_for, grace_s=grace, dry_run=dry_run, progress=report
         )
     if as_json:
-        document(done, kept_for=done.kept_for)
+        document(done, kept_for=done.kept_for, dead_bytes=done.dead_bytes)
     else:
         show(done, verbose=verbose)
 
@@ -85,6 +85,8 @@ def show(done: CollectResult, *, verbose: bool = False) -> None:
     verb = "Would delete" if done.dry_run else "Deleted"
     say(f"{verb} {gone}: {size(max(done.freed_bytes, 0))}" if gone else "Nothing to delete")
     say(f"{counted(done.kept_objects, 'object')} of {size(done.kept_bytes)} stay")
+    if 4 * done.dead_bytes > done.kept_bytes:
+        say(f"{size(done.dead_bytes)} of that is read by no version: graft maintain rewrites what is live in it")
     if verbose:
         for mark, items in (("-", done.going), (" ", done.kept)):
             for item in items:

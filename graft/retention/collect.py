@@ -99,6 +99,11 @@ class CollectResult:
     """Each object that stays, with the reason."""
 
     @property
+    def dead_bytes(self) -> int:
+        """Of the segments that stay, the bytes of frames that no retained version reads."""
+        return max(0, sum(item.bytes for item in self.kept if item.key.startswith("segments/")) - self.live_bytes)
+
+    @property
     def kept_for(self) -> tuple[KeptFor, ...]:
         """What stays by reason, the most bytes first."""
         objects: Counter[str] = Counter()
@@ -173,7 +178,7 @@ def collect_in(
             failpoint("gc: after announcement")
             found = survey(remote, policy, now_s, only=only, earlier=found)
             _announce(store, found)  # what became a root before the announcement
-        marks = mark(remote.commits, remote.parallel, found.retained, found.names)
+        found, marks = _marked(remote, found, lambda: survey(remote, policy, now_s, only=only, earlier=found))
         around = Surroundings(now_s, segments, uploads, found.pins, found.first_lsns, found.abandoned, found.unread)
         plan = Plan()
         plan_commits(plan, found.logs, found.left(), marks, around)
@@ -183,6 +188,18 @@ def collect_in(
         if not dry_run:
             _execute(remote, plan, found.half_removed, progress)
         return _result(plan, found, marks, dry_run=dry_run)
+
+
+def _marked(remote: Remote, found: Survey, look_again: Callable[[], Survey]) -> tuple[Survey, Marks]:
+    """Mark what the retained versions need, less what another collector has given up since the survey."""
+    while True:
+        try:
+            return found, mark(remote.commits, remote.parallel, found.retained, found.names)
+        except CorruptCommit:
+            now = look_again()
+            if now.left() == found.left():
+                raise
+            found = now
 
 
 def _announce(store: ObjectStore, found: Survey) -> None:
