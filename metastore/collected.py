@@ -8,14 +8,14 @@ root, or the root's maker sees that its version is to go. Where there are severa
 them says so: two collectors at once leave what both leave.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from metastore.errors import CommitMissing, CorruptCommit, UnsupportedCommit, translated
+from metastore.errors import CommitMissing, CorruptCommit, LogUnavailable, UnsupportedCommit, translated
 from metastore.ids import LogId
 from metastore.lsn import BEFORE_FIRST, LSN, descending_text
 from metastore.records import LsnField, format_of, sealed, unsealed
@@ -24,6 +24,7 @@ from pagestore.objectstore import ObjectStore, etag_of
 FORMAT = 1
 _SHOWN = 12
 _FIRST = LSN(1)
+_TRIES_MAX = 20
 
 
 class CollectionRecord(BaseModel):
@@ -101,9 +102,19 @@ def write_record(store: ObjectStore, log: LogId, remaining: Remaining) -> str:
     return key
 
 
-def read_remaining(store: ObjectStore, log: LogId) -> Remaining:
-    """Return which versions of a log remain: one request where nothing was ever collected, else one more a record."""
-    return read_records(store, list_records(store, log), log)
+def read_remaining(store: ObjectStore, log: LogId, known: Sequence[str] | None = None) -> Remaining:
+    """Return which versions of a log remain: one request where nothing was ever collected, else one more a record.
+
+    The keys that are ``known`` from a listing save that request. A record that was superseded meanwhile makes it list
+    again: the new one was written before the old one was deleted.
+    """
+    keys = list_records(store, log) if known is None else known
+    for _ in range(_TRIES_MAX):
+        try:
+            return _read_records(store, keys, log)
+        except CommitMissing:
+            keys = list_records(store, log)
+    raise LogUnavailable(f"the collection records of log {log} in {store.url} changed all the time; try again")
 
 
 def list_records(store: ObjectStore, log: LogId) -> list[str]:
@@ -112,15 +123,12 @@ def list_records(store: ObjectStore, log: LogId) -> list[str]:
         return [found.key for found in store.list(collected_prefix(log))]
 
 
-def read_records(store: ObjectStore, keys: Iterable[str], log: LogId) -> Remaining:
-    """Return what remains by all of these records; one that was superseded meanwhile counts no more."""
+def _read_records(store: ObjectStore, keys: Iterable[str], log: LogId) -> Remaining:
+    """Return what remains by all of these records; raises `CommitMissing`."""
     remaining = WHOLE
     for key in keys:
-        try:
-            with translated():
-                data = store.get(key)
-        except CommitMissing:
-            continue
+        with translated():
+            data = store.get(key)
         found = decode_collection(data, log, f"{key} in {store.url}")
         remaining = remaining.intersected(Remaining(found.floor, tuple(LSN(lsn) for lsn in found.versions)))
     return remaining

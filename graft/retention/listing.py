@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from metastore.collected import WHOLE, Remaining, read_records
+from metastore.collected import WHOLE, Remaining, read_remaining
 from metastore.errors import translated
 from metastore.ids import LogId
 from metastore.lsn import LSN, parse_descending
@@ -85,7 +85,7 @@ def list_log(store: ObjectStore, log: LogId) -> LogListing:
         for info in store.list(prefix):
             _sort_in(found, info.key.removeprefix(prefix), info)
     if found.records:
-        found.remaining = read_records(store, found.records, log)
+        found.remaining = read_remaining(store, log, list(found.records))
     return found
 
 

@@ -21,6 +21,7 @@ from metastore.tombstone import (
     tombstone_of,
 )
 from pagestore.stores.memory import MemoryStore
+from pagestore.testing import FaultyStore, preceded_by
 from tests.metastore.sample_commit import GOLDEN, golden_commits
 
 LOG = LogId(bytes.fromhex("00112233445566778899aabbccddeeff"))
@@ -107,3 +108,15 @@ def test_pins_say_all_in_their_key():
     for seconds in (0, -1, 10**9):
         with pytest.raises(ValueError, match="a pin lasts"):
             new_pin(LOG, LSN(7), seconds)
+
+
+def test_a_record_that_is_superseded_while_it_is_read_is_looked_for_again():
+    store = FaultyStore(MemoryStore("tombstone-superseded"))
+    old = write_record(store, LOG, Remaining(LSN(10)))
+
+    def superseded():
+        write_record(store, LOG, Remaining(LSN(12)))
+        store.delete(old)
+
+    store.fail_next("get", preceded_by(superseded))
+    assert read_remaining(store, LOG) == Remaining(LSN(12))
