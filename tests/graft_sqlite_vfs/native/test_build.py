@@ -91,3 +91,21 @@ def test_a_layout_that_is_not_pythons_is_refused(headers, tmp_path, file, ours, 
     ).stdout
     assert f"built from other sources ({told})" in found
     assert "install graft again" in found
+
+
+def test_an_accelerator_of_an_earlier_build_does_not_outlive_a_failed_one(headers, tmp_path):
+    """Python would load it although the sources are others; that it is left out is told, with the reason."""
+    pytest.importorskip("setuptools", reason="nothing builds extensions here")
+    shutil.copy(NATIVE.parents[1] / "setup.py", tmp_path)
+    sources = shutil.copytree(NATIVE, tmp_path / "graft_sqlite_vfs" / "native")
+    stale = sources.parent / f"_accelerator{sysconfig.get_config_var('EXT_SUFFIX')}"
+    stale.write_bytes(b"of an earlier build")
+    (sources / "record.c").write_text("#error broken on purpose\n")
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "broken on purpose" in done.stderr
+    assert "graft: the accelerator was not built" in done.stderr
+    assert not stale.exists()
