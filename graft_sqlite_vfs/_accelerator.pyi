@@ -57,6 +57,8 @@ class Appender:
         counters: bytes,
         counters_id: tuple[int, int],
         sync: bool,
+        state: bytes = ...,
+        state_id: tuple[int, int] = ...,
     ) -> None: ...
     def aim(
         self, journal: memoryview, path: bytes, descriptor: int, end: int, limit: int, tail_synced: bool, /

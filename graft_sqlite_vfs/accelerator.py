@@ -19,6 +19,7 @@ import xxhash
 from graft.errors import GraftError, WriterBusy, local_errors
 from graft.finalizers import in_finalizer
 from graft.reading.snapshot import Snapshot
+from graft.replica.directory import STATE_FILE
 from graft.replica.replica import SHARED, Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
@@ -61,6 +62,7 @@ class AcceleratedFile(VolumeFile):
                     self.appender = _accelerator.Appender(
                         self.reader, replica.page_size, os.fsencode(lock), descriptor,
                         os.fsencode(replica.home.path / SHARED), replica.home.id_of(SHARED), sync,
+                        os.fsencode(replica.home.path / STATE_FILE), replica.home.id_of(STATE_FILE),
                     )  # fmt: skip
             finally:
                 os.close(descriptor)

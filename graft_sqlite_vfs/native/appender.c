@@ -50,10 +50,11 @@ static int find(const graft_appender *appender, uint32_t page)
 
 /* The transaction */
 
-/* Return whether the lock, the counters and the journal file are still the files that other processes open. */
+/* Return whether the lock, the counters, the state and the journal file are still those that other processes open. */
 static bool is_unmoved(const graft_appender *appender)
 {
     return named_is_there(&appender->lock) && named_is_there(&appender->counters) &&
+           (appender->state.path == NULL || named_is_there(&appender->state)) &&
            named_is_there(&appender->journal_file);
 }
 
@@ -475,14 +476,16 @@ static int reader_of(PyObject *found, void *reader)
 
 static PyObject *appender_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"reader", "page_size", "lock", "lock_descriptor", "counters", "counters_id", "sync", NULL};
+    static char *names[] = {"reader", "page_size", "lock", "lock_descriptor", "counters", "counters_id", "sync",
+                            "state", "state_id", NULL};
     graft_reader *reader;
     unsigned page_size;
-    const char *lock, *counters;
+    const char *lock, *counters, *state = NULL;
     int sync, lock_descriptor;
-    unsigned long long device, inode;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&Iyiy(KK)p:Appender", names, reader_of, &reader, &page_size, &lock,
-                                     &lock_descriptor, &counters, &device, &inode, &sync))
+    unsigned long long device, inode, state_device = 0, state_inode = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&Iyiy(KK)p|y(KK):Appender", names, reader_of, &reader, &page_size,
+                                     &lock, &lock_descriptor, &counters, &device, &inode, &sync, &state,
+                                     &state_device, &state_inode))
         return NULL;
     graft_appender *appender = NULL;
     int descriptor = -1;
@@ -493,8 +496,11 @@ static PyObject *appender_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     else
         appender = (graft_appender *)type->tp_alloc(type, 0);
     if (appender != NULL && (named_note(&appender->lock, lock, descriptor) < 0 ||
-                             named_set(&appender->counters, counters, (dev_t)device, (ino_t)inode) < 0)) {
+                             named_set(&appender->counters, counters, (dev_t)device, (ino_t)inode) < 0 ||
+                             (state != NULL && named_set(&appender->state, state, (dev_t)state_device,
+                                                         (ino_t)state_inode) < 0))) {
         named_forget(&appender->lock);
+        named_forget(&appender->counters);
         type->tp_free((PyObject *)appender);
         appender = NULL;
     }
@@ -533,6 +539,7 @@ static void appender_dealloc(graft_appender *appender)
         close(appender->lock_descriptor);
     named_forget(&appender->lock);
     named_forget(&appender->counters);
+    named_forget(&appender->state);
     PyMem_RawFree(appender->gathered);
     Py_DECREF((PyObject *)appender->reader);
     Py_TYPE(appender)->tp_free((PyObject *)appender);

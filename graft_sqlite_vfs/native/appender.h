@@ -30,7 +30,7 @@ typedef struct graft_appender {
     uint32_t page_size;
     uint32_t page_shift;
     int lock_descriptor;
-    named_file lock, counters; /* checked to be still the files that other processes open by name */
+    named_file lock, counters, state; /* checked to be still the files that other processes open by name */
     bool sync; /* a commit waits for the disk */
     struct graft_appender *previous, *next;
     /* Room */

@@ -169,6 +169,7 @@ def test_a_part_that_was_replaced(service, volumes, name):
     part.rename(aside)
     shutil.copytree(aside, part) if name == "journal" else shutil.copy(aside, part)
     refuses_to_sync(replica)
+    refused(lambda: service.execute(INSERT, ("small",)))
     refused(lambda: service.execute(INSERT, ("x" * 500_000,)))
     replica.close()
     if name == "journal":
