@@ -24,7 +24,7 @@ from pagestore.stores.local_dir import LocalDirStore
 from graft_cli.main import main
 
 def block():
-    for _ in range(600):
+    for _ in range(3000):
         time.sleep(0.1)  # in slices: a signal between Python's last look and a system call does not end that
 """
 

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[3]
 def test_connections_that_are_collected_anywhere_do_not_hang_the_process(tmp_path, mode, pure):
     done = subprocess.run(
         [sys.executable, "-m", "tests.graft_sqlite_vfs.processes.finalizer_worker", mode, tmp_path],
-        cwd=ROOT, env={**os.environ, VARIABLE: pure}, capture_output=True, text=True, check=False, timeout=300,
+        cwd=ROOT, env={**os.environ, VARIABLE: pure}, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.stdout == "done\n", done.stderr
 

@@ -10,6 +10,7 @@ import pytest
 from graft.errors import RemoteUnavailable
 from sqlsync.errors import MutationRejected, SqlSyncError
 from sqlsync.queries.row_diff import RowChange
+from testbed.patience import PATIENCE_S
 from tests.graft.support import fast_directory
 from tests.sqlsync.support import Stage
 
@@ -24,7 +25,7 @@ SCHEMA = """
     CREATE VIRTUAL TABLE diary USING fts5 (text);
     CREATE VIRTUAL TABLE boxes USING rtree (id, x0, x1);
 """
-WAIT_S = 60
+WAIT_S = PATIENCE_S
 
 
 class Anything:
