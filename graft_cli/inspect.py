@@ -1,22 +1,20 @@
-"""`graft status`, `log`, `audit` and `verify`: commands that change nothing."""
+"""`graft status`, `audit` and `verify`: commands that change nothing."""
 
 from pathlib import Path
 
 import click
 
-from graft.operations.log import LogEntry, log_entries
 from graft.operations.status import Audit, Status
 from graft.operations.status import audit as graft_audit
 from graft.operations.status import status as graft_status
 from graft.operations.verify import verify as graft_verify
 from graft.replica.opening import open_replica
 from graft_cli.exitcodes import ExitCode
-from graft_cli.human import counted, iso, moment, size
+from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
-from graft_cli.options import as_json, as_json_lines, command, directory
-from graft_cli.output import as_json_text, document, fields, plain, say
+from graft_cli.options import as_json, command, directory
+from graft_cli.output import document, fields, say
 from graft_cli.progress import progress
-from graft_cli.rows import Table
 
 _COLOURS = {"up to date": "green", "ahead": "yellow", "behind": "yellow", "diverged": "red"}
 
@@ -71,36 +69,6 @@ def _what_next(found: Status) -> str:
         case "diverged":
             return f": {local} and {new}; pull with a policy"
     return ""
-
-
-@command(
-    "log",
-    "graft log -n 5",
-    "graft log --json | jq .message",
-)
-@directory
-@click.option("-n", "--limit", type=click.IntRange(min=0), metavar="COUNT", help="Show at most COUNT commits.")
-@as_json_lines
-def log(directory: Path, limit: int | None, as_json: bool) -> None:
-    """List the commits of DIR's volume in the remote, newest first. Local commits are not included.
-
-    Other commands take the LSN as --at.
-    """
-    table = Table()
-    with open_replica(directory) as replica:
-        if not as_json:
-            table.begin(["LSN", "time", "kind", "pages", "size", "message"])
-        for entry in log_entries(replica, limit):
-            if as_json:
-                say(as_json_text(plain(entry) | {"time": iso(entry.time_us)}))
-            else:
-                table.row(_row(entry))
-    table.end()
-
-
-def _row(entry: LogEntry) -> list[int | str]:
-    message = (entry.message or "").partition("\n")[0]
-    return [entry.lsn, moment(entry.time_us), entry.kind, entry.changed_pages, size(entry.byte_size), message]
 
 
 @command("audit", "graft audit ./airports")

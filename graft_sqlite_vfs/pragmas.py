@@ -100,14 +100,15 @@ def _log(context: PragmaContext, value: str | None) -> str:
         (
             str(entry.lsn),
             utc_time(entry.time_us),
+            entry.author or "",
             entry.kind,
             str(entry.changed_pages),
-            byte_size(entry.byte_size),
+            "" if entry.bytes is None else byte_size(entry.bytes),
             (entry.message or "").partition("\n")[0],
         )
         for entry in entries
     ]
-    return as_table(("LSN", "time", "kind", "pages", "size", "message"), rows)
+    return as_table(("LSN", "time", "author", "kind", "pages", "bytes", "message"), rows)
 
 
 def _fetch(context: PragmaContext, value: str | None) -> str:

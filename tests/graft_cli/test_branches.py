@@ -1,5 +1,8 @@
 """graft tag, branch and switch."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from graft_cli.exitcodes import ExitCode
@@ -90,3 +93,47 @@ def test_slips(graft, replica):
     assert "is an LSN" in graft("tag", "12", replica, code=ExitCode.FAILED).err
     assert "no volume named nowhere" in graft("switch", "nowhere", replica, code=ExitCode.FAILED).err
     assert "not a replica" in graft("tag", "v1", "./nowhere", code=ExitCode.FAILED).err
+
+
+def test_the_log_tells_who_and_what(graft, replica, monkeypatch):
+    monkeypatch.setenv("GRAFT_AUTHOR", "ann")
+    graft("sql", replica, "CREATE TABLE rivers(name); INSERT INTO rivers VALUES ('Inn')")
+    graft("push", replica, "-m", "a river")
+    graft("branch", "b", replica)
+    graft("switch", "b", replica)
+    entries = [json.loads(line) for line in graft("log", replica, "--json", "--tables").lines]
+    assert [entry["lsn"] for entry in entries] == [4, 3, 2, 1]
+    assert entries[0]["author"] == "ann"
+    assert "@" in entries[1]["author"]
+    assert [entry["tables"] for entry in entries] == [["rivers"], ["towns"], ["towns"], ["towns"]]
+    stored = sum(
+        path.stat().st_size for path in Path("remote").rglob("*") if path.parent.name in {"commits", "segments"}
+    )
+    assert sum(entry["bytes"] for entry in entries) == stored
+    table = graft("log", replica, "-n", 1, "--tables").lines
+    assert [word in table[-1] for word in ("4", "ann", "rivers", "a river")] == [True] * 4
+    assert "tables" not in json.loads(graft("log", replica, "--json", "-n", 1).out)
+
+
+def test_the_graph(graft, replica):
+    graft("tag", "v1", 1, replica)
+    graft("branch", "early", 1, replica)
+    graft("branch", "late", 3, replica)
+    for branch in ("early", "late", "towns"):
+        graft("switch", branch, replica)
+        graft("sql", replica, f"INSERT INTO towns(name) VALUES ('{branch}')")
+        graft("push", replica, "-m", f"on {branch}")
+    graft("branch", "unstarted", replica)
+    shown = graft("log", "--graph", replica).out
+    assert [line.split("  ")[0] for line in shown.splitlines()][2:] == [
+        "| * | 2", "|_|/", "* | 3", "* | 2", "|/", "* 1",
+    ]  # fmt: skip
+    assert shown.startswith("* 4  (")
+    assert "\n|   * 4  (late)" in shown
+    for label in ("(replica -> towns, towns, unstarted)", "(late)", "(early)", "(tag: v1)"):
+        assert label in shown
+    found = [json.loads(line) for line in graft("log", "--graph", "--json", replica).lines]
+    assert [(entry["branch"], entry["lsn"]) for entry in found] == [
+        ("towns", 4), ("late", 4), ("early", 2), ("towns", 3), ("towns", 2), ("towns", 1),
+    ]  # fmt: skip
+    assert found[1]["parent"] == {"branch": "towns", "lsn": 3}

@@ -28,7 +28,7 @@ def test_push_and_log(graft, replica, monkeypatch):
     assert graft("push", "-m", "one town\nless").out.startswith("Pushed LSN 2: ")
     assert graft("push").out == "Nothing to push, at LSN 2\n"
     heading, newest, first = graft("log").lines
-    assert heading.split() == ["LSN", "time", "kind", "pages", "size", "message"]
+    assert heading.split() == ["LSN", "time", "author", "kind", "pages", "bytes", "message"]
     assert newest.split()[0] == "2"
     assert newest.endswith("one town")
     assert first.split()[0] == "1"

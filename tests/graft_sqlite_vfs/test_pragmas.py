@@ -58,7 +58,7 @@ def test_push_log_and_message(db):
         db.execute("UPDATE t SET v = ?", (n,))
         db.pragma("graft_push", f"number {n}")
     table = ask(db, "graft_log").splitlines()
-    assert table[0].split() == ["LSN", "time", "kind", "pages", "size", "message"]
+    assert table[0].split() == ["LSN", "time", "author", "kind", "pages", "bytes", "message"]
     assert [line.split()[0] for line in table[1:]] == ["4", "3", "2", "1"]
     assert table[-1].endswith("first words")
     assert [line.split()[0] for line in ask(db, "graft_log=2").splitlines()] == ["LSN", "4", "3"]
