@@ -20,6 +20,7 @@ from tests.graft.support import (
     body,
     commit,
     content,
+    disk_bytes,
     failpoint_hook,
     fast_directory,
     fresh_store,
@@ -186,7 +187,7 @@ def test_threads_read_while_the_cache_is_emptied_under_them(tmp_path):
     for thread in threads:
         thread.join(PATIENCE_S)
     assert not errors
-    assert sum(path.stat().st_size for path in (tmp_path / "r" / "cache").glob("*.frames")) <= 24 * 1024
+    assert disk_bytes((tmp_path / "r" / "cache").glob("*.frames")) <= 24 * 1024
     for replica in (writer, reader, other):
         leave(replica)
 
