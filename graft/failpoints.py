@@ -53,6 +53,9 @@ FAILPOINTS = (
     "cleaning: after file",
     "pull: after fetch",
     "pull: after state",
+)
+
+REMOTE_FAILPOINTS = (
     "gc: after announcement",
     "gc: between segments",
     "gc: after segments",
@@ -66,7 +69,8 @@ FAILPOINTS = (
     "cp: before commit",
     "cp: before name",
 )
+"""Points of what works on a remote and needs no replica: collecting, removing, renaming, copying."""
 
-_points = Failpoints(FAILPOINTS)
+_points = Failpoints((*FAILPOINTS, *REMOTE_FAILPOINTS))
 failpoint = _points.pass_by
 set_failpoint_hook = _points.set_hook

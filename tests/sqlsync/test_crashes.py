@@ -20,7 +20,6 @@ RARE = {
     "push: before segment", "push: after segment",  # needs a large commit
     "compact: after segment", "compact: after check",  # nobody compacts here
     "cleaning: after index", "cleaning: after file",  # needs a cache with many dead pages
-    *(point for point in POINTS if point.startswith("gc:")),  # no garbage is collected here
 }  # fmt: skip
 
 

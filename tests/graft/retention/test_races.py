@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from graft.errors import BaseCollected, Diverged, HistoryLost, RemoteUnavailable, VersionCollected
-from graft.failpoints import FAILPOINTS
+from graft.failpoints import REMOTE_FAILPOINTS
 from graft.operations.compact import compact
 from graft.operations.verify import verify
 from graft.retention.pinning import pin
@@ -36,7 +36,7 @@ from tests.graft.support import (
     small_settings,
 )
 
-GC_POINTS = [point for point in FAILPOINTS if point.startswith("gc:")]
+GC_POINTS = [point for point in REMOTE_FAILPOINTS if point.startswith("gc:")]
 
 
 def cloned(tmp_path, store, name, runtime=SYSTEM):
