@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from graft.retention.maintain import MaintainResult, maintain
     from graft.retention.pinning import Pin, pin
     from graft.retention.remove import remove_volume, rename_volume
+    from graft.retention.restore import RestoreResult, restore
     from graft.retention.usage import storage_use, volume_details
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "RemoteUnavailable",
     "Replica",
     "ReplicaExists",
+    "RestoreResult",
     "Settings",
     "Snapshot",
     "StaleSnapshot",
@@ -141,6 +143,7 @@ __all__ = [
     "refresh",
     "remove_volume",
     "rename_volume",
+    "restore",
     "set_remote",
     "snapshot_at",
     "status",
@@ -158,12 +161,14 @@ _RETENTION = {
     "CopyResult": "copying",
     "MaintainResult": "maintain",
     "Pin": "pinning",
+    "RestoreResult": "restore",
     "collect": "collect",
     "copy_volume": "copying",
     "maintain": "maintain",
     "pin": "pinning",
     "remove_volume": "remove",
     "rename_volume": "remove",
+    "restore": "restore",
     "storage_use": "usage",
     "volume_details": "usage",
 }

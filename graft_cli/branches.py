@@ -1,8 +1,9 @@
-"""`graft tag`, `branch` and `switch`: names of versions, and going from one branch to another."""
+"""`graft tag`, `branch`, `switch` and `restore`: names of versions, and going to them."""
 
 import click
 
 from graft.replica.opening import open_replica
+from graft.retention.restore import restore as graft_restore
 from graft.sync.branches import Branch, list_branches
 from graft.sync.branches import delete_branch as graft_delete_branch
 from graft.sync.fork import fork as graft_fork
@@ -109,6 +110,31 @@ def switch(words: tuple[str, ...], create: bool, discard: bool, as_json: bool) -
         document(done)
     else:
         say(_switched(done))
+
+
+@command("restore", "graft restore 41", "graft restore v1 ./airports")
+@click.argument("words", metavar="VERSION [DIR]", nargs=-1)
+@click.option("-m", "--message", help="The message of the commit; by default which LSN was restored.")
+@as_json
+def restore(words: tuple[str, ...], message: str | None, as_json: bool) -> None:
+    """Make a commit whose content is that of an older VERSION: an LSN, a time, a tag, a branch, or BRANCH@VERSION.
+
+    No page is moved: the commit lists the places that differ. It is appended to the remote at once, and DIR goes there.
+    What came after VERSION stays in the history. Local commits must be pushed or given up before.
+    """
+    directory, given = split_directory(words)
+    if len(given) != 1:
+        raise click.UsageError("missing argument 'VERSION'" if not given else "expected VERSION [DIR], and got more")
+    with open_replica(directory) as replica:
+        done = graft_restore(replica, given[0], message=message)
+        name = replica.name
+    if as_json:
+        document(done)
+    elif done.before == done.after:
+        say(f"The content of LSN {done.restored} is the newest already, at LSN {done.after}")
+    else:
+        pages = counted(done.pages, "page")
+        say(f"Restored LSN {done.restored} of {name} as LSN {done.after}: {pages} changed, none was moved")
 
 
 def _switched(done: SwitchResult) -> str:

@@ -38,6 +38,7 @@ SECTIONS = (
             LazyCommand("fork", "graft_cli.fork:fork", "Create a volume from a version of this one."),
             LazyCommand("branch", "graft_cli.branches:branch", "List, make or delete branches of a volume."),
             LazyCommand("switch", "graft_cli.branches:switch", "Move a replica to another branch."),
+            LazyCommand("restore", "graft_cli.branches:restore", "Make an older version the newest content."),
             LazyCommand("tag", "graft_cli.branches:tag", "List, make or delete names of versions."),
             LazyCommand("serve", "graft_cli.serve:serve", "Serve documents that several people edit."),
             LazyCommand("cp", "graft_cli.volumes:cp", "Copy a volume to another remote or name."),

@@ -93,10 +93,13 @@ def split_directory(words: Sequence[str]) -> tuple[Path, list[str]]:
     from graft.replica.directory import is_replica  # noqa: PLC0415 - `graft --help` does without this package
 
     found = list(words)
-    for place in (0, -1) if found else ():
-        if "/" in found[place] or found[place] in {".", ".."} or is_replica(found[place]):
-            where = found.pop(place)
-            return ReplicaPath().convert(where, None, None), found
+    ends = (0, -1) if found else ()
+    tests: tuple[Callable[[str], bool], ...] = (lambda word: "/" in word or word in {".", ".."}, is_replica)
+    for looks_like_one in tests:  # a branch may be called like a directory: what has a slash is none
+        for end in ends:
+            if looks_like_one(found[end]):
+                where = found.pop(end)
+                return ReplicaPath().convert(where, None, None), found
     return Path(), found
 
 

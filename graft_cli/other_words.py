@@ -1,11 +1,7 @@
 """Maps command names of other tools to what graft offers instead. Pure."""
 
-_FORK = "graft fork creates a volume from any version of this one, and copies nothing"
 _PAST = "graft sql and graft shell read an old version with --at, graft export writes it to a file"
-_BACK = (
-    "graft pull --policy discard discards local commits; to go back further, use graft export --at and graft import, "
-    "or graft fork --at"
-)
+_BACK = "graft pull --policy discard discards local commits; graft restore VERSION brings an older version back"
 _LISTED = "graft volumes REMOTE lists the volumes of a remote"
 _SQL = "graft sql runs statements, graft shell opens a prompt"
 _COMMITTED = "every SQL transaction is a local commit already; graft push -m MESSAGE sends them"
@@ -28,7 +24,7 @@ INSTEAD = {
     "bisect": _PAST,
     "blame": "rows have no history of their own; graft log lists the commits of the volume",
     "check": "graft verify reads and checks a volume, graft doctor checks a replica or a remote",
-    "checkout": f"{_PAST}; {_FORK}",
+    "checkout": f"{_PAST}; graft switch goes to another branch, graft switch -c makes one",
     "cherry-pick": _MERGED,
     "commit": _COMMITTED,
     "config": "settings are in the URL of the remote, in AWS variables, or in graft.Settings",
@@ -65,7 +61,6 @@ INSTEAD = {
     "repack": _TIDIED,
     "replicate": "graft clone creates a replica, graft follow keeps it fresh",
     "reset": _BACK,
-    "restore": _BACK,
     "revert": _BACK,
     "rollback": _BACK,
     "run": _SQL,
@@ -75,7 +70,7 @@ INSTEAD = {
     "show": f"graft log lists commits; {_PAST}",
     "snapshot": f"every pushed commit is a snapshot; {_PAST}",
     "sqlite": _SQL,
-    "stash": f"local commits stay until they are pushed; {_FORK}",
+    "stash": "local commits stay until they are pushed; graft switch -c NAME takes them to a new branch",
     "start": "graft serve serves documents; volumes need no server",
     "sync": "use graft pull and graft push, or graft follow for a reader",
     "undo": _BACK,

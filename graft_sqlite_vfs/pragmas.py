@@ -25,7 +25,7 @@ from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.pragma_context import PragmaContext
 from graft_sqlite_vfs.read_bounds import WAIT_S, lsn_number, seconds
 from graft_sqlite_vfs.render import Value, as_json, as_lines, as_table, byte_size, utc_time
-from graft_sqlite_vfs.version_pragmas import branch_pragma, switch_pragma, tag_pragma
+from graft_sqlite_vfs.version_pragmas import branch_pragma, restore_pragma, switch_pragma, tag_pragma
 
 PREFIX = "graft_"
 _LOG_LIMIT = 20
@@ -208,6 +208,7 @@ PRAGMAS: dict[str, Callable[[PragmaContext, str | None], str]] = {
     "max_staleness_s": _max_staleness,
     "pull": _pull,
     "push": _push,
+    "restore": restore_pragma,
     "snapshot": _snapshot,
     "status": _status,
     "switch": switch_pragma,

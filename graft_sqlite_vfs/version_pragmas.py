@@ -72,6 +72,24 @@ def switch_pragma(context: PragmaContext, value: str | None) -> str:
     return "\n".join([switched(done), *_still_reads(context)])
 
 
+def restore_pragma(context: PragmaContext, value: str | None) -> str:
+    """Make a commit with the content of an older version (``VERSION``)."""
+    if context.writing:
+        raise BadRequest(
+            f"volume {context.replica.name}: this connection has a write transaction open, and restoring would replace "
+            "the version that it is based on: COMMIT or ROLLBACK first"
+        )
+    if not value:
+        raise BadRequest("PRAGMA graft_restore needs the version to restore: PRAGMA graft_restore='…'")
+    from graft.retention.restore import restore  # noqa: PLC0415 - most programs never do that
+
+    done = restore(context.replica, value)
+    if done.before == done.after:
+        return f"the content of LSN {done.restored} is the newest already, at LSN {done.after}"
+    text = f"restored LSN {done.restored} as LSN {done.after}: {done.pages} pages changed"
+    return "\n".join([text, *_still_reads(context)])
+
+
 def switched(done: SwitchResult) -> str:
     """Tell where a replica went."""
     if done.before == done.after:

@@ -91,7 +91,9 @@ def build_commit(
         byte_size=changes.byte_size,
         min_page_count=merged.min_page_count,
         live_pages=summary.live_pages,
-        changed_pages=sum(segment.pages for segment in changes.segments) - changes.carried_pages,
+        changed_pages=sum(segment.pages for segment in changes.segments)
+        + sum(placement.pages for placement in changes.reused.values())
+        - changes.carried_pages,
         timestamp_us=max(now_us, parent.timestamp_us + 1) if parent else now_us,
         nonce=nonce,
         parent_hash=parent.hash if parent else bytes(HASH_BYTES),

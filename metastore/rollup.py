@@ -5,7 +5,7 @@ below that page, even if the volume grew again afterwards.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -74,6 +74,11 @@ class Changes:
     carried_pages: int = 0
     """How many pages of the segments did not change, but come from earlier commits."""
 
+    reused_segments: tuple[SegmentRef, ...] = ()
+    """Segments of older versions in which this commit places pages again; only where ``segments`` is empty."""
+    reused: Mapping[int, ChunkPlacement] = field(default_factory=dict)
+    """Those places by chunk; a segment's ordinal is its position in ``reused_segments``."""
+
     @property
     def inline(self) -> bytes:
         """The inline segment, empty for none."""
@@ -88,6 +93,8 @@ class Changes:
         for ordinal, segment in enumerate(self.segments):
             for number, placement in placements_of(segment.frames, ordinal).items():
                 found.setdefault(number, []).append(placement)
+        for number, placement in self.reused.items():
+            found.setdefault(number, []).append(placement)
         return {number: overlaid(parts) for number, parts in found.items()}
 
     def touched(self, placements: Mapping[int, ChunkPlacement], pages_before: int = PAGE_IDX_MAX) -> set[int]:
@@ -126,6 +133,8 @@ def roll_up(changes: Changes, sources: Sequence[CommitIndex], pages_before: int 
         segment.segment if segment.inline else segment.provisional: ordinal
         for ordinal, segment in enumerate(changes.segments)
     }
+    assert not (changes.segments and changes.reused_segments), "BUG: a commit either writes pages or reuses places"
+    table.update({ref: ordinal for ordinal, ref in enumerate(changes.reused_segments)})
     own = changes.placements
     layers: dict[int, list[ChunkPlacement]] = {
         number: [own[number]] if number in own else [] for number in changes.touched(own, pages_before)

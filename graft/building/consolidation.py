@@ -18,6 +18,7 @@ from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap
 from graft.remote.carried import NOTHING, Carried
 from graft.remote.entry_frame import laid_out_at
+from graft.remote.landmarks import restored_at
 from metastore.ids import LogId
 from metastore.index import CommitIndex
 from metastore.lsn import LSN
@@ -58,10 +59,13 @@ def pages_to_consolidate(
     ``min_page_count``. The index chunks that `chunks_to_read` names must have been read.
     """
     laid_out = laid_out_at(chain[0].commit) if chain else None
+    restored = restored_at(chain[0].commit) if chain else 0
     for span in spans(lsn):
         after = lsn - span
         pages = distinct(np.concatenate([_EMPTY, *_inline_pages(log, after, laid_out, chain)]))
         found = _as_placed(log, after, laid_out, pages[pages <= min_page_count], remote_map)
+        # What a restore placed again has been something else since the LSN of its place.
+        found = Carried(found.pages, np.maximum(found.since, np.uint64(restored)))
         if 0 < len(found.pages) <= pages_max:
             return found
     return NOTHING

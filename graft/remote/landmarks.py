@@ -1,5 +1,7 @@
 """Attributes that later commits repeat, so that a reader of any of them finds the newest compaction."""
 
+from metastore.commit import Commit
+
 COMPACTED_INTO = "compacted-into"
 """The segment that a compaction wrote; if it also has an inline entry frame, the object."""
 COMPACTED_AT = "compacted-at"
@@ -12,3 +14,10 @@ SEGMENT_BYTES = "segment-bytes"
 """Attribute of a commit whose segments are objects of their own: their size together, in decimal digits."""
 RESTORED_AT = "restored-at"
 """Names the LSN of the newest commit that went back to an older version, in that commit and all that follow it."""
+_DIGITS_MAX = 19
+
+
+def restored_at(commit: Commit) -> int:
+    """Return the LSN of the newest commit up to this one that went back to an older version, 0 if there is none."""
+    value = commit.attributes.get(RESTORED_AT, b"")
+    return min(int(value), commit.lsn) if value.isdigit() and len(value) <= _DIGITS_MAX else 0

@@ -11,6 +11,7 @@ from graft.failpoints import failpoint
 from graft.pagemap.locations import FRAME_TAG, frame_of
 from graft.pagemap.page_map import PageMap, compose
 from graft.remote.carried import frames_held_elsewhere
+from graft.remote.landmarks import restored_at
 from graft.replica.freshness import confirm, now
 from graft.replica.replica import Replica
 from graft.replica.view import View
@@ -180,7 +181,9 @@ def move(
         if spare_new and len(now.pending) != len(view.pending):
             raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
         replica.shared.begin_state()
-        state = replica.state.advance(head, now.snapshot.local_lsn + 1, chain)
+        # A second one says that history broke off: after a restore, a schema cookie may be one that was seen before.
+        used_up = 2 if chain and restored_at(chain[0].commit) > view.state.lsn else 1
+        state = replica.state.advance(head, now.snapshot.local_lsn + used_up, chain)
         failpoint("pull: after state")
         replica.state_changed(state, remote_map=remote_map)
         replica.delete_pushed(spare_last=False)

@@ -137,3 +137,17 @@ def test_the_graph(graft, replica):
         ("towns", 4), ("late", 4), ("early", 2), ("towns", 3), ("towns", 2), ("towns", 1),
     ]  # fmt: skip
     assert found[1]["parent"] == {"branch": "towns", "lsn": 3}
+
+
+def test_restore(graft, replica):
+    graft("tag", "v1", 1, replica)
+    assert graft("restore", "v1", replica).out.startswith("Restored LSN 1 of towns as LSN 4: ")
+    assert towns(graft, replica) == 100
+    assert "restore LSN 1" in graft("log", replica, "-n", 1).out
+    assert "newest already" in graft("restore", 1, replica).out
+    assert graft("restore", 2, replica, "--json", "-m", "back").json["after"] == 5
+    assert towns(graft, replica, "--at", 4) == 100
+    assert "has LSN 0 to 5, not 9" in graft("restore", 9, replica, code=ExitCode.FAILED).err
+    assert "missing argument 'VERSION'" in graft("restore", replica, code=ExitCode.USAGE).err
+    graft("sql", replica, "DELETE FROM towns WHERE id = 1")
+    assert "push them first" in graft("restore", 1, replica, code=ExitCode.FAILED).err

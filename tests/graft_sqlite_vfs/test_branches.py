@@ -121,6 +121,27 @@ def test_local_commits_go_along(db, volumes):
     assert rows(volumes.connect("main", remote="#db"), ALL) == [("one",)]
 
 
+def test_restoring(db, volumes):
+    """Open connections read the old schema again, though the schema cookie goes back to one that they have seen."""
+    reader, there = volumes.connect(), volumes.connect("there", remote="#db")
+    for connection in (reader, there):
+        assert rows(connection, "SELECT count(*) FROM other") == [(0,)]
+    assert ask(db, "graft_restore=1").startswith("restored LSN 1 as LSN 3: ")
+    db.execute("CREATE TABLE another(y); INSERT INTO another VALUES (7)")  # with the cookie that `other` had
+    ask(db, "graft_push")
+    ask(there, "graft_pull")
+    for connection in (db, reader, there):
+        assert rows(connection, ALL) == [("one",), ("two",), ("three",)]
+        assert rows(connection, "SELECT y FROM another") == [(7,)]
+        with pytest.raises(apsw.SQLError, match="no such table"):
+            connection.execute("SELECT * FROM other")
+    assert ask(db, "graft_log=2").splitlines()[-1].endswith("restore LSN 1")
+    db.execute("BEGIN IMMEDIATE")
+    with apsw_cause(BadRequest):
+        db.pragma("graft_restore", "1")
+    db.execute("ROLLBACK")
+
+
 @pytest.mark.parametrize("pragma", ["tag='a b c'", "tag='-d'", "branch='a b c'", "switch='a b'", "tag='\"'", "tag='9'"])
 def test_wrong_values(db, pragma):
     with apsw_cause(BadRequest):
