@@ -8,6 +8,7 @@ from graft.errors import BadRequest, Diverged, NoSuchVersion
 from graft.operations.compact import compact
 from graft.operations.log import log_entries
 from graft.operations.verify import verify
+from graft.remote.carried import CARRIED, decode_carried
 from graft.retention.collect import collect_in
 from graft.retention.policy import Retention
 from graft.retention.restore import restore
@@ -133,3 +134,21 @@ def test_random_histories(tmp_path, seed):
     finally:
         for replica in family.open:
             replica.close()
+
+
+def test_a_restored_page_counts_as_changed_since_the_restore(family):
+    """A push that consolidates carries it with the LSN of the restore: a reader in between has another body."""
+    for number in range(5, 9):
+        family.push(family.main, 1, f"main {number}")
+    reader = family.clone("vol", "reader")
+    assert content(reader.snapshot())[1] == written("main 8")[1]
+    restore(family.main, 6)
+    for number in range(10, 17):
+        family.push(family.main, 2, f"main {number}")
+    index = family.main.view().state.chain[0]
+    assert CARRIED in index.commit.attributes
+    carried = decode_carried(index.commit)
+    assert dict(zip(carried.pages.tolist(), carried.since.tolist(), strict=True))[1] == 9
+    pull(reader)
+    assert content(reader.snapshot()) == content(family.main.snapshot())
+    assert content(reader.snapshot())[1] == written("main 6")[1]
