@@ -73,6 +73,8 @@ class Replicas(RuleBasedStateMachine):
         """Snapshots that stay open: the replica object, the snapshot, and what it must show."""
         self.floor = 0
         """The oldest version that collections left, but for LSN 0."""
+        self.begun_at = set()
+        """Versions at which branches began: collections keep them."""
         self.open = {}
         self.locals = []
 
@@ -150,7 +152,7 @@ class Replicas(RuleBasedStateMachine):
     @rule(directory=_directory, process=_process, policy=st.sampled_from(["abort", "abort", "discard", "fork"]))
     def pull(self, directory, process, policy):
         replica, local = self.replica(directory, process), self.locals[directory]
-        before, mine = local.content(self.remote), bool(local.commits)
+        before, mine, lsn = local.content(self.remote), bool(local.commits), local.lsn
         self.forks += 1
         name = f"fork{self.forks}"
         if not local.pull(self.remote, policy):
@@ -161,6 +163,7 @@ class Replicas(RuleBasedStateMachine):
         assert result.after == local.lsn
         assert (result.forked_to == name) == (mine and policy == "fork")
         if result.forked_to:
+            self.begun_at.add(lsn)
             self.check_fork(name, before)
 
     @rule(directory=_directory, process=_process, scattered=st.booleans(), interior=st.lists(_pages, max_size=3))
@@ -197,6 +200,7 @@ class Replicas(RuleBasedStateMachine):
                 fork(replica, f"fork{self.forks}", at=at)
             return
         fork(replica, f"fork{self.forks}", at=at)
+        self.begun_at.add(local.lsn if at is None else at)
         self.check_fork(f"fork{self.forks}", local.content(self.remote) if at is None else self.remote.versions[at])
 
     @rule(directory=_directory, process=_process, data=st.data())
@@ -222,7 +226,7 @@ class Replicas(RuleBasedStateMachine):
         assert not done.dry_run
 
     def is_collected(self, lsn):
-        return lsn is not None and 0 < lsn < self.floor
+        return lsn is not None and 0 < lsn < self.floor and lsn not in self.begun_at
 
     @rule(directory=_directory, process=_process)
     def hydrate(self, directory, process):
