@@ -14,6 +14,7 @@ GraftError
 │   ├── OtherVolume        the replica belongs to another volume
 │   └── ReadOnly           a snapshot of the past cannot be written
 ├── Diverged               choose a policy: both the replica and the remote have new commits
+│   └── MergeConflict      settle the conflicts: both sides changed the same rows
 │   └── BaseCollected      the same, and garbage collection removed the version that the local commits are based on
 ├── TooStale               retry later, or accept older data: the replica could not become that fresh in time
 ├── WriterBusy             retry soon: another connection or process is writing
@@ -28,7 +29,7 @@ GraftError
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from metastore import errors as metastore_errors
@@ -97,6 +98,18 @@ class Diverged(GraftError):
 
 class BaseCollected(Diverged):
     """The local commits are based on a version that garbage collection removed; the remote has newer ones."""
+
+
+class MergeConflict(Diverged):
+    """Both sides changed the same rows, and nothing says which of them to take. Nothing was changed.
+
+    ``conflicts`` has a `graft_sqlite_vfs.merge.Conflict` for each.
+    """
+
+    def __init__(self, message: str, conflicts: Sequence[object] = ()) -> None:
+        """Report these conflicts."""
+        super().__init__(message)
+        self.conflicts = list(conflicts)
 
 
 class TooStale(GraftError):

@@ -16,9 +16,10 @@ from typing import Final
 import numpy as np
 import xxhash
 
-from graft.operations.changes import Pages, moved_pages, pages_written_since, published
+from graft.operations.changes import Pages, moved_pages, pages_written_since
 from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
+from graft.sync.move import published
 from metastore.ids import LogId
 from metastore.lsn import LSN
 

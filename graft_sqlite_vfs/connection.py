@@ -19,9 +19,11 @@ from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
 from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
+from graft.sync.merging import set_merger
 from graft.sync.versions import At
 from graft_sqlite_vfs.read_bounds import WAIT_S, ReadBounds, parse_read_bounds
 from graft_sqlite_vfs.registration import NAME
+from graft_sqlite_vfs.row_merger import merge_rows
 from pagestore.pages import PAGE_SIZE_DEFAULT
 from pagestore.urls import local_directory
 
@@ -30,6 +32,8 @@ _DIGITS = re.compile(r"\d+")
 
 Remote = str | os.PathLike[str] | RemoteAddress
 """Where a volume is."""
+
+set_merger(merge_rows)
 
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
 

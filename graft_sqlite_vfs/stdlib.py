@@ -12,9 +12,11 @@ from SQLite's result codes alone; `last_error` returns the underlying error.
 import sqlite3
 
 from graft.errors import Unsupported
+from graft.sync.merging import set_merger
 from graft_sqlite_vfs.last_error import last_error
 from graft_sqlite_vfs.readpath import Pure
 from graft_sqlite_vfs.registration import READ_PATH
+from graft_sqlite_vfs.row_merger import merge_rows
 
 __all__ = ["enable", "last_error"]
 
@@ -28,6 +30,7 @@ def enable() -> None:
         raise Unsupported(f"the standard library's sqlite3 needs the accelerator, and the read path is {READ_PATH}")
     from graft_sqlite_vfs.accelerator import PATH  # noqa: PLC0415 - the import fails where none was built
 
+    set_merger(merge_rows)
     connection = sqlite3.connect(":memory:")
     try:
         connection.enable_load_extension(True)

@@ -2,6 +2,7 @@
 
     journal/0000000000000001.log     appended records, mapped whole; the name is the first local LSN in it
     journal/000000000000002a.bulk    one spilled transaction or import
+    journal/000000000000002a.merged  a merge that is no commit yet; a ``.bulk`` file once the state says so
 
     format.py          the bytes of a record
     mapped_files.py    the files, mapped for reading
@@ -33,9 +34,9 @@ from graft.errors import GraftError, local_errors
 from graft.failpoints import failpoint
 from graft.journal import deletion, recovery, syncing
 from graft.journal.deletion import PushedFiles
-from graft.journal.format import aligned, appended_header, encode_header, spilled_header
+from graft.journal.format import RecordHeader, aligned, appended_header, encode_header, spilled_header
 from graft.journal.local_commit import LocalCommit
-from graft.journal.mapped_files import FileGone, JournalFile
+from graft.journal.mapped_files import FileGone, JournalFile, merge_name
 from graft.journal.reader import JournalReader
 from graft.journal.tail import Room, Tail, create
 from graft.journal.verification import require_whole
@@ -163,21 +164,13 @@ class Journal:
     ) -> LocalCommit:
         """Make a file of spilled bodies the next commit; it is on the disk on return."""
         local_lsn = self.last_local_lsn + 1
-        header = spilled_header(self._page_size, local_lsn, len(slots), byte_size, min_page_count, timestamp_us)
         path = self._directory / f"{local_lsn:016x}.bulk"
-        encoded_slots = np.asarray(slots, "<u4").tobytes()
         with local_errors(f"writing local commit {local_lsn} to {path}"):
             self._finish_file()
-            write_all(descriptor, [encoded_slots], header.list_offset)
-            os.ftruncate(descriptor, header.record_bytes)
-            with mmap.mmap(descriptor, header.record_bytes, prot=mmap.PROT_READ) as mapped:
-                view = memoryview(mapped)
-                bodies = view[header.bodies_offset :][: len(slots) * self._page_size]
-                encoded = encode_header(header, encoded_slots, (bodies,))
-                bodies.release()
-                view.release()
-            write_all(descriptor, [encoded], 0)
-            os.fsync(descriptor)
+            header, encoded_slots = self._sealed(
+                descriptor, slots, local_lsn=local_lsn, byte_size=byte_size, min_page_count=min_page_count,
+                timestamp_us=timestamp_us,
+            )  # fmt: skip
             spill.rename(path)
             try:
                 sync_directory(self._directory)
@@ -185,6 +178,63 @@ class Journal:
             except BaseException:
                 path.rename(spill)
                 raise
+
+    def prepare_merge(
+        self,
+        spill: Path,
+        descriptor: int,
+        slots: Sequence[int],
+        *,
+        local_lsn: int,
+        byte_size: int,
+        min_page_count: int,
+        timestamp_us: int,
+    ) -> None:
+        """Put a file of spilled bodies on the disk, which becomes commit ``local_lsn`` when the state says so.
+
+        Until `finish_merge` it is no part of the journal. The caller holds the writer lock.
+        """
+        path = self._directory / merge_name(local_lsn)
+        with local_errors(f"writing local commit {local_lsn} to {path}"):
+            recovery.remove_merges(self._directory)
+            self._sealed(
+                descriptor, slots, local_lsn=local_lsn, byte_size=byte_size, min_page_count=min_page_count,
+                timestamp_us=timestamp_us,
+            )  # fmt: skip
+            spill.rename(path)
+            sync_directory(self._directory)
+
+    def finish_merge(self, local_lsn: int) -> None:
+        """Make a prepared merge a commit of the journal, if no process has done so yet; needs no lock."""
+        path = self._directory / merge_name(local_lsn)
+        with local_errors(f"renaming {path}"), contextlib.suppress(FileNotFoundError):
+            path.rename(path.with_suffix(".bulk"))
+            sync_directory(self._directory)
+
+    def _sealed(
+        self,
+        descriptor: int,
+        slots: Sequence[int],
+        *,
+        local_lsn: int,
+        byte_size: int,
+        min_page_count: int,
+        timestamp_us: int,
+    ) -> tuple[RecordHeader, bytes]:
+        """Complete a file of spilled bodies to a record, on the disk; return its header and encoded page list."""
+        header = spilled_header(self._page_size, local_lsn, len(slots), byte_size, min_page_count, timestamp_us)
+        encoded_slots = np.asarray(slots, "<u4").tobytes()
+        write_all(descriptor, [encoded_slots], header.list_offset)
+        os.ftruncate(descriptor, header.record_bytes)
+        with mmap.mmap(descriptor, header.record_bytes, prot=mmap.PROT_READ) as mapped:
+            view = memoryview(mapped)
+            bodies = view[header.bodies_offset :][: len(slots) * self._page_size]
+            encoded = encode_header(header, encoded_slots, (bodies,))
+            bodies.release()
+            view.release()
+        write_all(descriptor, [encoded], 0)
+        os.fsync(descriptor)
+        return header, encoded_slots
 
     def undo_last(self, commit: LocalCommit, spill: Path | None) -> None:
         """Take back the newest commit for good, before it is published; a spilled one becomes ``spill`` again."""

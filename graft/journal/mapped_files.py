@@ -126,6 +126,11 @@ def listed(directory: Path) -> list[tuple[int, Path]]:
         return sorted((int(path.stem, 16), path) for path in directory.iterdir() if path.suffix in {".log", ".bulk"})
 
 
+def merge_name(local_lsn: int) -> str:
+    """Return the name of the file of a merge that is no commit yet."""
+    return f"{local_lsn:016x}.merged"
+
+
 def is_unborn(path: Path) -> bool:
     """Return whether a file for appended records is still empty: a crash interrupted its creation."""
     try:

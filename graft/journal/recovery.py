@@ -26,6 +26,7 @@ def drop_torn_tail(reader: JournalReader, written: int = 0) -> None:
     _require_torn(reader.directory, files, damaged, written=written, pushed=reader.pushed_local_lsn)
     with local_errors(f"tidying {reader.directory}"):
         remove_spills(reader.directory)
+        remove_merges(reader.directory)
         newest = files.newest
         if newest and newest.end:
             wipe_behind(newest)
@@ -39,6 +40,12 @@ def drop_torn_tail(reader: JournalReader, written: int = 0) -> None:
 def remove_spills(directory: Path) -> None:
     """Remove the spilled bodies of transactions whose writers died."""
     for path in directory.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def remove_merges(directory: Path) -> None:
+    """Remove merges that never became commits."""
+    for path in directory.glob("*.merged"):
         path.unlink(missing_ok=True)
 
 

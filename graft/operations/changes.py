@@ -8,9 +8,7 @@ import numpy.typing as npt
 from graft.errors import remote_errors
 from graft.pagemap.chunks import MapChunk
 from graft.pagemap.page_map import PageMap
-from graft.reading.snapshot import Snapshot
 from graft.replica.replica import Replica
-from graft.replica.view import View
 from metastore.index import CommitIndex, read_chain
 from metastore.lsn import LSN
 from metastore.placement import CHUNK_PAGES
@@ -18,13 +16,6 @@ from pagestore.distinct import distinct
 
 Pages = npt.NDArray[np.int64]
 """Page indexes, ascending, each once."""
-
-
-def published(replica: Replica, view: View | None = None) -> Snapshot:
-    """Return the remote version that the replica builds on, without local commits; no request."""
-    view = view or replica.view()
-    chain = view.state.chain
-    return replica.snapshot_of(view.remote_map, byte_size=chain[0].commit.byte_size if chain else 0, lsn=view.state.lsn)
 
 
 def moved_pages(before: PageMap, after: PageMap) -> Pages:

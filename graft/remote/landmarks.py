@@ -14,6 +14,8 @@ SEGMENT_BYTES = "segment-bytes"
 """Attribute of a commit whose segments are objects of their own: their size together, in decimal digits."""
 RESTORED_AT = "restored-at"
 """Names the LSN of the newest commit that went back to an older version, in that commit and all that follow it."""
+MERGED = "merged"
+"""Attribute of a commit that holds merges: which versions each of them joined, as a JSON list of objects."""
 _DIGITS_MAX = 19
 
 

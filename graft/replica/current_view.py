@@ -93,9 +93,15 @@ class CurrentView:
         """
         with self._lock:
             generation = self._shared.state_generation + 1
-            self._view = self._after_state(generation, state, remote_map)
+            view = self._after_state(generation, state, remote_map)
+            if self._journal.last_local_lsn < _merged_through(view.state):
+                # Nobody may see the state without the merge that came with it.
+                found = list(self._journal.read_new(_merged_through(view.state)))
+                view = view.followed_by(found, self._journal.views, content_changed=False)
+                self._shared.announce_commit(self._journal.last_local_lsn)
+            self._view = view
             self._shared.announce_state()
-            return self._view
+            return view
 
     def delete_pushed(self, *, spare_last: bool) -> None:
         """Delete the journal files that hold nothing newer than the sync point."""
@@ -131,7 +137,11 @@ class CurrentView:
                 try:
                     if generation != self._view.generation:
                         self._view = self._after_state(generation)
-                    published = max(self._shared.published_local_lsn, self._journal.last_local_lsn)
+                    published = max(
+                        self._shared.published_local_lsn,
+                        self._journal.last_local_lsn,
+                        _merged_through(self._view.state),
+                    )
                     for commit in self._journal.read_new(None if adopt else published):
                         self._read.append(commit)  # also kept if reading the next one fails
                 except GraftError:
@@ -161,6 +171,8 @@ class CurrentView:
         if self._journal.last_local_lsn < state.local_lsn:
             self._journal.start_after(state.local_lsn)
         self._journal.forget_through(state.local_lsn)
+        for merge in state.merges:
+            self._journal.finish_merge(merge.local_lsn)
         self._read = [commit for commit in self._read if commit.local_lsn > state.local_lsn]
         return self._builder.after_state(self._view, state, generation, remote_map)
 
@@ -169,10 +181,14 @@ def recovered(sources: ViewSources) -> View:
     """Recover the journal and return the first view; the caller is `alone` and holds the writer lock."""
     shared, journal = sources.shared, sources.journal
     state = sources.state.read()
+    for merge in state.merges:
+        journal.finish_merge(merge.local_lsn)
     journal.start_after(state.local_lsn)
     found = list(journal.read_new())
     intended = state.intent.local_lsn if state.intent else 0
-    journal.drop_torn_tail(max(state.journal_end, intended, shared.published_since(boot_number())))
+    journal.drop_torn_tail(
+        max(state.journal_end, intended, _merged_through(state), shared.published_since(boot_number()))
+    )
     sources.upkeep.delete_through(state.local_lsn, spare_last=False)
     shared.announce_state()
     shared.announce_commit(journal.last_local_lsn)
@@ -188,11 +204,18 @@ def joined(sources: ViewSources) -> View:
         generation = shared.state_generation
         try:
             state = sources.state.read()
+            for merge in state.merges:
+                journal.finish_merge(merge.local_lsn)
             journal.start_after(state.local_lsn)
-            found = list(journal.read_new(max(shared.published_local_lsn, state.local_lsn)))
+            found = list(journal.read_new(max(shared.published_local_lsn, state.local_lsn, _merged_through(state))))
         except GraftError:
             if shared.state_generation == generation:
                 raise
             continue  # a push of another process deleted journal files meanwhile
         view = sources.builder.of_state(state, generation, None)
         return view.followed_by(found, journal.views, content_changed=False)
+
+
+def _merged_through(state: SyncState) -> int:
+    """Return the newest local commit that a merge made, which belongs to the state."""
+    return state.merges[-1].local_lsn if state.merges else 0

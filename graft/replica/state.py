@@ -22,7 +22,7 @@ from metastore.index import CommitIndex
 from metastore.lineage import Lineage, Parent
 from metastore.lsn import LSN
 
-VERSION = 3
+VERSION = 4
 _IN_WAL_MODE = bytes((2, 2))
 """Bytes 18 and 19 of a database in WAL mode (sqlite.org/fileformat2.html, section 1.3.3)."""
 _SCHEMA = """
@@ -34,10 +34,12 @@ CREATE TABLE commits(lsn INTEGER PRIMARY KEY, head BLOB NOT NULL);
 CREATE TABLE chunks(lsn INTEGER, number INTEGER, data BLOB NOT NULL, PRIMARY KEY (lsn, number)) WITHOUT ROWID;
 CREATE TABLE intent(log TEXT NOT NULL, lsn INTEGER NOT NULL, nonce BLOB NOT NULL, local_lsn INTEGER NOT NULL,
     data BLOB NOT NULL);
+CREATE TABLE merges(local_lsn INTEGER PRIMARY KEY, parents TEXT NOT NULL);
 """
 _UPGRADES = {
     1: ("ALTER TABLE sync ADD COLUMN journal_end INTEGER NOT NULL DEFAULT 0",),
     2: ("ALTER TABLE identity ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]'",),
+    3: ("CREATE TABLE merges(local_lsn INTEGER PRIMARY KEY, parents TEXT NOT NULL)",),
 }
 _NO_PARENTS = "[]"
 _PARENTS = TypeAdapter(tuple[Parent, ...])
@@ -73,6 +75,15 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """A local commit that joined two versions."""
+
+    local_lsn: int
+    parents: str
+    """Which ones, as JSON; see docs/formats/replica.md."""
+
+
+@dataclass(frozen=True, slots=True)
 class SyncState:
     """The sync point, up to which replica and remote agree, and what is known of the remote."""
 
@@ -86,6 +97,8 @@ class SyncState:
     chain: tuple[CommitIndex, ...]
     """From the commit ``lsn`` down to its base, newest first."""
     intent: Intent | None
+    merges: tuple[Merge, ...]
+    """The merges among the local commits, oldest first."""
     journal_end: int
     """All local commits up to this one are known to be on the disk; 0 if none are."""
 
@@ -151,11 +164,13 @@ class State:
         *,
         durable: bool = True,
         anew: Identity | None = None,
+        merge: Merge | None = None,
     ) -> SyncState:
         """Move the sync point and the chain, delete the intent, and return the new state.
 
         If it is not ``durable``, a power cut may undo it until the next durable change or `sync`. With ``anew`` the
-        replica is one of that volume from now on, and its known head becomes ``lsn``.
+        replica is one of that volume from now on, and its known head becomes ``lsn``. With ``merge`` the merge that the
+        journal has prepared is a commit from now on.
         """
         with self._transaction(durable=durable) as database:
             if anew:
@@ -164,11 +179,14 @@ class State:
                 database.execute("UPDATE sync SET head = 0")
             database.execute("UPDATE sync SET lsn = ?, local_lsn = ?, head = max(head, ?)", (lsn, local_lsn, lsn))
             database.execute("DELETE FROM intent")
+            database.execute("DELETE FROM merges WHERE local_lsn <= ?", (local_lsn,))
+            if merge is not None:
+                database.execute("INSERT INTO merges VALUES (?, ?)", (merge.local_lsn, merge.parents))
             _write_chain(database, chain)
             head, journal_end = database.execute("SELECT head, journal_end FROM sync").fetchone()
-            identity = self._read_identity()
+            identity, merges = self._read_identity(), self._read_merges()
             self._decoded = {LSN(index.commit.lsn): index for index in chain}
-        return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None, journal_end)
+        return SyncState(identity, lsn, local_lsn, LSN(head), tuple(chain), None, merges, journal_end)
 
     def saw_head(self, head: LSN) -> None:
         """Store the newest LSN that the remote was seen to have."""
@@ -273,7 +291,12 @@ class State:
             raise Corrupt(f"{self._path}: commits {[index.commit.lsn for index in chain]} do not lead to LSN {sync[0]}")
         lsn, local_lsn, head, journal_end = sync
         intent = self._read_intent()
-        return SyncState(identity, LSN(lsn), local_lsn, LSN(head), tuple(chain), intent, journal_end)
+        merges = self._read_merges()
+        return SyncState(identity, LSN(lsn), local_lsn, LSN(head), tuple(chain), intent, merges, journal_end)
+
+    def _read_merges(self) -> tuple[Merge, ...]:
+        rows = self._database.execute("SELECT local_lsn, parents FROM merges ORDER BY local_lsn").fetchall()
+        return tuple(Merge(*row) for row in rows)
 
     def _read_intent(self) -> Intent | None:
         row = self._database.execute("SELECT log, lsn, nonce, local_lsn, data FROM intent").fetchone()

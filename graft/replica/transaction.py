@@ -167,6 +167,20 @@ class WriteTransaction:
         failpoint("commit: after publish")
         return snapshot
 
+    def prepare_merge(self, local_lsn: int) -> None:
+        """Put the changes on the disk as the commit that the next change of the state brings with it.
+
+        The transaction can only be closed then.
+        """
+        self._check_open()
+        spill = self._spilled()
+        spill.write(self._dirty)
+        self._dirty.clear()
+        self._replica.journal.prepare_merge(
+            spill.path, spill.descriptor, spill.slots, local_lsn=local_lsn, byte_size=self.byte_size,
+            min_page_count=self._kept, timestamp_us=int(self._replica.runtime.now_s() * 1_000_000),
+        )  # fmt: skip
+
     def room(self) -> Room | None:
         """Return where the record of the next commit would go, None if it needs a new file.
 

@@ -16,7 +16,8 @@ from graft.errors import VersionCollected, remote_errors
 from graft.replica.freshness import age_of, confirm, now
 from graft.replica.replica import Replica
 from graft.sync.history import Head, asks_for_own, checked_head
-from graft.sync.pull import move, require_not_diverged
+from graft.sync.move import move
+from graft.sync.pull import require_not_diverged
 from graft.sync.push import recover
 from metastore.errors import CommitMissing
 from metastore.index import CommitIndex, read_index

@@ -2,31 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from typing import Any, Literal
 
 from graft.errors import BadRequest, BaseCollected, Diverged, HistoryLost
-from graft.failpoints import failpoint
-from graft.pagemap.locations import FRAME_TAG, frame_of
-from graft.pagemap.page_map import PageMap, compose
-from graft.remote.carried import frames_held_elsewhere
-from graft.remote.landmarks import restored_at
 from graft.replica.freshness import confirm, now
 from graft.replica.replica import Replica
 from graft.replica.view import View
 from graft.sync.fork import fork_locked
-from graft.sync.history import Head, checked_head, reached, way_to
-from graft.sync.inline_bodies import keep_inline
+from graft.sync.history import Head, checked_head
+from graft.sync.merging import merge_onto
+from graft.sync.move import move, published
 from graft.sync.push import recover
-from graft.sync.rekey_cached import rekey_cached_frames
 from graft.sync.rescue import save_lost
-from metastore.index import CommitIndex
 from metastore.lsn import LSN
-from pagestore.segments.format import DecodedFrame
 
-Policy = Literal["abort", "discard", "fork"]
-POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork")
+Policy = Literal["abort", "discard", "fork", "merge"]
+POLICIES: tuple[Policy, ...] = ("abort", "discard", "fork", "merge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +39,8 @@ class PullResult:
     discarded_commits: int
     """How many local commits the replica gave up; with the policy ``fork`` the fork has them."""
     forked_to: str | None
+    merged: Any = None
+    """What the policy ``merge`` did, a `graft_sqlite_vfs.merge.MergeResult`; None if there was nothing to merge."""
 
 
 def fetch(replica: Replica) -> FetchResult:
@@ -67,14 +60,20 @@ def pull(
     *,
     policy: Policy = "abort",
     fork_name: str | None = None,
+    conflicts: Any = "fail",
     before_move: Callable[[], None] | None = None,
 ) -> PullResult:
     """Move the replica to the newest remote version: one request if it is there already, else two round trips.
 
     ``policy`` decides what happens to local commits. ``abort`` leaves them if the remote has nothing new, and raises
     `Diverged` otherwise. ``discard`` gives them up; ``fork`` pushes them to a new volume ``fork_name`` first. Both do
-    so even if the remote has nothing new. Raises `WriterBusy` if a write transaction stays open, `HistoryLost` or
-    `Corrupt` if the remote cannot be right; the replica then stays as it is.
+    so even if the remote has nothing new. ``merge`` makes their changes to the remote's version, row by row, as one
+    local commit; ``conflicts`` settles rows that both sides changed: ``fail`` raises `MergeConflict` and changes
+    nothing, ``ours`` and ``theirs`` (the remote's) take one side, ``record`` takes theirs and lists the conflict in the
+    table ``graft_conflicts``, and a callable gets each `graft_sqlite_vfs.merge.Conflict`.
+
+    Raises `WriterBusy` if a write transaction stays open, `HistoryLost` or `Corrupt` if the remote cannot be right; the
+    replica then stays as it is.
 
     ``before_move`` is called after everything was read, if the replica is about to change. With ``discard``, local
     commits made until it returns are given up too.
@@ -85,7 +84,7 @@ def pull(
         raise BadRequest("the policy 'fork' needs the name of the fork")
     with replica.sync_lock.held(replica.settings.lock_timeout_s, replica.runtime):
         try:
-            return _pull_locked(replica, policy, fork_name, before_move)
+            return _pull_locked(replica, policy, fork_name, conflicts, before_move)
         except (HistoryLost, BaseCollected) as lost:
             if policy != "fork":
                 raise
@@ -96,7 +95,7 @@ def pull(
 
 
 def _pull_locked(
-    replica: Replica, policy: Policy, fork_name: str | None, before_move: Callable[[], None] | None
+    replica: Replica, policy: Policy, fork_name: str | None, conflicts: Any, before_move: Callable[[], None] | None
 ) -> PullResult:
     try:
         recover(replica)
@@ -113,6 +112,13 @@ def _pull_locked(
     if not replica_moves and not gives_up:
         confirm(replica, begun)
         return PullResult(view.state.lsn, head, 0, None)
+    if policy == "merge" and view.pending:
+        if not replica_moves:
+            confirm(replica, begun)
+            return PullResult(view.state.lsn, head, 0, None)
+        done = merge_onto(replica, view, found, published(replica, view), conflicts)
+        confirm(replica, begun)
+        return PullResult(view.state.lsn, done.head, 0, None, done.merged)
     forked = None
     if gives_up and policy == "fork":
         assert fork_name, "BUG: checked above"
@@ -132,7 +138,7 @@ def require_not_diverged(replica: Replica, view: View, head: LSN) -> None:
     replica.state.saw_head(head)
     raise Diverged(
         f"volume {replica.name}: local commits ({len(view.pending)}) are based on LSN {view.state.lsn}, "
-        f"the remote is at LSN {head}; pull with the policy 'discard' or 'fork'"
+        f"the remote is at LSN {head}; pull with the policy 'merge', 'discard' or 'fork'"
     )
 
 
@@ -148,73 +154,3 @@ def discard(replica: Replica) -> int:
         if view.pending:
             move(replica, view, Head(view.state.lsn, 0))
         return len(view.pending)
-
-
-def move(
-    replica: Replica,
-    view: View,
-    found: Head,
-    *,
-    before_move: Callable[[], None] | None = None,
-    spare_new: bool = True,
-) -> LSN:
-    """Move the sync point to the commit ``found``, or to a newer one if ``found`` may not be the head; return its LSN.
-
-    The caller holds the sync lock. Raises `WriterBusy`, `Diverged` if a local commit was made meanwhile and
-    ``spare_new`` is set, and `HistoryLost` if the head does not continue what the replica builds on.
-    """
-    begun_s = replica.runtime.monotonic_s()
-    chain = way_to(replica, view.state, found)
-    head = chain[0].commit.lsn if chain else found.lsn
-    remote_map: PageMap | None = None
-    if chain:
-        remote_map = compose(replica.table, chain, replica.load_chunks, view.remote_map)
-        new = [index for index in chain if index.commit.lsn > view.state.lsn]
-        keep_inline(replica, new)
-        _cache_consolidated(replica, new, view)
-        rekey_cached_frames(replica, view.remote_map, view.state.lsn, chain)
-    failpoint("pull: after fetch")
-    if before_move is not None:
-        before_move()
-    with replica.writer_lock.held(replica.settings.lock_timeout_s, replica.runtime):
-        now = replica.view_of_writer()
-        if spare_new and len(now.pending) != len(view.pending):
-            raise Diverged(f"volume {replica.name}: a local commit was made during the pull; pull again")
-        replica.shared.begin_state()
-        # A second one says that history broke off: after a restore, a schema cookie may be one that was seen before.
-        used_up = 2 if chain and restored_at(chain[0].commit) > view.state.lsn else 1
-        state = replica.state.advance(head, now.snapshot.local_lsn + used_up, chain)
-        failpoint("pull: after state")
-        replica.state_changed(state, remote_map=remote_map)
-        replica.delete_pushed(spare_last=False)
-    replica.reclaimer.after_pull()
-    if head != view.state.lsn and chain:
-        reached(replica, chain[0], begun_s)
-    return head
-
-
-def _cache_consolidated(replica: Replica, indexes: list[CommitIndex], view: View) -> None:
-    """Make consolidated frames that are not inline out of pages that are here at their old places; cache them."""
-    old = replica.snapshot_of(view.remote_map, byte_size=0, lsn=view.state.lsn)
-    for index in indexes:
-        if index.inline is not None:
-            continue
-        inline_bytes = len(index.inline_start)
-        frames = {
-            key: pages
-            for key, pages in frames_held_elsewhere(index, view.state.lsn).items()
-            if key.offset + key.length > inline_bytes
-        }
-        known = [page for pages in frames.values() for page in pages if view.remote_map.is_built_at(page)]
-        locations = (view.remote_map.location(page) for page in known)
-        cached = {frame_of(location) for location in locations if location & FRAME_TAG}
-        replica.bodies.recheck(cached)
-        replica.bodies.attach_cached(cached)
-        here = {page: body for page in known if (body := old.peek(page)) is not None}
-        replica.bodies.put(
-            [
-                (key, DecodedFrame(np.array(pages, np.uint32), b"".join(here[page] for page in pages)))
-                for key, pages in frames.items()
-                if all(page in here for page in pages)
-            ]
-        )

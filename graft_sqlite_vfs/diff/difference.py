@@ -40,7 +40,8 @@ class Difference:
     def __init__(self, before: Version, after: Version) -> None:
         """Compare the schemas; rows are compared when they are asked for."""
         self.before, self.after = before, after
-        self._schemas = schema_of(before.connection), schema_of(after.connection)
+        self.old_schema, self.new_schema = schema_of(before.connection), schema_of(after.connection)
+        self._schemas = self.old_schema, self.new_schema
         self._pages = ChangedPages(before, after)
 
     @property

@@ -1,5 +1,6 @@
 """The tables of a version, as SQLite describes them."""
 
+import re
 from dataclasses import dataclass
 
 import apsw
@@ -9,6 +10,7 @@ from graft_sqlite_vfs.diff.names import quoted
 _VISIBLE = {0, 2, 3}
 """``hidden`` of `PRAGMA table_xinfo`: ordinary columns and generated ones, not those that virtual tables hide."""
 _GENERATED = {2, 3}
+_CONTENT = re.compile(r"""[,(]\s*content\s*=\s*('[^']*'|"[^"]*"|\w+)""", re.IGNORECASE)
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 SchemaEntry = tuple[str, str, str, int, str | None]
@@ -35,6 +37,11 @@ class Table:
     key_is_rowid: bool
     without_rowid: bool
     is_virtual: bool = False
+
+    def content_table(self) -> str | None:
+        """Return the table whose content a full-text index is over; None if it is no such index or has its own."""
+        found = _CONTENT.search(self.sql) if self.is_virtual else None
+        return found.group(1).strip("'\"") or None if found else None
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from graft.operations.changes import moved_pages, pages_written_since, published
+from graft.operations.changes import moved_pages, pages_written_since
+from graft.sync.move import published
 from graft.sync.push import push
 from graft.sync.time_travel import snapshot_at
 from metastore.lsn import LSN
