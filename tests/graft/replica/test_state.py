@@ -34,7 +34,7 @@ def test_version_1_says_what_it_said(path):
     state.note_journal_end(7)
     state.note_journal_end(5)
     state.close()
-    assert version(path) == VERSION == 3
+    assert version(path) == VERSION == 4
     again = State(path)
     assert again.read().journal_end == 7, "it only grows"
     again.close()
