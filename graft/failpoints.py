@@ -71,6 +71,9 @@ REMOTE_FAILPOINTS = (
 )
 """Points of what works on a remote and needs no replica: collecting, removing, renaming, copying."""
 
-_points = Failpoints((*FAILPOINTS, *REMOTE_FAILPOINTS))
+VERSION_FAILPOINTS = ("merge: after prepare",)
+"""Points of moves between versions that not every replica makes; their own tests have them."""
+
+_points = Failpoints((*FAILPOINTS, *REMOTE_FAILPOINTS, *VERSION_FAILPOINTS))
 failpoint = _points.pass_by
 set_failpoint_hook = _points.set_hook

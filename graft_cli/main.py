@@ -32,6 +32,8 @@ SECTIONS = (
         (
             LazyCommand("push", "graft_cli.sync:push", "Send local commits to the remote."),
             LazyCommand("pull", "graft_cli.sync:pull", "Move to the newest version of the remote."),
+            LazyCommand("conflicts", "graft_cli.conflicts:conflicts", "List the conflicts that a merge recorded."),
+            LazyCommand("resolve", "graft_cli.conflicts:resolve", "Settle a conflict that a merge recorded."),
             LazyCommand("fetch", "graft_cli.sync:fetch", "Learn the remote's newest LSN; change nothing."),
             LazyCommand("follow", "graft_cli.follow:follow", "Keep a replica fresh until Ctrl-C."),
             LazyCommand("hydrate", "graft_cli.sync:hydrate", "Fetch every page, to work offline."),

@@ -9,6 +9,7 @@ from graft.operations.hydrate import hydrate as graft_hydrate
 from graft.operations.status import status
 from graft.replica.opening import open_replica
 from graft.replica.replica import Replica
+from graft.sync.merging import set_merger
 from graft.sync.pull import POLICIES, Policy, PullResult
 from graft.sync.pull import fetch as graft_fetch
 from graft.sync.pull import pull as graft_pull
@@ -21,7 +22,10 @@ from graft_cli.options import as_json, command, directory
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
 from graft_sqlite_vfs.btree.layout import btree_layout
+from graft_sqlite_vfs.row_merger import merge_rows
 from metastore.volumes import check_name
+
+CONFLICT_POLICIES = ("fail", "ours", "theirs", "record")
 
 
 @command("push", 'graft push -m "new airports"')
@@ -49,6 +53,7 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
 @command(
     "pull",
     "graft pull",
+    "graft pull --policy merge",
     "graft pull --policy discard",
     "graft pull --policy fork --fork-name airports-mine",
     "graft pull --min-lsn 12 --wait 60",
@@ -59,7 +64,16 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     type=click.Choice(POLICIES),
     default="abort",
     show_default=True,
-    help="What to do if replica and remote have diverged: stop, discard the local commits, or push them to a fork.",
+    help="What to do if replica and remote have diverged: stop, discard the local commits, push them to a fork, or "
+    "merge their rows into the remote's version.",
+)
+@click.option(
+    "--conflicts",
+    type=click.Choice(CONFLICT_POLICIES),
+    default="fail",
+    show_default=True,
+    help="With --policy merge: what to do with rows that both sides changed. record takes the remote's and lists the "
+    "conflict for graft conflicts.",
 )
 @click.option("--fork-name", metavar="NAME", help="With --policy fork: the name of the new volume.")
 @click.option(
@@ -75,7 +89,13 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
 )
 @as_json
 def pull(
-    directory: Path, policy: Policy, fork_name: str | None, min_lsn: int | None, wait: float, as_json: bool
+    directory: Path,
+    policy: Policy,
+    conflicts: str,
+    fork_name: str | None,
+    min_lsn: int | None,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Move DIR to the newest version of its remote, always in two round trips. No page is downloaded.
 
@@ -85,6 +105,8 @@ def pull(
     """
     if (policy == "fork") != (fork_name is not None):
         raise click.UsageError("--policy fork and --fork-name go together")
+    if conflicts != "fail" and policy != "merge":
+        raise click.UsageError("--conflicts needs --policy merge")
     if fork_name is not None:
         try:
             check_name(fork_name)
@@ -100,7 +122,9 @@ def pull(
             before = replica.view().state.lsn
             if min_lsn is not None:
                 wait_for(replica, min_lsn, timeout_s=wait)
-            done = replace(graft_pull(replica, policy=policy, fork_name=fork_name), before=before)
+            set_merger(merge_rows)
+            pulled = graft_pull(replica, policy=policy, fork_name=fork_name, conflicts=conflicts)
+            done = replace(pulled, before=before)
         if as_json:
             document(done)
         else:
@@ -178,5 +202,7 @@ def _say_pulled(replica: Replica, done: PullResult) -> None:
         say(f"Moved {commits} to the new volume {done.forked_to}: graft clone '{replica.store_url}#{done.forked_to}'")
     elif done.discarded_commits:
         say(f"Discarded {commits}")
-    elif snapshot.local_commits:
+    if done.merged is not None:
+        say(f"Local changes {done.merged.summary()}")
+    elif snapshot.local_commits and not done.discarded_commits:
         say(f"{counted(snapshot.local_commits, 'local commit')} to push")

@@ -125,19 +125,25 @@ def _pull(context: PragmaContext, value: str | None) -> str:
             f"volume {context.replica.name}: this connection has a write transaction open, and a pull would replace "
             "the version that it is based on: COMMIT or ROLLBACK first"
         )
-    policy, fork_name = _policy(value)
-    done = pull(context.replica, policy=policy, fork_name=fork_name)
+    policy, fork_name, conflicts = _policy(value)
+    done = pull(context.replica, policy=policy, fork_name=fork_name, conflicts=conflicts)
     moved = done.after != done.before
     lines = [f"pulled LSN {done.before} to {done.after}" if moved else f"up to date at LSN {done.after}"]
     if done.forked_to:
         lines.append(f"local commits moved to the new volume {done.forked_to}: {done.discarded_commits}")
     elif done.discarded_commits:
         lines.append(f"local commits discarded: {done.discarded_commits}")
+    elif done.merged is not None:
+        lines.append(f"local changes {done.merged.summary()}")
     if context.fixed:
         lines.append("this connection still reads the version that it was opened at")
     elif context.reading:
         lines.append("the open transaction still reads the version that it began with")
     return "\n".join(lines)
+
+
+def _merge(context: PragmaContext, value: str | None) -> str:
+    return _pull(context, f"merge:{value}" if value else "merge")
 
 
 def _wait(context: PragmaContext, value: str | None) -> str:
@@ -206,6 +212,7 @@ PRAGMAS: dict[str, Callable[[PragmaContext, str | None], str]] = {
     "info": _info,
     "log": _log,
     "max_staleness_s": _max_staleness,
+    "merge": _merge,
     "pull": _pull,
     "push": _push,
     "restore": restore_pragma,
@@ -233,12 +240,16 @@ def _facts(found: Status | Audit) -> dict[str, Value]:
     return {name: value if isinstance(value, plain) else str(value) for name, value in values.items()}
 
 
-def _policy(value: str | None) -> tuple[Policy, str | None]:
-    name, _, fork_name = (value or "abort").partition(":")
+def _policy(value: str | None) -> tuple[Policy, str | None, str]:
+    """Return the policy of a pull, the name of a fork, and the policy for conflicts."""
+    name, _, more = (value or "abort").partition(":")
     for policy in POLICIES:
-        if policy == name.lower() and bool(fork_name) == (policy == "fork"):
-            return policy, fork_name or None
-    raise BadRequest(f"PRAGMA graft_pull takes 'abort', 'discard' or 'fork:name-of-the-new-volume', not {value!r}")
+        if policy == name.lower() and (policy == "merge" or bool(more) == (policy == "fork")):
+            return (policy, None, more or "fail") if policy == "merge" else (policy, more or None, "fail")
+    raise BadRequest(
+        "PRAGMA graft_pull takes 'abort', 'discard', 'merge', 'merge:ours', 'merge:theirs', 'merge:record' or "
+        f"'fork:name-of-the-new-volume', not {value!r}"
+    )
 
 
 def _no_value(pragma: str, value: str | None) -> None:

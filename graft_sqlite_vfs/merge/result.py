@@ -22,3 +22,9 @@ class MergeResult:
     """All conflicts, however they were settled."""
     tables: dict[str, int]
     """How many rows were changed in each table."""
+
+    def summary(self) -> str:
+        """Return a line about it."""
+        changes = f"merged: {self.inserted} rows inserted, {self.updated} updated, {self.deleted} deleted"
+        conflicts = f", {len(self.conflicts)} conflicts settled" if self.conflicts else ""
+        return changes + conflicts

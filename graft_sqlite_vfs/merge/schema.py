@@ -119,16 +119,16 @@ class SchemaMerger:
             f"INSERT INTO main.{quoted(made)}({rowid}{targets}) "  # noqa: S608 - quoted
             f"SELECT {rowid}{sources} FROM main.{quoted(name)}"
         )
-        dependants = [
+        dependents = [
             entry[4] for (kind, _), entry in schema.items() if kind in {"index", "trigger"} and entry[2] == name
         ]
         connection.execute(f"DROP TABLE main.{quoted(name)}")
         connection.execute("PRAGMA legacy_alter_table = ON")
         connection.execute(f"ALTER TABLE main.{quoted(made)} RENAME TO {quoted(name)}")
         connection.execute("PRAGMA legacy_alter_table = OFF")
-        for dependant in dependants:
-            if dependant is not None:
-                connection.execute(dependant)
+        for dependent in dependents:
+            if dependent is not None:
+                connection.execute(dependent)
 
 
 def _sql(schema: Schema, key: tuple[str, str]) -> str | None:

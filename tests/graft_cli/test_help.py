@@ -89,7 +89,7 @@ def test_completing_a_command_imports_none(monkeypatch):
         (["clone"], "missing argument 'REMOTE'"),
         (["fork"], "missing argument 'NAME'"),
         (["fork", "a", "b", "c"], "expected [DIR] NAME"),
-        (["pull", "--policy", "merge"], "invalid value for '--policy'"),
+        (["pull", "--policy", "mingle"], "invalid value for '--policy'"),
         (["pull", "--policy", "fork"], "--policy fork and --fork-name go together"),
         (["pull", "--fork-name", "x"], "--policy fork and --fork-name go together"),
         (["clone", "./remote"], "name the volume, as in ./remote#name"),

@@ -44,7 +44,7 @@ def test_json_for_programs(graft, replica):
     assert entries[0].endswith('Z"}')
     assert graft("fetch", replica, "--json").json == {"lsn": 2, "head": 2}
     pulled = graft("pull", replica, "--json").json
-    assert pulled == {"before": 2, "after": 2, "discarded_commits": 0, "forked_to": None}
+    assert pulled == {"before": 2, "after": 2, "discarded_commits": 0, "forked_to": None, "merged": None}
     assert graft("hydrate", replica, "--json").json["frames"] == 0
     assert graft("audit", replica, "--json").json["missing_pages"] == 0
     assert graft("verify", replica, "--json").json["problems"] == []

@@ -97,8 +97,8 @@ def test_diverged(two, volumes):
     assert rows(volumes.connect("mine", remote="#mine"), "SELECT id FROM t") == [(1,), (2,), (3,), (5,)]
     other.execute("INSERT INTO t VALUES (6, 'six')")
     assert ask(other, "graft_pull=discard") == "up to date at LSN 2\nlocal commits discarded: 1"
-    for value in ("merge", "fork", "fork:", "discard:x"):
-        with pytest.raises(apsw.SQLError, match="takes 'abort', 'discard' or 'fork:name"):
+    for value in ("mingle", "fork", "fork:", "discard:x"):
+        with pytest.raises(apsw.SQLError, match="takes 'abort', 'discard', 'merge'"):
             ask(other, f"graft_pull='{value}'")
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import apsw
 import pytest
 
 import graft
@@ -279,3 +280,17 @@ def test_wrong_policies(pair):
     with pytest.raises(graft.BadRequest, match="no such policy for conflicts: 'maybe'"):
         pair.merge("maybe")
     assert len(pair.replica.view().pending) == 1
+
+
+def test_pragmas(pair):
+    pair.start(USERS)
+    pair.part("UPDATE users SET score = 1 WHERE id = 1", "UPDATE users SET score = 2 WHERE id = 1")
+    with pytest.raises(apsw.AbortError, match="users 1"):
+        pair.ours.pragma("graft_merge")
+    with pytest.raises(apsw.SQLError, match="graft_pull takes"):
+        pair.ours.pragma("graft_pull", "mingle")
+    assert "merged: 0 rows inserted, 1 updated" in pair.ours.pragma("graft_pull", "merge:ours")
+    assert pair.rows("SELECT score FROM users WHERE id = 1") == [(1,)]
+    pair.part("UPDATE users SET score = 5 WHERE id = 2", "UPDATE users SET score = 6 WHERE id = 3")
+    assert "merged" in pair.ours.pragma("graft_merge")
+    assert pair.rows("SELECT score FROM users") == [(1,), (5,), (6,)]
