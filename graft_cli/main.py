@@ -57,6 +57,7 @@ SECTIONS = (
         (
             LazyCommand("status", "graft_cli.inspect:status", "Compare a replica with its remote."),
             LazyCommand("log", "graft_cli.log:log", "List the commits of the remote, newest first."),
+            LazyCommand("diff", "graft_cli.diff:diff", "Show which rows differ between two versions."),
             LazyCommand("audit", "graft_cli.inspect:audit", "Count local and missing pages."),
             LazyCommand("verify", "graft_cli.inspect:verify", "Read and check the whole newest version."),
             LazyCommand("remote", "graft_cli.remote:remote", "Show or change the address of a replica's volume."),

@@ -5,14 +5,12 @@ _BACK = "graft pull --policy discard discards local commits; graft restore VERSI
 _LISTED = "graft volumes REMOTE lists the volumes of a remote"
 _SQL = "graft sql runs statements, graft shell opens a prompt"
 _COMMITTED = "every SQL transaction is a local commit already; graft push -m MESSAGE sends them"
-_MERGED = "rows are not merged: graft pull --policy discard or --policy fork decides between two histories"
+_MERGED = (
+    "graft pull --policy merge merges rows that two replicas wrote; --policy discard or fork decides between histories"
+)
 _DELETED = (
     "SQL deletes rows and tables; rm -r deletes a replica (graft status shows what is not pushed); "
     "graft rm removes a volume with its history"
-)
-_DIFFERENCE = (
-    "graft log shows how many pages each commit changed; to compare rows, write two versions with graft export --at "
-    "and ATTACH them in an SQLite shell"
 )
 _TIDIED = "graft gc deletes what no retained version needs; graft compact rewrites the newest version for cold readers"
 
@@ -33,7 +31,6 @@ INSTEAD = {
     "create": "graft init creates an empty volume, graft import one from a database file",
     "delete": _DELETED,
     "destroy": _DELETED,
-    "diff": _DIFFERENCE,
     "download": "graft clone creates a replica, graft hydrate fetches all its pages, graft export writes a plain file",
     "drop": _DELETED,
     "dump": "graft export writes a version to a plain SQLite file",

@@ -51,7 +51,7 @@ class Difference:
         return [
             SchemaChange(*key, old[key][4] if key in old else None, new[key][4] if key in new else None)
             for key in sorted({*old, *new})
-            if _sql_of(old, key) != _sql_of(new, key) and key[1] not in self._shadows and _is_named_by_users(key[1])
+            if _sql_of(old, key) != _sql_of(new, key) and key[1] not in self.shadows and _is_named_by_users(key[1])
         ]
 
     @cached_property
@@ -60,17 +60,17 @@ class Difference:
         return {
             name: self._both(name)
             for kind, name in sorted({*self._schemas[0], *self._schemas[1]})
-            if kind == "table" and name not in self._shadows and _is_named_by_users(name)
+            if kind == "table" and name not in self.shadows and _is_named_by_users(name)
         }
 
     @cached_property
-    def _shadows(self) -> dict[str, str]:
+    def shadows(self) -> dict[str, str]:
         """The tables of either version that virtual tables store content in, each with its virtual table."""
         return shadow_names(self.before.connection) | shadow_names(self.after.connection)
 
     def rows(self, tables: Collection[str] | None = None) -> Iterator[RowChange]:
         """Yield the rows that differ, table by table, or of the named tables; `BadRequest` for unknown ones."""
-        wanted = self._wanted(tables)
+        wanted = self.named(tables)
         for name in wanted:
             before, after = self.tables[name]
             yield from self._rows(Side(self.before, before), Side(self.after, after))
@@ -89,7 +89,7 @@ class Difference:
         mine, theirs = before.table, after.table
         virtual = next((table.name for table in (mine, theirs) if table is not None and table.is_virtual), None)
         if virtual is not None:
-            behind = sorted(shadow for shadow, name in self._shadows.items() if name == virtual)
+            behind = sorted(shadow for shadow, name in self.shadows.items() if name == virtual)
             yield from virtual_changes(before, after, behind, self.rows_of)
             return
         if mine is not None and theirs is not None and not _is_comparable(mine, theirs):
@@ -150,7 +150,8 @@ class Difference:
             table_of(self.after.connection, new) if new else None,
         )
 
-    def _wanted(self, tables: Collection[str] | None) -> list[str]:
+    def named(self, tables: Collection[str] | None) -> list[str]:
+        """Return the names of tables as the schema spells them; None: of all. `BadRequest` for unknown ones."""
         if tables is None:
             return list(self.tables)
         known = {name.lower(): name for name in self.tables}
