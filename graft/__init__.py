@@ -52,7 +52,7 @@ from graft.sync.follow import Follower, poll_policy, watch
 from graft.sync.fork import ForkResult, fork
 from graft.sync.poll_schedule import PollPolicy
 from graft.sync.pull import fetch, pull
-from graft.sync.push import push
+from graft.sync.retried_push import push
 from graft.sync.set_remote import RemoteSet, set_remote
 from graft.sync.staleness import refresh, wait_for
 from graft.sync.switch import SwitchResult, switch

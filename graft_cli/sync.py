@@ -14,7 +14,7 @@ from graft.sync.pull import POLICIES, Policy, PullResult
 from graft.sync.pull import fetch as graft_fetch
 from graft.sync.pull import pull as graft_pull
 from graft.sync.push import PushResult
-from graft.sync.push import push as graft_push
+from graft.sync.retried_push import push as graft_push
 from graft.sync.staleness import wait_for
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
@@ -28,22 +28,46 @@ from metastore.volumes import check_name
 CONFLICT_POLICIES = ("fail", "ours", "theirs", "record")
 
 
-@command("push", 'graft push -m "new airports"')
+_conflicts = click.option(
+    "--conflicts",
+    type=click.Choice(CONFLICT_POLICIES),
+    default="fail",
+    show_default=True,
+    help="In a merge: what to do with rows that both sides changed. record takes the remote's and lists the conflict "
+    "for graft conflicts.",
+)
+
+
+@command("push", 'graft push -m "new airports"', "graft push --retry 20")
 @directory
 @click.option("-m", "--message", help="What changed, for the log.")
+@click.option(
+    "--retry",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="TIMES",
+    help="If another replica has pushed first: merge its rows, and try again.",
+)
+@_conflicts
 @as_json
-def push(directory: Path, message: str | None, as_json: bool) -> None:
+def push(directory: Path, message: str | None, retry: int, conflicts: str, as_json: bool) -> None:
     """Send all local commits of DIR to its remote, as one commit.
 
     If another replica has pushed first, the local commits stay and the exit code is 3: pull with a policy, or fork. If
     the remote does not answer, the next push finds out whether this one landed; nothing is ever pushed twice.
     """
+    if conflicts != "fail" and not retry:
+        raise click.UsageError("--conflicts needs --retry")
+    set_merger(merge_rows)
     with open_replica(directory) as replica:
         with (
             interruptible(lambda: what_a_push_left(replica)),
             progress(f"Pushing {replica.name}", of_bytes=True, quiet=as_json) as report,
         ):
-            done = graft_push(replica, message=message, layout=btree_layout, progress=report)
+            done = graft_push(
+                replica, message=message, layout=btree_layout, progress=report, retry=retry, conflicts=conflicts
+            )
         if as_json:
             document(done)
         else:
@@ -67,14 +91,7 @@ def push(directory: Path, message: str | None, as_json: bool) -> None:
     help="What to do if replica and remote have diverged: stop, discard the local commits, push them to a fork, or "
     "merge their rows into the remote's version.",
 )
-@click.option(
-    "--conflicts",
-    type=click.Choice(CONFLICT_POLICIES),
-    default="fail",
-    show_default=True,
-    help="With --policy merge: what to do with rows that both sides changed. record takes the remote's and lists the "
-    "conflict for graft conflicts.",
-)
+@_conflicts
 @click.option("--fork-name", metavar="NAME", help="With --policy fork: the name of the new volume.")
 @click.option(
     "--min-lsn", type=click.IntRange(min=0), metavar="LSN", help="Wait until the remote has this commit, and pull it."
