@@ -25,6 +25,9 @@ BAD_KEYS = [
     "x" * 1000,
 ]  # fmt: skip
 
+_PATIENCE_S = 300
+"""Ends a test that waits in vain; it decides nothing else."""
+
 
 class ObjectStoreContract:
     """The tests of an `ObjectStore`: a backend's test class inherits them and overrides ``store``.
@@ -279,8 +282,10 @@ class ObjectStoreContract:
         def chunks() -> Iterator[bytes]:
             for _ in range(20):
                 yield b"x" * 1_000_000
+            give_up_s = time.monotonic() + _PATIENCE_S
             while self.streams_in_steps and not found:  # it is begun beside the first parts
                 found.extend(store.unfinished_uploads())
+                assert time.monotonic() < give_up_s, "a stream in steps is no unfinished upload"
             for upload in found:
                 assert abs(upload.begun_s - time.time()) < 60
                 store.abort_upload(upload)

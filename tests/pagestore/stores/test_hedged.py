@@ -369,6 +369,8 @@ class TestHelpers:
 class TestHedgedMemoryStore(ObjectStoreContract):
     """Hedging everything that can be changes nothing that a user would see."""
 
+    streams_in_steps = False
+
     @pytest.fixture
     def store_url(self):
         return f"memory://{uuid.uuid4().hex}"
