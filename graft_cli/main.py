@@ -32,6 +32,9 @@ SECTIONS = (
         (
             LazyCommand("push", "graft_cli.sync:push", "Send local commits to the remote."),
             LazyCommand("pull", "graft_cli.sync:pull", "Move to the newest version of the remote."),
+            LazyCommand("merge", "graft_cli.merge:merge", "Merge another branch into a replica."),
+            LazyCommand("cherry-pick", "graft_cli.merge:pick", "Make the changes of one commit again."),
+            LazyCommand("revert", "graft_cli.merge:revert", "Undo the changes of one commit."),
             LazyCommand("conflicts", "graft_cli.conflicts:conflicts", "List the conflicts that a merge recorded."),
             LazyCommand("resolve", "graft_cli.conflicts:resolve", "Settle a conflict that a merge recorded."),
             LazyCommand("fetch", "graft_cli.sync:fetch", "Learn the remote's newest LSN; change nothing."),

@@ -114,6 +114,19 @@ def at(function: Function) -> Function:
     return option(function)
 
 
+def conflict_policy(function: Function) -> Function:
+    """Add ``--conflicts``: who wins where both sides of a merge changed a row."""
+    option = click.option(
+        "--conflicts",
+        type=click.Choice(("fail", "ours", "theirs", "record")),
+        default="fail",
+        show_default=True,
+        help="In a merge: what to do with rows that both sides changed. record takes theirs and lists the conflict for "
+        "graft conflicts.",
+    )
+    return option(function)
+
+
 def as_json(function: Function) -> Function:
     """Add ``--json``: one JSON document on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)

@@ -18,24 +18,12 @@ from graft.sync.retried_push import push as graft_push
 from graft.sync.staleness import wait_for
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
-from graft_cli.options import as_json, command, directory
+from graft_cli.options import as_json, command, conflict_policy, directory
 from graft_cli.output import document, say
 from graft_cli.progress import progress, working
 from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.row_merger import merge_rows
 from metastore.volumes import check_name
-
-CONFLICT_POLICIES = ("fail", "ours", "theirs", "record")
-
-
-_conflicts = click.option(
-    "--conflicts",
-    type=click.Choice(CONFLICT_POLICIES),
-    default="fail",
-    show_default=True,
-    help="In a merge: what to do with rows that both sides changed. record takes the remote's and lists the conflict "
-    "for graft conflicts.",
-)
 
 
 @command("push", 'graft push -m "new airports"', "graft push --retry 20")
@@ -49,7 +37,7 @@ _conflicts = click.option(
     metavar="TIMES",
     help="If another replica has pushed first: merge its rows, and try again.",
 )
-@_conflicts
+@conflict_policy
 @as_json
 def push(directory: Path, message: str | None, retry: int, conflicts: str, as_json: bool) -> None:
     """Send all local commits of DIR to its remote, as one commit.
@@ -91,7 +79,7 @@ def push(directory: Path, message: str | None, retry: int, conflicts: str, as_js
     help="What to do if replica and remote have diverged: stop, discard the local commits, push them to a fork, or "
     "merge their rows into the remote's version.",
 )
-@_conflicts
+@conflict_policy
 @click.option("--fork-name", metavar="NAME", help="With --policy fork: the name of the new volume.")
 @click.option(
     "--min-lsn", type=click.IntRange(min=0), metavar="LSN", help="Wait until the remote has this commit, and pull it."

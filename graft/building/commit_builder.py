@@ -21,7 +21,7 @@ from graft.reading.page_access import PageAccess
 from graft.reading.snapshot import Snapshot
 from graft.remote.carried import CARRIED, Carried, encode_carried
 from graft.remote.entry_frame import LAID_OUT_AT
-from graft.remote.landmarks import AUTHOR, COMPACTED_AT, PARENT, RESTORED_AT, SEGMENT_BYTES
+from graft.remote.landmarks import AUTHOR, COMPACTED_AT, MERGED_UP_TO, PARENT, RESTORED_AT, SEGMENT_BYTES
 from graft.settings import Settings
 from metastore.build import NewCommit, Origin, build_commit
 from metastore.commit import CommitKind
@@ -164,6 +164,8 @@ def with_landmarks(settings: Settings, onto: Onto, written: Sequence[NewSegment]
     parent = onto.chain[0].commit if onto.chain else None
     known = parent.attributes if parent and parent.log == onto.log else {}
     landmarks = {name: known[name] for name in (COMPACTED_AT, LAID_OUT_AT, RESTORED_AT) if name in known}
+    if parent and MERGED_UP_TO in parent.attributes and MERGED_UP_TO not in origin.attributes:
+        landmarks[MERGED_UP_TO] = parent.attributes[MERGED_UP_TO]
     landmarks[AUTHOR] = author_of(settings).encode()
     if size := sum(segment.size for segment in written if not segment.inline):
         landmarks[SEGMENT_BYTES] = str(size).encode()

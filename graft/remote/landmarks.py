@@ -1,5 +1,7 @@
 """Attributes that later commits repeat, so that a reader of any of them finds the newest compaction."""
 
+import json
+
 from metastore.commit import Commit
 
 COMPACTED_INTO = "compacted-into"
@@ -16,7 +18,19 @@ RESTORED_AT = "restored-at"
 """Names the LSN of the newest commit that went back to an older version, in that commit and all that follow it."""
 MERGED = "merged"
 """Attribute of a commit that holds merges: which versions each of them joined, as a JSON list of objects."""
+MERGED_UP_TO = "merged-up-to"
+"""Up to which LSN of which other logs this history has the changes, in a commit that merged them and all that follow
+it: a JSON object."""
 _DIGITS_MAX = 19
+
+
+def merged_up_to(commit: Commit) -> dict[str, int]:
+    """Return up to which LSN of which other logs this history has the changes."""
+    try:
+        found = json.loads(commit.attributes.get(MERGED_UP_TO, b"{}"))
+        return {str(log): int(lsn) for log, lsn in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}  # it saves conflicts, and decides nothing
 
 
 def restored_at(commit: Commit) -> int:

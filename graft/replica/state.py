@@ -203,6 +203,11 @@ class State:
         with self._transaction() as database:
             database.execute("UPDATE sync SET journal_end = min(journal_end, ?)", (local_lsn,))
 
+    def note_merge(self, merge: Merge) -> None:
+        """Record that a local commit, which is in the journal, is a merge."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO merges VALUES (?, ?)", (merge.local_lsn, merge.parents))
+
     def begin_intent(self, intent: Intent) -> None:
         """Record durably what is about to be appended; the caller has synced the journal up to the commits in it."""
         with self._transaction() as database:

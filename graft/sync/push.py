@@ -28,13 +28,13 @@ from graft.failpoints import failpoint
 from graft.journal.local_commit import LocalCommit
 from graft.pagemap.page_map import PageMap
 from graft.reading.snapshot import Snapshot
-from graft.remote.landmarks import MERGED
 from graft.replica.freshness import age_of, confirm, now
 from graft.replica.replica import Replica
 from graft.replica.state import Intent, SyncState
 from graft.replica.view import View
 from graft.sync.collected import base_collected
 from graft.sync.history import check_winner, in_doubt, reached, require_parent
+from graft.sync.merges import merge_attributes
 from metastore.append import Absent, Landed, Lost, append, settle
 from metastore.commit import CommitKind
 from metastore.index import CommitIndex
@@ -155,9 +155,7 @@ def _prepared(
 ) -> Outgoing:
     """Build the commit that brings the remote from what ``view`` builds on to ``pushed``."""
     onto = Onto(view.state.identity.log, view.state.chain, view.remote_map)
-    if view.state.merges:
-        joined = ",".join(merge.parents for merge in view.state.merges)
-        attributes = {**attributes, MERGED: f"[{joined}]".encode()}
+    attributes = {**attributes, **merge_attributes(view)}
     return prepare(
         replica, pushed.pending, pushed.snapshot, onto, attributes=attributes, layout=layout, progress=progress
     )

@@ -1,7 +1,7 @@
 """What two sides of a merge cannot both have, and who decides."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from graft.errors import BadRequest
@@ -35,6 +35,10 @@ class Conflict:
     """The row on the side that it is merged into; None if it deleted it."""
     detail: str = ""
 
+    def swapped(self) -> "Conflict":
+        """Return it as the other side sees it."""
+        return replace(self, ours=self.theirs, theirs=self.ours)
+
 
 @dataclass(frozen=True, slots=True)
 class Take:
@@ -62,3 +66,13 @@ def decide_by(policy: Policy) -> Decide:
         return lambda _conflict: None
     decision: Decision = OURS if policy == "ours" else THEIRS
     return lambda _conflict: decision
+
+
+def swapped(decide: Decide) -> Decide:
+    """Return what decides for the other side."""
+
+    def decide_for_other(conflict: Conflict) -> Decision:
+        decision = decide(conflict.swapped())
+        return THEIRS if decision == OURS else OURS if decision == THEIRS else decision
+
+    return decide_for_other

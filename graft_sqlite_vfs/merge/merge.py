@@ -21,7 +21,7 @@ from graft_sqlite_vfs.diff.difference import Difference, compare
 from graft_sqlite_vfs.diff.names import quoted
 from graft_sqlite_vfs.diff.tables import schema_of, shadow_names
 from graft_sqlite_vfs.diff.virtual import module_of
-from graft_sqlite_vfs.merge.conflicts import Conflict, decide_by
+from graft_sqlite_vfs.merge.conflicts import Conflict, decide_by, swapped
 from graft_sqlite_vfs.merge.record import record
 from graft_sqlite_vfs.merge.references import settle_references
 from graft_sqlite_vfs.merge.result import MergeResult
@@ -34,14 +34,21 @@ _NAMED_MAX = 5
 
 
 def merge(
-    replica: Replica, base: Snapshot, ours: Snapshot, onto: WriteTransaction, conflicts: Any = "fail"
+    replica: Replica,
+    base: Snapshot,
+    ours: Snapshot,
+    onto: WriteTransaction,
+    conflicts: Any = "fail",
+    *,
+    changes_are_theirs: bool = False,
 ) -> MergeResult:
     """Make the changes from ``base`` to ``ours`` to the version that ``onto`` changes.
 
     ``conflicts`` is a policy or a callable, see `graft_sqlite_vfs.merge.conflicts`. Raises `MergeConflict` with all
-    conflicts that nothing settles; ``onto`` is to be closed then.
+    conflicts that nothing settles; ``onto`` is to be closed then. With ``changes_are_theirs`` the changes are those of
+    the other side to whoever decides, as where another branch is merged into this one.
     """
-    decide = decide_by(conflicts)
+    decide = swapped(decide_by(conflicts)) if changes_are_theirs else decide_by(conflicts)
     theirs = onto.base
     with compare(replica, base, ours) as difference, overlaid(onto) as connection:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
@@ -62,6 +69,8 @@ def merge(
         _rebuild_derived(target, merger)
         found = [*schemas.conflicts, *merger.result.conflicts]
         unsettled = [*schemas.unsettled, *merger.result.unsettled]
+        if changes_are_theirs:
+            found, unsettled = ([conflict.swapped() for conflict in side] for side in (found, unsettled))
         if unsettled:
             connection.execute("ROLLBACK")
             raise MergeConflict(_described(theirs, unsettled), unsettled)
