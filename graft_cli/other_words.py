@@ -16,11 +16,10 @@ _TIDIED = "graft gc deletes what no retained version needs; graft compact rewrit
 
 INSTEAD = {
     "add": _COMMITTED,
-    "annotate": "rows have no history of their own; graft log lists the commits of the volume",
+    "annotate": "graft blame shows which commit last changed each row",
     "auth": "credentials come from the usual AWS variables and profiles; graft doctor REMOTE checks them",
     "backup": "graft export writes a version to a file; graft push stores commits in the remote",
     "bisect": _PAST,
-    "blame": "rows have no history of their own; graft log lists the commits of the volume",
     "check": "graft verify reads and checks a volume, graft doctor checks a replica or a remote",
     "checkout": f"{_PAST}; graft switch goes to another branch, graft switch -c makes one",
     "commit": _COMMITTED,
@@ -37,7 +36,6 @@ INSTEAD = {
     "execute": _SQL,
     "fsck": "graft verify reads and checks a volume, graft doctor checks a replica or a remote",
     "help": "graft --help lists the commands, graft COMMAND --help explains one",
-    "history": "graft log lists the commits of a volume",
     "info": "graft status describes a replica, graft doctor the installation",
     "list": _LISTED,
     "load": "graft import loads a database file into a volume",

@@ -9,31 +9,56 @@ changed pages are in a `WriteTransaction`, which spills what does not fit into m
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import apsw
 
 from graft.errors import GraftError
-from graft.replica.transaction import WriteTransaction
-from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
+from graft.reading.snapshot import Advisor
 from graft_sqlite_vfs.errors import as_sqlite
 from graft_sqlite_vfs.header import Buffer, counter_in, shown
 from graft_sqlite_vfs.vfs import ScratchFile
+from pagestore.objectstore import Data
 
 NAME = "graft-overlay"
 _CHARACTERISTICS = apsw.SQLITE_IOCAP_SAFE_APPEND | apsw.SQLITE_IOCAP_SEQUENTIAL | apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE
 
 _numbers = itertools.count(1)
-_opened: dict[str, WriteTransaction] = {}
+
+
+class OverlaidPages(Protocol):
+    """What a database is read from and written to: a `WriteTransaction`, or what only reads."""
+
+    byte_size: int
+
+    @property
+    def page_size(self) -> int:
+        """Bytes."""
+        ...
+
+    def read(self, page: int, advisor: Advisor | None = None) -> bytes | memoryview:
+        """Return a page."""
+        ...
+
+    def write(self, page: int, data: Data) -> None:
+        """Replace a page."""
+        ...
+
+    def resize(self, byte_size: int) -> None:
+        """Set the size."""
+        ...
+
+
+_opened: dict[str, OverlaidPages] = {}
 
 
 class OverlayFile:
     """The main database file; the shape of each method is SQLite's (sqlite.org/c3ref/io_methods.html)."""
 
-    def __init__(self, transaction: WriteTransaction, advisor: BtreeAdvisor | None) -> None:
-        """Read and write through a transaction that somebody else closes."""
-        self._transaction = transaction
-        self._advisor = advisor
-        self._page_size = transaction.base.page_size
+    def __init__(self, pages: OverlaidPages) -> None:
+        """Read and write through ``pages``, which somebody else closes."""
+        self._pages = pages
+        self._page_size = pages.page_size
 
     def xRead(self, amount: int, offset: int) -> Buffer:
         """Return ``amount`` bytes from ``offset``, fewer only where the database ends."""
@@ -50,24 +75,24 @@ class OverlayFile:
         return pieces
 
     def _page(self, index: int) -> Buffer:
-        page = self._transaction.read(index, self._advisor)
+        page = self._pages.read(index)
         # A database that was in WAL mode says so in page 1; here it is in none.
         return shown(page, counter_in(page)) if index == 1 else page
 
     def xWrite(self, data: bytes, offset: int) -> None:
         """Write whole pages, as SQLite's pager does."""
         try:
-            self._transaction.write(offset // self._page_size + 1, data)
+            self._pages.write(offset // self._page_size + 1, data)
         except GraftError as error:
             raise as_sqlite(error) from error
 
     def xTruncate(self, size: int) -> None:
         """Cut the database off."""
-        self._transaction.resize(size)
+        self._pages.resize(size)
 
     def xFileSize(self) -> int:
         """Return its size in bytes."""
-        return self._transaction.byte_size
+        return self._pages.byte_size
 
     def xSync(self, flags: int) -> None:
         """Do nothing: what is here is no commit yet."""
@@ -109,9 +134,9 @@ class OverlayVFS(apsw.VFS):
         """Open one of SQLite's files."""
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
             assert isinstance(name, apsw.URIFilename), "BUG: a main database without a name"
-            transaction = _opened[name.filename().rpartition("/")[2]]
+            pages = _opened[name.filename().rpartition("/")[2]]
             flags[1] = flags[0]
-            return OverlayFile(transaction, None)  # type: ignore[return-value]  # apsw takes any object with the methods
+            return OverlayFile(pages)  # type: ignore[return-value]  # apsw takes any object with the methods
         if flags[0] & apsw.SQLITE_OPEN_MAIN_JOURNAL:
             return ScratchFile()
         return apsw.VFSFile("", name, flags)
@@ -136,10 +161,10 @@ _VFS = OverlayVFS()
 
 
 @contextmanager
-def overlaid(transaction: WriteTransaction) -> Iterator[apsw.Connection]:
-    """Open the transaction's database for as long as the block runs; its changed pages are in the transaction then."""
+def overlaid(pages: OverlaidPages) -> Iterator[apsw.Connection]:
+    """Open a database for as long as the block runs; a transaction has its changed pages then."""
     name = f"overlay-{next(_numbers)}"
-    _opened[name] = transaction
+    _opened[name] = pages
     try:
         connection = apsw.Connection(f"file:{name}?vfs={NAME}", flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
         try:

@@ -78,6 +78,11 @@ class WriteTransaction:
         self._kept = base.page_count
 
     @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return self._page_size
+
+    @property
     def page_count(self) -> int:
         """The volume's size in pages, with the changes."""
         return page_count_of(self.byte_size, self._page_size)
