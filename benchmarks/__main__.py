@@ -38,6 +38,7 @@ from benchmarks.sync import suite as sync
 from benchmarks.sync import systems as sync_systems
 from benchmarks.sync import targets as sync_targets
 from benchmarks.targets import Verdict
+from benchmarks.versions import command as versions
 
 Judge = Callable[[Sequence[Row]], Sequence[Verdict]]
 
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     layout.add_arguments(commands.add_parser("layout", help="codecs, dictionaries and frame sizes"))
     scale.add_arguments(commands.add_parser("scale", help="the log's metadata alone, to ten million commits"))
+    versions.add_arguments(commands.add_parser("versions", help="diff, merge and history of rows"))
     return parser
 
 

@@ -1,7 +1,8 @@
 """A full example on real data: ``make demo``, or ``make demo REMOTE=s3://bucket/prefix``.
 
 It imports an SQLite database of the world's airports into a volume, pushes it to a bucket, opens it lazily in another
-replica, changes it, pulls the change, reads the old version, and forks the volume. Each step prints its traffic.
+replica, changes it, pulls the change, reads the old version, and forks the volume. Then two replicas write at once, their
+rows are merged, and the rows that differ are shown. Each step prints its traffic.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from graft.sync.time_travel import snapshot_at
 from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.connection import connect
 from graft_sqlite_vfs.importing import import_database
+from graft_sqlite_vfs.row_changes import diff_rows
 from pagestore.stores.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store
 
@@ -104,7 +106,9 @@ def run(directory: Path, remote: str) -> None:
         demo.clone_and_query()
         demo.change_and_pull()
         demo.read_old_version()
-        demo.fork_and_write()
+        forked = demo.fork_and_write()
+        demo.diff_and_merge()
+        demo.check(*forked)
 
 
 class Demo:
@@ -188,7 +192,7 @@ class Demo:
             step.answer = f"{exported.bytes:,} bytes, {'identical to' if same else 'DIFFERENT FROM'} the imported file"
             expect(same, "the exported file differs from the imported one")
 
-    def fork_and_write(self) -> None:
+    def fork_and_write(self) -> tuple[Replica, apsw.Connection]:
         """Fork without copying a page, and write to the fork."""
         with self.report.step("11. Fork: no page is copied") as step:
             forked = fork(self.second, f"{self.volume}-fork")
@@ -202,7 +206,30 @@ class Demo:
             step.pages = third.cache.use().pages
             step.answer = f"the fork is at LSN {pushed.after}; KJFK is still {name} in the original"
             expect(name == "Idlewild", "the original changed")
-        with self.report.step("13. Check everything") as step:
+        return third, aside
+
+    def diff_and_merge(self) -> None:
+        """Write in both replicas at once, and merge the rows."""
+        here = self.connected(self.first)
+        pull(self.first)
+        with self.report.step("13. Write in both replicas; the second one merges what the first one pushed") as step:
+            here.execute("UPDATE airports SET city = 'Queens' WHERE icao = 'KJFK'")
+            push(self.first)
+            self.there.execute("UPDATE airports SET name = 'Kennedy' WHERE icao = 'KJFK'")
+            merged = pull(self.second, policy="merge").merged
+            push(self.second)
+            row = self.there.execute("SELECT name, city FROM airports WHERE icao = 'KJFK'").get
+            step.answer = f"KJFK is {row[0]}, {row[1]}; {merged.combined} row has columns of both"
+            expect(row == ("Kennedy", "Queens"), "the merge lost a change")
+        with self.report.step("14. Show the rows that differ between two versions") as step:
+            changes = list(diff_rows(self.second.path, self.before, "local"))
+            (change,) = changes
+            step.answer = f"{change.kind} {change.key[0]!r}: {', '.join(change.changed_columns)}"
+            expect(set(change.changed_columns) == {"name", "city"}, "the difference is wrong")
+
+    def check(self, third: Replica, aside: apsw.Connection) -> None:
+        """Verify every checksum, and let SQLite check both databases."""
+        with self.report.step("15. Check everything") as step:
             report = verify(third)
             expect(not report.problems, "; ".join(report.problems))
             for connection in (self.there, aside):
