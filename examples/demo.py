@@ -1,8 +1,8 @@
 """A full example on real data: ``make demo``, or ``make demo REMOTE=s3://bucket/prefix``.
 
 It imports an SQLite database of the world's airports into a volume, pushes it to a bucket, opens it lazily in another
-replica, changes it, pulls the change, reads the old version, and forks the volume. Then two replicas write at once, their
-rows are merged, and the rows that differ are shown. Each step prints its traffic.
+replica, changes it, pulls the change, reads the old version, and forks the volume. Then two replicas write at once,
+their rows are merged, and the rows that differ are shown. Each step prints its traffic.
 """
 
 import argparse
