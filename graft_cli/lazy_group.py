@@ -25,7 +25,7 @@ class LazyCommand:
     def load(self) -> click.Command:
         """Import the command."""
         module, _, attribute = self.target.partition(":")
-        command = getattr(import_module(module), attribute)
+        command = getattr(import_module(f"graft_cli.commands.{module}"), attribute)
         assert isinstance(command, click.Command), f"BUG: {self.target} is not a command"
         return command
 

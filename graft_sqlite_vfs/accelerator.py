@@ -24,8 +24,8 @@ from graft.replica.replica import SHARED, Replica
 from graft.replica.transaction import WriteTransaction
 from graft.settings import Durability
 from graft_sqlite_vfs import _accelerator
-from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, sqlite_error
-from graft_sqlite_vfs.file import VolumeFile, collected
+from graft_sqlite_vfs.errors import FAILURES, as_sqlite, collected, named, sqlite_error
+from graft_sqlite_vfs.file import VolumeFile
 from graft_sqlite_vfs.header import Buffer
 from graft_sqlite_vfs.last_error import remember
 from graft_sqlite_vfs.readpath import Accelerated

@@ -85,3 +85,11 @@ def as_sqlite(error: GraftError | MemoryError, code: int | None = None) -> Excep
     """Return the apsw exception for an error, to be raised ``from named(error)``; ``code`` replaces the table's."""
     told = named(error)
     return sqlite_error(result_code(told) if code is None else code, str(told))
+
+
+def collected(name: str) -> str:
+    """Return the message for a transaction that is rolled back because a finalizer cannot commit it."""
+    return (
+        f"volume {name}: a statement was garbage collected before its rows were read to the end, at a moment when its "
+        "commit could not wait; it was rolled back. Read all rows, or close the cursor"
+    )

@@ -25,7 +25,7 @@ from graft.sync.staleness import refresh
 from graft.sync.versions import Version
 from graft_sqlite_vfs import header
 from graft_sqlite_vfs.btree.advisor import BtreeAdvisor
-from graft_sqlite_vfs.errors import FAILURES, as_sqlite, named, result_code
+from graft_sqlite_vfs.errors import FAILURES, as_sqlite, collected, named, result_code
 from graft_sqlite_vfs.header import HEADER_BYTES, PROBE, PROBED, Buffer, Header, ShownCookie, ShownCounter
 from graft_sqlite_vfs.pragma_context import PragmaContext
 from graft_sqlite_vfs.pragmas import answer
@@ -45,14 +45,6 @@ _CHARACTERISTICS = (
     # Long values may be read at any offset without passing through the page cache.
     | apsw.SQLITE_IOCAP_SUBPAGE_READ
 )
-
-
-def collected(name: str) -> str:
-    """Return the message for a transaction that is rolled back because a finalizer cannot commit it."""
-    return (
-        f"volume {name}: a statement was garbage collected before its rows were read to the end, at a moment when its "
-        "commit could not wait; it was rolled back. Read all rows, or close the cursor"
-    )
 
 
 class VolumeFile:

@@ -73,7 +73,7 @@ def test_a_remote_that_refuses(graft, replica, monkeypatch):
 
 
 def test_a_bug_shows_no_traceback_unless_asked(graft, replica, monkeypatch):
-    monkeypatch.setattr("graft_cli.inspect.graft_status", failing(ZeroDivisionError("boom")))
+    monkeypatch.setattr("graft_cli.commands.inspect.graft_status", failing(ZeroDivisionError("boom")))
     quiet = graft("status", replica, code=ExitCode.FAILED).err
     assert quiet.startswith("graft: an error in graft itself (ZeroDivisionError: boom)")
     assert quiet.count("\n") == 1

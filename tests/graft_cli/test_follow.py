@@ -44,7 +44,7 @@ def test_it_moves_and_ends_where_told(graft, replica, there):
     )
     assert pushed <= seen <= datetime.now(UTC)
     assert graft("sql", there, "SELECT count(*) FROM towns", "--csv").lines[1] == "97"
-    assert "had all that the remote had" in graft("status", there).out
+    assert "has all that the remote had" in graft("status", there).out
 
 
 def test_an_outage_is_told_and_survived(graft, replica, there, monkeypatch):

@@ -4,9 +4,9 @@ import click
 
 from graft.retention.maintain import VolumeMaintained
 from graft.retention.maintain import maintain as graft_maintain
-from graft_cli.compact import said
+from graft_cli.commands.compact import said
+from graft_cli.commands.gc import show
 from graft_cli.durations import Duration
-from graft_cli.gc import show
 from graft_cli.interrupts import interruptible
 from graft_cli.options import as_json, command
 from graft_cli.output import document, say

@@ -16,13 +16,13 @@ from graft.sync.clone import init
 from graft.sync.push import PushResult
 from graft.sync.push import push as graft_push
 from graft.sync.time_travel import snapshot_at
+from graft_cli.commands.sync import say_pushed, what_a_push_left
 from graft_cli.human import counted, size
 from graft_cli.interrupts import interruptible
 from graft_cli.new_remote import reporting_new_remote
 from graft_cli.options import ReplicaPath, as_json, at, command
 from graft_cli.output import document, say
 from graft_cli.progress import progress
-from graft_cli.sync import say_pushed, what_a_push_left
 from graft_sqlite_vfs.btree.layout import btree_layout
 from graft_sqlite_vfs.importing import database_page_size, import_database
 from pagestore.pages import PAGE_SIZE_DEFAULT

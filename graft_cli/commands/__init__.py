@@ -1,0 +1,1 @@
+"""The subcommands of ``graft``, which are imported when they run."""
