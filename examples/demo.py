@@ -21,21 +21,20 @@ import airportsdata
 import apsw
 from rich.console import Console
 
-from graft.errors import GraftError
-from graft.operations.transfer import export_file
-from graft.operations.verify import verify
-from graft.replica.replica import Replica
-from graft.sync.clone import clone, init
-from graft.sync.fork import fork
-from graft.sync.pull import pull
-from graft.sync.push import push
-from graft.sync.time_travel import snapshot_at
-from graft_sqlite_vfs.btree.layout import btree_layout
-from graft_sqlite_vfs.connection import connect
-from graft_sqlite_vfs.importing import import_database
-from graft_sqlite_vfs.row_changes import diff_rows
-from pagestore.stores.metered import MeteredStore, StoreTraffic
-from pagestore.urls import open_store
+from graft import (
+    GraftError,
+    Replica,
+    clone,
+    export_file,
+    fork,
+    init,
+    pull,
+    push,
+    snapshot_at,
+    verify,
+)
+from graft_sqlite_vfs import btree_layout, connect, diff_rows, import_database
+from pagestore import MeteredStore, StoreTraffic, open_store
 
 console = Console(highlight=False, soft_wrap=True)
 

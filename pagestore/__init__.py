@@ -16,6 +16,7 @@ from pagestore.keys import LIST_PAGE_KEYS, check_key, check_key_prefix, check_li
 from pagestore.objectstore import Data, ObjectInfo, ObjectStore, UnfinishedUpload
 from pagestore.pages import PageIdx
 from pagestore.pageset import PageSet
+from pagestore.stores.metered import MeteredStore, StoreTraffic
 from pagestore.urls import open_store
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "CorruptObject",
     "Data",
     "LimitReached",
+    "MeteredStore",
     "ObjectInfo",
     "ObjectNotFound",
     "ObjectStore",
@@ -32,6 +34,7 @@ __all__ = [
     "SegmentId",
     "StorageFull",
     "StoreRefused",
+    "StoreTraffic",
     "StoreUnavailable",
     "UnfinishedUpload",
     "UnsafeStore",
