@@ -45,9 +45,13 @@ gc.callbacks += _note_collection
 
 
 def in_finalizer() -> bool:
-    """Return whether Python's collector is running in this thread, which may then hold any lock."""
-    collecting = next(reversed(_of_any_thread)) == "start"
-    return collecting and _of_this_thread.start is _of_any_thread["start"] and not sys.is_finalizing()
+    """Return whether Python's collector is at work in this thread, which may then hold any lock."""
+    if _of_this_thread.start is not _of_any_thread["start"] or sys.is_finalizing():
+        return False  # the newest collection, which may still be at work, is another thread's
+    try:
+        return next(reversed(_of_any_thread)) == "start"
+    except RuntimeError:  # another thread began or ended a collection meanwhile: there is never more than one
+        return False
 
 
 def may_still_wait() -> bool:

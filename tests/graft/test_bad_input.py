@@ -328,7 +328,7 @@ class TestStores:
         with pytest.raises(BadRequest, match="page size"):
             init(tmp_path / "clone", f"{store.url}#third", page_size=1000, store=store)
         with pytest.raises(BadRequest, match="policy"):
-            pull(writer, policy="merge")
+            pull(writer, policy="mingle")
         with pytest.raises(BadRequest, match="name"):
             pull(writer, policy="fork")
 

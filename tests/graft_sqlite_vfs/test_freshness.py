@@ -79,7 +79,7 @@ def test_the_bound_can_be_changed(db, volumes, there):
     insert(db)
     assert rows(reader, COUNT) == [(4,)]
     for wrong in ("-1", "nan", "soon"):
-        with pytest.raises(apsw.SQLError, match="is a number of seconds"):
+        with pytest.raises(apsw.SQLError, match="must be a number of seconds"):
             reader.pragma("graft_max_staleness_s", wrong)
 
 
@@ -133,7 +133,7 @@ def test_waiting_is_refused_where_it_makes_no_sense(db, volumes, there):
     with pytest.raises(apsw.SQLError, match="needs an LSN"):
         reader.pragma("graft_wait")
     for wrong in ("soon", "-1", "3 later"):
-        with pytest.raises(apsw.SQLError, match="is a number"):
+        with pytest.raises(apsw.SQLError, match="must be a number"):
             reader.pragma("graft_wait", wrong)
     with reader:
         reader.execute("DELETE FROM t")
@@ -155,7 +155,7 @@ def test_by_uri_and_attached(db, volumes, there):
     db.execute(f"ATTACH 'file:{volumes.path('there')}?vfs=graft&max_staleness_s=0' AS there")
     insert(db)
     assert rows(db, "SELECT count(*) FROM there.t") == [(5,)]
-    with pytest.raises(apsw.CantOpenError, match="is a number of seconds"):
+    with pytest.raises(apsw.CantOpenError, match="must be a number of seconds"):
         db.execute(f"ATTACH 'file:{volumes.path('there')}?vfs=graft&max_staleness_s=soon' AS x")
 
 

@@ -8,7 +8,7 @@ from tests.graft_sqlite_vfs.conftest import rows
 
 @pytest.mark.parametrize("mode", ["wal", "OFF", "delete", "truncate", "persist", "'wal'"])
 def test_journal_modes(db, mode):
-    with pytest.raises(apsw.SQLError, match=r"only journal_mode=MEMORY"):
+    with pytest.raises(apsw.SQLError, match=r"only with journal_mode=MEMORY"):
         db.execute(f"PRAGMA journal_mode={mode}")
     assert db.pragma("journal_mode") == "memory"
     assert db.pragma("journal_mode", "memory") == "memory"

@@ -4,10 +4,12 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from graft.finalizers import in_finalizer
 from graft.replica.opening import open_replica
 from graft_sqlite_vfs.readpath import VARIABLE
 from testbed.patience import PATIENCE_S
@@ -84,3 +86,33 @@ def test_one_that_cannot_commit_there_is_rolled_back_and_the_next_one_works(volu
     assert reader.execute("SELECT count(*) FROM t").get == 0
     writer.execute("INSERT INTO t VALUES (2)")
     assert reader.execute("SELECT x FROM t").fetchall() == [(2,)]
+
+
+def test_threads_that_ask_while_others_collect_are_told_no():
+    """Whether a collection is this thread's; the answer is looked up without a lock."""
+    failed, stop = [], threading.Event()
+
+    def ask():
+        try:
+            for _ in range(50_000):
+                assert not in_finalizer()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it fails the test
+            failed.append(error)
+
+    def collect():
+        while not stop.is_set():
+            gc.collect(0)
+
+    askers, collector = [threading.Thread(target=ask) for _ in range(2)], threading.Thread(target=collect)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in (*askers, collector):
+            thread.start()
+        for thread in askers:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        collector.join()
+    assert not failed
