@@ -21,7 +21,7 @@ from graft.settings import Durability, Settings
 from graft.sync.clone import clone, init
 from graft.sync.merging import set_merger
 from graft.sync.versions import At
-from graft_sqlite_vfs import difference_table
+from graft_sqlite_vfs import table_functions
 from graft_sqlite_vfs.read_bounds import WAIT_S, ReadBounds, parse_read_bounds
 from graft_sqlite_vfs.registration import NAME
 from graft_sqlite_vfs.row_merger import merge_rows
@@ -95,7 +95,7 @@ def connect(
         try:
             connection.pragma("journal_mode", "memory", schema="main")
             connection.set_busy_timeout(round(replica.settings.lock_timeout_s * 1000))
-            difference_table.add_to(connection)
+            table_functions.add_to(connection)
         except BaseException:
             connection.close()
             raise

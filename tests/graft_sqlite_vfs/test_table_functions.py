@@ -86,3 +86,33 @@ def test_from_python(users, volumes):
     with open_diff(volumes.directory / "db", 0, 1) as difference:
         assert [change.name for change in difference.schema] == ["other", "users"]
         assert difference.changed_tables() == ["users"]
+
+
+def test_history_blame_and_changes(users):
+    users.pragma("graft_push")
+    query = "SELECT lsn, value ->> 'name' FROM graft_history('users', 1)"
+    assert users.execute(query).fetchall() == [(2, "uno"), (1, "one")]
+    assert users.execute("SELECT value FROM graft_history('other', 'x', 2)").get == '{"a": "x", "b": 2}'
+    assert dict(users.execute("SELECT key, lsn FROM graft_blame('users')")) == {1: 2, 3: 2}
+    assert users.execute("SELECT lsn FROM graft_blame('users', 1)").get == 2
+    found = users.execute("SELECT \"table\", change, key FROM graft_changes(1) WHERE change <> 'insert'").fetchall()
+    assert found == [("users", "update", 1), ("users", "delete", 2)]
+    assert users.execute("SELECT count(*) FROM graft_changes WHERE change = 'schema'").get == 2
+    assert users.execute("SELECT time FROM graft_changes(1) LIMIT 1").get.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("SELECT * FROM graft_history('users')", "a table and a key"),
+        ("SELECT * FROM graft_blame", "needs the name of a table"),
+        ("SELECT * FROM graft_blame('users', 99)", "no row 99"),
+        ("SELECT * FROM graft_changes(77)", "not 77"),
+        ("SELECT * FROM graft_changes('nothing')", "nothing"),
+        ("CREATE VIRTUAL TABLE temp.x USING graft_blame(users)", "graft_blame is a function"),
+    ],
+)
+def test_wrong_arguments_of_others(users, query, words):
+    users.pragma("graft_push")
+    with pytest.raises(apsw.Error, match=words):
+        users.execute(query).fetchall()
